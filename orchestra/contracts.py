@@ -1,0 +1,225 @@
+"""The four contracts that plugins keep, and the capabilities that they may add.
+
+An entry point of group ``orchestra.stores``, ``orchestra.executors``, ``orchestra.expanders`` or
+``orchestra.resolvers`` names an *opener*: an async context manager function whose one argument is the plugin's
+options, a frozen msgspec struct that refuses unknown fields. It owns set-up and clean-up, and yields the plugin::
+
+    class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+        partition: str = "debug"
+
+    @asynccontextmanager
+    async def open_executor(options: Options) -> AsyncIterator[Executor]: ...
+
+A field of the options that is called ``home`` and was not given is filled in with the home's directory.
+
+Duties that hold for all: raise errors of :mod:`orchestra.errors` alone (translate foreign ones), never swallow
+cancellation, never block the event loop for long, work on asyncio and trio alike. What a contract means is tested by
+the kits in :mod:`orchestra.testing`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+from msgspec import Struct
+
+from orchestra.model.batch import Batch, Proposal, TrialResult
+from orchestra.model.execution import Handle, Hint, Job
+from orchestra.model.filters import RunQuery, Wanted
+from orchestra.model.run import Run, Worker
+
+CONTRACT_VERSION = 1
+"""Grows when a contract changes in a way that an older plugin does not survive."""
+
+Kind: TypeAlias = Literal["store", "executor", "expander", "resolver"]
+KINDS: tuple[Kind, ...] = ("executor", "expander", "resolver", "store")
+
+Opener: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Any]]
+StopHow: TypeAlias = Literal["interrupt", "terminate", "kill"]
+
+
+class Page(Struct, frozen=True, kw_only=True):
+    """The runs that a query found, and how many there are without its limit and offset."""
+
+    runs: tuple[Run, ...]
+    total: int
+
+
+class Store(Protocol):
+    """Arbitrates claims and answers queries. The run directories remain the records: a store can be rebuilt."""
+
+    async def create(self, runs: Sequence[Run], *, lease: float | None = None) -> tuple[Run, ...]:
+        """Keep new runs, all or none, and return them at revision ``max(1, run.revision)``.
+
+        Those that come with a worker are claimed already: their lease ends ``lease`` seconds from now.
+
+        Raises:
+            IdTaken: a run with such an id is there.
+            StoreUnavailable: locked for too long, out of space, away.
+        """
+        ...
+
+    async def get(self, run_id: str) -> Run:
+        """The run with exactly this id.
+
+        Raises:
+            RunNotFound: there is none.
+        """
+        ...
+
+    async def query(self, query: RunQuery) -> Page:
+        """The runs that match (:meth:`RunQuery.matches`), in its order and within its limit."""
+        ...
+
+    async def update(self, runs: Sequence[Run]) -> tuple[Run, ...]:
+        """Replace runs, all or none, and return them at their next revision.
+
+        Compare-and-set: each ``run.revision`` must be the one that is kept. A run's lease stays as it is while
+        its worker stays the same, and is dropped when it has none.
+
+        Raises:
+            RevisionConflict: one of them has changed since it was read.
+            RunNotFound: one of them is gone.
+        """
+        ...
+
+    async def claim(self, worker: Worker, lease: float, limit: int, wanted: Wanted) -> tuple[Run, ...]:
+        """Claim up to ``limit`` runs that match ``wanted``, oldest stage time first, as one indivisible step.
+
+        Each is moved by :func:`orchestra.model.lifecycle.claim` (or ``watch`` when ``wanted.expired``) and is at its
+        next revision. The lease ends ``lease`` seconds from now by the store's own clock. However many workers
+        ask at once, each run goes to one of them.
+        """
+        ...
+
+    async def renew(self, worker: Worker, lease: float) -> frozenset[str]:
+        """Let the leases of all runs that ``worker`` holds end ``lease`` seconds from now; return their ids.
+
+        A lease is no part of a run's revision: renewing one conflicts with nothing.
+        """
+        ...
+
+    async def delete(self, run_ids: Sequence[str]) -> int:
+        """Forget these runs and return how many there were."""
+        ...
+
+
+@runtime_checkable
+class Watchable(Protocol):
+    """Capability of a store: it can wake those who wait for changes."""
+
+    def changes(self) -> AbstractAsyncContextManager[AsyncIterator[None]]:
+        """While open, an iterator that yields soon after any process changed the store (and now and then without
+        cause). A change after the context was entered is never missed."""
+        ...
+
+
+class Executor(Protocol):
+    """Runs jobs. Knows nothing of flags, output or exit records: the supervised command writes them."""
+
+    async def submit(self, job: Job) -> Handle:
+        """Start ``job``, or queue it, and return a handle that another process can use.
+
+        Submitting a job of the same name again must not start it twice where the executor can know.
+
+        Raises:
+            ExecutorError: the job could not be taken.
+        """
+        ...
+
+    async def wait(self, handle: Handle) -> Hint:
+        """Wait until the job has ended, as far as the executor can tell. Cancelling only stops the waiting.
+
+        ``unknown`` (it can't be reached) changes nothing and is asked again later; ``gone`` lets the engine look
+        for the exit record for a while before it calls the run lost.
+        """
+        ...
+
+    async def stop(self, handle: Handle, how: StopHow) -> bool:
+        """Tell the job to stop; True if it could be told. Never signals what it can't prove to be the job."""
+        ...
+
+
+@runtime_checkable
+class Hinting(Protocol):
+    """Capability of an executor: it learns of output as it is written."""
+
+    async def progress(self, handle: Handle, size: int) -> None:
+        """Return when the job may have written more than ``size`` bytes of output, or has ended."""
+        ...
+
+
+class BatchExpander(Protocol):
+    """Turns a batch into trials. A pure function of its inputs, so that a batch resumes after a crash."""
+
+    async def propose(self, batch: Batch, history: Sequence[TrialResult], limit: int) -> Proposal:
+        """The next trials, at most ``limit``. ``history`` is every trial proposed so far, in order.
+
+        Same inputs, same proposal. Exhausted once nothing will follow; then also when asked again.
+
+        Raises:
+            ExpandError: this expander can't search such a batch.
+        """
+        ...
+
+
+@runtime_checkable
+class Counting(Protocol):
+    """Capability of an expander: it knows the number of trials without making them."""
+
+    def count(self, batch: Batch) -> int:
+        """How many trials the batch will have in all."""
+        ...
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """What a resolver is given. Asked for as ``SCHEME:VALUE``."""
+
+    scheme: str
+    value: str
+    base: Path
+    """The project's directory, for relative paths."""
+
+
+class Resolved(Struct, frozen=True, kw_only=True):
+    """What a resolver provided."""
+
+    paths: tuple[str, ...]
+    """Relative to ``into``."""
+    origin: str = ""
+    digest: str | None = None
+
+
+class RunReader(Protocol):
+    """What a resolver may know of other runs."""
+
+    async def query(self, query: RunQuery) -> Page:
+        """As of :meth:`Store.query`."""
+        ...
+
+    def directory(self, run: Run) -> Path:
+        """Where a run's files are."""
+        ...
+
+
+class Resolver(Protocol):
+    """Makes a source available in a run's directory."""
+
+    async def resolve(self, source: Source, into: Path, runs: RunReader) -> Resolved:
+        """Provide ``source`` below ``into``, and nowhere else. Doing it again gives the same and breaks nothing.
+
+        Raises:
+            ResolveError: it is not there, or not to be had.
+        """
+        ...
+
+
+CONTRACTS: dict[Kind, type] = {
+    "executor": Executor,
+    "expander": BatchExpander,
+    "resolver": Resolver,
+    "store": Store,
+}

@@ -1,0 +1,74 @@
+"""A batch: a search space over an operation's flags that an expander turns into trials."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from orchestra.model.operation import FlagValue
+
+
+class Choices(Struct, frozen=True, kw_only=True, tag="choices"):
+    """A dimension of listed values, in the order given (duplicates kept)."""
+
+    values: tuple[FlagValue, ...]
+
+
+class Interval(Struct, frozen=True, kw_only=True, tag="interval", omit_defaults=True):
+    """A dimension between two bounds, both inclusive."""
+
+    low: float | int
+    high: float | int
+    log: bool = False
+    """Even in the logarithm; then ``low > 0``."""
+    integer: bool = False
+    """Only whole numbers (both bounds were given as whole numbers)."""
+    initial: float | int | None = None
+    """The value that the first trial should try."""
+
+
+Dimension: TypeAlias = Choices | Interval
+
+
+class Batch(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a batch searches: every flag of its trials is either in ``space`` or in ``fixed``."""
+
+    space: dict[str, Dimension]
+    fixed: dict[str, FlagValue] = {}
+    seed: int
+    """Makes sampling repeatable: 0 <= seed < 2**32."""
+    max_trials: int | None = None
+    """Propose at most so many trials in all; None leaves it to the expander."""
+    expander: str = "grid"
+    """The expander plugin's name."""
+    options: dict[str, FlagValue] = {}
+    """The expander plugin's options, as given."""
+    stage_trials: bool = False
+    """Stage the trials instead of running them."""
+    generation: int = 1
+    """Grows when a batch is restarted for new trials; its history starts anew."""
+    fail_on_trial_error: bool = False
+
+
+class TrialResult(Struct, frozen=True, kw_only=True):
+    """What an expander is told of a trial that was proposed before."""
+
+    flags: dict[str, FlagValue]
+    outcome: str | None = None
+    """The final state, e.g. ``completed`` or ``error``; None while it has not ended."""
+    objective: float | None = None
+
+
+class Proposal(Struct, frozen=True, kw_only=True):
+    """The next trials of a batch, as complete sets of flags."""
+
+    trials: tuple[dict[str, FlagValue], ...]
+    exhausted: bool
+    """True when no trial will follow these."""
+
+
+def combine(batch: Batch, point: dict[str, FlagValue]) -> dict[str, FlagValue]:
+    """The flags of one trial: the fixed ones and ``point``, in the order of their names."""
+    merged = {**batch.fixed, **point}
+    return {name: merged[name] for name in sorted(merged)}

@@ -1,0 +1,53 @@
+"""Which runs a caller wants: the query of a listing and the object of a claim."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from orchestra.model.run import Run, RunKind, State
+
+
+class RunQuery(Struct, frozen=True, kw_only=True):
+    """Which runs to list. Every condition that is given must hold; None means any."""
+
+    ids: tuple[str, ...] | None = None
+    id_prefix: str | None = None
+    states: frozenset[State] | None = None
+    kinds: frozenset[RunKind] | None = None
+    batch: str | None = None
+    """Only the trials of this batch."""
+    oldest_first: bool = False
+    """By :attr:`Run.time`; newest first otherwise. Ties keep the order of creation."""
+    limit: int | None = None
+    offset: int = 0
+
+    def matches(self, run: Run) -> bool:
+        """Whether ``run`` meets every condition (limit and order aside): what a store must agree with."""
+        return (
+            (self.ids is None or run.id in self.ids)
+            and (self.id_prefix is None or run.id.startswith(self.id_prefix))
+            and (self.states is None or run.state in self.states)
+            and (self.kinds is None or run.kind in self.kinds)
+            and (self.batch is None or run.batch == self.batch)
+        )
+
+
+class Wanted(Struct, frozen=True, kw_only=True):
+    """What a worker wants to claim."""
+
+    ids: tuple[str, ...] | None = None
+    """Only these; None: any."""
+    states: frozenset[State] = frozenset(("staged",))
+    """Claimable only from these states; a claimed run is never in reach of a start."""
+    excluded: tuple[str, ...] = ()
+    """Never these (runs that a queue has set aside)."""
+    expired: bool = False
+    """Take over the watch of runs whose lease is over instead: claimed or running, attempt unchanged."""
+
+    def matches(self, run: Run, now: int) -> bool:
+        """Whether ``run`` may be claimed at ``now``: what a store must agree with."""
+        if (self.ids is not None and run.id not in self.ids) or run.id in self.excluded:
+            return False
+        if self.expired:
+            return run.worker is not None and run.lease is not None and run.lease <= now
+        return run.state in self.states and run.worker is None

@@ -1,0 +1,161 @@
+"""The life of a run: every edge between states, as pure functions on its record.
+
+    (new) --stage--> staged        (new) --propose--> pending        (new) --claim--> pending, claimed
+
+    staged | pending | final --claim--> pending, claimed     a worker has the time-limited right to start it
+    claimed --release--> staged | pending | aborted          the claim ended before the start (``Run.rest``)
+    claimed --start--> running                               the attempt's fence was won
+    claimed | running --finish--> completed | error | terminated      the exit record is there
+    claimed | running --lose--> lost                         it may have started, and we can't know how it ended
+    any but claimed and running --restage--> staged
+
+A claim raises ``attempt`` by one; whoever acts for an older attempt is late and is refused by the revision.
+"""
+
+from __future__ import annotations
+
+from msgspec import structs
+
+from orchestra.errors import IllegalTransition
+from orchestra.model.execution import Exit, Fence, Handle
+from orchestra.model.run import FINAL, Run, State, Worker
+
+EDGES: dict[tuple[State | None, State], str] = {
+    (None, "staged"): "stage",
+    (None, "pending"): "propose",
+    ("staged", "pending"): "claim",
+    ("pending", "pending"): "claim",
+    **{(state, "pending"): "claim" for state in FINAL if state != "broken"},
+    ("pending", "staged"): "release",
+    ("pending", "aborted"): "release",
+    ("pending", "running"): "start",
+    ("pending", "completed"): "finish",
+    ("pending", "error"): "finish",
+    ("pending", "terminated"): "finish",
+    ("running", "completed"): "finish",
+    ("running", "error"): "finish",
+    ("running", "terminated"): "finish",
+    ("pending", "lost"): "lose",
+    ("running", "lost"): "lose",
+    **{(state, "staged"): "restage" for state in FINAL if state != "broken"},
+    ("staged", "staged"): "restage",
+}
+"""Every edge there is, and the function that walks it. ``None`` is a run that is not there yet."""
+
+
+def _check(run: Run, target: State, edge: str) -> None:
+    # A pending run may be both released and restaged into 'staged'; the table names the first.
+    known = EDGES.get((run.state, target))
+    if known is None or (known != edge and (run.state, target, edge) != ("pending", "staged", "restage")):
+        raise IllegalTransition(f"run {run.id} is {run.state} and can't become {target} by '{edge}'")
+
+
+def claim(run: Run, worker: Worker, lease: int) -> Run:
+    """Give ``worker`` the right to start ``run`` until ``lease`` (microseconds since the epoch).
+
+    Raises:
+        IllegalTransition: the run is claimed, running or broken.
+    """
+    if run.worker is not None:
+        raise IllegalTransition(f"run {run.id} is claimed already")
+    _check(run, "pending", "claim")
+    return structs.replace(
+        run,
+        state="pending",
+        attempt=run.attempt + 1,
+        rest=run.state if run.state in ("staged", "pending") else "aborted",
+        worker=worker,
+        starter=worker.starter,
+        lease=lease,
+        handle=None,
+        exit_code=None,
+        stopped=None,
+        reason=None,
+    )
+
+
+def watch(run: Run, worker: Worker, lease: int) -> Run:
+    """Hand the watch of a claimed or running run to ``worker``; the attempt and its starter stay."""
+    if run.worker is None:
+        raise IllegalTransition(f"run {run.id} is {run.state}: nobody watches it")
+    return structs.replace(run, worker=worker, lease=lease)
+
+
+def submit(run: Run, handle: Handle) -> Run:
+    """Note where the executor keeps the job of a claimed run."""
+    if not run.claimed:
+        raise IllegalTransition(f"run {run.id} is {run.state} and can't be submitted")
+    return structs.replace(run, handle=handle)
+
+
+def release(run: Run) -> Run:
+    """End a claim before the start: back to where the run rests.
+
+    Raises:
+        IllegalTransition: the run is not claimed.
+    """
+    if not run.claimed:
+        raise IllegalTransition(f"run {run.id} is {run.state}: there is no claim to release")
+    if run.rest != "pending":
+        _check(run, run.rest, "release")
+    reason = "its starter ended before it was started" if run.rest == "aborted" else None
+    return _unwatched(run, state=run.rest, reason=reason)
+
+
+def start(run: Run, fence: Fence) -> Run:
+    """The attempt's fence was won: the operation is about to run, or runs."""
+    _check(run, "running", "start")
+    return structs.replace(
+        run, state="running", started=_after(run.started, fence.time), executions=run.executions + 1
+    )
+
+
+def finish(run: Run, exit: Exit) -> Run:
+    """The attempt ended with ``exit``. A run whose start was not noted is counted as started, too."""
+    state = outcome(exit)
+    _check(run, state, "finish")
+    noted = run.state == "running"
+    return _unwatched(
+        run,
+        state=state,
+        started=run.started if noted else _after(run.started, exit.started),
+        executions=run.executions if noted else run.executions + 1,
+        stopped=exit.stopped,
+        exit_code=exit.code,
+        reason=exit.reason,
+    )
+
+
+def lose(run: Run, now: int, reason: str) -> Run:
+    """It may have run, its end was not recorded, and nothing of it is alive."""
+    _check(run, "lost", "lose")
+    return _unwatched(run, state="lost", stopped=now, exit_code=None, reason=reason)
+
+
+def restage(run: Run, now: int) -> Run:
+    """Make a run that is not claimed ready to be taken by a queue (again)."""
+    if run.worker is not None:
+        raise IllegalTransition(f"run {run.id} is claimed and can't be staged")
+    _check(run, "staged", "restage")
+    return structs.replace(run, state="staged", staged=now, exit_code=None, stopped=None, reason=None)
+
+
+def outcome(exit: Exit) -> State:
+    """The state that an exit record means.
+
+    An operation that was told to stop and exits 0 is completed; any other end after a stop is terminated.
+    """
+    if exit.code == 0:
+        return "completed"
+    if exit.code < 0 or exit.stopped_by is not None:
+        return "terminated"
+    return "error"
+
+
+def _unwatched(run: Run, **changes: object) -> Run:
+    return structs.replace(run, worker=None, lease=None, **changes)
+
+
+def _after(previous: int | None, time: int) -> int:
+    # A clock that was set back must not move a restarted run down the list.
+    return time if previous is None or time > previous else previous + 1

@@ -1,0 +1,156 @@
+"""A run: one intended execution of an operation with fixed flags. This struct is also its record on disk."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from orchestra.model.batch import Batch
+from orchestra.model.execution import Handle, Identity
+from orchestra.model.ids import short_id
+from orchestra.model.operation import FlagValue, Operation
+
+SCHEMA = 1
+"""The version of the record. A reader ignores fields that it doesn't know."""
+
+State: TypeAlias = Literal[
+    "staged",
+    "pending",
+    "running",
+    "completed",
+    "error",
+    "terminated",
+    "lost",
+    "pruned",
+    "skipped",
+    "aborted",
+    "broken",
+]
+FINAL: frozenset[State] = frozenset(
+    ("completed", "error", "terminated", "lost", "pruned", "skipped", "aborted", "broken")
+)
+"""The states that a run leaves only by being started again."""
+
+ACTIVE: frozenset[State] = frozenset(("pending", "running"))
+
+RunKind: TypeAlias = Literal["run", "batch", "queue"]
+Starter: TypeAlias = Literal["command", "queue", "batch"]
+"""Who claimed a run for its start. What a queue started never holds another queue back."""
+
+
+class Worker(Struct, frozen=True, kw_only=True):
+    """A process that claims runs; ``nonce`` tells two workers of one process apart."""
+
+    identity: Identity
+    nonce: str
+    starter: Starter
+
+    @property
+    def name(self) -> str:
+        """How logs name the worker."""
+        return f"{self.identity.host}:{self.identity.pid}:{self.nonce}"
+
+
+class ResolvedSource(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of one source that a run needs."""
+
+    source: str
+    """As asked for: ``SCHEME:REST``."""
+    paths: tuple[str, ...] = ()
+    """Relative to the run's directory."""
+    origin: str = ""
+    """Where it came from (absolute path, URL, run id)."""
+    digest: str | None = None
+
+
+class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One intended execution. Times are microseconds since the epoch."""
+
+    schema: int = SCHEMA
+    id: str
+    kind: RunKind = "run"
+    operation: Operation
+    flags: dict[str, FlagValue] = {}
+    """Typed values, of every flag (a batch has none: see ``batch_spec``)."""
+    label: str | None = None
+    label_template: str | None = None
+    """As the user gave it; None: the default label."""
+    tags: tuple[str, ...] = ()
+    directory: str | None = None
+    """Absolute; None: ``<home>/runs/<id>``."""
+
+    batch: str | None = None
+    """Id of the batch that proposed this run."""
+    trial: int | None = None
+    """1-based number among the trials of its batch and generation."""
+    generation: int | None = None
+    batch_spec: Batch | None = None
+    """Of a batch: what it searches."""
+
+    state: State
+    revision: int = 0
+    """Grows by one with each change in the store."""
+    attempt: int = 0
+    """Number of the newest claim: the fencing token, and the name of the attempt's folder."""
+    rest: State = "aborted"
+    """Where the run goes when its claim is revoked before it was started."""
+    worker: Worker | None = None
+    """Who watches: it claimed the run and renews the lease."""
+    lease: int | None = None
+    """End of the lease. Its end means 'look', never 'run again'."""
+    starter: Starter | None = None
+    """Who claimed the newest attempt."""
+    handle: Handle | None = None
+    executor: str = "local"
+    """The executor plugin's name (with options) that starts are given to."""
+
+    created: int = 0
+    staged: int | None = None
+    started: int | None = None
+    stopped: int | None = None
+    exit_code: int | None = None
+    reason: str | None = None
+    """Why the run ended as it did, where the exit code does not say it."""
+    executions: int = 0
+    """How often the run was started (fences won)."""
+
+    sources: tuple[str, ...] = ()
+    """What resolvers must provide: ``SCHEME:REST``."""
+    resolved: tuple[ResolvedSource, ...] = ()
+    environment: dict[str, str] = {}
+    """Variables that were asked for when the run was made."""
+    sourcecode_digest: str | None = None
+    random_seed: int | None = None
+    command: tuple[str, ...] = ()
+    """The command line of the newest start, or that a start would have."""
+    user: str = ""
+    host: str = ""
+
+    @property
+    def short_id(self) -> str:
+        """The first 8 characters of the id."""
+        return short_id(self.id)
+
+    @property
+    def operation_name(self) -> str:
+        """As listings show it: a batch is ``OP+``, with its expander's name unless that is the grid."""
+        if self.batch_spec is None:
+            return self.operation.name
+        expander = self.batch_spec.expander
+        return f"{self.operation.name}+{'' if expander == 'grid' else expander}"
+
+    @property
+    def claimed(self) -> bool:
+        """True between a claim and the start (shown as ``pending``)."""
+        return self.state == "pending" and self.worker is not None
+
+    @property
+    def time(self) -> int:
+        """What listings sort by: the start, else the stage time, else the creation."""
+        return self.started or self.staged or self.created
+
+    def get(self, name: str, default: FlagValue = None) -> FlagValue:
+        """The attribute ``name``; ``flags`` is a plain dict."""
+        value = getattr(self, name, default)
+        return dict(value) if name in ("flags", "environment") else value
