@@ -1,0 +1,65 @@
+"""What happened: the events that logs, consoles and callers of the API see."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct
+
+EVENT_SCHEMA = 1
+"""The version of the events' JSON form."""
+
+Level: TypeAlias = Literal["debug", "info", "warning", "error"]
+
+EVENT_NAMES: dict[str, str] = {
+    "run.created": "A run was made, already claimed by its starter.",
+    "run.staged": "A run is ready to be started by a queue or a person.",
+    "run.claimed": "A worker has the right to start a run.",
+    "run.released": "A claim ended before the start.",
+    "run.submitted": "An executor has taken the job.",
+    "run.started": "The attempt's fence was won; the operation is being started.",
+    "run.output": "The operation wrote output: `text`, or `base64` where it is not UTF-8.",
+    "run.exited": "The attempt's end was recorded.",
+    "run.lost": "It can't be known how the run ended.",
+    "run.aborted": "The run's starter ended before it was started.",
+    "run.adopted": "A worker took over the watch of a run whose watcher is gone.",
+    "run.skipped": "The run was not started, for its flags have not changed or another run matches.",
+    "run.restarting": "A run that has been started before is being started again.",
+    "run.stopping": "A run was told to stop.",
+    "run.deleted": "A run was deleted.",
+    "batch.proposed": "An expander proposed trials.",
+    "batch.trial": "A trial of a batch is being started or staged.",
+    "batch.stopped": "A batch stopped before all of its trials were started.",
+    "queue.started": "A queue began its work.",
+    "queue.polled": "A queue looked for staged runs.",
+    "queue.processing": "A queue found staged runs to process.",
+    "queue.waiting": "A queue has nothing to do and waits.",
+    "queue.blocked": "A staged run is held back by runs that no queue started.",
+    "queue.starting": "A queue is starting a staged run.",
+    "queue.stopping": "A queue was told to stop.",
+    "queue.ended": "A queue ended.",
+    "store.rebuilt": "The store was rebuilt from the run directories.",
+    "log.message": "A message that belongs to no run.",
+}
+"""Every event name there is, and when it is emitted. Names are stable: renaming one raises ``EVENT_SCHEMA``."""
+
+
+class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that happened."""
+
+    name: str
+    """One of :data:`EVENT_NAMES`."""
+    time: int
+    """Microseconds since the epoch."""
+    level: Level = "debug"
+    message: str = ""
+    """The console's sentence, empty when the console shows nothing of it."""
+    run: str | None = None
+    attempt: int | None = None
+    operation: str | None = None
+    batch: str | None = None
+    worker: str | None = None
+    logger: str = "orchestra"
+    """The name in brackets of console lines: ``orchestra``, or ``queue``."""
+    data: dict[str, Any] = {}
+    """Further fields, by event: e.g. ``code``, ``state``, ``reason``, ``flags``, ``stream``, ``text``."""
