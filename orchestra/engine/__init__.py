@@ -1,0 +1,1 @@
+"""What happens to runs: made, staged, claimed, started, watched, judged, restarted."""

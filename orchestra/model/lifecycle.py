@@ -74,6 +74,13 @@ def claim(run: Run, worker: Worker, lease: int) -> Run:
     )
 
 
+def admit(run: Run, worker: Worker) -> Run:
+    """A new run that its maker starts at once: pending and claimed from its first moment."""
+    return structs.replace(
+        run, state="pending", attempt=1, rest="aborted", worker=worker, starter=worker.starter
+    )
+
+
 def watch(run: Run, worker: Worker, lease: int) -> Run:
     """Hand the watch of a claimed or running run to ``worker``; the attempt and its starter stay."""
     if run.worker is None:

@@ -1,0 +1,193 @@
+"""Run a batch: its expander proposes trials, each is a run of its own, one is executed after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import anyio
+from msgspec import structs
+
+from orchestra.child.supervisor import failpoint
+from orchestra.console import Console
+from orchestra.contracts import BatchExpander
+from orchestra.engine.control import Control, Wish
+from orchestra.engine.execute import execute
+from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
+from orchestra.engine.session import LEASE, Session
+from orchestra.engine.stage import announce_staged, make_runs, write_env_file
+from orchestra.engine.supervise import keep_leases
+from orchestra.errors import OrchestraError
+from orchestra.model import flags as flag_rules
+from orchestra.model.batch import Batch, TrialResult
+from orchestra.model.filters import RunQuery, Wanted
+from orchestra.model.ids import new_run_id
+from orchestra.model.operation import FlagValue
+from orchestra.model.run import FINAL, Run
+from orchestra.workspace import source
+
+PROPOSAL_LIMIT = 1000
+"""Trials that are proposed and made at once."""
+SIGNALS = {Wish.INTERRUPT: ("INT", -2), Wish.TERMINATE: ("TERM", -15), Wish.KILL: ("KILL", -9)}
+
+
+async def run_batch(session: Session, run: Run, *, console: Console, control: Control) -> Run:
+    """Execute a claimed batch in this process and return it in its final state.
+
+    A batch whose trials failed is completed, unless it was told to fail with them. One that was stopped is
+    terminated, and its remaining trials stay pending.
+    """
+    async with attempt_in_process(session, run, console=console) as attempt:
+        async with anyio.create_task_group() as group:
+            group.start_soon(keep_leases, session)
+            try:
+                await _Batch(session, attempt, control).work()
+            except OrchestraError as error:
+                attempt.code, attempt.reason = 1, error.message
+                text = error.message + (f"\n{error.hint}" if error.hint else "")
+                session.emit(
+                    "batch.stopped", attempt.run, level="error", message=text, console=attempt.console
+                )
+            group.cancel_scope.cancel()
+    return attempt.run
+
+
+class _Batch:
+    def __init__(self, session: Session, attempt: InProcessAttempt, control: Control) -> None:
+        assert attempt.run.batch_spec is not None
+        self.session = session
+        self.attempt = attempt
+        self.run = attempt.run
+        self.spec: Batch = attempt.run.batch_spec
+        self.control = control
+        self.console = attempt.console
+
+    async def work(self) -> None:
+        """Propose, make and execute trials until the expander has no more."""
+        expander = await self.session.expander(self.spec.expander, self.spec.options)
+        made = await self._made_before()
+        exhausted = False
+        while True:
+            for trial in made:
+                if trial.state == "pending" and not await self._execute(trial):
+                    return
+            if exhausted:
+                return
+            history = await self._history()
+            made, exhausted = await self._propose(expander, history)
+            if not made and not exhausted:
+                return
+
+    async def _made_before(self) -> tuple[Run, ...]:
+        page = await self.session.store.query(RunQuery(batch=self.run.id, oldest_first=True))
+        mine = [run for run in page.runs if run.generation == self.spec.generation]
+        return tuple(sorted(mine, key=lambda run: run.trial or 0))
+
+    async def _history(self) -> tuple[TrialResult, ...]:
+        return tuple(
+            TrialResult(flags=run.flags, outcome=run.state if run.state in FINAL else None)
+            for run in await self._made_before()
+        )
+
+    async def _propose(
+        self, expander: BatchExpander, history: Sequence[TrialResult]
+    ) -> tuple[tuple[Run, ...], bool]:
+        proposal = await expander.propose(self.spec, history, PROPOSAL_LIMIT)
+        failpoint("batch.proposed")
+        first = len(history) + 1
+        trials = [self._trial(flags, first + number) for number, flags in enumerate(proposal.trials)]
+        self.session.emit("batch.proposed", self.run, console=self.console, trials=len(trials))
+        selection = source.select_all(self.session.directory(self.run)) if self.run.operation.source else None
+        made = await make_runs(self.session, trials, selection) if trials else ()
+        if self.spec.stage_trials:
+            for trial in made:
+                self._announce(trial, "Staging")
+                write_env_file(self.session, trial)
+                announce_staged(self.session, self.console, trial)
+        return made, proposal.exhausted
+
+    def _trial(self, flags: dict[str, FlagValue], number: int) -> Run:
+        now = self.session.clock.now()
+        staged = self.spec.stage_trials
+        return Run(
+            id=new_run_id(),
+            operation=self.run.operation,
+            flags=flags,
+            label=flag_rules.run_label(self.run.label_template, flags, self.run.tags),
+            label_template=self.run.label_template,
+            tags=self.run.tags,
+            batch=self.run.id,
+            trial=number,
+            generation=self.spec.generation,
+            state="staged" if staged else "pending",
+            created=now,
+            staged=now if staged else None,
+            sources=self.run.sources,
+            environment=self.run.environment,
+            random_seed=self.spec.seed,
+            executor=self.run.executor,
+            user=self.run.user,
+            host=self.run.host,
+        )
+
+    def _announce(self, trial: Run, verb: str) -> None:
+        shown = flag_rules.trial_flags(trial.flags)
+        self.session.emit(
+            "batch.trial",
+            trial,
+            level="info",
+            message=f"{verb} trial {trial.id}: {trial.operation_name} ({shown})",
+            console=self.console,
+            flags=trial.flags,
+        )
+
+    async def _execute(self, trial: Run) -> bool:
+        """Execute one pending trial; False if the batch is to end here."""
+        if self.control.wish >= Wish.DRAIN:
+            return self._stopped()
+        claimed = await self.session.store.claim(
+            self.session.worker,
+            LEASE,
+            1,
+            Wanted(ids=(trial.id,), states=frozenset(("pending",))),
+        )
+        if not claimed:
+            return True
+        failpoint("batch.trial.claimed")
+        # What a queue starts, and the trials of a batch that it started, never hold another queue back.
+        trial = structs.replace(claimed[0], starter=self.run.starter)
+        self._announce(trial, "Running")
+        ended = await execute(self.session, trial, console=self.console, control=self.control)
+        if self.control.wish >= Wish.LEAVE:
+            return self._stopped(ended)
+        if ended.state in ("error", "lost"):
+            return self._failed(ended)
+        if ended.state == "terminated":
+            self._say_error(f"Trial {ended.id} was terminated", ended)
+        return True
+
+    def _failed(self, trial: Run) -> bool:
+        code = trial.exit_code if trial.exit_code is not None else 1
+        if trial.reason:
+            self._say_error(f"Trial {trial.id} exited with an error: ({code}) {trial.reason}", trial)
+        else:
+            self._say_error(f"Trial {trial.id} exited with an error ({code}) - see log for details", trial)
+        if not self.spec.fail_on_trial_error:
+            return True
+        self._say_error(
+            "Stopping batch because a trial failed (pending trials can be started as needed)", self.run
+        )
+        self.attempt.code = code
+        return False
+
+    def _stopped(self, trial: Run | None = None) -> bool:
+        if trial is not None and self.control.wish != Wish.LEAVE:
+            self._say(f"Stopping trial {trial.id}", trial)
+        self._say("Stopping batch (pending trials can be started as needed)", self.run)
+        self.attempt.stopped_by, self.attempt.code = SIGNALS.get(self.control.wish, ("TERM", -15))
+        return False
+
+    def _say(self, message: str, run: Run) -> None:
+        self.session.emit("batch.stopped", run, level="info", message=message, console=self.console)
+
+    def _say_error(self, message: str, run: Run) -> None:
+        self.session.emit("log.message", run, level="error", message=message, console=self.console)

@@ -1,0 +1,89 @@
+"""Runs that execute in this process, as queues and batches do: same fence, output and exit record as any other."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from orchestra.console import Console, RecordingConsole
+from orchestra.engine.judge import settle
+from orchestra.engine.session import Session
+from orchestra.errors import RunBusy
+from orchestra.model import lifecycle
+from orchestra.model.execution import Exit
+from orchestra.model.run import Run
+from orchestra.workspace import durable, records
+from orchestra.workspace.output import OutputWriter
+
+
+class InProcessAttempt:
+    """A won attempt of a queue or batch: its record of what it prints, and how it will end."""
+
+    def __init__(self, run: Run, directory: Path, console: Console) -> None:
+        self.run = run
+        self.directory = directory
+        self.console = console
+        """Prints, and keeps what it prints as the attempt's output."""
+        self.code = 0
+        self.stopped_by: str | None = None
+        self.reason: str | None = None
+
+
+@asynccontextmanager
+async def attempt_in_process(
+    session: Session, run: Run, *, console: Console
+) -> AsyncIterator[InProcessAttempt]:
+    """Win the attempt's fence and record its end when the block is left, however it is left.
+
+    After the block, the attempt's ``run`` is in its final state.
+
+    Raises:
+        RunBusy: somebody else has started the attempt, or it was revoked.
+    """
+    directory = session.attempt_directory(run)
+    durable.make_dirs(directory)
+    try:
+        fence = records.HeldFence(directory, nonce=session.worker.nonce, fsync=session.fsync)
+    except records.FenceLost:
+        raise RunBusy(f"run {run.id} is being started by somebody else") from None
+    with fence, OutputWriter(directory) as output:
+        (run,) = await session.store.update((lifecycle.start(run, fence.record),))
+        session.emit("run.started", run)
+        attempt = InProcessAttempt(run, directory, RecordingConsole(console, output))
+        try:
+            yield attempt
+        except BaseException as error:
+            if attempt.code == 0:
+                attempt.code, attempt.stopped_by = _code_of(error)
+                attempt.reason = attempt.reason or str(error) or type(error).__name__
+            raise
+        finally:
+            records.write_exit(
+                directory,
+                Exit(
+                    code=attempt.code,
+                    started=fence.record.time,
+                    stopped=session.clock.now(),
+                    size=output.size,
+                    stopped_by=attempt.stopped_by,
+                    reason=attempt.reason,
+                ),
+                fsync=session.fsync,
+            )
+            attempt.run = await _settle_shielded(session, run)
+
+
+def _code_of(error: BaseException) -> tuple[int, str | None]:
+    import anyio
+
+    if isinstance(error, (anyio.get_cancelled_exc_class(), KeyboardInterrupt)):
+        return -15, "TERM"
+    return 1, None
+
+
+async def _settle_shielded(session: Session, run: Run) -> Run:
+    import anyio
+
+    with anyio.CancelScope(shield=True):
+        return await settle(session, await session.store.get(run.id))

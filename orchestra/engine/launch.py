@@ -1,0 +1,173 @@
+"""From a claimed run to a job that an executor has taken. Suspends nowhere that plugins don't."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct, structs
+
+from orchestra.child import install
+from orchestra.child.supervisor import COOKIE, failpoint
+from orchestra.contracts import Source
+from orchestra.engine.session import Session
+from orchestra.engine.stage import operation_python
+from orchestra.errors import ExecutorError, ResolveError, RunBusy
+from orchestra.model import flags as flag_rules
+from orchestra.model import lifecycle
+from orchestra.model.execution import Exit, Handle, Job
+from orchestra.model.operation import Operation
+from orchestra.model.run import ResolvedSource, Run
+from orchestra.workspace import durable, records
+from orchestra.workspace.orders import Orders, write_orders
+
+CHILD = Path(install.__file__).parent
+
+
+class Launch(Struct, frozen=True, kw_only=True):
+    """How a run is to be started."""
+
+    attached: bool = False
+    """It shares our standard input."""
+    environment: Mapping[str, str] = {}
+    """Variables beyond those that the run asked for (a queue's devices)."""
+
+
+async def launch(session: Session, run: Run, how: Launch) -> Run:
+    """Resolve what a claimed run needs, write the attempt's orders and hand the job to its executor.
+
+    A dependency or an executor that fails ends the run with an exit record that says why: it is the run's
+    failure, not the caller's.
+    """
+    failpoint("run.claimed")
+    try:
+        directory = session.attempt_directory(run)
+        durable.make_dirs(directory)
+        run = await _resolve(session, run)
+        command = command_line(run.operation, run.flags)
+        run = structs.replace(run, command=command)
+        nonce = os.urandom(8).hex()
+        orders = _orders(session, run, command, nonce, how)
+        write_orders(directory, orders)
+        failpoint("run.ordered")
+        executor = await session.executor(run.executor)
+        handle = await executor.submit(_job(session, run, directory, nonce, how))
+    except (ExecutorError, ResolveError) as error:
+        return await fail_to_start(session, run, error.message)
+    failpoint("run.submitted")
+    return await _note_submission(session, run, handle)
+
+
+async def _note_submission(session: Session, run: Run, handle: Handle) -> Run:
+    run = lifecycle.submit(run, handle)
+    fence = records.read_fence(session.attempt_directory(run))
+    if fence is not None and fence.fence == "started":
+        run = lifecycle.start(run, fence)
+    (run,) = await session.store.update((run,))
+    session.emit("run.submitted", run, executor=handle.executor)
+    if run.state == "running":
+        session.emit("run.started", run)
+    return run
+
+
+async def fail_to_start(session: Session, run: Run, reason: str) -> Run:
+    """Record that a claimed run could not be started: its attempt ends with code 1 and ``reason``."""
+    directory = session.attempt_directory(run)
+    now = session.clock.now()
+    exit_record = Exit(code=1, started=now, stopped=now, reason=reason)
+    try:
+        with records.HeldFence(directory, nonce=session.worker.nonce, fsync=session.fsync):
+            records.write_exit(directory, exit_record, fsync=session.fsync)
+    except records.FenceLost:
+        raise RunBusy(f"run {run.id} is being started by somebody else") from None
+    (run,) = await session.store.update((lifecycle.finish(run, exit_record),))
+    session.emit("run.exited", run, code=1, state=run.state, reason=reason)
+    return run
+
+
+async def _resolve(session: Session, run: Run) -> Run:
+    done = {entry.source for entry in run.resolved}
+    for text in run.sources:
+        if text in done:
+            continue
+        scheme, value = split_source(text)
+        resolver = await session.resolver(scheme)
+        base = Path(run.operation.source or os.getcwd())
+        resolved = await resolver.resolve(
+            Source(scheme=scheme, value=value, base=base), session.directory(run), session
+        )
+        entry = ResolvedSource(
+            source=text, paths=resolved.paths, origin=resolved.origin, digest=resolved.digest
+        )
+        run = structs.replace(run, resolved=(*run.resolved, entry))
+    return run
+
+
+def split_source(text: str) -> tuple[str, str]:
+    """``SCHEME:VALUE`` as its two parts; a bare path is a file."""
+    scheme, separator, value = text.partition(":")
+    if separator and len(scheme) > 1 and scheme.replace("-", "").isalnum():
+        return scheme, value
+    return "file", text
+
+
+def command_line(operation: Operation, flags: Mapping[str, object]) -> tuple[str, ...]:
+    """The command that executes the operation in its run's directory."""
+    arguments = flag_rules.command_arguments(operation, dict(flags))
+    if operation.kind == "executable":
+        main = operation.main if os.path.isabs(operation.main) else os.path.join(".", operation.main)
+        return (main, *arguments)
+    python = (operation_python(), "-u")
+    if operation.flags_dest == "globals":
+        chosen = flag_rules.globals_json(operation, dict(flags))
+        return (*python, str(CHILD / "inject.py"), operation.main, chosen)
+    return (*python, operation.main, *arguments)
+
+
+def operation_environment(session: Session, run: Run) -> dict[str, str]:
+    """What a run's operation finds in its environment beyond that of whoever starts it."""
+    directory = session.directory(run)
+    return {
+        "PYTHONUNBUFFERED": "1",
+        **run.environment,
+        **flag_rules.environment(run.flags),
+        "RUN_DIR": str(directory),
+        "RUN_ID": run.id,
+        "ORCHESTRA_HOME": str(session.layout.home),
+        "ORCHESTRA_OP": run.operation.name,
+        **({"PROJECT_DIR": run.operation.source} if run.operation.source else {}),
+    }
+
+
+def _orders(session: Session, run: Run, command: tuple[str, ...], nonce: str, how: Launch) -> Orders:
+    return Orders(
+        run=run.id,
+        attempt=run.attempt,
+        nonce=nonce,
+        cwd=str(session.directory(run)),
+        argv=command,
+        environment={**operation_environment(session, run), **how.environment},
+        streams="one" if session.one_stream else "two",
+        stdin="inherit" if how.attached else "null",
+        fsync=session.fsync,
+    )
+
+
+def _job(session: Session, run: Run, directory: Path, nonce: str, how: Launch) -> Job:
+    name = f"{run.id}.{run.attempt}"
+    library = install.install(str(session.layout.lib_dir))
+    return Job(
+        name=name,
+        argv=install.supervisor_command(sys.executable, library, str(directory)),
+        directory=str(directory),
+        environment={COOKIE: f"{name}.{nonce}"},
+        attached=how.attached,
+    )
+
+
+def print_command(run: Run) -> str:
+    """The command line of ``run``, quoted for a shell."""
+    return shlex.join(command_line(run.operation, run.flags))

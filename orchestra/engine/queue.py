@@ -1,0 +1,326 @@
+"""The queue: an async scheduler that claims staged runs, oldest first, and watches them to their end.
+
+Any number of queues may work on one home. The store gives each staged run to one of them; a queue that is gone
+leaves its runs running, and the next one takes over their watch.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import anyio
+from anyio.abc import TaskGroup
+from msgspec import Struct
+
+from orchestra.child.supervisor import failpoint
+from orchestra.console import Console
+from orchestra.contracts import Watchable
+from orchestra.engine.control import Control, Wish
+from orchestra.engine.execute import execute
+from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
+from orchestra.engine.judge import settle_active
+from orchestra.engine.launch import Launch
+from orchestra.engine.lines import LineConsole
+from orchestra.engine.session import LEASE, Session
+from orchestra.engine.supervise import keep_leases, supervise
+from orchestra.errors import FlagError, OrchestraError
+from orchestra.model import lifecycle
+from orchestra.model.events import Level
+from orchestra.model.filters import RunQuery, Wanted
+from orchestra.model.operation import FlagValue
+from orchestra.model.run import Run
+
+REAP_INTERVAL = 1.0
+"""Least seconds between two looks for runs whose watcher is gone."""
+MOST_JOBS = 512
+
+
+class QueueSettings(Struct, frozen=True, kw_only=True):
+    """A queue's flags, typed."""
+
+    run_once: bool = False
+    poll_interval: float = 10
+    ignore_running: bool = False
+    gpus: str | None = None
+    jobs: int = 1
+
+    @classmethod
+    def from_flags(cls, flags: dict[str, FlagValue]) -> QueueSettings:
+        """Check and take over the flags of a queue run.
+
+        Raises:
+            FlagError: a value is out of range.
+        """
+        poll = flags.get("poll-interval", 10)
+        if isinstance(poll, bool) or not isinstance(poll, (int, float)) or not 0 < poll <= 86_400:
+            raise FlagError(
+                f"invalid value {poll} for poll-interval", "Give seconds, more than 0 and at most 86400."
+            )
+        jobs = flags.get("jobs", 1)
+        if isinstance(jobs, bool) or not isinstance(jobs, int) or not 1 <= jobs <= MOST_JOBS:
+            raise FlagError(f"invalid value {jobs} for jobs", f"Give a whole number from 1 to {MOST_JOBS}.")
+        gpus = flags.get("gpus")
+        ignore = bool(flags.get("ignore-running", False))
+        if "wait-for-running" in flags:
+            ignore = not flags["wait-for-running"]
+        return cls(
+            run_once=bool(flags.get("run-once", False)),
+            poll_interval=poll,
+            ignore_running=ignore,
+            gpus=None if gpus is None else str(gpus),
+            jobs=jobs,
+        )
+
+
+async def run_queue(
+    session: Session,
+    run: Run,
+    *,
+    console: Console,
+    control: Control,
+    stop_runs: bool = False,
+) -> Run:
+    """Work as the queue that ``run`` records until there is nothing more to do or ``control`` ends it.
+
+    ``stop_runs``: a queue that is told to end stops its runs instead of leaving them running.
+    """
+    settings = QueueSettings.from_flags(run.flags)
+    async with attempt_in_process(session, run, console=console) as attempt:
+        await _Queue(session, attempt, settings, control, stop_runs).work()
+    return attempt.run
+
+
+class _Queue:
+    def __init__(
+        self,
+        session: Session,
+        attempt: InProcessAttempt,
+        settings: QueueSettings,
+        control: Control,
+        stop_runs: bool,
+    ) -> None:
+        self.session = session
+        self.run = attempt.run
+        self.console = attempt.console
+        self.settings = settings
+        self.control = control
+        self.stop_runs = stop_runs
+        self.running: dict[str, Control] = {}
+        """The runs that this queue has started and that have not ended, with what stops them."""
+        self.adopted: dict[str, Control] = {}
+        self.set_aside: set[str] = set()
+        self.blocked: set[str] = set()
+        self.idle = False
+        self.processing = False
+        self.last_reap = 0.0
+        self.ended = anyio.Event()
+
+    async def work(self) -> None:
+        """Claim, start and watch until told to end, or, with run-once, until nothing is left."""
+        self._tell("queue.started", "debug", "Starting queue")
+        async with AsyncExitStack() as stack, anyio.create_task_group() as group:
+            group.start_soon(keep_leases, self.session)
+            changes = await self._changes(stack)
+            wake = _Wake(changes)
+            if changes is not None:
+                group.start_soon(wake.listen)
+            while self.control.wish < Wish.DRAIN:
+                await self._reap(group)
+                claimed = await self._claim(group)
+                if not claimed and not self.running and self.settings.run_once:
+                    break
+                if not claimed:
+                    self._say_waiting()
+                    await self._pause(wake)
+            await self._end(group)
+        self._tell("queue.ended", "debug", "Queue ended")
+
+    async def _changes(self, stack: AsyncExitStack) -> AsyncIterator[None] | None:
+        store = self.session.store
+        return await stack.enter_async_context(store.changes()) if isinstance(store, Watchable) else None
+
+    async def _claim(self, group: TaskGroup) -> bool:
+        """Start what may be started now; True if there was anything."""
+        free = self.settings.jobs - len(self.running)
+        if free <= 0 or await self._is_blocked():
+            return False
+        runs = await self.session.store.claim(
+            self.session.worker, LEASE, free, Wanted(excluded=tuple(self.set_aside))
+        )
+        self.session.emit("queue.polled", self.run, console=self.console, claimed=len(runs))
+        for run in runs:
+            failpoint("queue.claimed")
+            if run.kind == "queue":
+                # A queue in a queue would wait for itself: it stays staged for a person to start.
+                await self.session.store.update((lifecycle.release(run),))
+                self.set_aside.add(run.id)
+                continue
+            self._say_processing()
+            self._tell("queue.starting", "info", f"Starting staged run {run.id}", started=run.id)
+            self.idle = False
+            self.blocked.discard(run.id)
+            self.running[run.id] = Control()
+            group.start_soon(self._start, run)
+        return bool(runs)
+
+    async def _is_blocked(self) -> bool:
+        """Whether runs that no queue started hold the staged ones back; says so once for each staged run."""
+        if self.settings.ignore_running:
+            return False
+        active = await self.session.store.query(
+            RunQuery(states=frozenset(("pending", "running")), oldest_first=True)
+        )
+        blocking = [
+            run
+            for run in active.runs
+            if run.worker is not None and run.kind != "queue" and run.starter != "queue"
+        ]
+        if not blocking:
+            return False
+        staged = await self.session.store.query(
+            RunQuery(states=frozenset(("staged",)), oldest_first=True, limit=1)
+        )
+        if staged.runs and staged.runs[0].id not in self.blocked:
+            first = staged.runs[0]
+            self.blocked.add(first.id)
+            names = ", ".join(run.id for run in blocking)
+            self._say_processing()
+            self._tell(
+                "queue.blocked",
+                "info",
+                f"Found staged run {first.id} (waiting for runs to finish: {names})",
+                staged=first.id,
+                waiting_for=[run.id for run in blocking],
+            )
+        return True
+
+    async def _start(self, run: Run) -> None:
+        """Execute one claimed run; whatever goes wrong with it, the queue goes on."""
+        console = LineConsole(self.console) if self.settings.jobs > 1 else self.console
+        control = self.running[run.id]
+        try:
+            how = Launch(environment=self._environment())
+            ended = await execute(self.session, run, console=console, control=control, how=how)
+            if isinstance(console, LineConsole):
+                await console.flush()
+            if ended.state in ("error", "lost"):
+                code = 1 if ended.exit_code is None else ended.exit_code
+                reason = f": {ended.reason}" if ended.reason else ""
+                self._tell(
+                    "log.message", "error", f"{run.id} failed with exit code {code}{reason}", failed=run.id
+                )
+        except OrchestraError as error:
+            self._tell("log.message", "error", f"{run.id} could not be run: {error.message}", failed=run.id)
+            self.set_aside.add(run.id)
+        finally:
+            self.running.pop(run.id, None)
+            self.ended.set()
+
+    def _environment(self) -> dict[str, str]:
+        return {} if self.settings.gpus is None else {"CUDA_VISIBLE_DEVICES": self.settings.gpus}
+
+    async def _reap(self, group: TaskGroup) -> None:
+        """Judge the runs whose watcher is gone, and watch those that live on."""
+        if time.monotonic() - self.last_reap < REAP_INTERVAL:
+            return
+        self.last_reap = time.monotonic()
+        active = await settle_active(self.session)
+        mine = self.session.worker.nonce
+        orphans = [
+            run.id for run in active if run.worker is not None and run.worker.nonce != mine and run.handle
+        ]
+        if not orphans:
+            return
+        wanted = Wanted(ids=tuple(orphans), expired=True)
+        for run in await self.session.store.claim(self.session.worker, LEASE, len(orphans), wanted):
+            if run.id not in self.adopted:
+                self.adopted[run.id] = Control()
+                self.session.emit("run.adopted", run, console=self.console)
+                group.start_soon(self._watch_adopted, run)
+
+    async def _watch_adopted(self, run: Run) -> None:
+        try:
+            await supervise(
+                self.session, run, console=self.console, control=self.adopted[run.id], quiet=True
+            )
+        except OrchestraError as error:
+            self._tell("log.message", "warning", f"{run.id} can't be watched: {error.message}")
+        finally:
+            self.adopted.pop(run.id, None)
+            self.ended.set()
+
+    async def _pause(self, wake: _Wake) -> None:
+        """Wait for whatever comes first: a run of ours ended, the store changed, a wish, the poll interval."""
+        self.ended = anyio.Event()
+        limit = self.settings.poll_interval if wake.works else min(self.settings.poll_interval, REAP_INTERVAL)
+        if self.adopted or self.blocked:
+            limit = min(limit, REAP_INTERVAL)
+        with anyio.move_on_after(limit):
+            async with anyio.create_task_group() as group:
+
+                async def first(wait: object) -> None:
+                    await wait()  # type: ignore[operator]
+                    group.cancel_scope.cancel()
+
+                group.start_soon(first, self.ended.wait)
+                group.start_soon(first, self.control.changed)
+                group.start_soon(first, wake.wait)
+
+    async def _end(self, group: TaskGroup) -> None:
+        """Leave as was wished: wait for what runs, stop it, or leave it running."""
+        if self.control.wish >= Wish.DRAIN:
+            self._tell("queue.stopping", "info", "Stopping queue")
+        stop = Wish.TERMINATE if self.stop_runs else Wish.LEAVE
+        while self.running:
+            if self.control.wish > Wish.DRAIN or (self.stop_runs and self.control.wish >= Wish.DRAIN):
+                for control in list(self.running.values()):
+                    control.raise_to(max(stop, self.control.wish) if self.stop_runs else stop)
+                left = ", ".join(self.running)
+                if not self.stop_runs:
+                    self._tell("queue.stopping", "warning", f"Leaving runs running: {left}")
+                    break
+            self.ended = anyio.Event()
+            async with anyio.create_task_group() as waiting:
+                waiting.start_soon(self._cancel_after, self.ended.wait, waiting)
+                waiting.start_soon(self._cancel_after, self.control.changed, waiting)
+        group.cancel_scope.cancel()
+
+    @staticmethod
+    async def _cancel_after(wait: object, group: TaskGroup) -> None:
+        await wait()  # type: ignore[operator]
+        group.cancel_scope.cancel()
+
+    def _say_processing(self) -> None:
+        if self.settings.run_once and not self.processing:
+            self.processing = True
+            self._tell("queue.processing", "info", "Processing staged runs")
+
+    def _say_waiting(self) -> None:
+        if not self.settings.run_once and not self.running and not self.idle:
+            self.idle = True
+            self._tell("queue.waiting", "info", "Waiting for staged runs")
+
+    def _tell(self, name: str, level: Level, message: str, **data: object) -> None:
+        self.session.emit(
+            name, self.run, level=level, message=message, console=self.console, logger="queue", **data
+        )
+
+
+class _Wake:
+    """Remembers that the store changed, so that a change between two waits is not missed."""
+
+    def __init__(self, changes: AsyncIterator[None] | None) -> None:
+        self._changes = changes
+        self._event = anyio.Event()
+        self.works = changes is not None
+
+    async def listen(self) -> None:
+        assert self._changes is not None
+        async for _ in self._changes:
+            self._event.set()
+
+    async def wait(self) -> None:
+        await self._event.wait()
+        self._event = anyio.Event()

@@ -1,0 +1,45 @@
+"""What a caller asks for when a run is made or started: the command line's options as data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec import Struct
+
+from orchestra.model.operation import FlagValue
+
+
+class RunRequest(Struct, frozen=True, kw_only=True):
+    """One call of ``run``. Flag values are typed: a list, or a :class:`~orchestra.model.batch.Interval`, makes a batch."""
+
+    operation: str | None = None
+    flags: dict[str, FlagValue] = {}
+    cwd: Path
+    """The project's directory."""
+    restart: str | None = None
+    """A run to start (again), by id prefix or directory."""
+    stage: bool = False
+    stage_trials: bool = False
+    needed: bool = False
+    force_flags: bool = False
+    run_dir: Path | None = None
+    run_id: str | None = None
+    label: str | None = None
+    tags: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+    """What resolvers must provide, as ``SCHEME:VALUE``; a bare path is a file."""
+    environment: dict[str, str] = {}
+    """Variables for the operation, beyond the caller's own environment."""
+    expander: str | None = None
+    """The expander plugin, with options (``sobol scramble=no``); None: by the flags' values."""
+    expander_options: dict[str, FlagValue] = {}
+    max_trials: int | None = None
+    random_seed: int | None = None
+    fail_on_trial_error: bool = False
+    executor: str | None = None
+    """The executor plugin, with options; None: as set."""
+
+    @property
+    def makes_batch_settings(self) -> bool:
+        """Whether something was asked for that only a batch has."""
+        return self.expander is not None or self.max_trials is not None

@@ -1,0 +1,201 @@
+"""The composition root: what every part of the engine is given, opened once and closed in order."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from orchestra import plugins
+from orchestra.child import supervisor
+from orchestra.console import Console, SilentConsole
+from orchestra.contracts import BatchExpander, Executor, Page, Resolver, Store
+from orchestra.engine.clock import Clock
+from orchestra.errors import StoreCorrupt
+from orchestra.model.events import Event, Level
+from orchestra.model.execution import Identity
+from orchestra.model.filters import RunQuery
+from orchestra.model.run import Run, Starter, Worker
+from orchestra.settings import Settings, parse_plugin_spec
+from orchestra.workspace.layout import Layout
+
+LEASE = 15.0
+"""Seconds that a claim lasts unless it is renewed."""
+RENEWAL = 5.0
+"""Seconds between renewals."""
+
+Sink = Callable[[Event], None]
+
+
+class Session:
+    """One process's access to a home: its store, its plugins, its identity as a worker, its console."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        settings: Settings,
+        store: Store,
+        stack: AsyncExitStack,
+        *,
+        console: Console,
+        sinks: Sequence[Sink] = (),
+        starter: Starter = "command",
+        one_stream: bool = True,
+    ) -> None:
+        self.layout = layout
+        self.settings = settings
+        self.store = store
+        self.console = console
+        self.clock = Clock()
+        self.worker = new_worker(starter)
+        self.one_stream = one_stream
+        """Whether an operation's two streams end up in the same file, so that one pipe keeps their order."""
+        self.output_events = False
+        """Whether somebody wants ``run.output`` events."""
+        self.sinks: list[Sink] = list(sinks)
+        self._stack = stack
+        self._executors: dict[str, Executor] = {}
+
+    @property
+    def fsync(self) -> bool:
+        """Whether records survive the loss of power."""
+        return self.settings.durability == "full"
+
+    def emit(
+        self,
+        name: str,
+        run: Run | None = None,
+        *,
+        level: Level = "debug",
+        message: str = "",
+        console: Console | None = None,
+        logger: str = "orchestra",
+        **data: Any,
+    ) -> None:
+        """Tell the console and every sink what happened."""
+        event = Event(
+            name=name,
+            time=self.clock.now(),
+            level=level,
+            message=message,
+            logger=logger,
+            run=run.id if run else None,
+            attempt=run.attempt or None if run else None,
+            operation=run.operation_name if run else None,
+            batch=run.batch if run else None,
+            worker=self.worker.name,
+            data=data,
+        )
+        (console or self.console).log(event)
+        for sink in self.sinks:
+            sink(event)
+
+    async def executor(self, spec: str) -> Executor:
+        """The executor that ``spec`` (a name, with options) stands for, opened once."""
+        if spec not in self._executors:
+            self._executors[spec] = await self._open("executor", spec)
+        return self._executors[spec]
+
+    async def expander(self, name: str, options: Mapping[str, Any]) -> BatchExpander:
+        """An expander, opened with ``options`` over those that are set."""
+        return await self._open("expander", name, options)
+
+    async def resolver(self, scheme: str) -> Resolver:
+        """The resolver for sources of ``scheme``."""
+        return await self._open("resolver", scheme)
+
+    async def _open(self, kind: Any, spec: str, options: Mapping[str, Any] | None = None) -> Any:
+        name, given = parse_plugin_spec(spec)
+        return await self._stack.enter_async_context(
+            plugins.open_plugin(
+                kind,
+                name,
+                {**self.settings.plugin_options(kind, name), **given, **(options or {})},
+                home=self.layout.home,
+                cache_dir=self.layout.cache_dir,
+            )
+        )
+
+    async def query(self, query: RunQuery) -> Page:
+        """As of the store: what resolvers may read of other runs."""
+        return await self.store.query(query)
+
+    def directory(self, run: Run) -> Path:
+        """Where a run's files are."""
+        return self.layout.run_directory(run)
+
+    def attempt_directory(self, run: Run) -> Path:
+        """Where the records of a run's newest attempt are."""
+        return self.layout.attempt_directory(self.directory(run), run.attempt)
+
+
+def new_worker(starter: Starter) -> Worker:
+    """This process as a worker of its own."""
+    identity = Identity(**supervisor.own_identity())
+    return Worker(identity=identity, nonce=os.urandom(6).hex(), starter=starter)
+
+
+def hostname() -> str:
+    """This host's name, as records carry it."""
+    return socket.gethostname()
+
+
+@asynccontextmanager
+async def open_session(
+    home: Path,
+    settings: Settings,
+    *,
+    console: Console | None = None,
+    sinks: Sequence[Sink] = (),
+    starter: Starter = "command",
+    one_stream: bool = True,
+) -> AsyncIterator[Session]:
+    """Open the home and its store. Suspends nowhere while the store is a local, uncontended one.
+
+    Raises:
+        HomeError: the home can't be used.
+        PluginError: the store plugin can't be used.
+    """
+    layout = Layout(home)
+    layout.ensure_home()
+    async with AsyncExitStack() as stack:
+        name, given = parse_plugin_spec(settings.store)
+        options = {**settings.plugin_options("store", name), **given}
+
+        async def open_store() -> Store:
+            return await stack.enter_async_context(
+                plugins.open_plugin("store", name, options, home=home, cache_dir=layout.cache_dir)
+            )
+
+        try:
+            store = await open_store()
+        except StoreCorrupt:
+            options["recover"] = True
+            store = await open_store()
+        session = Session(
+            layout,
+            settings,
+            store,
+            stack,
+            console=console or SilentConsole(),
+            sinks=sinks,
+            starter=starter,
+            one_stream=one_stream,
+        )
+        if await _is_unfilled(session):
+            from orchestra.engine.rebuild import rebuild_store
+
+            await rebuild_store(session)
+        yield session
+
+
+async def _is_unfilled(session: Session) -> bool:
+    """Whether the store is empty though there are runs: it is new, was deleted, or could not be read."""
+    page = await session.store.query(RunQuery(limit=1))
+    if page.runs:
+        return False
+    with os.scandir(session.layout.runs_dir) as entries:
+        return any(entries)

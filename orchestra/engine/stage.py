@@ -1,0 +1,234 @@
+"""From what was asked for to runs that are there: directory, source snapshot, record, row in the store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec import Struct, structs
+
+from orchestra.child.supervisor import failpoint
+from orchestra.console import Console
+from orchestra.engine.request import RunRequest
+from orchestra.engine.session import LEASE, Session, hostname
+from orchestra.errors import FlagError, IdTaken, UserError
+from orchestra.model import flags as flag_rules
+from orchestra.model.batch import Batch
+from orchestra.model.ids import check_run_id, new_run_id
+from orchestra.model.operation import FlagValue, Operation
+from orchestra.model.run import Run, RunKind, State
+from orchestra.project.find import find_operation
+from orchestra.workspace import durable, env_file, records, source
+
+SEED_LIMIT = 2**32
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What a request comes to, before anything is made."""
+
+    operation: Operation
+    flags: dict[str, FlagValue]
+    """Every flag with its value; lists and searches unexpanded."""
+    batch: Batch | None
+
+    @property
+    def kind(self) -> RunKind:
+        """What the planned run is."""
+        if self.batch is not None:
+            return "batch"
+        return "queue" if self.operation.kind == "queue" else "run"
+
+
+def plan(session: Session, request: RunRequest) -> Plan:
+    """Find the operation and settle its flags.
+
+    Raises:
+        OperationNotFound: there is no such operation.
+        ScriptError: the script can't be read.
+        FlagError: a flag is unknown, missing, or has a value that it can't have.
+    """
+    operation = find_operation(
+        request.operation, cwd=request.cwd, cache_dir=session.layout.cache_dir, python=operation_python()
+    )
+    values = flag_rules.check(operation, request.flags, force=request.force_flags)
+    return Plan(operation=operation, flags=values, batch=plan_batch(request, operation, values))
+
+
+def plan_batch(request: RunRequest, operation: Operation, values: dict[str, FlagValue]) -> Batch | None:
+    """The batch that the values make, or None where they make one run."""
+    if operation.kind == "queue":
+        return None
+    name, options = request.expander, request.expander_options
+    if name is None and not flag_rules.is_batch(values):
+        if options:
+            first = next(iter(options.items()))
+            raise FlagError(
+                f"invalid optimizer flag {first[0]}={flag_rules.encode(first[1])}: no optimizer specified",
+                "Name one with --optimizer.",
+            )
+        return None
+    seed = request.random_seed if request.random_seed is not None else int.from_bytes(os.urandom(4), "big")
+    return flag_rules.make_batch(
+        values,
+        expander=name,
+        options=options,
+        seed=seed % SEED_LIMIT,
+        max_trials=request.max_trials,
+        stage_trials=request.stage_trials,
+        fail_on_trial_error=request.fail_on_trial_error,
+    )
+
+
+def new_run(session: Session, request: RunRequest, planned: Plan, *, state: State) -> Run:
+    """The record of the planned run in ``state``, not yet made."""
+    now = session.clock.now()
+    run_id, directory = _place(session, request)
+    is_batch = planned.batch is not None
+    flags = {} if is_batch else planned.flags
+    return Run(
+        id=run_id,
+        kind=planned.kind,
+        operation=planned.operation,
+        flags=flags,
+        label=None if is_batch else flag_rules.run_label(request.label, flags, request.tags),
+        label_template=request.label,
+        tags=request.tags,
+        directory=directory,
+        batch_spec=planned.batch,
+        state=state,
+        created=now,
+        staged=now if state == "staged" else None,
+        sources=tuple(request.sources),
+        environment=request.environment,
+        random_seed=planned.batch.seed if planned.batch else request.random_seed,
+        executor=request.executor or session.settings.executor,
+        user=os.environ.get("USER") or os.environ.get("LOGNAME") or "",
+        host=hostname(),
+    )
+
+
+def _place(session: Session, request: RunRequest) -> tuple[str, str | None]:
+    """The new run's id, and its directory where that is not the home's."""
+    if request.run_dir is None:
+        return (check_run_id(request.run_id) if request.run_id else new_run_id()), None
+    directory = Path(os.path.abspath(request.cwd / request.run_dir))
+    if directory.parent == Path(os.path.abspath(session.layout.runs_dir)):
+        return check_run_id(directory.name), None
+    return (check_run_id(request.run_id) if request.run_id else new_run_id()), str(directory)
+
+
+def operation_python() -> str:
+    """The interpreter for scripts: ``ORCHESTRA_PYTHON``, else the active environment's, else our own."""
+    import sys
+
+    if chosen := os.environ.get("ORCHESTRA_PYTHON"):
+        return chosen
+    for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
+        if prefix := os.environ.get(variable):
+            candidate = os.path.join(prefix, "bin", "python")
+            if os.access(candidate, os.X_OK):
+                return candidate
+    return sys.executable
+
+
+def select_source(session: Session, operation: Operation) -> source.Selection | None:
+    """Which of the project's files a run of ``operation`` takes along."""
+    if operation.source is None:
+        return None
+    always = (operation.main,) if operation.main and not os.path.isabs(operation.main) else ()
+    return source.select(Path(operation.source), always=always, excluded=(session.layout.home,))
+
+
+async def make_runs(
+    session: Session, runs: Sequence[Run], selection: source.Selection | None
+) -> tuple[Run, ...]:
+    """Make the runs' directories and records, then enter them in the store; all or none.
+
+    Raises:
+        IdTaken: an id is in use.
+        HomeError: a directory can't be made, or there is no space.
+    """
+    made: list[Path] = []
+    try:
+        prepared = [_make_directory(session, run, selection, made, single=len(runs) == 1) for run in runs]
+        if session.fsync and len(runs) > 1:
+            durable.sync_filesystem(session.layout.runs_dir)
+        failpoint("run.created")
+        kept = await session.store.create(prepared, lease=LEASE)
+    except BaseException:
+        for directory in made:
+            records.discard_directory(directory)
+        raise
+    for run in kept:
+        session.emit("run.staged" if run.state == "staged" else "run.created", run, flags=run.flags)
+    return kept
+
+
+def _make_directory(
+    session: Session, run: Run, selection: source.Selection | None, made: list[Path], *, single: bool
+) -> Run:
+    directory = session.directory(run)
+    outside = run.directory is not None
+    try:
+        if outside:
+            if session.layout.control(directory).exists():
+                raise IdTaken(f"'{directory}' is the directory of a run already", "Choose another --run-dir.")
+            durable.make_dirs(directory)
+            durable.link_directory(session.layout.runs_dir / run.id, directory)
+            made.append(session.layout.runs_dir / run.id)
+        else:
+            durable.make_run_directory(directory)
+    except FileExistsError:
+        raise IdTaken(f"there is a run with the id '{run.id}' already", "Choose another id.") from None
+    made.append(session.layout.control(directory) if outside else directory)
+    durable.make_run_directory(session.layout.control(directory))
+    if selection is not None and run.kind != "queue":
+        snapshot = source.copy_selection(selection, directory)
+        run = structs.replace(run, sourcecode_digest=snapshot.digest)
+    records.write_run(directory, run, fsync=session.fsync and single)
+    return run
+
+
+def check_can_stage(planned: Plan, request: RunRequest) -> None:
+    """Refuse what makes no sense together.
+
+    Raises:
+        UserError: ``--stage-trials`` was asked for a run that has no trials.
+    """
+    if request.stage_trials and planned.kind == "queue":
+        raise UserError("a queue has no trials to stage", "Leave --stage-trials out.")
+
+
+def announce_staged(session: Session, console: Console, run: Run, *, in_directory: bool = False) -> None:
+    """Say that ``run`` is staged, and how to start it."""
+    name = run.operation_name
+    if not in_directory:
+        console.say(f"{name} staged as {run.id}")
+        console.say(f"To start the operation, use 'orchestra run --start {run.id}'")
+        return
+    directory = str(session.directory(run))
+    console.say(f"{name} staged in '{directory}'")
+    console.say(
+        "To start the operation, use "
+        f'"(cd {shell_quote(directory)} && source .orchestra/ENV && {start_command(session, run)})"'
+    )
+
+
+def shell_quote(text: str) -> str:
+    """``text`` in single quotes for a shell."""
+    return "'" + text.replace("'", "'\"'\"'") + "'"
+
+
+def start_command(session: Session, run: Run) -> str:
+    """The command that executes a staged run from within its directory."""
+    from orchestra.engine.launch import print_command
+
+    return print_command(run) if run.kind == "run" else f"orchestra run -y --start {run.id}"
+
+
+def write_env_file(session: Session, run: Run) -> None:
+    """Write the file that a person sources to start a staged run by hand."""
+    from orchestra.engine.launch import operation_environment
+
+    env_file.write(session.directory(run), {**os.environ}, operation_environment(session, run))

@@ -1,0 +1,153 @@
+"""Watch a started run to its end: follow its output, read its exit record, bring the store up to date."""
+
+from __future__ import annotations
+
+import base64
+import time
+from pathlib import Path
+
+import anyio
+
+from orchestra.console import Console
+from orchestra.contracts import Executor, Hint, Hinting, StopHow
+from orchestra.child.supervisor import failpoint
+from orchestra.engine.control import Control, Wish
+from orchestra.engine.judge import GONE_GRACE, settle
+from orchestra.engine.session import RENEWAL, LEASE, Session
+from orchestra.model.run import FINAL, Run
+from orchestra.workspace import records
+from orchestra.workspace.output import OutputFollower
+
+SHORTEST_POLL, LONGEST_POLL = 0.02, 0.25
+"""Seconds between looks at an attempt whose executor sends no hints."""
+ESCALATION: dict[Wish, StopHow] = {
+    Wish.INTERRUPT: "interrupt",
+    Wish.TERMINATE: "terminate",
+    Wish.KILL: "kill",
+}
+
+
+async def supervise(
+    session: Session, run: Run, *, console: Console, control: Control | None = None, quiet: bool = False
+) -> Run:
+    """Follow a submitted run until it has ended, and return it in its final state.
+
+    ``control`` stops the operation as its wish grows; with ``Wish.LEAVE`` the watch ends and the run goes on.
+    ``quiet``: the output is not shown (the watch of a run that somebody else started).
+    """
+    if run.state in FINAL or run.handle is None:
+        return run
+    return await _Watch(session, run, console, control or Control(), quiet).to_the_end()
+
+
+class _Watch:
+    def __init__(self, session: Session, run: Run, console: Console, control: Control, quiet: bool) -> None:
+        self.session = session
+        self.run = run
+        self.console = console
+        self.control = control
+        self.quiet = quiet
+        self.directory: Path = session.attempt_directory(run)
+        self.follower = OutputFollower(self.directory)
+        self.told = Wish.NONE
+        self.gone_since: float | None = None
+
+    async def to_the_end(self) -> Run:
+        assert self.run.handle is not None
+        executor = await self.session.executor(self.run.executor)
+        pause = SHORTEST_POLL
+        while True:
+            moved = await self._drain()
+            if self.run.state == "pending":
+                await self._note_start()
+            exit_record = records.read_exit(self.directory)
+            if exit_record is not None:
+                await self._drain(upto=exit_record.size)
+                return await self._settled()
+            await self._pass_on_wish(executor)
+            if self.control.wish == Wish.LEAVE:
+                return self.run
+            hint = await self._news(executor, pause)
+            if hint == "ended" or (hint == "gone" and self._gone_for_long()):
+                settled = await self._after_end()
+                if settled.state in FINAL or settled.state == "staged":
+                    return settled
+            pause = SHORTEST_POLL if moved else min(pause * 1.5, LONGEST_POLL)
+
+    async def _news(self, executor: Executor, pause: float) -> Hint | None:
+        """Wait for output, the end, or a wish, at most ``pause`` seconds where the executor sends no hints."""
+        assert self.run.handle is not None
+        handle, hint = self.run.handle, None
+        async with anyio.create_task_group() as group:
+
+            async def wish() -> None:
+                await self.control.changed()
+                group.cancel_scope.cancel()
+
+            group.start_soon(wish)
+            if isinstance(executor, Hinting):
+                with anyio.move_on_after(LONGEST_POLL):
+                    await executor.progress(handle, self.follower.offset)
+                with anyio.move_on_after(0):
+                    hint = await executor.wait(handle)
+            else:
+                with anyio.move_on_after(pause):
+                    hint = await executor.wait(handle)
+            if hint is not None and hint != "ended":
+                await anyio.sleep(pause)
+            group.cancel_scope.cancel()
+        return hint
+
+    def _gone_for_long(self) -> bool:
+        if self.gone_since is None:
+            self.gone_since = time.monotonic()
+        return time.monotonic() - self.gone_since > GONE_GRACE
+
+    async def _after_end(self) -> Run:
+        await self._drain()
+        return await self._settled()
+
+    async def _settled(self) -> Run:
+        failpoint("run.exited")
+        self.run = await settle(self.session, self.run, console=self.console)
+        return self.run
+
+    async def _note_start(self) -> None:
+        fence = records.read_fence(self.directory)
+        if fence is not None and fence.fence == "started":
+            self.run = await settle(self.session, self.run, console=self.console)
+
+    async def _drain(self, upto: int | None = None) -> bool:
+        """Pass on all output that is there (``upto``: until that offset at least); True if there was any."""
+        moved = False
+        while chunks := self.follower.read_new():
+            moved = True
+            for stream, data in chunks:
+                if not self.quiet:
+                    await self.console.output(stream, data)
+                if self.session.output_events:
+                    self._emit_output(stream, data)
+        return moved
+
+    def _emit_output(self, stream: int, data: bytes) -> None:
+        try:
+            text = {"text": data.decode()}
+        except UnicodeDecodeError:
+            text = {"base64": base64.b64encode(data).decode()}
+        name = "stderr" if stream == 1 else "stdout"
+        self.session.emit("run.output", self.run, console=self.console, stream=name, **text)
+
+    async def _pass_on_wish(self, executor: Executor) -> None:
+        wish = self.control.wish
+        if wish <= self.told or wish not in ESCALATION or self.run.handle is None:
+            return
+        self.told = wish
+        self.session.emit("run.stopping", self.run, console=self.console, how=ESCALATION[wish])
+        await executor.stop(self.run.handle, ESCALATION[wish])
+
+
+async def keep_leases(session: Session) -> None:
+    """Renew the leases of all runs that this session watches, until cancelled."""
+    while True:
+        await anyio.sleep(RENEWAL)
+        await session.store.renew(session.worker, LEASE)
