@@ -1,0 +1,107 @@
+"""The ``grid`` expander: every combination of the listed values."""
+
+from __future__ import annotations
+
+import math
+import random
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+from msgspec import Struct
+
+from orchestra.builtin.expander_random import check_interval, sample
+from orchestra.contracts import BatchExpander
+from orchestra.model.batch import Batch, Choices, Dimension, Interval, Proposal, TrialResult, combine
+from orchestra.model.operation import FlagValue
+
+
+class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """It has none."""
+
+
+class GridExpander:
+    """The product of all choices, in the order of the flags' names, the last name varying fastest.
+
+    An interval adds nothing to the product: each trial draws a value of its own from it. With ``max_trials``
+    below the product, a random part of it, in the same order.
+    """
+
+    def __init__(self) -> None:
+        self._chosen: tuple[tuple[int, int, int], list[int]] | None = None
+
+    async def propose(self, batch: Batch, history: Sequence[TrialResult], limit: int) -> Proposal:
+        """See :meth:`BatchExpander.propose`.
+
+        Raises:
+            ExpandError: a value can't be drawn from an interval.
+        """
+        choices, intervals = _split(batch)
+        total = self.count(batch)
+        chosen = self._positions(batch.seed, _product(choices), total)
+        first = len(history)
+        last = min(total, first + max(limit, 0))
+        trials: list[dict[str, FlagValue]] = []
+        for index in range(first, last):
+            point = _combination(choices, index if chosen is None else chosen[index])
+            if intervals:
+                point.update(sample(intervals, batch.seed, index))
+            trials.append(combine(batch, point))
+        return Proposal(trials=tuple(trials), exhausted=max(first, last) >= total)
+
+    def count(self, batch: Batch) -> int:
+        """The size of the product, or ``max_trials`` if that is less."""
+        total = _product(_split(batch)[0])
+        return total if batch.max_trials is None else min(total, max(batch.max_trials, 0))
+
+    def _positions(self, seed: int, total: int, wanted: int) -> list[int] | None:
+        # None stands for all of them: a product may have more positions than any sequence. The last answer is
+        # kept for callers who ask for one trial at a time.
+        if wanted == total:
+            return None
+        key = (seed, total, wanted)
+        if self._chosen is None or self._chosen[0] != key:
+            self._chosen = (key, _choose(seed, total, wanted))
+        return self._chosen[1]
+
+
+def _split(batch: Batch) -> tuple[list[tuple[str, Choices]], dict[str, Dimension]]:
+    choices: list[tuple[str, Choices]] = []
+    intervals: dict[str, Dimension] = {}
+    for name in sorted(batch.space):
+        dimension = batch.space[name]
+        if isinstance(dimension, Interval):
+            check_interval(name, dimension)
+            intervals[name] = dimension
+        else:
+            choices.append((name, dimension))
+    return choices, intervals
+
+
+def _product(choices: list[tuple[str, Choices]]) -> int:
+    return math.prod(len(dimension.values) for _, dimension in choices)
+
+
+def _choose(seed: int, total: int, wanted: int) -> list[int]:
+    """``wanted`` different positions below ``total``, ascending. Costs what is wanted, not what there is."""
+    chance = random.Random(seed)
+    if total <= sys.maxsize:
+        return sorted(chance.sample(range(total), wanted))
+    chosen: set[int] = set()
+    while len(chosen) < wanted:
+        chosen.add(chance.randrange(total))
+    return sorted(chosen)
+
+
+def _combination(choices: list[tuple[str, Choices]], position: int) -> dict[str, FlagValue]:
+    point: dict[str, FlagValue] = {}
+    for name, dimension in reversed(choices):
+        position, digit = divmod(position, len(dimension.values))
+        point[name] = dimension.values[digit]
+    return point
+
+
+@asynccontextmanager
+async def open_expander(options: Options) -> AsyncGenerator[BatchExpander]:
+    """Open the grid expander."""
+    yield GridExpander()

@@ -1,0 +1,204 @@
+"""Import a plugin's opener, convert its options, open it. Every failure is an error that names the plugin."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path, PurePath
+from types import TracebackType
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from orchestra.contracts import CONTRACT_VERSION, Kind, Opener
+from orchestra.errors import OrchestraError, PluginError, PluginLoadFailed, PluginOptionsInvalid
+from orchestra.plugins.listing import PluginInfo, find, installed_path
+from orchestra.plugins.structure import options_type, violations
+
+_CHECK_HINT = "'orchestra plugins check {name}' tells more."
+_WORDS = {"yes": True, "on": True, "no": False, "off": False}
+
+
+def load(info: PluginInfo) -> Opener:
+    """Import the plugin's module and return its opener. Blocks for as long as the import takes.
+
+    What the module prints meanwhile goes to the standard error: the standard output carries results.
+
+    Raises:
+        PluginLoadFailed: whatever the import raised (``SystemExit``, too), a missing attribute, a contract of
+            another version, or an opener that hasn't the form of one.
+    """
+    if info.error is not None and ":" not in info.target:
+        raise _load_failed(info, info.error)
+    module_name, _, attributes = info.target.partition(":")
+    try:
+        with _installed_only(), contextlib.redirect_stdout(sys.stderr):
+            module = importlib.import_module(module_name)
+        found: Any = module
+        for attribute in attributes.split("."):
+            found = getattr(found, attribute)
+    except (Exception, SystemExit) as error:
+        raise _load_failed(info, _reason(error)) from error
+    version = getattr(module, "ORCHESTRA_CONTRACT", CONTRACT_VERSION)
+    if version != CONTRACT_VERSION:
+        reason = f"it keeps version {version} of the contracts, and this is orchestra with {CONTRACT_VERSION}"
+        raise _load_failed(info, reason)
+    try:
+        options_type(found)
+    except ValueError as error:
+        raise _load_failed(info, f"its opener {info.target} {error}") from error
+    return found
+
+
+def open_plugin(
+    kind: Kind,
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    home: Path | None = None,
+    *,
+    cache_dir: Path | None = None,
+) -> AbstractAsyncContextManager[Any]:
+    """The plugin, as an async context manager that yields it.
+
+    Finding, importing and the check of the options happen in this call, before anything is entered: they
+    block, so make it before there is an event loop, or in a thread. Entering and leaving add no suspension
+    to the plugin's own. Texts among ``options`` become what the plugin's options ask for; an option ``home``
+    that was not given is ``home``.
+
+    Raises:
+        PluginNotFound, PluginConflict, PluginLoadFailed: as of :func:`find` and :func:`load`. Entering raises
+            ``PluginLoadFailed``, too: if the opener fails, or what it yields lacks the contract's methods.
+        PluginOptionsInvalid: an option is unknown, missing or has a wrong type.
+    """
+    info = find(kind, name, cache_dir=cache_dir)
+    opener = load(info)
+    return OpenPlugin(info, opener, convert_options(info, options_type(opener), options or {}, home))
+
+
+class OpenPlugin:
+    """Enters an opener and translates what it raises. Never swallows what happens inside of the block."""
+
+    def __init__(self, info: PluginInfo, opener: Opener, options: Struct) -> None:
+        self._info = info
+        self._opener = opener
+        self._options = options
+        self._context: AbstractAsyncContextManager[Any] | None = None
+
+    async def __aenter__(self) -> Any:
+        try:
+            context = self._opener(self._options)
+            if not (hasattr(context, "__aenter__") and hasattr(context, "__aexit__")):
+                raise TypeError("its opener does not return an async context manager")
+            plugin = await context.__aenter__()
+        except OrchestraError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise _load_failed(self._info, _reason(error), "opened") from error
+        self._context = context
+        wrong = violations(self._info.kind, plugin)
+        if wrong:
+            failure = _load_failed(self._info, "; ".join(wrong), "used")
+            await self.__aexit__(type(failure), failure, None)
+            raise failure
+        return plugin
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        context, self._context = self._context, None
+        if context is None:
+            return
+        try:
+            await context.__aexit__(kind, error, traceback)
+        except OrchestraError:
+            raise
+        except (Exception, SystemExit) as failure:
+            if failure is error:
+                return  # the block's own; it goes on by itself
+            message = f"{self._info.title} failed when it was closed: {_reason(failure)}"
+            raise PluginError(message) from failure
+
+
+def convert_options(
+    info: PluginInfo, wanted: type[Struct], given: Mapping[str, Any], home: Path | None
+) -> Struct:
+    """``given`` as the plugin's own options.
+
+    Raises:
+        PluginOptionsInvalid: an option is unknown, missing or has a wrong type.
+    """
+    fields = {field.encode_name: field for field in msgspec.structs.fields(wanted)}
+    values = dict(given)
+    if home is not None and "home" in fields:
+        values.setdefault("home", home)
+    for name in values.keys() - fields.keys():
+        raise _unknown_option(info, name, [field for field in fields if field != "home"])
+    missing = [name for name, field in fields.items() if field.required and name not in values]
+    if missing:
+        needed = ", ".join(f"'{name}'" for name in missing)
+        raise PluginOptionsInvalid(
+            f"the {info.kind} '{info.name}' needs the option{'s' * (len(missing) > 1)} {needed}",
+            f"Give it as '{info.name} {missing[0]}=VALUE', or in the settings.",
+        )
+    for name, value in values.items():
+        if isinstance(value, str) and value.lower() in _WORDS and _may_be(bool, fields[name].type):
+            values[name] = _WORDS[value.lower()]
+    try:
+        return msgspec.convert(values, wanted, strict=False, dec_hook=_from_text)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at `$.")
+        where = f"option '{place.rstrip('`')}'" if place else "options"
+        raise PluginOptionsInvalid(f"{where} of the {info.kind} '{info.name}': {reason}") from error
+
+
+def _may_be(kind: type, annotation: Any) -> bool:
+    return annotation is kind or kind in getattr(annotation, "__args__", ())
+
+
+def _from_text(kind: type, value: Any) -> Any:
+    if issubclass(kind, PurePath) and isinstance(value, str):
+        path = kind(value)
+        return path.expanduser() if isinstance(path, Path) else path
+    raise ValueError(f"Expected `{kind}`, got `{type(value).__name__}`")
+
+
+def _unknown_option(info: PluginInfo, name: str, known: list[str]) -> PluginOptionsInvalid:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=1)
+    meant = f"Did you mean '{close[0]}'? " if close else ""
+    listed = f"Its options: {', '.join(sorted(known))}." if known else "It has none."
+    return PluginOptionsInvalid(f"the {info.kind} '{info.name}' has no option '{name}'", meant + listed)
+
+
+@contextlib.contextmanager
+def _installed_only() -> Generator[None]:
+    # A module of the current directory must not stand in for an installed plugin's.
+    allowed = installed_path()
+    if allowed == sys.path:
+        yield
+        return
+    saved = sys.path[:]
+    sys.path[:] = allowed
+    try:
+        yield
+    finally:
+        sys.path[:] = saved
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"it called sys.exit({error.code!r})"
+    text = str(error).strip()
+    kind = type(error).__name__
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{kind}: {error.msg} ({error.filename}, line {error.lineno})"
+    return f"{kind}: {text}" if text else kind
+
+
+def _load_failed(info: PluginInfo, reason: str, action: str = "loaded") -> PluginLoadFailed:
+    return PluginLoadFailed(f"{info.title} can't be {action}: {reason}", _CHECK_HINT.format(name=info.name))
