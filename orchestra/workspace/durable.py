@@ -1,0 +1,251 @@
+"""The one module that writes records, so that each is either the old one or the new one whatever happens.
+
+Failures are raised as :class:`StoreUnavailable` when trying again later can help (no space, I/O error, too
+many open files), else as :class:`HomeError`; both carry the operating system's reason and the file's name.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from orchestra.errors import HomeError, OrchestraError, StoreUnavailable
+
+TEMPORARY = ".tmp"
+"""The ending of files that are being written; after a crash they are rubbish."""
+
+_TRY_AGAIN_LATER = frozenset(
+    (
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOLCK,
+        errno.ENOMEM,
+        errno.ENOSPC,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+    )
+)
+_NO_ROOM = frozenset((errno.EDQUOT, errno.EFBIG, errno.ENOSPC))
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_APPEND = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+
+
+def storage_error(error: OSError, path: str | os.PathLike[str]) -> OrchestraError:
+    """``error`` as one of ours, naming ``path``."""
+    message = f"{error.strerror or error}: '{os.fspath(path)}'"
+    if error.errno in _NO_ROOM:
+        return StoreUnavailable(message, "Free some space there, and try again.")
+    if error.errno in _TRY_AGAIN_LATER:
+        return StoreUnavailable(message, "Try again later.")
+    return HomeError(message, "Check the directory and its permissions.")
+
+
+def fail(error: OSError, path: str | os.PathLike[str]) -> NoReturn:
+    """Raise :func:`storage_error`."""
+    raise storage_error(error, path) from error
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes, *, fsync: bool) -> None:
+    """Replace ``path`` by ``data`` (mode 0600): a reader sees the old content or the new one, never a part.
+
+    With ``fsync`` the new one has reached the disk when this returns; without, it survives the death of any
+    process but not a power cut.
+
+    Raises:
+        StoreUnavailable, HomeError: it could not be written; the old content is still there.
+    """
+    target = os.fspath(path)
+    try:
+        try:
+            _replace(target, data, fsync)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            # After a failed fsync that file can't be trusted, whatever a second fsync says: write anew, once.
+            _replace(target, data, fsync)
+    except OSError as error:
+        fail(error, target)
+
+
+def _replace(target: str, data: bytes, fsync: bool) -> None:
+    temporary = f"{target}.{os.urandom(6).hex()}{TEMPORARY}"
+    descriptor = os.open(temporary, _CREATE, 0o600)
+    try:
+        try:
+            write_all(descriptor, data)
+            if fsync:
+                os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, target)
+    except OSError:
+        _remove(temporary)
+        raise
+    if fsync:
+        _sync_directory(os.path.dirname(target))
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> int:
+    """Write all of ``data`` however little each call takes; return its size."""
+    written = os.write(descriptor, data)
+    if written == len(data):
+        return written
+    view = memoryview(data)
+    while written < len(view):
+        written += os.write(descriptor, view[written:])
+    return written
+
+
+def append_line(path: str | os.PathLike[str], data: bytes) -> None:
+    """Append ``data`` and a newline as one write (mode 0600 when new). A torn line before it stays on its
+    own.
+
+    Raises:
+        StoreUnavailable, HomeError: it could not be written.
+    """
+    try:
+        descriptor = os.open(path, _APPEND, 0o600)
+        try:
+            size = os.fstat(descriptor).st_size
+            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            write_all(descriptor, b"\n" + data + b"\n" if torn else data + b"\n")
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        fail(error, path)
+
+
+def make_dirs(path: str | os.PathLike[str], *, fsync: bool = False) -> None:
+    """Make a directory (mode 0700) and those above it that are missing.
+
+    With ``fsync`` their names have reached the disk when this returns.
+
+    Raises:
+        StoreUnavailable, HomeError: one of them could not be made.
+    """
+    target = os.fspath(path)
+    try:
+        made = _make(target)
+        if fsync:
+            for directory in made:
+                _sync_directory(os.path.dirname(directory))
+    except OSError as error:
+        fail(error, error.filename or target)
+
+
+def _make(target: str) -> list[str]:
+    try:
+        os.mkdir(target, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(target):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), target) from None
+        return []
+    except FileNotFoundError:
+        parent = os.path.dirname(target)
+        if parent == target:
+            raise
+        made = _make(parent)
+        return [*made, *_make(target)]
+    return [target]
+
+
+def sync_directories(*paths: str | os.PathLike[str]) -> None:
+    """Let the names in these directories reach the disk.
+
+    Raises:
+        StoreUnavailable, HomeError: the disk failed.
+    """
+    for path in paths:
+        try:
+            _sync_directory(os.fspath(path))
+        except OSError as error:
+            fail(error, path)
+
+
+def _sync_directory(path: str) -> None:
+    descriptor = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems have no fsync for directories; their renames are synchronous.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sync_filesystem(path: str | os.PathLike[str]) -> None:
+    """Let all that was written on the file system of ``path`` reach the disk: one wait for many records.
+
+    Raises:
+        StoreUnavailable, HomeError: the disk failed.
+    """
+    syncfs = _find_syncfs()
+    if syncfs is None:
+        os.sync()
+        return
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            if syncfs(descriptor) != 0:
+                import ctypes
+
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number))
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        fail(error, path)
+
+
+_syncfs: list[Callable[[int], int] | None] = []
+
+
+def _find_syncfs() -> Callable[[int], int] | None:
+    if not _syncfs:
+        import ctypes
+
+        library: Any = ctypes.CDLL(None, use_errno=True)
+        _syncfs.append(getattr(library, "syncfs", None))
+    return _syncfs[0]
+
+
+def remove_temporary(directory: str | os.PathLike[str], *, older_than: float) -> int:
+    """Remove what writers that died have left in ``directory``; return how many files that were.
+
+    ``older_than`` (seconds) spares those that are being written. What can't be removed stays.
+    """
+    import time
+
+    oldest = time.time() - older_than
+    removed = 0
+    try:
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.name.endswith(TEMPORARY) and _is_old_file(entry, oldest):
+                    removed += _remove(entry.path)
+    except OSError:
+        return removed
+    return removed
+
+
+def _is_old_file(entry: os.DirEntry[str], oldest: float) -> bool:
+    try:
+        return entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime <= oldest
+    except OSError:
+        return False
+
+
+def _remove(path: str) -> bool:
+    try:
+        os.unlink(path)
+    except OSError:
+        return False
+    return True

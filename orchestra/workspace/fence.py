@@ -1,0 +1,251 @@
+"""The fence of an attempt: one file, made once by link(2), that decides who may start it, and whose lock says
+whether that process lives.
+
+Its creator holds ``flock(LOCK_EX)`` on the file from before it becomes visible until it dies. The kernel
+drops the lock on any death, so that a fence that can be locked is the fence of a dead process.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+from orchestra.errors import RunBusy, RunNotFound
+from orchestra.model.execution import Fence, Identity
+from orchestra.workspace.codec import decode, encode, read_open, read_record
+from orchestra.workspace.durable import TEMPORARY, fail, make_dirs, sync_directories, write_all
+
+FENCE = "fence"
+
+_NO_LOCKS = frozenset((errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP))
+
+
+class FenceLost(RunBusy):
+    """Somebody else has started the attempt, or has revoked it."""
+
+
+class Probe(Struct, frozen=True, kw_only=True):
+    """What the fence of an attempt says now."""
+
+    fence: Fence
+    alive: bool | None
+    """Whether its process lives; None when that can't be known here, for it is on another host."""
+    seen: int
+    """When its process last touched it, in microseconds since the epoch."""
+
+
+def read_fence(attempt_dir: Path) -> Fence | None:
+    """The fence of an attempt; None when nobody has won it yet.
+
+    Raises:
+        RunBroken: it can't be read.
+    """
+    return read_record(os.path.join(attempt_dir, FENCE), Fence)
+
+
+def probe(attempt_dir: Path) -> Probe | None:
+    """The fence of an attempt, and whether its process lives; None when there is no fence.
+
+    Raises:
+        RunBroken: the fence can't be read.
+    """
+    path = os.path.join(attempt_dir, FENCE)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        read_record(path, Fence)
+        return None
+    try:
+        touched = os.fstat(descriptor).st_mtime_ns // 1000
+        try:
+            fence = decode(read_open(descriptor), Fence)
+        except (OSError, ValueError):
+            read_record(path, Fence)
+            raise
+        return Probe(fence=fence, alive=_is_alive(descriptor, fence), seen=touched)
+    finally:
+        os.close(descriptor)
+
+
+def alive(attempt_dir: Path) -> bool | None:
+    """Whether the process that started the attempt lives; None when it is on another host.
+
+    False when nobody has started it. Two who ask at once don't disturb each other.
+
+    Raises:
+        RunBroken: the fence can't be read.
+    """
+    found = probe(attempt_dir)
+    return False if found is None else found.alive
+
+
+def _is_alive(descriptor: int, fence: Fence) -> bool | None:
+    if fence.fence == "revoked":
+        return False
+    if fence.identity.host != host_id():
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            fail(error, FENCE)
+        return _is_running(fence.identity)
+    return False
+
+
+def revoke(attempt_dir: Path, *, fsync: bool = True) -> bool:
+    """Make sure that the attempt never starts: True if it never will, False if it has started.
+
+    Raises:
+        RunNotFound: there is no such run.
+        StoreUnavailable, HomeError: the fence could not be made.
+    """
+    _make(attempt_dir)
+    held = _win(attempt_dir, _new_fence("revoked", os.urandom(8).hex(), "supervisor"), fsync)
+    if held >= 0:
+        os.close(held)
+        return True
+    fence = read_fence(attempt_dir)
+    return fence is not None and fence.fence == "revoked"
+
+
+class HeldFence:
+    """The fence of an attempt that executes in this process. Closing it, or dying, says that it ended."""
+
+    def __init__(self, attempt_dir: Path, record: Fence, descriptor: int) -> None:
+        self.directory = attempt_dir
+        self.record = record
+        self._descriptor = descriptor
+
+    def __enter__(self) -> HeldFence:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def touch(self) -> None:
+        """Show other hosts that we live; due each 30 s."""
+        try:
+            os.utime(self._descriptor)
+        except OSError as error:
+            fail(error, self.directory / FENCE)
+
+    def close(self) -> None:
+        """Let go of it; the exit record must be there by then. May be called again."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def hold(attempt_dir: Path, nonce: str, *, fsync: bool) -> HeldFence:
+    """Win the fence for an attempt that executes in this process (a queue, a batch).
+
+    Raises:
+        FenceLost: somebody else was first.
+        RunNotFound: there is no such run.
+        StoreUnavailable, HomeError: the fence could not be made.
+    """
+    _make(attempt_dir)
+    record = _new_fence("started", nonce, "engine")
+    descriptor = _win(attempt_dir, record, fsync)
+    if descriptor < 0:
+        raise FenceLost(
+            f"attempt {attempt_dir.name} in '{attempt_dir}' was started or revoked by somebody else"
+        )
+    return HeldFence(attempt_dir, record, descriptor)
+
+
+def _make(attempt_dir: Path) -> None:
+    # The parents are not made: a run that was deleted must not come back as an empty directory.
+    control = attempt_dir.parent.parent
+    if not os.path.isdir(control):
+        raise RunNotFound(f"there is no run in '{control.parent}'")
+    make_dirs(attempt_dir)
+
+
+def _new_fence(
+    what: Literal["started", "revoked"], nonce: str, kind: Literal["supervisor", "engine"]
+) -> Fence:
+    return Fence(fence=what, nonce=nonce, identity=own_identity(), time=time.time_ns() // 1000, kind=kind)
+
+
+def _win(attempt_dir: Path, record: Fence, fsync: bool) -> int:
+    path = os.path.join(attempt_dir, FENCE)
+    temporary = f"{path}.{os.urandom(6).hex()}{TEMPORARY}"
+    try:
+        held = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX)
+                write_all(held, encode(record) + b"\n")
+                if fsync:
+                    os.fsync(held)
+                if not _link(temporary, path, held):
+                    os.close(held)
+                    return -1
+            finally:
+                os.unlink(temporary)
+            if fsync:
+                sync_directories(attempt_dir)
+        except BaseException:
+            os.close(held)
+            raise
+    except OSError as error:
+        fail(error, path)
+    return held
+
+
+def _link(temporary: str, path: str, held: int) -> bool:
+    try:
+        os.link(temporary, path)
+    except OSError:
+        # The answer of a network file system may be lost: what counts is whether the file there is ours.
+        try:
+            return os.path.samestat(os.stat(path), os.fstat(held))
+        except FileNotFoundError:
+            raise
+    return True
+
+
+def host_id() -> str:
+    name = os.uname().nodename
+    try:
+        with open("/etc/machine-id", "rb") as file:
+            machine = file.read()
+    except OSError:
+        machine = b""
+    return f"{name}-{hashlib.sha256(machine).hexdigest()[:12]}"
+
+
+def boot_id() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def process_start(pid: int) -> int | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except OSError:
+        return None
+
+
+def own_identity() -> Identity:
+    pid = os.getpid()
+    return Identity(host=host_id(), boot=boot_id(), pid=pid, start=process_start(pid) or 0)
+
+
+def _is_running(identity: Identity) -> bool:
+    return identity.boot == boot_id() and process_start(identity.pid) == identity.start

@@ -1,0 +1,166 @@
+"""The orders of an attempt: what its supervisor must do, in a form that is read without JSON."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal, TypeAlias, cast
+
+from msgspec import Struct
+
+from orchestra.errors import RunBroken, UserError, text_of_os_error
+from orchestra.workspace.durable import make_dirs, write_atomic
+
+ORDERS = "orders"
+VERSION = 1
+
+Output: TypeAlias = Literal["piped", "direct"]
+Streams: TypeAlias = Literal["one", "two"]
+Stdin: TypeAlias = Literal["null", "inherit"]
+Leftovers: TypeAlias = Literal["kill", "wait"]
+
+
+class Orders(Struct, frozen=True, kw_only=True):
+    """What a supervisor must do. Times are seconds."""
+
+    run: str
+    attempt: int
+    nonce: str
+    """Tells this attempt's supervisor from any other; part of the cookie."""
+    cwd: str
+    arguments: tuple[str, ...]
+    """The operation's command line."""
+    environment: dict[str, str] = {}
+    """Variables to set in the operation's environment."""
+    unset: tuple[str, ...] = ()
+    """Variables to take out of it."""
+    output: Output = "piped"
+    streams: Streams = "one"
+    stdin: Stdin = "null"
+    fsync: bool = True
+    grace: float = 5.0
+    """How long processes that outlive the main one may go on before they are told to end."""
+    stop_timeout: float = 10.0
+    """From TERM to KILL."""
+    leftovers: Leftovers = "kill"
+    stop_after: float | None = None
+    """Stop the operation after so long."""
+
+
+def encode_orders(orders: Orders) -> bytes:
+    """Entries ``key=value``, each ended by NUL; text in the file system's encoding.
+
+    Raises:
+        UserError: a value holds a NUL, or a variable's name is empty or holds ``=``: no process can have
+            such.
+    """
+    entries = [
+        ("version", str(VERSION)),
+        ("run", orders.run),
+        ("attempt", str(orders.attempt)),
+        ("nonce", orders.nonce),
+        ("cwd", orders.cwd),
+        *(("arg", argument) for argument in orders.arguments),
+        *(("env", f"{_check_name(name)}={value}") for name, value in orders.environment.items()),
+        *(("unset", _check_name(name)) for name in orders.unset),
+        ("output", orders.output),
+        ("streams", orders.streams),
+        ("stdin", orders.stdin),
+        ("fsync", "1" if orders.fsync else "0"),
+        ("grace", repr(float(orders.grace))),
+        ("stop_timeout", repr(float(orders.stop_timeout))),
+        ("leftovers", orders.leftovers),
+    ]
+    if orders.stop_after is not None:
+        entries.append(("stop_after", repr(float(orders.stop_after))))
+    for key, value in entries:
+        if "\0" in value:
+            raise UserError(f"run {orders.run}: a NUL can't be part of {_PLACES.get(key, key)}")
+    return b"".join([os.fsencode(f"{key}={value}\0") for key, value in entries])
+
+
+_PLACES = {"arg": "an argument", "env": "an environment variable", "cwd": "a directory"}
+
+
+def _check_name(name: str) -> str:
+    if not name or "=" in name:
+        raise UserError(f"'{name}' can't be the name of an environment variable")
+    return name
+
+
+def decode_orders(data: bytes) -> Orders:
+    """The inverse of :func:`encode_orders`; entries with other keys are ignored.
+
+    Raises:
+        ValueError: an entry is missing or torn.
+    """
+    if not data.endswith(b"\0"):
+        raise ValueError("the last entry is torn")
+    values: dict[str, str] = {}
+    repeated: dict[str, list[str]] = {"arg": [], "env": [], "unset": []}
+    for entry in data[:-1].split(b"\0"):
+        key, separator, value = os.fsdecode(entry).partition("=")
+        if not separator:
+            raise ValueError(f"an entry without '=': {entry[:40]!r}")
+        if key in repeated:
+            repeated[key].append(value)
+        else:
+            values[key] = value
+    return _build(values, repeated)
+
+
+def _build(values: dict[str, str], repeated: dict[str, list[str]]) -> Orders:
+    try:
+        return Orders(
+            run=values["run"],
+            attempt=int(values["attempt"]),
+            nonce=values["nonce"],
+            cwd=values["cwd"],
+            arguments=tuple(repeated["arg"]),
+            environment={
+                name: value for name, _, value in (entry.partition("=") for entry in repeated["env"])
+            },
+            unset=tuple(repeated["unset"]),
+            output=cast(Output, values["output"]),
+            streams=cast(Streams, values["streams"]),
+            stdin=cast(Stdin, values["stdin"]),
+            fsync=values["fsync"] == "1",
+            grace=float(values["grace"]),
+            stop_timeout=float(values["stop_timeout"]),
+            leftovers=cast(Leftovers, values["leftovers"]),
+            stop_after=float(values["stop_after"]) if "stop_after" in values else None,
+        )
+    except KeyError as error:
+        raise ValueError(f"no entry '{error.args[0]}'") from None
+
+
+def write_orders(attempt_dir: Path, orders: Orders) -> None:
+    """Make the attempt's directory and write its orders.
+
+    Not synced: orders that a power cut loses are orders that nobody has followed.
+
+    Raises:
+        UserError: as :func:`encode_orders`.
+        StoreUnavailable, HomeError: they could not be written.
+    """
+    data = encode_orders(orders)
+    make_dirs(attempt_dir)
+    write_atomic(os.path.join(attempt_dir, ORDERS), data, fsync=False)
+
+
+def read_orders(attempt_dir: Path) -> Orders | None:
+    """The orders of an attempt, or None if it has none.
+
+    Raises:
+        RunBroken: they are torn or can't be read.
+    """
+    path = os.path.join(attempt_dir, ORDERS)
+    try:
+        with open(path, "rb") as file:
+            return decode_orders(file.read())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise RunBroken(f"'{path}' is damaged: {error}") from error
+    except OSError as error:
+        raise RunBroken(text_of_os_error(error)) from error

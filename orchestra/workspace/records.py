@@ -1,0 +1,213 @@
+"""The records in a run's directory: of the run, of each attempt's start and end, and of what happened."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
+
+from orchestra.errors import HomeError, RunBroken, RunNotFound
+from orchestra.model.execution import Exit, Fence
+from orchestra.model.run import SCHEMA, Run
+from orchestra.workspace.codec import decode, encode, read_bytes, read_record
+from orchestra.workspace.durable import (
+    append_line,
+    make_dirs,
+    remove_temporary,
+    sync_directories,
+    sync_filesystem,
+    write_atomic,
+)
+from orchestra.workspace.fence import FenceLost, HeldFence, alive, hold, probe, read_fence, revoke
+from orchestra.workspace.layout import ATTEMPTS, CONTROL
+
+__all__ = [
+    "AttemptStatus",
+    "FenceLost",
+    "HeldFence",
+    "alive",
+    "append_event",
+    "attempt_status",
+    "attempts",
+    "hold",
+    "read_events",
+    "read_exit",
+    "read_fence",
+    "read_run",
+    "revoke",
+    "sweep",
+    "write_exit",
+    "write_run",
+    "write_runs",
+]
+
+RUN = "run.json"
+EXIT = "exit"
+EVENTS = "events.jsonl"
+
+
+class _Schema(Struct, frozen=True):
+    schema: int = SCHEMA
+
+
+def write_run(run_dir: Path, run: Run, *, fsync: bool) -> None:
+    """Replace the record of ``run``, making its directory if need be.
+
+    Raises:
+        HomeError: it can't be written, or was written by a newer version and would lose what we don't know.
+        StoreUnavailable: no space, I/O error.
+    """
+    if run.schema > SCHEMA:
+        raise HomeError(
+            f"run {run.id} was written by a newer version of orchestra and is left as it is",
+            "Upgrade orchestra to change this run.",
+        )
+    folder = os.path.join(run_dir, CONTROL)
+    path = os.path.join(folder, RUN)
+    data = encode(run) + b"\n"
+    new = not os.path.exists(path)
+    if new:
+        make_dirs(folder)
+    write_atomic(path, data, fsync=fsync)
+    if new and fsync:
+        sync_directories(run_dir, os.path.dirname(run_dir))
+
+
+def write_runs(runs: Iterable[tuple[Path, Run]], *, fsync: bool) -> None:
+    """:func:`write_run` for many: with ``fsync`` all of them reach the disk with one wait.
+
+    Raises:
+        HomeError, StoreUnavailable: as :func:`write_run`.
+    """
+    devices: dict[int, Path] = {}
+    for run_dir, run in runs:
+        write_run(run_dir, run, fsync=False)
+        if fsync:
+            devices.setdefault(os.stat(run_dir).st_dev, run_dir)
+    for run_dir in devices.values():
+        sync_filesystem(run_dir)
+
+
+def read_run(run_dir: Path) -> Run:
+    """The record of the run in ``run_dir``.
+
+    Raises:
+        RunNotFound: no run is there.
+        RunBroken: the record is missing, torn, or of a newer kind that we can't read; the message names the
+            file.
+    """
+    path = os.path.join(run_dir, CONTROL, RUN)
+    try:
+        run = read_record(path, Run)
+    except RunBroken as error:
+        raise _too_new(path) or error from error
+    if run is None:
+        if os.path.isdir(os.path.join(run_dir, CONTROL, ATTEMPTS)):
+            raise RunBroken(f"'{path}' is missing")
+        raise RunNotFound(f"there is no run in '{run_dir}'")
+    return run
+
+
+def _too_new(path: str) -> RunBroken | None:
+    try:
+        schema = decode(read_bytes(path), _Schema).schema
+    except (OSError, ValueError):
+        return None
+    if schema <= SCHEMA:
+        return None
+    return RunBroken(
+        f"'{path}' was written by a newer version of orchestra (schema {schema}, we know {SCHEMA})",
+        "Upgrade orchestra to use this run.",
+    )
+
+
+def read_exit(attempt_dir: Path) -> Exit | None:
+    """The record of an attempt's end; None when it has not ended, or its end was not recorded.
+
+    Raises:
+        RunBroken: it is torn or can't be read.
+    """
+    return read_record(os.path.join(attempt_dir, EXIT), Exit)
+
+
+def write_exit(attempt_dir: Path, exit: Exit, *, fsync: bool) -> None:
+    """Record the end of an attempt.
+
+    Raises:
+        HomeError, StoreUnavailable: it can't be written.
+    """
+    write_atomic(os.path.join(attempt_dir, EXIT), encode(exit) + b"\n", fsync=fsync)
+
+
+def attempts(run_dir: Path) -> list[int]:
+    """The numbers of the attempts that have a folder, lowest first."""
+    try:
+        names = os.listdir(os.path.join(run_dir, CONTROL, ATTEMPTS))
+    except OSError:
+        return []
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+
+class AttemptStatus(Struct, frozen=True, kw_only=True):
+    """What the records of an attempt say, and whether it lives."""
+
+    fence: Fence | None
+    exit: Exit | None
+    alive: bool | None
+    """None: it runs on another host, where we can't look. With an exit record: False as soon as all is over.
+    """
+    seen: int | None = None
+    """When its process last showed that it lives, in microseconds since the epoch."""
+
+
+def attempt_status(run_dir: Path, attempt: int) -> AttemptStatus:
+    """The state of one attempt.
+
+    The exit record is read again after the process was found dead, for it may have ended in between.
+
+    Raises:
+        RunBroken: a record is torn or can't be read.
+    """
+    directory = Path(run_dir, CONTROL, ATTEMPTS, str(attempt))
+    exit = read_exit(directory)
+    found = probe(directory)
+    if found is None:
+        return AttemptStatus(fence=None, exit=exit, alive=False)
+    if exit is None and found.alive is not True:
+        exit = read_exit(directory)
+    return AttemptStatus(fence=found.fence, exit=exit, alive=found.alive, seen=found.seen)
+
+
+def append_event(run_dir: Path, event: dict[str, Any]) -> None:
+    """Add one line to the run's journal.
+
+    Raises:
+        HomeError, StoreUnavailable: it can't be written.
+    """
+    append_line(os.path.join(run_dir, CONTROL, EVENTS), encode(event))
+
+
+def read_events(run_dir: Path) -> Iterator[dict[str, Any]]:
+    """The lines of the run's journal, oldest first; torn ones are left out."""
+    with contextlib.suppress(FileNotFoundError), open(os.path.join(run_dir, CONTROL, EVENTS), "rb") as file:
+        for line in file:
+            try:
+                event = decode(line, dict[str, Any])
+            except ValueError:
+                continue
+            if line.endswith(b"\n"):
+                yield event
+
+
+def sweep(run_dir: Path, *, older_than: float = 600.0) -> int:
+    """Remove the ``*.tmp`` files that writers left behind when they died; return how many there were.
+
+    ``older_than`` is in seconds: younger ones may still be in the making.
+    """
+    folder = os.path.join(run_dir, CONTROL)
+    folders = [folder, *(os.path.join(folder, ATTEMPTS, str(attempt)) for attempt in attempts(run_dir))]
+    return sum(remove_temporary(each, older_than=older_than) for each in folders)
