@@ -214,7 +214,7 @@ def _parse(text: str, file: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        document: Any = yaml.compose(text, Loader=yaml.SafeLoader)  # pyright: ignore[reportUnknownMemberType]
+        document = cast(Any, yaml.compose(text, Loader=yaml.SafeLoader))  # pyright: ignore[reportUnknownMemberType]
         if document is not None:
             _refuse_duplicates(document, file)
         content = yaml.safe_load(text)

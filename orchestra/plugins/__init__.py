@@ -1,8 +1,8 @@
 """Find, load, check and open plugins, built-in or installed by others, all through the same door.
 
 A plugin is an entry point of an installed distribution, in the group of its kind (``orchestra.stores``, ...),
-that names an opener (see :mod:`orchestra.contracts`). Listing imports none of them. What was listed is kept in
-a cache file, so that a command that needs one plugin imports that one, and neither stevedore nor
+that names an opener (see :mod:`orchestra.contracts`). Listing imports none of them. What was listed is kept
+in a cache file, so that a command that needs one plugin imports that one, and neither stevedore nor
 importlib.metadata.
 """
 
