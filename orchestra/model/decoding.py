@@ -23,14 +23,16 @@ MAX_DEPTH: Final = 64
 """How deep lists and maps may be nested."""
 
 _WORDS: Final[dict[str, bool | None]] = {
-    **{spelled: None for spelled in ("null", "Null", "NULL", "~")},
+    **dict.fromkeys(("null", "Null", "NULL", "~")),
     **{spelled: True for word in ("yes", "true", "on") for spelled in (word, word.title(), word.upper())},
     **{spelled: False for word in ("no", "false", "off") for spelled in (word, word.title(), word.upper())},
 }
 # Texts that YAML reads as themselves: no indicator in front, no ': ' or ' #' within, no control characters.
-_PLAIN = re.compile(r"[A-Za-z_/](?:[\w./,+=@%^&*()~!?;<>$|'\"\[\]{}\\-]|[:#](?=[^\s])|(?<=\S) (?=[^\s#]))*")
+_PLAIN = re.compile(
+    r"(?:[A-Za-z_/]|\.\.?/)(?:[\w./,+=@%^&*()~!?;<>$|'\"\[\]{}\\-]|[:#](?=[^\s])|(?<=\S) (?=[^\s#]))*"
+)
 _FLOW_WORD = re.compile(r"[A-Za-z_/][A-Za-z0-9_./+-]*(?: [A-Za-z0-9_./+-]+)*")
-_NUMBER_LIKE = re.compile(r"[-+.]?[0-9.][\w.+-]*", re.ASCII)
+_DIGITS_FIRST = re.compile(r"[0-9](?:[\w./+-]|:(?=\w))*", re.ASCII)
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?")
 _BASED = re.compile(r"[-+]?0(?:x[0-9a-fA-F]+|b[01]+)")
@@ -41,8 +43,8 @@ _PRINTABLE = re.compile(r"[ -~]*")
 def decode(text: str, flag: str = "") -> Decoded:
     """The value that ``text`` means on a command line.
 
-    Numbers, ``yes``/``no``, ``null`` and quoted texts are what they look like, a list or a sequence function gives
-    a list, a search function an :class:`Interval`; whatever has no other meaning is the text itself.
+    Numbers, ``yes``/``no``, ``null`` and quoted texts are what they look like, a list or a sequence function
+    gives a list, a search function an :class:`Interval`; what has no other meaning is the text itself.
 
     Args:
         text: the part behind ``NAME=``.
@@ -89,7 +91,7 @@ def decode_number(text: str) -> int | float | None:
 
 def _decode_plainly(text: str) -> tuple[bool, Decoded]:
     """Whether the meaning of ``text`` is certain without YAML, and what it is."""
-    if not text or _PLAIN.fullmatch(text) or (_NUMBER_LIKE.fullmatch(text) and "-" not in text[:1]):
+    if not text or _PLAIN.fullmatch(text) or _DIGITS_FIRST.fullmatch(text):
         return True, text
     quoted = _QUOTED.fullmatch(text)
     if quoted and _PRINTABLE.fullmatch(text):

@@ -1,4 +1,4 @@
-"""Values that stand for many: sequences (``range[1:5]``, ``[1,2]*3``) and searches (``[1:9]``, ``uniform[0:1]``)."""
+"""Values that stand for many: sequences (``range[1:5]``, ``[1,2]*3``) and searches (``[1:9]``)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _REPEATED = re.compile(r"(?P<list>\[.*\])\s*\*\s*(?P<times>[0-9]+)\s*", re.DOTAL
 
 
 def parse_function(text: str) -> tuple[str, tuple[str, ...]] | None:
-    """Split ``name[a:b]`` into the name (empty for ``[a:b]``) and its arguments; None where it is no function.
+    """Split ``name[a:b]`` into its name (empty for ``[a:b]``) and arguments; None if it is no function.
 
     One argument makes a function only of a known name, so that ``a[0]`` stays a text.
     """
@@ -36,7 +36,7 @@ def parse_function(text: str) -> tuple[str, tuple[str, ...]] | None:
         return None
     name = matched["name"] or ""
     arguments = tuple(part.strip() for part in matched["arguments"].split(":"))
-    if len(arguments) > 1 or name in _SEQUENCES or name in _SEARCHES:
+    if len(arguments) > 1 or (name and (name in _SEQUENCES or name in _SEARCHES)):
         return name, arguments
     return None
 
@@ -79,7 +79,7 @@ def evaluate(
         where = f" used for flag {flag}" if flag else f" in '{text}'"
         raise FlagError(
             f"unknown function '{name}'{where}",
-            f"Known are {', '.join(sorted(filter(None, (*_SEQUENCES, *_SEARCHES))))}. Quote the value to pass it as text.",
+            f"Known are {', '.join(filter(None, (*_SEQUENCES, *_SEARCHES)))}. Quote the value to pass it on.",
         )
     numbers = [number(argument) for argument in arguments]
     if None in numbers:
@@ -124,7 +124,9 @@ def _interval(
         raise _bad_arguments(shown, f"the initial value {initial} is not between {low} and {high}")
     if integer and isinstance(initial, float):
         if not initial.is_integer():
-            raise _bad_arguments(shown, f"the initial value {initial} has to be a whole number like the bounds")
+            raise _bad_arguments(
+                shown, f"the initial value {initial} has to be a whole number like the bounds"
+            )
         initial = int(initial)
     return Interval(low=low, high=high, log=log, integer=integer, initial=initial)
 
@@ -212,13 +214,15 @@ def _rounded(value: Number) -> float:
 
 def _check_count(count: int, shown: str) -> None:
     if count > MAX_VALUES:
-        grouped = f"{count:,}".replace(",", " ")
         raise FlagError(
-            f"'{shown}' would make {grouped} values",
-            f"One flag can have at most {MAX_VALUES:,} values. Give a larger step or a smaller count.".replace(
-                f"{MAX_VALUES:,}", "100 000"
-            ),
+            f"'{shown}' would make {grouped(count)} values",
+            f"A flag can have at most {grouped(MAX_VALUES)}: use a larger step or a smaller count.",
         )
+
+
+def grouped(count: int) -> str:
+    """``count`` with its digits in groups of three: ``1 000 000``."""
+    return f"{count:,}".replace(",", " ")
 
 
 def _bad_arguments(shown: str, why: str, hint: str | None = None) -> FlagError:

@@ -1,4 +1,4 @@
-"""YAML 1.1 as it is read in flag values: plain data only, no dates, no aliases, floats as Python writes them."""
+"""YAML 1.1 as it is read in flag values: plain data only, no dates, no aliases, Python's floats."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DROPPED = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:float")
 
 class _ValueLoader(yaml.SafeLoader):
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
+        if self.check_event(yaml.AliasEvent):  # pyright: ignore[reportUnknownMemberType]
             raise yaml.YAMLError("aliases are not read in flag values")
         return super().compose_node(parent, index)
 
@@ -32,7 +32,8 @@ _ValueLoader.yaml_implicit_resolvers = {
     first: [pair for pair in pairs if pair[0] not in _DROPPED]
     for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_ValueLoader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+for _first in "-+0123456789.":
+    _ValueLoader.yaml_implicit_resolvers.setdefault(_first, []).append(("tag:yaml.org,2002:float", _FLOAT))
 
 
 def load(text: str) -> FlagValue:
@@ -44,7 +45,15 @@ def load(text: str) -> FlagValue:
     """
     try:
         return _plain(yaml.load(text, _ValueLoader))
-    except (yaml.YAMLError, ValueError, TypeError, OverflowError, AttributeError, KeyError, IndexError) as error:
+    except (
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+        OverflowError,
+        AttributeError,
+        KeyError,
+        IndexError,
+    ) as error:
         raise ValueError(str(error)) from None
 
 

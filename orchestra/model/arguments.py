@@ -1,0 +1,175 @@
+"""How flag values reach a process: as arguments, as variables, as module globals."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, cast
+
+import msgspec
+
+from orchestra.errors import FlagError
+from orchestra.model.decoding import decode
+from orchestra.model.operation import FlagDef, FlagValue, Operation
+from orchestra.model.sequences import grouped
+
+MAX_ARGUMENT = 128 * 1024 - 1
+"""Bytes that Linux takes in one argument or variable (``MAX_ARG_STRLEN`` less the closing NUL)."""
+
+_NOT_IDENTIFIER = re.compile(r"[^A-Z0-9_]")
+
+
+def to_argument(value: FlagValue) -> str:
+    """``value`` as one argument: true is ``1``, false and null are empty, a list is quoted as for a shell."""
+    if isinstance(value, str):
+        return value
+    if value is None or value is False:
+        return ""
+    if value is True:
+        return "1"
+    if isinstance(value, list | tuple):
+        import shlex
+
+        return shlex.join([to_argument(item) for item in cast("list[FlagValue]", value)])
+    return repr(value)
+
+
+def env_name(name: str) -> str:
+    """The variable that carries flag ``name``: ``FLAG_MAX_DEPTH`` for ``max-depth``."""
+    return "FLAG_" + _NOT_IDENTIFIER.sub("_", name.upper())
+
+
+def environment(flags: dict[str, FlagValue]) -> dict[str, str]:
+    """The ``FLAG_*`` variables of a run."""
+    return {env_name(name): to_argument(flags[name]) for name in sorted(flags)}
+
+
+def command_arguments(operation: Operation, flags: dict[str, FlagValue]) -> tuple[str, ...]:
+    """The arguments that bring ``flags`` to a process whose flags are arguments; none for any other.
+
+    Positionals come first, in the order of their definition, then options in the order of their names. A
+    value that begins with a dash is joined to its option, so that it can't be taken for one; where a
+    positional does, the positionals come last, behind ``--``.
+    """
+    if operation.flags_dest != "args":
+        return ()
+    definitions = {flag.name: flag for flag in operation.flags}
+    options: list[str] = []
+    for name in sorted(flags):
+        definition = definitions.get(name)
+        if definition is None or definition.arg_name != "":
+            options += _option(name, definition, flags[name])
+    positionals = [
+        argument
+        for definition in operation.flags
+        if definition.arg_name == "" and flags.get(definition.name) is not None
+        for argument in _values(definition, flags[definition.name])
+    ]
+    if any(argument.startswith("-") for argument in positionals):
+        return (*options, "--", *positionals)
+    return (*positionals, *options)
+
+
+def _option(name: str, definition: FlagDef | None, value: FlagValue) -> list[str]:
+    option = (definition.arg_name if definition else None) or f"--{name}"
+    if definition is not None and definition.arg_switch is not None:
+        return [option] if value == definition.arg_switch else []
+    if value is None:
+        return []
+    values = _values(definition, value)
+    if len(values) == 1 and values[0].startswith("-"):
+        return [f"{option}={values[0]}"]
+    return [option, *values]
+
+
+def _values(definition: FlagDef | None, value: FlagValue) -> list[str]:
+    if definition is None or not definition.arg_split:
+        return [to_argument(value)]
+    if isinstance(value, str):
+        return split(definition.name, value)
+    if isinstance(value, list | tuple):
+        return [to_argument(item) for item in cast("list[FlagValue]", value)]
+    return [to_argument(value)]
+
+
+def split(name: str, text: str) -> list[str]:
+    """The parts of ``text`` as a shell would split them.
+
+    Raises:
+        FlagError: a quote is not closed.
+    """
+    import shlex
+
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise FlagError(
+            f"invalid value {text} for {name}: {error}", "Close the quote, or double it."
+        ) from None
+
+
+def global_values(operation: Operation, flags: dict[str, FlagValue]) -> dict[str, FlagValue]:
+    """The module globals that ``flags`` stand for: split values are lists again."""
+    definitions = {flag.name: flag for flag in operation.flags}
+    values: dict[str, FlagValue] = {}
+    for name in sorted(flags):
+        value, definition = flags[name], definitions.get(name)
+        if definition is not None and definition.arg_split and isinstance(value, str):
+            value = [decode(part, name) for part in split(name, value)]
+        values[name] = value
+    return values
+
+
+def injection(operation: Operation, flags: dict[str, FlagValue]) -> str:
+    """The JSON that ``child/inject.py`` takes; keeps NaN, infinities and undecodable bytes.
+
+    Raises:
+        FlagError: it is longer than one argument can be.
+    """
+    values = global_values(operation, flags)
+    try:
+        text = None if _holds_special_floats(values) else msgspec.json.encode(values).decode()
+    except UnicodeEncodeError:
+        text = None
+    if text is None:
+        import json
+
+        text = json.dumps(values)
+    if len(text.encode()) > MAX_ARGUMENT:
+        raise FlagError(
+            f"argument list too long: the flags take {grouped(len(text.encode()))} bytes "
+            f"(the limit is {grouped(MAX_ARGUMENT)})",
+            "Pass large values in a file.",
+        )
+    return text
+
+
+def _holds_special_floats(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(_holds_special_floats(item) for item in cast("dict[str, Any]", value).values())
+    if isinstance(value, list | tuple):
+        return any(_holds_special_floats(item) for item in cast("list[Any]", value))
+    return False
+
+
+def check_argument(name: str, value: FlagValue) -> None:
+    """Refuse a value that no process can be given.
+
+    Raises:
+        FlagError: it holds a NUL, or is longer than one argument can be.
+    """
+    if not isinstance(value, str | list | tuple | dict):
+        return
+    text = to_argument(value)
+    if "\0" in text or "\0" in name:
+        raise FlagError(f"the value of flag {name!r} holds a NUL character, which no process can be given")
+    prefix = max(len(env_name(name)) + 1, len(name.encode("utf-8", "surrogateescape")) + 3)
+    size = len(text.encode("utf-8", "surrogateescape")) + prefix
+    if size > MAX_ARGUMENT:
+        raise FlagError(
+            f"argument list too long: the value of flag '{name}' has {grouped(size - prefix)} bytes "
+            f"(the limit is {grouped(MAX_ARGUMENT - prefix)})",
+            "Pass large values in a file.",
+        )

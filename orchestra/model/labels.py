@@ -1,0 +1,139 @@
+"""How flags read in listings, log lines and labels."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from orchestra.model.decoding import encode
+from orchestra.model.operation import FlagValue
+
+PATH_WIDTH: Final = 20
+"""How wide a path is shown in a label."""
+
+_LONG_DECIMALS = re.compile(r"(\.[0-9]{5})[0-9]+")
+_RUN_ID = re.compile(r"[0-9a-f]{32}")
+_REFERENCE = re.compile(r"\$\{([^}]*)\}")
+_FORMAT = re.compile(r"%[-+ #0]*[0-9]*(?:\.[0-9]+)?[diouxXeEfFgGrsa]")
+_FAILED: Final = "#error#"
+
+PathCheck = Callable[[str], bool]
+
+
+def _no_path(value: str) -> bool:
+    return False
+
+
+def format_flags(flags: dict[str, FlagValue]) -> str:
+    """``a=1 b=null``: all flags by name, as listings show them."""
+    return " ".join(f"{name}={encode(flags[name])}" for name in sorted(flags))
+
+
+def trial_flags(flags: dict[str, FlagValue]) -> str:
+    """``a=1, b=x``: all flags but nulls, as log lines of trials show them."""
+    return ", ".join(f"{name}={encode(flags[name])}" for name in sorted(flags) if flags[name] is not None)
+
+
+def default_label(flags: dict[str, FlagValue], is_path: PathCheck = _no_path) -> str:
+    """``a=1 b=x``: all flags but nulls, with long decimals, run ids and paths shortened.
+
+    Args:
+        flags: of the run.
+        is_path: whether a text names something that exists.
+    """
+    return " ".join(
+        f"{name}={shown_in_label(flags[name], is_path)}" for name in sorted(flags) if flags[name] is not None
+    )
+
+
+def shown_in_label(value: FlagValue, is_path: PathCheck = _no_path) -> str:
+    """``value`` as a label shows it."""
+    if isinstance(value, float):
+        return _LONG_DECIMALS.sub(r"\1", encode(value))
+    if isinstance(value, str):
+        if _RUN_ID.fullmatch(value):
+            return value[:8]
+        if len(value) > PATH_WIDTH and "/" in value and is_path(value):
+            return encode(shorten_path(value))
+    return encode(value)
+
+
+def shorten_path(path: str, width: int = PATH_WIDTH) -> str:
+    """``path`` with folders in its middle left out, until it fits ``width`` or only its ends are left."""
+    if len(path) <= width:
+        return path
+    *folders, last = path.split("/")
+    # An absolute path begins with an empty folder, which is no end to keep.
+    head = "/".join(folders[:2]) if folders and not folders[0] else "".join(folders[:1])
+    tail = last
+    for folder in reversed(folders):
+        longer = f"{folder}/{tail}"
+        if len(f"{head}/…/{longer}") > width:
+            break
+        tail = longer
+    shortened = f"{head}/…/{tail}"
+    return shortened if len(shortened) < len(path) else path
+
+
+def run_label(
+    template: str | None,
+    flags: dict[str, FlagValue],
+    tags: Iterable[str] = (),
+    is_path: PathCheck = _no_path,
+) -> str:
+    """A run's label: its template filled in, else its tags and the default label."""
+    label = default_label(flags, is_path)
+    if template is None:
+        return " ".join(part for part in (*tags, label) if part)
+    return render_label(template, flags, label, tags, is_path)
+
+
+def render_label(
+    template: str,
+    flags: dict[str, FlagValue],
+    default: str,
+    tags: Iterable[str] = (),
+    is_path: PathCheck = _no_path,
+) -> str:
+    """Fill in ``${flag}``, ``${default_label}`` and ``${tags}``.
+
+    Filters follow a bar: ``${x|default:V}``, ``${x|basename}``, ``${x|unquote}`` and a number format such as
+    ``${x|%.2f}``. An undefined name is empty, a filter that is unknown or can't be applied gives ``#error#``.
+    """
+    shown = {"default_label": default, "tags": " ".join(tags)}
+
+    def fill(reference: re.Match[str]) -> str:
+        name, *filters = (part.strip() for part in reference[1].split("|"))
+        quoted = True
+        value = flags.get(name)
+        if name not in flags and name in shown:
+            value, quoted = shown[name], False
+        for applied in filters:
+            if applied == "unquote" or applied.startswith(("%", "default:")):
+                quoted = quoted and value is not None and applied.startswith("default:")
+            value = _filter(value, applied)
+            if value == _FAILED:
+                return _FAILED
+        if value is None:
+            return "null" if name in flags and not filters else ""
+        return shown_in_label(value, is_path) if quoted else str(value)
+
+    return _REFERENCE.sub(fill, template)
+
+
+def _filter(value: FlagValue, applied: str) -> FlagValue:
+    name, _, argument = applied.partition(":")
+    if name == "default":
+        return argument if value is None else value
+    if name == "basename":
+        return posixpath.basename(value.rstrip("/")) if isinstance(value, str) else value
+    if name == "unquote":
+        return value if value is None or isinstance(value, str) else encode(value)
+    if _FORMAT.fullmatch(applied):
+        try:
+            return "" if value is None else applied % (value,)
+        except (TypeError, ValueError):
+            return _FAILED
+    return _FAILED
