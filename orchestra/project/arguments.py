@@ -1,0 +1,47 @@
+"""The words of a command line that are flags: ``NAME=VALUE``."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Iterable
+
+from orchestra.errors import FlagError, UsageError
+from orchestra.model.flags import Text, encode
+
+
+def parse_assignments(arguments: Iterable[str]) -> dict[str, Text]:
+    """Split ``NAME=VALUE`` words; ``NAME=`` is the empty text, and a leading ``~/`` the home of the user.
+
+    Raises:
+        UsageError: a word is not of this form.
+        FlagError: a name is given twice with different values.
+    """
+    values: dict[str, Text] = {}
+    invalid: list[str] = []
+    for argument in arguments:
+        name, separator, value = argument.partition("=")
+        if not separator or not name.strip() or name != name.strip() or value.startswith("="):
+            invalid.append(argument)
+            continue
+        text = Text(os.path.expanduser(value) if value.startswith("~") and value != "~" else value)
+        if values.get(name, text) != text:
+            raise FlagError(
+                f"flag '{name}' is given twice, as {encode(str(values[name]))} and {encode(str(text))}",
+                f"Give it once. For a batch over both write '{name}=[{values[name]},{text}]'.",
+            )
+        values[name] = text
+    if invalid:
+        listed = "\n".join(invalid)
+        raise UsageError(f"invalid argument(s):\n{listed}\nexpected NAME=VAL", _hint(invalid[0]))
+    return values
+
+
+def _hint(argument: str) -> str | None:
+    if argument.startswith("="):
+        return f"'{argument}' has no name before its '='."
+    name, separator, value = argument.partition("=")
+    if not separator:
+        return f"Write '{argument}=' to give the flag '{argument}' an empty text."
+    if value.startswith("="):
+        return f"Write '{name}{value}', or \"{name}='{value}'\" if the value begins with '='."
+    return "A name has no spaces around it."

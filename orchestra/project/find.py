@@ -1,0 +1,133 @@
+"""From the name that a person gives to an operation: a script, an executable, or one that is built in."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from orchestra.errors import OperationNotFound, ScriptError, text_of_os_error
+from orchestra.model.operation import FlagDef, Operation
+from orchestra.project.script import python_operation
+
+PROJECT_FILES = ("orchestra.yml", "guild.yml")
+"""The project's own file, by the names it may have."""
+
+_CLOSE_NAMES = 5
+
+
+def find_operation(spec: str | None, *, cwd: Path, cache_dir: Path | None, python: str) -> Operation:
+    """The operation that ``spec`` names.
+
+    Args:
+        spec: ``queue``, or the path of a script or executable relative to ``cwd``; None for the default one.
+        cwd: the project's directory.
+        cache_dir: where the flags of scripts that had to be run are kept; None keeps nothing.
+        python: the interpreter for scripts.
+
+    Raises:
+        OperationNotFound: there is no such operation.
+        ScriptError: it is there but can't be read or run, or is not valid Python.
+    """
+    if spec is None:
+        raise OperationNotFound(
+            f"cannot find a default operation: there is no {' or '.join(PROJECT_FILES)} in '{cwd}'",
+            "Name a script or an executable to run.",
+        )
+    if spec == "queue":
+        return queue_operation()
+    path = os.path.join(cwd, os.path.expanduser(spec))
+    try:
+        found = None if "\0" in spec or not spec else os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        found = None
+    except OSError as error:
+        raise ScriptError(f"cannot run '{_shown(spec)}': {text_of_os_error(error)}") from None
+    if found is None:
+        raise _not_found(spec, cwd)
+    if not stat.S_ISREG(found.st_mode):
+        raise ScriptError(
+            f"cannot run '{spec}': {_kind_of(found.st_mode)}", "Name a script or an executable."
+        )
+    path = os.path.abspath(path)
+    source, main, name = _place(path, os.path.abspath(cwd))
+    if spec.endswith(".py"):
+        # A script needs its neighbours to import; a script outside of the project brings its own.
+        if source is None:
+            source, main = os.path.split(path)
+        return python_operation(
+            Path(path), name=name, source=source, main=main, cache_dir=cache_dir, python=python
+        )
+    if not os.access(path, os.X_OK):
+        raise ScriptError(
+            f"cannot run '{spec}': must be an executable file", f"Make it one with 'chmod +x {spec}'."
+        )
+    return Operation(
+        name=name, kind="executable", source=source, main=main, flags_dest="args", accepts_any_flag=True
+    )
+
+
+def queue_operation() -> Operation:
+    """The built-in scheduler of staged runs."""
+    return Operation(
+        name="queue",
+        kind="queue",
+        description="Start staged runs.",
+        flags=(
+            FlagDef(
+                name="gpus", type="string", description="Devices to give to runs; runs that want others wait."
+            ),
+            FlagDef(
+                name="ignore-running",
+                default=False,
+                type="boolean",
+                description="Start staged runs while runs that no queue started are running.",
+            ),
+            FlagDef(
+                name="poll-interval", default=10, type="number", description="Seconds between two looks."
+            ),
+            FlagDef(
+                name="run-once",
+                default=False,
+                type="boolean",
+                description="End when no staged run is left.",
+            ),
+            FlagDef(name="jobs", type="int", description="How many runs to have at once (default is 1)."),
+            FlagDef(name="executor", type="string", description="The executor to give runs to."),
+            FlagDef(name="wait-for-running", type="boolean", description="The inverse of ignore-running."),
+        ),
+    )
+
+
+def _place(path: str, cwd: str) -> tuple[str | None, str, str]:
+    """The project, the file's place in it, and the operation's name; no project for a file outside of it."""
+    relative = os.path.relpath(path, cwd)
+    if relative.startswith(os.pardir + os.sep):
+        return None, path, os.path.basename(path)
+    return cwd, relative, relative
+
+
+def _kind_of(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "Is a directory"
+    return "must be a regular file, not a " + ("named pipe" if stat.S_ISFIFO(mode) else "device or socket")
+
+
+def _shown(spec: str) -> str:
+    return spec if spec.isprintable() else repr(spec)[1:-1]
+
+
+def _not_found(spec: str, cwd: Path) -> OperationNotFound:
+    import difflib
+
+    try:
+        scripts = sorted(name for name in os.listdir(cwd) if name.endswith(".py"))
+    except OSError as error:
+        return OperationNotFound(
+            f"operation '{_shown(spec)}' cannot be looked for: {text_of_os_error(error)}"
+        )
+    hint = "Try 'orchestra operations' for a list of available operations."
+    close = difflib.get_close_matches(spec, [*scripts, "queue"], n=_CLOSE_NAMES, cutoff=0.5)
+    if close:
+        hint += f"\nDid you mean {', '.join(repr(name) for name in close)}?"
+    return OperationNotFound(f"operation '{_shown(spec)}' is not defined for this project", hint)
