@@ -140,6 +140,36 @@ def make_dirs(path: str | os.PathLike[str], *, fsync: bool = False) -> None:
         fail(error, error.filename or target)
 
 
+def make_run_directory(path: str | os.PathLike[str]) -> None:
+    """Make one directory (mode 0700) that must not be there yet.
+
+    Raises:
+        FileExistsError: something of that name is there.
+        StoreUnavailable, HomeError: it could not be made.
+    """
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        fail(error, path)
+
+
+def link_directory(link: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Make ``link`` a symbolic link to a directory that lies elsewhere.
+
+    Raises:
+        FileExistsError: something of that name is there.
+        StoreUnavailable, HomeError: it could not be made.
+    """
+    try:
+        os.symlink(target, link)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        fail(error, link)
+
+
 def _make(target: str) -> list[str]:
     try:
         os.mkdir(target, 0o700)

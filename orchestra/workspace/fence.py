@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import time
 from pathlib import Path
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, convert, to_builtins
 
+from orchestra.child.supervisor import boot_id, host_id, own_identity, process_start, win_fence
 from orchestra.errors import RunBusy, RunNotFound
 from orchestra.model.execution import Fence, Identity
-from orchestra.workspace.codec import decode, encode, read_open, read_record
-from orchestra.workspace.durable import TEMPORARY, fail, make_dirs, sync_directories, write_all
+from orchestra.workspace.codec import decode, read_open, read_record
+from orchestra.workspace.durable import fail, make_dirs
 
 FENCE = "fence"
 
@@ -111,7 +111,7 @@ def revoke(attempt_dir: Path, *, fsync: bool = True) -> bool:
     """
     _make(attempt_dir)
     held = _win(attempt_dir, _new_fence("revoked", os.urandom(8).hex(), "supervisor"), fsync)
-    if held >= 0:
+    if held is not None:
         os.close(held)
         return True
     fence = read_fence(attempt_dir)
@@ -157,7 +157,7 @@ def hold(attempt_dir: Path, nonce: str, *, fsync: bool) -> HeldFence:
     _make(attempt_dir)
     record = _new_fence("started", nonce, "engine")
     descriptor = _win(attempt_dir, record, fsync)
-    if descriptor < 0:
+    if descriptor is None:
         raise FenceLost(
             f"attempt {attempt_dir.name} in '{attempt_dir}' was started or revoked by somebody else"
         )
@@ -172,79 +172,18 @@ def _make(attempt_dir: Path) -> None:
     make_dirs(attempt_dir)
 
 
+def _win(attempt_dir: Path, record: Fence, fsync: bool) -> int | None:
+    try:
+        return win_fence(os.fspath(attempt_dir), to_builtins(record), fsync)
+    except OSError as error:
+        fail(error, attempt_dir / FENCE)
+
+
 def _new_fence(
     what: Literal["started", "revoked"], nonce: str, kind: Literal["supervisor", "engine"]
 ) -> Fence:
-    return Fence(fence=what, nonce=nonce, identity=own_identity(), time=time.time_ns() // 1000, kind=kind)
-
-
-def _win(attempt_dir: Path, record: Fence, fsync: bool) -> int:
-    path = os.path.join(attempt_dir, FENCE)
-    temporary = f"{path}.{os.urandom(6).hex()}{TEMPORARY}"
-    try:
-        held = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX)
-                write_all(held, encode(record) + b"\n")
-                if fsync:
-                    os.fsync(held)
-                if not _link(temporary, path, held):
-                    os.close(held)
-                    return -1
-            finally:
-                os.unlink(temporary)
-            if fsync:
-                sync_directories(attempt_dir)
-        except BaseException:
-            os.close(held)
-            raise
-    except OSError as error:
-        fail(error, path)
-    return held
-
-
-def _link(temporary: str, path: str, held: int) -> bool:
-    try:
-        os.link(temporary, path)
-    except OSError:
-        # The answer of a network file system may be lost: what counts is whether the file there is ours.
-        try:
-            return os.path.samestat(os.stat(path), os.fstat(held))
-        except FileNotFoundError:
-            raise
-    return True
-
-
-def host_id() -> str:
-    name = os.uname().nodename
-    try:
-        with open("/etc/machine-id", "rb") as file:
-            machine = file.read()
-    except OSError:
-        machine = b""
-    return f"{name}-{hashlib.sha256(machine).hexdigest()[:12]}"
-
-
-def boot_id() -> str:
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-def process_start(pid: int) -> int | None:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
-    except OSError:
-        return None
-
-
-def own_identity() -> Identity:
-    pid = os.getpid()
-    return Identity(host=host_id(), boot=boot_id(), pid=pid, start=process_start(pid) or 0)
+    identity = convert(own_identity(), Identity)
+    return Fence(fence=what, nonce=nonce, identity=identity, time=time.time_ns() // 1000, kind=kind)
 
 
 def _is_running(identity: Identity) -> bool:

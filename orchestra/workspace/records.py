@@ -16,6 +16,7 @@ from orchestra.model.run import SCHEMA, Run
 from orchestra.workspace.codec import decode, encode, read_bytes, read_record
 from orchestra.workspace.durable import (
     append_line,
+    fail,
     make_dirs,
     remove_temporary,
     sync_directories,
@@ -33,6 +34,7 @@ __all__ = [
     "append_event",
     "attempt_status",
     "attempts",
+    "discard_directory",
     "hold",
     "read_events",
     "read_exit",
@@ -203,11 +205,33 @@ def read_events(run_dir: Path) -> Iterator[dict[str, Any]]:
                 yield event
 
 
+def discard_directory(directory: Path) -> None:
+    """Remove what was made for a run that did not come to be; never what a link points to.
+
+    Raises:
+        HomeError, StoreUnavailable: something could not be removed.
+    """
+    import shutil
+
+    try:
+        if os.path.islink(directory):
+            os.unlink(directory)
+        elif os.path.lexists(directory):
+            shutil.rmtree(directory)
+    except OSError as error:
+        fail(error, error.filename or directory)
+
+
 def sweep(run_dir: Path, *, older_than: float = 600.0) -> int:
     """Remove the ``*.tmp`` files that writers left behind when they died; return how many there were.
 
     ``older_than`` is in seconds: younger ones may still be in the making.
     """
     folder = os.path.join(run_dir, CONTROL)
-    folders = [folder, *(os.path.join(folder, ATTEMPTS, str(attempt)) for attempt in attempts(run_dir))]
-    return sum(remove_temporary(each, older_than=older_than) for each in folders)
+    removed = remove_temporary(folder, older_than=older_than)
+    for attempt in attempts(run_dir):
+        directory = Path(folder, ATTEMPTS, str(attempt))
+        # A supervisor that lives keeps room for its exit record in such a file, however long it takes.
+        if alive(directory) is False:
+            removed += remove_temporary(directory, older_than=older_than)
+    return removed

@@ -23,6 +23,7 @@ MAX_LOOKED_AT = 20_000
 _SKIPPED_FOLDERS = ("__pycache__", "build", "dist")
 _ENVIRONMENTS = ("bin/activate", "Scripts/activate", "pyvenv.cfg", "conda-meta/history")
 _RUN_DIRECTORIES = (".orchestra/run.json", ".guild/attrs")
+_CONTROL = (".orchestra", ".guild")
 _SECRETS = (
     ".env",
     ".env.*",
@@ -41,7 +42,8 @@ _SECRETS = (
     "id_ed25519*",
     "id_rsa*",
 )
-_NOT_SECRETS = (".env.example", ".env.sample", ".env.template", "*.pub")
+_NOT_CONTROL = (".orchestra", ".guild")
+_SECRETS = (".env.example", ".env.sample", ".env.template", "*.pub")
 _HOW_TO_CONTROL = (
     "To control which files are copied, define 'sourcecode' for the operation in a project file."
 )
@@ -75,19 +77,35 @@ class _Folder(NamedTuple):
     parent: _Folder | None
 
 
-def walk(root: str, *, always: Sequence[str] = (), never: Sequence[Path] = ()) -> Walked:
+def walk(root: str, *, always: Sequence[str] = (), excluded: Sequence[Path] = ()) -> Walked:
     """The source files below ``root``, and those of ``always`` (relative), which no rule keeps out.
 
-    ``never`` are folders that are kept out wherever they are met.
+    ``excluded`` are folders that are kept out wherever they are met.
 
     Raises:
         ScriptError: one of ``always`` is not a file of the project.
     """
     required = {_check(root, path) for path in always}
-    walker = _Walker(root, never)
+    walker = _Walker(root, excluded)
     found = walker.run() | required
     files = tuple(Found(path, path in required) for path in sorted(found))
     return Walked(files, walker.looked_at - len(found & walker.seen), tuple(walker.warnings()))
+
+
+def walk_all(root: str) -> Walked:
+    """Every file below ``root``, a run's directory: what a snapshot left there, without our own records."""
+    found: list[Found] = []
+    folders = [""]
+    while folders:
+        relative = folders.pop()
+        for entry in _entries(os.path.join(root, relative)):
+            path = relative + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if path not in _CONTROL:
+                    folders.append(f"{path}/")
+            elif entry.is_file():
+                found.append(Found(path, True))
+    return Walked(tuple(sorted(found)), 0, ())
 
 
 def _check(root: str, path: str) -> str:
@@ -102,13 +120,13 @@ def _check(root: str, path: str) -> str:
 
 
 class _Walker:
-    def __init__(self, root: str, never: Sequence[Path]) -> None:
+    def __init__(self, root: str, excluded: Sequence[Path]) -> None:
         self.root = root
         self.looked_at = 0
         self.seen: set[str] = set()
         self._max_files = _limit("MAX_DEFAULT_SOURCECODE_COUNT", MAX_FILES)
         self._max_size = _limit("MAX_DEFAULT_SOURCECODE_FILE_SIZE", MAX_SIZE)
-        self._never = {identity for path in never if (identity := _identity(path)) is not None}
+        self._excluded = {identity for path in excluded if (identity := _identity(path)) is not None}
         self._too_big: list[str] = []
         self._too_many = False
         self._gave_up = False
@@ -168,7 +186,7 @@ class _Walker:
         if name.startswith(".") or name in _SKIPPED_FOLDERS or name.endswith(".egg-info"):
             return None
         identity = _identity(entry.path)
-        if identity is None or identity in self._never:
+        if identity is None or identity in self._excluded:
             return None
         if entry.is_symlink() and _is_inside(identity, parent):
             return None
