@@ -1,0 +1,391 @@
+"""The file of the SQLite store: opening it, its locks and the waiting for them, and its errors."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from orchestra.builtin.sqlite_runs import COLUMNS, SCHEMA, TABLES
+from orchestra.errors import StoreCorrupt, StoreError, StoreTooNew, StoreUnavailable, text_of_os_error
+
+T = TypeVar("T")
+
+# Where WAL's shared memory does not reach the other hosts that have the file open.
+# fmt: off
+_NETWORK_FILE_SYSTEMS = frozenset((
+    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.glusterfs", "fuse.sshfs", "gfs2", "glusterfs", "gpfs", "lustre",
+    "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "prl_fs", "pvfs2", "smb3", "smbfs", "vboxsf",
+))
+# fmt: on
+_NO_FLOCK = frozenset((errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL))
+_FLOCK_TAKEN = frozenset((errno.EAGAIN, errno.EACCES))
+
+
+class Busy(Exception):
+    """Somebody else holds a lock: try again soon. Never leaves the store."""
+
+
+class SqliteFile:
+    """One handle on the file: a connection, shared by the threads of a process, and the lock beside the file.
+
+    Commits and checkpoints are made under an outer ``flock``. It is fairer than SQLite's own lock, and no two
+    processes ever checkpoint or restart the write-ahead log at once. Reads take no lock of ours.
+    """
+
+    def __init__(self, path: Path, patience: float) -> None:
+        self.path = path
+        self.writes = 0
+        """How many transactions this handle has committed."""
+        self._patience = patience
+        self._mutex = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+        self._lock_fd: int | None = None
+
+    def open(self) -> None:
+        """Open the file, and make it if it is missing or empty.
+
+        Raises:
+            Busy: somebody else is making it, or recovers it.
+            StoreCorrupt: it is no database, or not ours.
+            StoreTooNew: a newer version made it.
+            StoreUnavailable: it can't be opened or made.
+        """
+        with _translated(self.path), self._closed_on_error():
+            self._make_folder()
+            self._connection = connection = _connect(self.path)
+            version = self._version(connection)
+            if version == 0:
+                self._make(connection)
+            elif version > SCHEMA:
+                raise StoreTooNew(
+                    f"the store '{self.path}' was written by a newer version of Orchestra",
+                    "Upgrade Orchestra, or use another home.",
+                )
+            elif _is_network(self.path.parent):
+                self._leave_wal(connection)
+            self._check(connection)
+            connection.execute("PRAGMA synchronous = NORMAL")
+            self._inode = _inode(self.path)
+
+    def close(self) -> None:
+        """Let go of the file. Whoever closes it last checkpoints, hence the lock."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # Whoever holds the lock has the file open as well, and then closing checkpoints nothing.
+            deadline = time.monotonic() + 1.0
+            while True:
+                try:
+                    with self._outer_lock():
+                        connection.close()
+                    break
+                except (Busy, StoreError):
+                    if time.monotonic() > deadline or self._lock_fd is None:
+                        connection.close()
+                        break
+                    time.sleep(0.002)
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+
+    def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Call ``work`` within a read transaction: all that it reads is of one moment."""
+        with self._in_use() as connection:
+            connection.execute("BEGIN")
+            with _rolled_back_on_error(connection):
+                result = work(connection)
+                connection.execute("COMMIT")
+        return result
+
+    def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Call ``work`` within a write transaction, which is rolled back when it raises.
+
+        Raises:
+            Busy: nothing was done; ``work`` may have been called, and will be again.
+        """
+        with self._in_use() as connection, self._outer_lock():
+            connection.execute("BEGIN IMMEDIATE")
+            with _rolled_back_on_error(connection):
+                result = work(connection)
+                connection.execute("COMMIT")
+        self.writes += 1
+        return result
+
+    def read_apart(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """As :meth:`read`, blocking, over a connection of its own: for another thread."""
+
+        def attempt() -> T:
+            with _translated(self.path):
+                connection = _connect(self.path, "mode=ro")
+                try:
+                    connection.execute("BEGIN")
+                    return work(connection)
+                finally:
+                    connection.close()
+
+        return self.blocking(attempt)
+
+    def data_version(self) -> int:
+        """A number that changes when another connection has committed."""
+        with self._in_use() as connection:
+            return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+    async def patiently(self, attempt: Callable[[], T]) -> T:
+        """Call ``attempt`` until it is not busy; does not suspend when it isn't the first time.
+
+        Between the attempts nothing is held and nothing half done: cancelling is safe. Without an event loop
+        the waiting blocks, so that a coroutine can be driven by a single ``send(None)``.
+
+        Raises:
+            StoreUnavailable: it is busy for too long.
+        """
+        try:
+            return attempt()
+        except Busy:
+            pass
+        if not event_loop_runs():
+            return self.blocking(attempt)
+        import anyio
+
+        for delay in _delays(self._patience):
+            await anyio.sleep(delay)
+            try:
+                return attempt()
+            except Busy:
+                continue
+        raise self._locked()
+
+    def blocking(self, attempt: Callable[[], T]) -> T:
+        """As :meth:`patiently`, whether or not an event loop runs."""
+        for delay in _delays(self._patience, first=0.0):
+            time.sleep(delay)
+            try:
+                return attempt()
+            except Busy:
+                continue
+        raise self._locked()
+
+    def _locked(self) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"the store '{self.path}' was locked by another process for {self._patience:g} seconds",
+            "Try again later.",
+        )
+
+    @contextmanager
+    def _in_use(self) -> Generator[sqlite3.Connection]:
+        if not self._mutex.acquire(blocking=False):
+            raise Busy
+        try:
+            connection = self._connection
+            if connection is None:
+                raise StoreUnavailable(f"the store '{self.path}' is closed")
+            with _translated(self.path):
+                if _inode(self.path) != self._inode:
+                    raise StoreCorrupt(f"the store '{self.path}' was removed or replaced while it was open")
+                yield connection
+        finally:
+            self._mutex.release()
+
+    @contextmanager
+    def _outer_lock(self) -> Generator[None]:
+        if self._lock_fd is None:
+            self._lock_fd = _open_lock(self.path)
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in _FLOCK_TAKEN:
+                raise Busy from None
+            if error.errno not in _NO_FLOCK:
+                raise _unavailable(error) from error
+            # Without it SQLite's own lock still keeps the file whole, only less fairly.
+            yield
+            return
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_UN)
+
+    @contextmanager
+    def _closed_on_error(self) -> Generator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    def _make_folder(self) -> None:
+        try:
+            self.path.parent.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise _unavailable(error) from error
+
+    def _version(self, connection: sqlite3.Connection) -> int:
+        return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+    def _make(self, connection: sqlite3.Connection) -> None:
+        with self._outer_lock():
+            if self._version(connection) != 0:
+                return
+            if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise StoreCorrupt(f"'{self.path}' is not a store of Orchestra")
+            os.chmod(self.path, 0o600)
+            if not _is_network(self.path.parent):
+                connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("BEGIN IMMEDIATE")
+            with _rolled_back_on_error(connection):
+                for table in TABLES:
+                    connection.execute(table)
+                connection.execute(f"PRAGMA user_version = {SCHEMA}")
+                connection.execute("COMMIT")
+
+    def _leave_wal(self, connection: sqlite3.Connection) -> None:
+        # A home that was copied to a network file system. It takes that nobody else has it open.
+        try:
+            with self._outer_lock():
+                connection.execute("PRAGMA journal_mode = DELETE")
+        except (Busy, StoreError, sqlite3.OperationalError):
+            pass
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        if self._version(connection) != SCHEMA:
+            raise StoreCorrupt(f"the store '{self.path}' is of an older version")
+        connection.execute(f"SELECT {COLUMNS} FROM runs LIMIT 0")
+
+
+def event_loop_runs() -> bool:
+    """Whether this thread runs an event loop; imports none where nobody has yet."""
+    if "asyncio" not in sys.modules and "trio" not in sys.modules:
+        return False
+    import anyio
+
+    try:
+        anyio.get_cancelled_exc_class()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _delays(patience: float, first: float | None = None) -> Iterator[float]:
+    # Who has waited long must not ask less often than who has just come: short and random, not exponential.
+    import random
+
+    began = time.monotonic()
+    if first is not None:
+        yield first
+    while (waited := time.monotonic() - began) < patience:
+        yield random.uniform(0.0003, 0.002 if waited < 1.0 else 0.01)
+
+
+def _connect(path: Path, parameters: str = "") -> sqlite3.Connection:
+    target: str | bytes = os.fsencode(path)
+    if parameters:
+        from urllib.parse import quote
+
+        target = f"file:{quote(os.fsencode(path.absolute()))}?{parameters}"
+    return sqlite3.connect(
+        target, timeout=0.0, isolation_level=None, check_same_thread=False, uri=bool(parameters)
+    )
+
+
+@contextmanager
+def _rolled_back_on_error(connection: sqlite3.Connection) -> Generator[None]:
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def _translated(path: Path) -> Generator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _meaning(error, path) from error
+
+
+def _meaning(error: sqlite3.Error, path: Path) -> Exception:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
+        return Busy(str(error))
+    if code == sqlite3.SQLITE_FULL:
+        return StoreUnavailable(f"No space left on device: '{path}'")
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH):
+        return StoreCorrupt(f"the store '{path}' can't be read: {error}")
+    return StoreUnavailable(f"the store '{path}' can't be used: {error}")
+
+
+def _unavailable(error: OSError) -> StoreUnavailable:
+    return StoreUnavailable(f"the store can't be used: {text_of_os_error(error)}")
+
+
+def _open_lock(path: Path) -> int:
+    try:
+        return os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise _unavailable(error) from error
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unavailable(error) from error
+    return status.st_dev, status.st_ino
+
+
+def _is_network(folder: Path) -> bool:
+    device = os.stat(folder).st_dev
+    if os.major(device) != 0:
+        return False
+    number = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
+            for line in mounts:
+                fields = line.split()
+                if fields[2] == number:
+                    return fields[fields.index("-") + 1] in _NETWORK_FILE_SYSTEMS
+    except (OSError, ValueError, IndexError):
+        pass
+    return False
+
+
+def set_aside(path: Path, patience: float, check: Callable[[sqlite3.Connection], None]) -> Path | None:
+    """Rename a file that can't be opened, or does not pass ``check``, and its log; returns its new path."""
+    file = SqliteFile(path, patience)
+
+    def attempt() -> Path | None:
+        try:
+            file.open()
+            file.read(check)
+            return None
+        except StoreCorrupt:
+            return _rename(path)
+        finally:
+            file.close()
+
+    return file.blocking(attempt) if path.exists() else None
+
+
+def _rename(path: Path) -> Path:
+    broken = path.with_name(f"{path.name}.broken-{time.time_ns() // 1_000_000}")
+    for suffix in ("-wal", "-shm", ""):
+        try:
+            os.rename(f"{path}{suffix}", f"{broken}{suffix}")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise _unavailable(error) from error
+    return broken

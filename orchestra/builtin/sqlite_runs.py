@@ -1,0 +1,294 @@
+"""The table of runs: its schema, and each step of the store as a function of a connection.
+
+A step is called within a transaction, and maybe again after a rollback: it changes nothing but the table.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable, Sequence
+from sqlite3 import Connection
+from typing import Any
+
+import msgspec
+from msgspec import structs
+
+from orchestra.contracts import Page
+from orchestra.errors import IdTaken, RevisionConflict, RunNotFound, StoreCorrupt, StoreError
+from orchestra.model import lifecycle
+from orchestra.model.encoding import decode_run, encode_run
+from orchestra.model.filters import RunQuery, Wanted
+from orchestra.model.run import FINAL, Run, Worker
+
+SCHEMA = 1
+"""``PRAGMA user_version``. The store can be rebuilt: an older schema is not migrated but replaced."""
+
+TABLES = (
+    """
+    CREATE TABLE runs (
+        sequence INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        revision INTEGER NOT NULL,
+        state TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        batch TEXT,
+        time INTEGER NOT NULL,
+        queued INTEGER NOT NULL,
+        worker TEXT,
+        lease INTEGER,
+        record BLOB NOT NULL,
+        CHECK ((worker IS NULL) = (lease IS NULL))
+    )
+    """,
+    "CREATE INDEX runs_by_time ON runs (time DESC, state, kind, batch)",
+    "CREATE INDEX runs_by_state ON runs (state, time DESC)",
+    "CREATE INDEX runs_by_batch ON runs (batch) WHERE batch IS NOT NULL",
+    "CREATE INDEX runs_staged ON runs (queued) WHERE state = 'staged'",
+    "CREATE INDEX runs_watched ON runs (worker, lease) WHERE worker IS NOT NULL",
+)
+"""``worker`` is the nonce. The lease is kept in its column alone: renewing it must not touch the record."""
+
+COLUMNS = "sequence, id, revision, state, kind, batch, time, queued, worker, lease, record"
+
+_INSERT = """
+    INSERT INTO runs (id, revision, state, kind, batch, time, queued, worker, lease, record)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_UPDATE = """
+    UPDATE runs SET revision = ?2, state = ?3, kind = ?4, batch = ?5, time = ?6, queued = ?7, record = ?10,
+        lease = CASE WHEN ?8 IS NULL THEN NULL WHEN worker = ?8 THEN lease ELSE ?9 END, worker = ?8
+    WHERE id = ?1 AND revision = ?2 - 1 RETURNING lease
+"""
+_CLAIM = "UPDATE runs SET revision = ?, state = ?, worker = ?, lease = ?, record = ? WHERE id = ?"
+_IN = "IN (SELECT value FROM json_each(?))"
+
+
+def insert(runs: Sequence[Run], lease: float | None, connection: Connection) -> tuple[Run, ...]:
+    """See :meth:`orchestra.contracts.Store.create`."""
+    now = _now()
+    end = None if lease is None else _end(now, lease)
+    kept = tuple(
+        structs.replace(run, revision=max(1, run.revision), lease=_lease(run, end or run.lease, now))
+        for run in runs
+    )
+    try:
+        connection.executemany(_INSERT, map(_row, kept))
+    except sqlite3.IntegrityError:
+        taken = _first_taken(runs, connection)
+        raise IdTaken(f"there is a run '{taken}' already") from None
+    return kept
+
+
+def get(run_id: str, connection: Connection) -> Run:
+    """See :meth:`orchestra.contracts.Store.get`."""
+    rows = connection.execute(
+        f"SELECT record, lease FROM runs WHERE id {_IN}", (_array((run_id,)),)
+    ).fetchall()
+    if not rows:
+        raise RunNotFound(f"there is no run '{run_id}'")
+    return _load(*rows[0])
+
+
+def select(query: RunQuery, connection: Connection) -> Page:
+    """See :meth:`orchestra.contracts.Store.query`."""
+    conditions, parameters = _conditions(query)
+    order = "time, sequence" if query.oldest_first else "time DESC, sequence"
+    limit = -1 if query.limit is None else query.limit
+    rows = connection.execute(
+        f"SELECT record, lease FROM runs WHERE {conditions} ORDER BY {order} LIMIT ? OFFSET ?",
+        (*parameters, limit, query.offset),
+    ).fetchall()
+    if (rows or query.offset == 0) and len(rows) != limit:
+        total = query.offset + len(rows)
+    else:
+        total = count(query, connection)
+    return Page(runs=tuple(_load(record, lease) for record, lease in rows), total=total)
+
+
+def count(query: RunQuery, connection: Connection) -> int:
+    """How many runs match, without limit and offset."""
+    conditions, parameters = _conditions(query)
+    where = f" WHERE {conditions}" if parameters else ""
+    return int(connection.execute(f"SELECT count(*) FROM runs{where}", parameters).fetchone()[0])
+
+
+def update(runs: Sequence[Run], connection: Connection) -> tuple[Run, ...]:
+    """See :meth:`orchestra.contracts.Store.update`."""
+    now = _now()
+    kept: list[Run] = []
+    for run in runs:
+        changed = structs.replace(run, revision=run.revision + 1, lease=_lease(run, run.lease, now))
+        rows = connection.execute(_UPDATE, _row(changed)).fetchall()
+        if not rows:
+            get(run.id, connection)
+            raise RevisionConflict(f"run {run.id} was changed by somebody else")
+        kept.append(structs.replace(changed, lease=rows[0][0]))
+    return tuple(kept)
+
+
+def candidates(wanted: Wanted, limit: int, connection: Connection) -> list[bytes]:
+    """The records of the runs that match, oldest stage time first."""
+    table, conditions, parameters = _wanted_conditions(wanted)
+    rows = connection.execute(
+        f"SELECT record FROM {table} WHERE {conditions} ORDER BY queued, sequence LIMIT ?",
+        (*parameters, limit),
+    )
+    return [record for (record,) in rows.fetchall()]
+
+
+def claim(
+    worker: Worker, lease: float, limit: int, wanted: Wanted, connection: Connection
+) -> tuple[Run, ...]:
+    """See :meth:`orchestra.contracts.Store.claim`."""
+    end = _end(_now(), lease)
+    move = lifecycle.watch if wanted.expired else lifecycle.claim
+    found = (_load(record, None) for record in candidates(wanted, limit, connection))
+    claimed = [structs.replace(move(run, worker, end), revision=run.revision + 1) for run in found]
+    connection.executemany(
+        _CLAIM, [(run.revision, run.state, worker.nonce, end, _encode(run), run.id) for run in claimed]
+    )
+    return tuple(claimed)
+
+
+def renew(worker: Worker, lease: float, connection: Connection) -> frozenset[str]:
+    """See :meth:`orchestra.contracts.Store.renew`."""
+    rows = connection.execute(
+        "UPDATE runs SET lease = ? WHERE worker = ? RETURNING id", (_end(_now(), lease), worker.nonce)
+    ).fetchall()
+    return frozenset(run_id for (run_id,) in rows)
+
+
+def delete(run_ids: Sequence[str], connection: Connection) -> int:
+    """See :meth:`orchestra.contracts.Store.delete`."""
+    return connection.execute(f"DELETE FROM runs WHERE id {_IN}", (_array(run_ids),)).rowcount
+
+
+def check(connection: Connection) -> None:
+    """Read everything.
+
+    Raises:
+        StoreCorrupt: the file or a record in it is damaged.
+    """
+    (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise StoreCorrupt(str(verdict))
+    for record, lease in connection.execute("SELECT record, lease FROM runs"):
+        _load(record, lease)
+
+
+def _conditions(query: RunQuery) -> tuple[str, list[Any]]:
+    conditions: list[str] = ["1"]
+    parameters: list[Any] = []
+    # An index is for the few: of those that ended there are many, and they are wanted by time.
+    by_state = query.ids is None and query.batch is None and not query.id_prefix
+    by_state = by_state and query.states is not None and (len(query.states) == 1 or not query.states & FINAL)
+    if query.ids is not None:
+        conditions.append(f"id {_IN}")
+        parameters.append(_array(query.ids))
+    if query.id_prefix:
+        conditions.append("id >= ? AND id < ?")
+        prefix = _text(query.id_prefix)
+        parameters += [prefix, prefix + "\U0010ffff"]
+    if query.states is not None:
+        conditions.append(f"{'' if by_state else '+'}state IN ({_marks(query.states)})")
+        parameters += sorted(query.states)
+    if query.kinds is not None:
+        conditions.append(f"kind IN ({_marks(query.kinds)})")
+        parameters += sorted(query.kinds)
+    if query.batch is not None:
+        conditions.append("batch = ?")
+        parameters.append(_text(query.batch))
+    return " AND ".join(conditions), parameters
+
+
+def _wanted_conditions(wanted: Wanted) -> tuple[str, str, list[Any]]:
+    table = "runs"
+    conditions: list[str] = []
+    parameters: list[Any] = []
+    if wanted.expired:
+        conditions.append("worker IS NOT NULL AND lease <= ?")
+        parameters.append(_now())
+    elif wanted.ids is None and wanted.states == frozenset(("staged",)):
+        table = "runs INDEXED BY runs_staged"
+        conditions.append("state = 'staged' AND worker IS NULL")
+    else:
+        conditions.append(
+            f"worker IS NULL AND {'' if wanted.ids is None else '+'}state IN ({_marks(wanted.states)})"
+        )
+        parameters += sorted(wanted.states)
+    if wanted.ids is not None:
+        conditions.append(f"id {_IN}")
+        parameters.append(_array(wanted.ids))
+    if wanted.excluded:
+        conditions.append(f"id NOT {_IN}")
+        parameters.append(_array(wanted.excluded))
+    return table, " AND ".join(conditions), parameters
+
+
+def _row(run: Run) -> tuple[Any, ...]:
+    return (
+        run.id,
+        run.revision,
+        run.state,
+        run.kind,
+        run.batch,
+        run.time,
+        run.staged or run.created,
+        None if run.worker is None else run.worker.nonce,
+        run.lease,
+        _encode(run),
+    )
+
+
+def _encode(run: Run) -> bytes:
+    try:
+        return encode_run(run if run.lease is None else structs.replace(run, lease=None))
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"run {run.id} can't be recorded: {error}") from error
+
+
+def _load(record: bytes, lease: int | None) -> Run:
+    try:
+        run = decode_run(record)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise StoreCorrupt(f"the store holds a run that can't be read: {error}") from error
+    return run if lease is None else structs.replace(run, lease=lease)
+
+
+def _lease(run: Run, end: int | None, now: int) -> int | None:
+    if run.worker is None:
+        return None
+    # With no lease a run would be watched for ever; one that is over says "look".
+    return now if end is None else end
+
+
+def _end(now: int, lease: float) -> int:
+    return now + round(lease * 1e6)
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+def _first_taken(runs: Sequence[Run], connection: Connection) -> str:
+    seen: set[str] = set()
+    for run in runs:
+        if run.id in seen or connection.execute("SELECT 1 FROM runs WHERE id = ?", (run.id,)).fetchone():
+            return run.id
+        seen.add(run.id)
+    raise StoreError("the store refused a run")
+
+
+def _marks(values: Iterable[str]) -> str:
+    return ", ".join("?" for _ in values)
+
+
+def _array(ids: Iterable[str]) -> str:
+    # Any number of ids in one parameter: statements stay few, and prepared.
+    return msgspec.json.encode(list(map(_text, ids))).decode()
+
+
+def _text(value: str) -> str:
+    # Undecodable bytes of an argument can't be in an id, and SQLite does not take them.
+    return value.encode("utf-8", "replace").decode() if not value.isascii() else value

@@ -1,0 +1,87 @@
+"""Builders of model objects for tests: every field has a default, give those that the test is about."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from typing import Any
+
+from msgspec import structs
+
+from orchestra.model.batch import Batch, Choices
+from orchestra.model.execution import Exit, Fence, Handle, Identity, Job
+from orchestra.model.ids import new_run_id
+from orchestra.model.operation import FlagDef, Operation
+from orchestra.model.run import Run, Worker
+
+_count = itertools.count(1)
+
+
+def an_identity(**fields: Any) -> Identity:
+    """The identity of a process that does not exist."""
+    return structs.replace(Identity(host="host-a", boot="boot-1", pid=4_000_000, start=1), **fields)
+
+
+def a_worker(**fields: Any) -> Worker:
+    """A queue, with a nonce of its own."""
+    return structs.replace(
+        Worker(identity=an_identity(), nonce=os.urandom(8).hex(), starter="queue"), **fields
+    )
+
+
+def an_operation(**fields: Any) -> Operation:
+    """The script ``train.py`` with the flags ``lr`` and ``epochs``."""
+    flags = (FlagDef(name="lr", default=0.1, type="number"), FlagDef(name="epochs", default=3, type="int"))
+    operation = Operation(name="train.py", kind="script", main="train.py", flags=flags, flags_dest="args")
+    return structs.replace(operation, **fields)
+
+
+def a_run(**fields: Any) -> Run:
+    """A staged run with an id of its own, made now and after every run made before.
+
+    One in another state comes without what the state needs: say who watches a run that is running.
+    """
+    now = time.time_ns() // 1000 + next(_count)
+    run = Run(
+        id=new_run_id(),
+        operation=an_operation(),
+        flags={"epochs": 3, "lr": 0.1},
+        state="staged",
+        created=now,
+        staged=now if fields.get("state", "staged") == "staged" else None,
+    )
+    return structs.replace(run, **fields)
+
+
+def some_runs(count: int, **fields: Any) -> list[Run]:
+    """``count`` runs that differ in their ids and times, oldest first."""
+    return [a_run(**fields) for _ in range(count)]
+
+
+def a_batch(**fields: Any) -> Batch:
+    """A grid of 2 x 2 trials."""
+    space = {"epochs": Choices(values=(3, 5)), "lr": Choices(values=(0.01, 0.1))}
+    return structs.replace(Batch(space={**space}, seed=1), **fields)
+
+
+def a_job(**fields: Any) -> Job:
+    """A job that does nothing and succeeds."""
+    return structs.replace(Job(name=f"{new_run_id()}.1", argv=("true",), directory="/"), **fields)
+
+
+def a_handle(**fields: Any) -> Handle:
+    """The handle of a job that nobody knows."""
+    return structs.replace(Handle(executor="local", job=f"{new_run_id()}.1", token="0"), **fields)
+
+
+def a_fence(**fields: Any) -> Fence:
+    """The fence of an attempt that was started now."""
+    now = time.time_ns() // 1000
+    return structs.replace(Fence(fence="started", nonce="0", identity=an_identity(), time=now), **fields)
+
+
+def an_exit(**fields: Any) -> Exit:
+    """The record of an attempt that took a second and succeeded."""
+    now = time.time_ns() // 1000
+    return structs.replace(Exit(code=0, started=now - 1_000_000, stopped=now), **fields)
