@@ -119,21 +119,25 @@ def _is_allowed(name: str) -> bool:
     return name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES) or _SLURM_ID.fullmatch(name) is not None
 
 
-def render_env(environment: Mapping[str, str]) -> bytes:
-    """``export NAME='value'`` lines for sh and bash of what may be recorded of ``environment``.
+def render(inherited: Mapping[str, str], added: Mapping[str, str]) -> bytes:
+    """``export NAME='value'`` lines for sh and bash: what may be recorded of ``inherited``, and all of ``added``
+    but secrets.
 
     Names that a shell can't take are left out.
     """
+    public = {name: value for name, value in added.items() if not is_secret(name, value)}
     lines: list[bytes] = []
-    for name, value in allowed_environment(environment).items():
+    for name, value in sorted({**allowed_environment(inherited), **public}.items()):
         if _NAME.fullmatch(name) and "\0" not in value:
             quoted = value.replace("'", "'\\''")
             lines.append(os.fsencode(f"export {name}='{quoted}'\n"))
     return b"".join(lines)
 
 
-def write_env_file(run_dir: Path, environment: Mapping[str, str]) -> Path:
-    """Write ``.orchestra/ENV`` (mode 0600) for the environment that the operation would be given.
+def write(run_dir: Path, inherited: Mapping[str, str], added: Mapping[str, str]) -> Path:
+    """Write ``.orchestra/ENV`` (mode 0600), which a person sources to start a staged run by hand.
+
+    ``inherited`` is the environment of whoever stages; ``added`` is what the run's operation is given beyond it.
 
     Raises:
         HomeError, StoreUnavailable: it can't be written.
@@ -141,5 +145,5 @@ def write_env_file(run_dir: Path, environment: Mapping[str, str]) -> Path:
     folder = Path(run_dir, CONTROL)
     make_dirs(folder)
     path = folder / ENV
-    write_atomic(path, render_env(environment), fsync=False)
+    write_atomic(path, render(inherited, added), fsync=False)
     return path

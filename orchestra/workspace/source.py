@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from orchestra.errors import ScriptError, text_of_os_error
 from orchestra.workspace.durable import fail, make_dirs, write_all
-from orchestra.workspace.walk import Found, walk
+from orchestra.workspace.walk import Found, Walked, walk, walk_all
 
 if TYPE_CHECKING:
     from hashlib import _Hash as _Digest  # pyright: ignore[reportPrivateUsage]
@@ -76,34 +76,41 @@ class SnapshotResult(Struct, frozen=True, kw_only=True):
 
 
 def snapshot(
-    source_dir: Path, into: Path, *, always: Sequence[str] = (), never: Sequence[Path] = ()
+    source_dir: Path, into: Path, *, always: Sequence[str] = (), excluded: Sequence[Path] = ()
 ) -> SnapshotResult:
     """:func:`select` and :func:`copy_selection` at once.
 
     Raises:
         ScriptError, HomeError, StoreUnavailable: as they do.
     """
-    selection = select(source_dir, always=always, never=(*never, into))
-    copy_selection(selection, into)
-    return SnapshotResult(
-        files=selection.paths,
-        digest=selection.digest,
-        skipped_count=selection.skipped,
-        warnings=selection.warnings,
-    )
+    selection = select(source_dir, always=always, excluded=(*excluded, into))
+    return copy_selection(selection, into)
 
 
-def select(source_dir: Path, *, always: Sequence[str] = (), never: Sequence[Path] = ()) -> Selection:
+def select(source_dir: Path, *, always: Sequence[str] = (), excluded: Sequence[Path] = ()) -> Selection:
     """Choose and read the source of the project in ``source_dir``.
 
-    ``always`` are files (relative) that belong to it whatever the rules say: the main script. ``never`` are
+    ``always`` are files (relative) that belong to it whatever the rules say: the main script. ``excluded`` are
     folders that don't, wherever they are: the home, a run's directory.
 
     Raises:
         ScriptError: a file of ``always`` is missing, or a file kept changing while it was read.
     """
     root = os.path.abspath(source_dir)
-    found = walk(root, always=tuple(always), never=tuple(never))
+    return _read_all(root, walk(root, always=tuple(always), excluded=tuple(excluded)))
+
+
+def select_all(run_dir: Path) -> Selection:
+    """The source that a run has taken along, for those that a batch makes of it: all files, by no rules.
+
+    Raises:
+        ScriptError: a file can't be read, or kept changing while it was read.
+    """
+    root = os.path.abspath(run_dir)
+    return _read_all(root, walk_all(root))
+
+
+def _read_all(root: str, found: Walked) -> Selection:
     digest = hashlib.md5(usedforsecurity=False)
     room = HELD
     files: list[SelectedFile] = []
@@ -186,7 +193,7 @@ def _changed(path: str) -> ScriptError:
     )
 
 
-def copy_selection(selection: Selection, into: Path | str) -> None:
+def copy_selection(selection: Selection, into: Path | str) -> SnapshotResult:
     """Copy the files of ``selection`` below ``into``, which is made if need be; files of such names are
     replaced.
 
@@ -207,6 +214,12 @@ def copy_selection(selection: Selection, into: Path | str) -> None:
             _copy(selection.root, file, f"{target}/{file.path}")
     except OSError as error:
         fail(error, error.filename or target)
+    return SnapshotResult(
+        files=selection.paths,
+        digest=selection.digest,
+        skipped_count=selection.skipped,
+        warnings=selection.warnings,
+    )
 
 
 def _copy(root: str, file: SelectedFile, target: str) -> None:

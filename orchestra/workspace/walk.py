@@ -42,8 +42,7 @@ _SECRETS = (
     "id_ed25519*",
     "id_rsa*",
 )
-_NOT_CONTROL = (".orchestra", ".guild")
-_SECRETS = (".env.example", ".env.sample", ".env.template", "*.pub")
+_NOT_SECRETS = (".env.example", ".env.sample", ".env.template", "*.pub")
 _HOW_TO_CONTROL = (
     "To control which files are copied, define 'sourcecode' for the operation in a project file."
 )
