@@ -46,8 +46,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             UserError: ``spec`` can't be read.
         """
         name, options = parse_plugin_spec(spec)
-        settled = self.plugins.get(kind, {}).get(name.rpartition(":")[2], {})
-        return name, {**settled, **options}
+        return name, {**self.plugin_options(kind, name), **options}
+
+    def plugin_options(self, kind: Kind, name: str) -> dict[str, Any]:
+        """What is settled for a plugin (``DISTRIBUTION:NAME`` and ``NAME`` are one)."""
+        return dict(self.plugins.get(kind, {}).get(name.rpartition(":")[2], {}))
 
 
 def parse_plugin_spec(spec: str) -> tuple[str, dict[str, str]]:
@@ -71,7 +74,11 @@ def parse_plugin_spec(spec: str) -> tuple[str, dict[str, str]]:
     return parts[0], options
 
 
-def find_home(explicit: str | os.PathLike[str] | None, env: Mapping[str, str], cwd: Path) -> Path:
+def find_home(
+    explicit: str | os.PathLike[str] | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+) -> Path:
     """The home (absolute). Creates nothing.
 
     It is ``explicit``, ``ORCHESTRA_HOME``, the nearest ``.orchestra`` upward of ``cwd``, or ``~/.orchestra``.
@@ -80,6 +87,8 @@ def find_home(explicit: str | os.PathLike[str] | None, env: Mapping[str, str], c
     Raises:
         HomeError: the home that was named is a file, or its parent is missing.
     """
+    env = os.environ if env is None else env
+    cwd = Path.cwd() if cwd is None else cwd
     if explicit is not None:
         return _named_home(os.fspath(explicit), "the home", cwd)
     if env.get(HOME_VARIABLE):
@@ -112,18 +121,20 @@ def _named_home(text: str, what: str, cwd: Path) -> Path:
 
 def load_settings(
     home: Path,
-    *,
-    env: Mapping[str, str],
-    project: Mapping[str, Any] | None = None,
     options: Mapping[str, Any] | None = None,
+    *,
+    project: Mapping[str, Any] | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Settings:
-    """Read and merge all settings. ``project`` are those of the project file, ``options`` the command line's.
+    """Read and merge all settings. ``project`` are the project file's, ``options`` the command line's.
+
+    An option that is None was not given. ``env`` is ``os.environ`` unless given.
 
     Raises:
         UserError: a file can't be read, or a setting is unknown or has a wrong value; the message says where.
     """
     merged: dict[str, Any] = {}
-    for where, layer in _layers(home, env, project or {}, options or {}):
+    for where, layer in _layers(home, os.environ if env is None else env, project or {}, options or {}):
         _check(layer, where)
         plugins = _merge_plugins(merged.get("plugins", {}), layer.get("plugins", {}))
         merged = {**merged, **layer, "plugins": plugins}
@@ -149,7 +160,7 @@ def _layers(
     for name in ("executor", "store", "durability", "interim"):
         if value := env.get(f"ORCHESTRA_{name.upper()}"):
             yield f"ORCHESTRA_{name.upper()}", {name: value}
-    yield "the command line", {name: value for name, value in options.items() if value is not None}
+    yield "the options", {name: value for name, value in options.items() if value is not None}
 
 
 def _check(layer: dict[str, Any], where: str) -> None:

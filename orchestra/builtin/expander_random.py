@@ -104,7 +104,7 @@ def sample(space: dict[str, Dimension], seed: int, index: int) -> dict[str, Flag
 
 
 def _nothing_to_search(batch: Batch) -> ExpandError:
-    from orchestra.model.flags import encode
+    from orchestra.model.decoding import encode
 
     flags = ", ".join(f"{name}={encode(batch.fixed[name])}" for name in sorted(batch.fixed))
     return ExpandError(
