@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import anyio
-from msgspec import structs
 
 from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
@@ -96,6 +95,7 @@ class _Batch:
         first = len(history) + 1
         trials = [self._trial(flags, first + number) for number, flags in enumerate(proposal.trials)]
         self.session.emit("batch.proposed", self.run, console=self.console, trials=len(trials))
+        # The trials run the source that the batch took along, not today's project.
         selection = source.select_all(self.session.directory(self.run)) if self.run.operation.source else None
         made = await make_runs(self.session, trials, selection) if trials else ()
         if self.spec.stage_trials:
@@ -153,8 +153,7 @@ class _Batch:
         if not claimed:
             return True
         failpoint("batch.trial.claimed")
-        # What a queue starts, and the trials of a batch that it started, never hold another queue back.
-        trial = structs.replace(claimed[0], starter=self.run.starter)
+        (trial,) = claimed
         self._announce(trial, "Running")
         ended = await execute(self.session, trial, console=self.console, control=self.control)
         if self.control.wish >= Wish.LEAVE:

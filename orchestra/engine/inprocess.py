@@ -44,7 +44,7 @@ async def attempt_in_process(
     directory = session.attempt_directory(run)
     durable.make_dirs(directory)
     try:
-        fence = records.HeldFence(directory, nonce=session.worker.nonce, fsync=session.fsync)
+        fence = records.hold(directory, session.worker.nonce, fsync=session.fsync)
     except records.FenceLost:
         raise RunBusy(f"run {run.id} is being started by somebody else") from None
     with fence, OutputWriter(directory) as output:

@@ -42,8 +42,7 @@ async def settle(session: Session, run: Run, *, console: Console | None = None) 
 
 
 def _judged(session: Session, run: Run) -> Run:
-    directory = session.attempt_directory(run)
-    status = records.attempt_status(directory)
+    status = records.attempt_status(session.directory(run), run.attempt)
     if status.exit is not None:
         return lifecycle.finish(run, status.exit)
     fence = status.fence
@@ -65,7 +64,7 @@ def _without_fence(session: Session, run: Run) -> Run:
     if not session.directory(run).is_dir():
         return lifecycle.lose(run, session.clock.now(), "its directory is gone")
     durable.make_dirs(directory)
-    if not records.revoke(directory, nonce=session.worker.nonce, fsync=session.fsync):
+    if not records.revoke(directory, fsync=session.fsync):
         return _judged(session, run)
     return lifecycle.release(run)
 

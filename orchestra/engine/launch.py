@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from msgspec import Struct, structs
 
@@ -31,7 +32,8 @@ class Launch(Struct, frozen=True, kw_only=True):
     """How a run is to be started."""
 
     attached: bool = False
-    """It shares our standard input."""
+    """The supervisor is a child of ours, started plainly, without a launcher between."""
+    stdin: Literal["null", "inherit"] = "null"
     environment: Mapping[str, str] = {}
     """Variables beyond those that the run asked for (a queue's devices)."""
 
@@ -79,7 +81,7 @@ async def fail_to_start(session: Session, run: Run, reason: str) -> Run:
     now = session.clock.now()
     exit_record = Exit(code=1, started=now, stopped=now, reason=reason)
     try:
-        with records.HeldFence(directory, nonce=session.worker.nonce, fsync=session.fsync):
+        with records.hold(directory, session.worker.nonce, fsync=session.fsync):
             records.write_exit(directory, exit_record, fsync=session.fsync)
     except records.FenceLost:
         raise RunBusy(f"run {run.id} is being started by somebody else") from None
@@ -122,7 +124,7 @@ def command_line(operation: Operation, flags: Mapping[str, object]) -> tuple[str
         return (main, *arguments)
     python = (operation_python(), "-u")
     if operation.flags_dest == "globals":
-        chosen = flag_rules.globals_json(operation, dict(flags))
+        chosen = flag_rules.injection(operation, dict(flags))
         return (*python, str(CHILD / "inject.py"), operation.main, chosen)
     return (*python, operation.main, *arguments)
 
@@ -148,20 +150,19 @@ def _orders(session: Session, run: Run, command: tuple[str, ...], nonce: str, ho
         attempt=run.attempt,
         nonce=nonce,
         cwd=str(session.directory(run)),
-        argv=command,
+        arguments=command,
         environment={**operation_environment(session, run), **how.environment},
         streams="one" if session.one_stream else "two",
-        stdin="inherit" if how.attached else "null",
+        stdin=how.stdin,
         fsync=session.fsync,
     )
 
 
 def _job(session: Session, run: Run, directory: Path, nonce: str, how: Launch) -> Job:
     name = f"{run.id}.{run.attempt}"
-    library = install.install(str(session.layout.lib_dir))
     return Job(
         name=name,
-        argv=install.supervisor_command(sys.executable, library, str(directory)),
+        argv=install.supervisor_command(sys.executable, session.library, str(directory)),
         directory=str(directory),
         environment={COOKIE: f"{name}.{nonce}"},
         attached=how.attached,

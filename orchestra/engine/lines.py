@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from orchestra.console import Console
 from orchestra.model.events import Event
-
-LONGEST_LINE = 65536
-"""Bytes of a line without an end that are passed on nevertheless."""
+from orchestra.workspace.output import WholeLines
 
 
 class LineConsole:
@@ -14,7 +12,7 @@ class LineConsole:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._partial: dict[int, bytes] = {}
+        self._lines = WholeLines()
 
     def say(self, text: str) -> None:
         self._console.say(text)
@@ -23,17 +21,10 @@ class LineConsole:
         self._console.log(event)
 
     async def output(self, stream: int, data: bytes) -> None:
-        data = self._partial.pop(stream, b"") + data
-        end = data.rfind(b"\n") + 1
-        if len(data) - end > LONGEST_LINE:
-            end = len(data)
-        if end < len(data):
-            self._partial[stream] = data[end:]
-        if end:
-            await self._console.output(stream, data[:end])
+        if whole := self._lines.feed(stream, data):
+            await self._console.output(stream, whole)
 
     async def flush(self) -> None:
         """Pass on what has no line end, with one."""
-        for stream, data in sorted(self._partial.items()):
-            await self._console.output(stream, data + b"\n")
-        self._partial.clear()
+        for stream, data in self._lines.finish():
+            await self._console.output(stream, data)

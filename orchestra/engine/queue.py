@@ -87,6 +87,7 @@ async def run_queue(
     ``stop_runs``: a queue that is told to end stops its runs instead of leaving them running.
     """
     settings = QueueSettings.from_flags(run.flags)
+    session = session.working_as("queue")
     async with attempt_in_process(session, run, console=console) as attempt:
         await _Queue(session, attempt, settings, control, stop_runs).work()
     return attempt.run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestra import plugins
-from orchestra.child import supervisor
+from orchestra.child import install, supervisor
 from orchestra.console import Console, SilentConsole
 from orchestra.contracts import BatchExpander, Executor, Page, Resolver, Store
 from orchestra.engine.clock import Clock
@@ -19,7 +20,7 @@ from orchestra.model.events import Event, Level
 from orchestra.model.execution import Identity
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run, Starter, Worker
-from orchestra.settings import Settings, parse_plugin_spec
+from orchestra.settings import Settings
 from orchestra.workspace.layout import Layout
 
 LEASE = 15.0
@@ -28,6 +29,13 @@ RENEWAL = 5.0
 """Seconds between renewals."""
 
 Sink = Callable[[Event], None]
+
+
+class Sinks(list[Sink]):
+    """Who is told of every event, shared by all workers of a session."""
+
+    output = False
+    """Whether somebody wants ``run.output`` events."""
 
 
 class Session:
@@ -53,11 +61,10 @@ class Session:
         self.worker = new_worker(starter)
         self.one_stream = one_stream
         """Whether an operation's two streams end up in the same file, so that one pipe keeps their order."""
-        self.output_events = False
-        """Whether somebody wants ``run.output`` events."""
-        self.sinks: list[Sink] = list(sinks)
+        self.sinks = Sinks(sinks)
         self._stack = stack
         self._executors: dict[str, Executor] = {}
+        self._library: str | None = None
 
     @property
     def fsync(self) -> bool:
@@ -93,6 +100,19 @@ class Session:
         for sink in self.sinks:
             sink(event)
 
+    @property
+    def library(self) -> str:
+        """The folder of this home that holds the supervisor's copy."""
+        if self._library is None:
+            self._library = install.install(str(self.layout.lib_dir))
+        return self._library
+
+    def working_as(self, starter: Starter) -> Session:
+        """The same session as another worker: what it claims is told apart by who started it."""
+        other = copy.copy(self)
+        other.worker = new_worker(starter)
+        return other
+
     async def executor(self, spec: str) -> Executor:
         """The executor that ``spec`` (a name, with options) stands for, opened once."""
         if spec not in self._executors:
@@ -108,12 +128,12 @@ class Session:
         return await self._open("resolver", scheme)
 
     async def _open(self, kind: Any, spec: str, options: Mapping[str, Any] | None = None) -> Any:
-        name, given = parse_plugin_spec(spec)
+        name, configured = self.settings.plugin(kind, spec)
         return await self._stack.enter_async_context(
             plugins.open_plugin(
                 kind,
                 name,
-                {**self.settings.plugin_options(kind, name), **given, **(options or {})},
+                {**configured, **(options or {})},
                 home=self.layout.home,
                 cache_dir=self.layout.cache_dir,
             )
@@ -162,8 +182,7 @@ async def open_session(
     layout = Layout(home)
     layout.ensure_home()
     async with AsyncExitStack() as stack:
-        name, given = parse_plugin_spec(settings.store)
-        options = {**settings.plugin_options("store", name), **given}
+        name, options = settings.plugin("store", settings.store)
 
         async def open_store() -> Store:
             return await stack.enter_async_context(

@@ -157,8 +157,8 @@ async def make_runs(
         failpoint("run.created")
         kept = await session.store.create(prepared, lease=LEASE)
     except BaseException:
-        for directory in made:
-            records.discard_directory(directory)
+        for path in made:
+            records.discard_directory(path)
         raise
     for run in kept:
         session.emit("run.staged" if run.state == "staged" else "run.created", run, flags=run.flags)
@@ -182,10 +182,9 @@ def _make_directory(
     except FileExistsError:
         raise IdTaken(f"there is a run with the id '{run.id}' already", "Choose another id.") from None
     made.append(session.layout.control(directory) if outside else directory)
-    durable.make_run_directory(session.layout.control(directory))
     if selection is not None and run.kind != "queue":
-        snapshot = source.copy_selection(selection, directory)
-        run = structs.replace(run, sourcecode_digest=snapshot.digest)
+        source.copy_selection(selection, directory)
+        run = structs.replace(run, sourcecode_digest=selection.digest)
     records.write_run(directory, run, fsync=session.fsync and single)
     return run
 
@@ -231,4 +230,4 @@ def write_env_file(session: Session, run: Run) -> None:
     """Write the file that a person sources to start a staged run by hand."""
     from orchestra.engine.launch import operation_environment
 
-    env_file.write(session.directory(run), {**os.environ}, operation_environment(session, run))
+    env_file.write(session.directory(run), os.environ, operation_environment(session, run))

@@ -125,7 +125,7 @@ class _Watch:
             for stream, data in chunks:
                 if not self.quiet:
                     await self.console.output(stream, data)
-                if self.session.output_events:
+                if self.session.sinks.output:
                     self._emit_output(stream, data)
         return moved
 

@@ -72,3 +72,11 @@ def combine(batch: Batch, point: dict[str, FlagValue]) -> dict[str, FlagValue]:
     """The flags of one trial: the fixed ones and ``point``, in the order of their names."""
     merged = {**batch.fixed, **point}
     return {name: merged[name] for name in sorted(merged)}
+
+
+def unexpanded(batch: Batch) -> dict[str, FlagValue]:
+    """The flags that a batch was made of: lists and intervals as they were given."""
+    values: dict[str, FlagValue] = dict(batch.fixed)
+    for name, dimension in batch.space.items():
+        values[name] = list(dimension.values) if isinstance(dimension, Choices) else dimension
+    return {name: values[name] for name in sorted(values)}

@@ -160,6 +160,8 @@ def _may_be(kind: type, annotation: Any) -> bool:
 
 
 def _from_text(kind: type, value: Any) -> Any:
+    if isinstance(value, kind):
+        return value
     if issubclass(kind, PurePath) and isinstance(value, str):
         path = kind(value)
         return path.expanduser() if isinstance(path, Path) else path

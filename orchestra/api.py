@@ -1,0 +1,268 @@
+"""The synchronous facade for notebooks and scripts, over the async engine.
+
+Works inside of a running event loop, too (Jupyter): the engine then has a thread of its own. What the command line
+would print goes to ``sys.stdout``.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+import anyio
+
+from orchestra.console import TextConsole
+from orchestra.engine.orchestra import Orchestra
+from orchestra.errors import OrchestraError, UserError
+from orchestra.model.filters import RunQuery
+from orchestra.model.flags import format_flags
+from orchestra.model.ids import new_run_id
+from orchestra.model.operation import FlagValue
+from orchestra.model.run import Run, State
+from orchestra.workspace.layout import Layout
+
+__all__ = ["Project", "RunError", "run", "run_capture_output", "runs_delete", "runs_list"]
+
+T = TypeVar("T")
+Home = str | os.PathLike[str] | None
+
+
+class RunError(OrchestraError):
+    """A run did not end well. ``returncode`` is what the command line would exit with, ``output`` what was shown."""
+
+    def __init__(self, message: str, *, returncode: int, output: str = "") -> None:
+        super().__init__(message)
+        self.returncode = returncode
+        self.output = output
+
+
+def run(
+    operation: str | None = None,
+    flags: Mapping[str, FlagValue] | None = None,
+    *,
+    home: Home = None,
+    orchestra_home: Home = None,
+    cwd: str | os.PathLike[str] | None = None,
+    restart: str | None = None,
+    start: str | None = None,
+    extra_env: Mapping[str, str] | None = None,
+    optimizer: str | None = None,
+    opt_flags: Mapping[str, FlagValue] | None = None,
+    quiet: bool = False,
+    stdout: TextIO | None = None,
+    **options: Any,
+) -> Run | None:
+    """Run an operation, a batch, a queue, or a run that is there, as ``orchestra run -y`` does; wait for its end.
+
+    ``options`` are further fields of :class:`~orchestra.engine.request.RunRequest`: ``stage``, ``stage_trials``,
+    ``needed``, ``run_dir``, ``label``, ``tags``, ``force_flags``, ``max_trials``, ``random_seed``, ... Returns None
+    if the run was skipped.
+
+    Raises:
+        RunError: the run ended with an error or was terminated.
+        OrchestraError: it could not be made.
+    """
+    if "run_dir" in options and options["run_dir"] is not None:
+        options["run_dir"] = Path(options["run_dir"])
+    if "tags" in options:
+        options["tags"] = tuple(options["tags"])
+    console = TextConsole(stdout or sys.stdout, quiet=quiet)
+
+    async def call() -> Run | None:
+        async with Orchestra(orchestra_home or home, cwd=cwd, console=console) as orch:
+            return await orch.run(
+                operation,
+                flags,
+                restart=restart or start,
+                environment=dict(extra_env or {}),
+                expander=optimizer,
+                expander_options=dict(opt_flags or {}),
+                **options,
+            )
+
+    ended = _wait(call)
+    if ended is not None and ended.state in ("error", "terminated", "lost"):
+        code = 75 if ended.exit_code is None else ended.exit_code
+        reason = f": {ended.reason}" if ended.reason else ""
+        raise RunError(
+            f"run {ended.id} ended as {ended.state}{reason}", returncode=code if code >= 0 else 256 + code
+        )
+    return ended
+
+
+def run_capture_output(operation: str | None = None, **options: Any) -> str:
+    """As :func:`run`, and return all that it shows.
+
+    Raises:
+        RunError: with the output up to there.
+    """
+    text = io.StringIO()
+    try:
+        run(operation, stdout=text, **options)
+    except RunError as error:
+        error.output = text.getvalue()
+        raise
+    return text.getvalue()
+
+
+def runs_list(
+    *,
+    home: Home = None,
+    orchestra_home: Home = None,
+    cwd: str | os.PathLike[str] | None = None,
+    states: Sequence[State] | None = None,
+    limit: int | None = None,
+) -> list[Run]:
+    """The runs of a home, newest first. ``run.get("flags")`` is a plain dict."""
+
+    async def call() -> list[Run]:
+        async with Orchestra(orchestra_home or home, cwd=cwd) as orch:
+            query = RunQuery(states=frozenset(states) if states is not None else None, limit=limit)
+            return list(await orch.list(query))
+
+    return _wait(call)
+
+
+def runs_delete(
+    runs: Sequence[str] | None = None, *, home: Home = None, orchestra_home: Home = None
+) -> int:
+    """Delete runs (all of them, if none are named) and return how many there were."""
+
+    async def call() -> int:
+        async with Orchestra(orchestra_home or home) as orch:
+            names = runs if runs is not None else [run.id for run in await orch.list()]
+            return await orch.delete(names)
+
+    return _wait(call)
+
+
+class Project:
+    """A project's directory and a home to run it in."""
+
+    def __init__(
+        self,
+        cwd: str | os.PathLike[str],
+        home: Home = None,
+        *,
+        orchestra_home: Home = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.cwd = Path(cwd).absolute()
+        self.home = Orchestra(orchestra_home or home, cwd=self.cwd).home
+        self._env = dict(env or {})
+
+    def run(self, operation: str | None = None, **options: Any) -> None:
+        """Run and show what the command line would; a run that fails shows ``<exit N>`` at its end."""
+        try:
+            self._run(operation, sys.stdout, options)
+        except RunError as error:
+            print(f"<exit {error.returncode}>")  # noqa: T201
+
+    def run_capture(self, operation: str | None = None, **options: Any) -> tuple[Run, str]:
+        """Run, and return the run and what the command line would have shown.
+
+        Raises:
+            RunError: the run failed.
+        """
+        text = io.StringIO()
+        run_id = self._run(operation, text, options)
+
+        async def call() -> Run:
+            async with Orchestra(self.home, cwd=self.cwd) as orch:
+                return await orch.get(run_id)
+
+        return _wait(call), text.getvalue()
+
+    def _run(self, operation: str | None, stream: TextIO, options: dict[str, Any]) -> str:
+        again = options.get("restart") or options.get("start")
+        if again is None and "run_dir" not in options:
+            # The directory is chosen here, so that the caller knows the run also if all that is shown is text.
+            options = {**options, "run_dir": Layout(self.home).runs_dir / new_run_id()}
+        env = {**self._env, **options.pop("extra_env", {})}
+        try:
+            run(operation, home=self.home, cwd=self.cwd, extra_env=env, stdout=stream, **options)
+        except (RunError, UserError) as error:
+            if not isinstance(error, RunError):
+                stream.write(f"orchestra: {error.message}\n" + (f"{error.hint}\n" if error.hint else ""))
+                raise RunError(error.message, returncode=error.exit_code) from error
+            raise
+        return str(again) if again is not None else Path(options["run_dir"]).name
+
+    def list_runs(self, **options: Any) -> list[Run]:
+        """The home's runs, newest first."""
+        return runs_list(home=self.home, cwd=self.cwd, **options)
+
+    def print_runs(
+        self,
+        runs: Sequence[Run] | None = None,
+        *,
+        ids: bool = False,
+        short_ids: bool = False,
+        flags: bool = False,
+        labels: bool = False,
+        tags: bool = False,
+        status: bool = False,
+    ) -> None:
+        """Print a row a run: the operation, then the columns that were asked for, two spaces apart."""
+        rows: list[list[str]] = []
+        for each in self.list_runs() if runs is None else runs:
+            row = [each.operation_name]
+            row += [each.id] if ids else []
+            row += [each.short_id] if short_ids else []
+            row += [format_flags(each.flags)] if flags else []
+            row += [each.label or ""] if labels else []
+            row += [" ".join(each.tags)] if tags else []
+            row += [each.state] if status else []
+            rows.append(row)
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            print("  ".join(cells).rstrip())  # noqa: T201
+
+    def delete_runs(self, runs: Sequence[Run | str] | None = None) -> None:
+        """Delete runs (all of them, if none are named) and say how many."""
+        names = None if runs is None else [each if isinstance(each, str) else each.id for each in runs]
+        print(f"Deleted {runs_delete(names, home=self.home)} run(s)")  # noqa: T201
+
+
+def _wait(call: Callable[[], Awaitable[T]]) -> T:
+    """The result of ``call``, from an event loop of its own: in this thread, or in another if one runs here."""
+    if not _loop_runs_here():
+        return anyio.run(call)
+    outcome: list[Callable[[], T]] = []
+
+    def in_thread() -> None:
+        try:
+            result = anyio.run(call)
+        except BaseException as error:
+            failure = error
+
+            def again() -> T:
+                raise failure
+
+            outcome.append(again)
+        else:
+            outcome.append(lambda: result)
+
+    thread = threading.Thread(target=in_thread, name="orchestra")
+    thread.start()
+    thread.join()
+    return outcome[0]()
+
+
+def _loop_runs_here() -> bool:
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        return True
+    trio = sys.modules.get("trio")
+    return trio is not None and bool(trio.lowlevel.in_trio_run())

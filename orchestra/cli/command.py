@@ -1,0 +1,277 @@
+"""One call of ``run``: what is due before the operation starts, and what is due while it runs.
+
+The first part needs no event loop as long as store and executor are the built-in ones, and drives its coroutines by
+hand: anyio and its backend take longer to import than many a script to run, so they are imported beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+from orchestra.cli.context import Context, drive
+from orchestra.cli.preview import help_operation, preview, print_commands, print_trials
+from orchestra.cli.prompts import confirm
+from orchestra.engine.begin import begin, prepare
+from orchestra.engine.control import Control, Wish
+from orchestra.engine.execute import execute
+from orchestra.engine.launch import Launch, launch
+from orchestra.engine.request import RunRequest
+from orchestra.engine.restart import Restart
+from orchestra.engine.session import Session, open_session
+from orchestra.engine.stage import Plan
+from orchestra.errors import OrchestraError
+from orchestra.model.run import Run, RunKind
+from orchestra.settings import parse_plugin_spec
+
+INTERRUPTED = 130
+LOST = 75
+Show = Literal["cmd", "trials", "help"]
+
+
+class RunCommand:
+    """What was asked for on the command line, and the way from there to an exit code."""
+
+    def __init__(
+        self,
+        context: Context,
+        request: RunRequest,
+        *,
+        yes: bool = False,
+        quiet: bool = False,
+        background: bool = False,
+        pidfile: Path | None = None,
+        stop_runs: bool = False,
+        show: Show | None = None,
+    ) -> None:
+        self.context = context
+        self.request = request
+        self.yes = yes
+        self.quiet = quiet
+        self.background = background
+        self.pidfile = pidfile
+        self.stop_runs = stop_runs
+        self.show: Show | None = show
+        self.console = context.console(quiet=quiet)
+        self.control = Control()
+        self.kind: RunKind = "run"
+        self.stack = AsyncExitStack()
+
+    def run(self) -> int:
+        """Do what was asked for and return the exit code."""
+        if not self._eager:
+            import anyio
+
+            return anyio.run(self._all)
+        first = drive(self._begin())
+        if isinstance(first, int):
+            drive(self.stack.aclose())
+            return first
+        import anyio
+
+        return anyio.run(self._finish, *first)
+
+    @property
+    def _eager(self) -> bool:
+        settings = self.context.settings
+        executor = parse_plugin_spec(self.request.executor or settings.executor)[0]
+        store = parse_plugin_spec(settings.store)[0]
+        return store == "sqlite" and executor == "local" and not self.request.sources
+
+    async def _all(self) -> int:
+        first = await self._begin()
+        if isinstance(first, int):
+            await self.stack.aclose()
+            return first
+        return await self._finish(*first)
+
+    async def _begin(self) -> int | tuple[Session, Run]:
+        """Everything up to the start of the operation; an exit code where that is all."""
+        session = await self.stack.enter_async_context(
+            open_session(
+                self.context.home,
+                self.context.settings,
+                console=self.console,
+                sinks=self.context.sinks(),
+                one_stream=self.background or _one_stream(),
+            )
+        )
+        session.sinks.output = self.context.wants_output_events
+        prepared = await prepare(session, self.request)
+        if self.show is not None:
+            print(await self._shown(session, prepared))
+            return 0
+        self.kind = prepared.run.kind if isinstance(prepared, Restart) else prepared.kind
+        if not self.yes and not await self._confirmed(session, prepared):
+            return 0
+        self._catch_signals()
+        begun = await begin(session, self.request, prepared, console=self.console, quiet=self.quiet)
+        if begun.what != "claimed" or begun.run is None:
+            return 0
+        if self.background:
+            return await self._in_background(session, begun.run)
+        if self.kind != "run":
+            return session, begun.run
+        return session, await launch(session, begun.run, Launch(attached=True, stdin="inherit"))
+
+    async def _shown(self, session: Session, prepared: Plan | Restart) -> str:
+        if self.show == "help":
+            operation = prepared.run.operation if isinstance(prepared, Restart) else prepared.operation
+            return help_operation(operation)
+        if self.show == "trials":
+            return await print_trials(session, prepared)
+        return await print_commands(session, self.request, prepared)
+
+    async def _confirmed(self, session: Session, prepared: Plan | Restart) -> bool:
+        return confirm(await preview(session, self.request, prepared) + "\nContinue?", default=True)
+
+    async def _in_background(self, session: Session, run: Run) -> int:
+        pidfile = self.pidfile or session.layout.control(session.directory(run)) / "pid"
+        if run.kind == "run":
+            run = await launch(session, run, Launch(attached=True, stdin="null"))
+            pid = run.handle.token.partition(":")[0] if run.handle else ""
+        else:
+            pid = str(start_detached(session, run))
+        pidfile.write_text(f"{pid}\n")
+        self.console.say(f"{run.operation_name} started in background as {run.id} (pidfile {pidfile})")
+        return 0
+
+    async def _finish(self, session: Session, run: Run) -> int:
+        """Watch the started run to its end, with the signals that reach us passed on."""
+        import anyio
+
+        from orchestra.engine.supervise import keep_leases, supervise
+
+        async with self.stack, anyio.create_task_group() as group:
+            await group.start(self._receive_signals)
+            if run.kind == "run":
+                group.start_soon(keep_leases, session)
+                run = await supervise(session, run, console=self.console, control=self.control)
+            elif run.kind == "queue":
+                from orchestra.engine.queue import run_queue
+
+                run = await run_queue(
+                    session, run, console=self.console, control=self.control, stop_runs=self.stop_runs
+                )
+            else:
+                run = await execute(session, run, console=self.console, control=self.control)
+            group.cancel_scope.cancel()
+        return self._exit_code(run)
+
+    def _exit_code(self, run: Run) -> int:
+        if self.control.interrupted and run.kind != "queue":
+            return INTERRUPTED
+        if run.state == "lost":
+            self.console_error(f"run {run.id} is lost: {run.reason}")
+            return LOST
+        if run.state == "error" and run.reason:
+            self.console_error(f"run failed because {run.reason}")
+        if run.exit_code is None:
+            return 0
+        return run.exit_code if run.exit_code >= 0 else 256 + run.exit_code
+
+    def console_error(self, message: str) -> None:
+        """One sentence on standard error."""
+        print(f"orchestra: {message}", file=sys.stderr)
+
+    def _catch_signals(self) -> None:
+        """From here on no signal may end us between two steps: it becomes a wish."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _frame: FrameType | None = None) -> None:
+        self._wish_for(signal.Signals(number))
+
+    async def _receive_signals(self, *, task_status: object = None) -> None:
+        import anyio
+
+        wanted = [
+            number
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            if signal.getsignal(number) is not signal.SIG_IGN
+        ]
+        with anyio.open_signal_receiver(*wanted) as received:
+            task_status.started()  # type: ignore[union-attr]
+            async for number in received:
+                self._wish_for(number)
+
+    def _wish_for(self, number: signal.Signals) -> None:
+        if number == signal.SIGHUP:
+            if self.kind == "run":
+                self.control.raise_to(Wish.LEAVE)
+            return
+        if self.kind == "queue":
+            if number == signal.SIGINT and self.control.wish < Wish.DRAIN:
+                self.control.raise_to(Wish.DRAIN)
+            else:
+                self.control.raise_to(Wish.LEAVE)
+            return
+        self.control.interrupted = self.control.interrupted or number == signal.SIGINT
+        first = Wish.INTERRUPT if number == signal.SIGINT else Wish.TERMINATE
+        following = Wish(min(self.control.wish + 1, Wish.KILL))
+        self.control.raise_to(max(first, following))
+
+
+def _one_stream() -> bool:
+    try:
+        return os.path.sameopenfile(1, 2)
+    except OSError:
+        return True
+
+
+def start_detached(session: Session, run: Run) -> int:
+    """Hand a claimed queue or batch to a process of its own and return its pid."""
+    import subprocess
+
+    from orchestra.child.supervisor import COOKIE
+
+    environment = {**os.environ, COOKIE: f"{run.id}.{run.attempt}.{session.worker.nonce}"}
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "orchestra",
+            "-H",
+            str(session.layout.home),
+            "execute-claimed",
+            run.id,
+            session.worker.nonce,
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        env=environment,
+    )
+    return process.pid
+
+
+def execute_claimed(run_id: str, nonce: str) -> int:
+    """Execute a queue or batch that another process has claimed for us (internal)."""
+    from orchestra.cli.context import current
+
+    context = current()
+    command = RunCommand(context, RunRequest(cwd=context.cwd))
+
+    async def take_over() -> int:
+        session = await command.stack.enter_async_context(
+            open_session(context.home, context.settings, console=command.console, sinks=context.sinks())
+        )
+        run = await session.store.get(run_id)
+        if run.worker is None or run.worker.nonce != nonce:
+            raise OrchestraError(f"run {run_id} is no longer claimed by {nonce}")
+        from orchestra.model import lifecycle
+
+        (run,) = await session.store.update((lifecycle.watch(run, session.worker, run.lease or 0),))
+        command.kind = run.kind
+        return await command._finish(session, run)  # pyright: ignore[reportPrivateUsage]
+
+    import anyio
+
+    return anyio.run(take_over)

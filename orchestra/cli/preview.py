@@ -1,0 +1,120 @@
+"""What ``run`` shows before it does anything: the preview, an operation's flags, commands, trials."""
+
+from __future__ import annotations
+
+import sys
+
+from orchestra.cli.tables import format_table
+from orchestra.console import printable
+from orchestra.contracts import Counting
+from orchestra.engine.launch import print_command
+from orchestra.engine.request import RunRequest
+from orchestra.engine.restart import Restart
+from orchestra.engine.session import Session
+from orchestra.engine.stage import Plan, new_run
+from orchestra.errors import UserError
+from orchestra.model.batch import Batch, unexpanded
+from orchestra.model.flags import encode
+from orchestra.model.operation import FlagValue, Operation
+from orchestra.model.run import Run
+
+MOST_SHOWN = 100_000
+
+
+async def preview(session: Session, request: RunRequest, prepared: Plan | Restart) -> str:
+    """The text above the prompt ``Continue? (Y/n)``."""
+    if isinstance(prepared, Restart):
+        run, batch = prepared.run, prepared.run.batch_spec
+        flags = unexpanded(batch) if batch is not None else run.flags
+        subject = f"{'stage' if request.stage else 'start'} {run.id} ({run.operation_name})"
+    else:
+        batch = prepared.batch
+        flags = prepared.flags
+        subject = f"{'stage' if request.stage else 'run'} {prepared.operation.name}"
+        if batch is not None:
+            verb = "stage trials for" if batch.stage_trials and not request.stage else subject.split()[0]
+            subject = f"{verb} {prepared.operation.name} {await _as_batch(session, batch)}"
+    lines = [f"You are about to {subject}"]
+    lines += [f"  {name}: {printable(encode(flags[name]))}" for name in sorted(flags)]
+    return "\n".join(lines)
+
+
+async def _as_batch(session: Session, batch: Batch) -> str:
+    count = await _trial_count(session, batch)
+    trials = f" ({count} trial{'' if count == 1 else 's'})" if count is not None else ""
+    if batch.expander == "grid":
+        return f"as a batch{trials}"
+    if batch.expander == "random":
+        return f"with random search{trials}"
+    return f"with {batch.expander} optimizer{trials}"
+
+
+async def _trial_count(session: Session, batch: Batch) -> int | None:
+    expander = await session.expander(batch.expander, batch.options)
+    return expander.count(batch) if isinstance(expander, Counting) else None
+
+
+def help_operation(operation: Operation) -> str:
+    """What an operation is and which flags it takes."""
+    lines = [f"Usage: orchestra run [OPTIONS] {operation.name} [FLAG]..."]
+    if operation.description:
+        lines += ["", operation.description]
+    if operation.accepts_any_flag:
+        lines += ["", "Takes any flag: NAME=VALUE is passed as '--NAME VALUE' and as FLAG_NAME."]
+    if operation.flags:
+        lines += ["", "Flags:"]
+        rows: list[list[str]] = []
+        for flag in operation.flags:
+            text = flag.description
+            if flag.required:
+                text += " (required)"
+            elif flag.default is not None:
+                text += f" (default is {encode(flag.default)})"
+            rows.append([f"  {flag.name}", text.strip()])
+            rows += [["", f"  {encode(choice)}"] for choice in flag.choices]
+        lines += format_table(rows)
+    elif not operation.accepts_any_flag:
+        lines += ["", "Takes no flags."]
+    return "\n".join(printable(line) for line in lines)
+
+
+async def trial_flags_of(session: Session, batch: Batch) -> tuple[dict[str, FlagValue], ...]:
+    """The flags of every trial that ``batch`` would make."""
+    expander = await session.expander(batch.expander, batch.options)
+    proposal = await expander.propose(batch, (), MOST_SHOWN)
+    return proposal.trials
+
+
+async def print_trials(session: Session, prepared: Plan | Restart) -> str:
+    """A table of the trials, numbered from 1."""
+    batch = _batch_of(prepared)
+    if batch is None:
+        raise UserError("cannot print trials for a non-batch operation")
+    trials = await trial_flags_of(session, batch)
+    names = sorted({name for trial in trials for name in trial})
+    rows = [["#", *names]]
+    for number, trial in enumerate(trials, 1):
+        rows.append([str(number), *(printable(encode(trial.get(name))) for name in names)])
+    return "\n".join(format_table(rows))
+
+
+async def print_commands(session: Session, request: RunRequest, prepared: Plan | Restart) -> str:
+    """The command line of the run; of a batch, those of its trials."""
+    run = prepared.run if isinstance(prepared, Restart) else new_run(session, request, prepared, state="pending")
+    batch = _batch_of(prepared)
+    if batch is None:
+        return print_command(run) if run.kind == "run" else _own_command(run)
+    from msgspec import structs
+
+    trials = await trial_flags_of(session, batch)
+    commands = [print_command(structs.replace(run, flags=flags, batch_spec=None)) for flags in trials]
+    return "\n".join([_own_command(run), *commands])
+
+
+def _own_command(run: Run) -> str:
+    return f"{sys.executable} -m orchestra run -y --start {run.id}"
+
+
+def _batch_of(prepared: Plan | Restart) -> Batch | None:
+    return prepared.run.batch_spec if isinstance(prepared, Restart) else prepared.batch
+

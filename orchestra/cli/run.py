@@ -1,0 +1,104 @@
+"""The verbs ``run`` and ``queue``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from orchestra.cli.command import RunCommand
+from orchestra.cli.context import current
+from orchestra.engine.request import RunRequest
+from orchestra.errors import UsageError
+from orchestra.model.flags import decode
+from orchestra.project.arguments import parse_assignments
+
+
+def run(
+    operation: Annotated[str | None, Parameter(help="A script, an executable, or 'queue'.")] = None,
+    /,
+    *assignments: Annotated[str, Parameter(help="A flag's value; a list makes a batch.", show=False)],
+    yes: Annotated[bool, Parameter(alias="-y", help="Do not prompt.")] = False,
+    label: Annotated[str | None, Parameter(alias="-l", help="Label of the run; may use ${flag}.")] = None,
+    tag: Annotated[tuple[str, ...], Parameter(alias="-t", help="Tag of the run (repeatable).")] = (),
+    run_dir: Annotated[Path | None, Parameter(alias="-d", help="Directory of the run.")] = None,
+    run_id: Annotated[str | None, Parameter(help="Id of the run.")] = None,
+    stage: Annotated[bool, Parameter(help="Make the run ready without starting it.")] = False,
+    stage_trials: Annotated[bool, Parameter(help="Stage the trials of a batch.")] = False,
+    start: Annotated[
+        str | None, Parameter(alias="--restart", help="Start a run that is there, for the first time or again.")
+    ] = None,
+    needed: Annotated[bool, Parameter(help="Run only if no run has these flags yet.")] = False,
+    force_flags: Annotated[bool, Parameter(alias="-f", help="Accept any flag and any value.")] = False,
+    dep: Annotated[tuple[str, ...], Parameter(alias="-D", help="A file, or SCHEME:VALUE, that the run needs.")] = (),
+    optimizer: Annotated[str | None, Parameter(alias="-o", help="Expander of the batch, e.g. random.")] = None,
+    opt_flag: Annotated[tuple[str, ...], Parameter(help="NAME=VALUE for the expander (repeatable).")] = (),
+    max_trials: Annotated[int | None, Parameter(alias=["-m", "--trials"], help="At most so many trials.")] = None,
+    random_seed: Annotated[int | None, Parameter(help="Makes sampling repeatable.")] = None,
+    fail_on_trial_error: Annotated[bool, Parameter(help="Stop the batch when a trial fails.")] = False,
+    executor: Annotated[str | None, Parameter(help="Executor plugin, with options: 'NAME KEY=VALUE'.")] = None,
+    background: Annotated[bool, Parameter(alias="-b", help="Return at once.")] = False,
+    pidfile: Annotated[Path | None, Parameter(help="Where a background run's pid is written.")] = None,
+    quiet: Annotated[bool, Parameter(alias="-q", help="Do not show the operation's output.")] = False,
+    print_cmd: Annotated[bool, Parameter(help="Print the command and exit.")] = False,
+    print_trials: Annotated[bool, Parameter(help="Print the trials of a batch and exit.")] = False,
+    help_op: Annotated[bool, Parameter(alias="-h", help="Show the operation's flags and exit.")] = False,
+    stop_runs: Annotated[bool, Parameter(help="A queue that is told to end stops its runs, too.")] = False,
+) -> int:
+    """Run an operation: a script, an executable, a batch of trials, or a queue.
+
+    A queue that is told to end (TERM, or Ctrl-C twice) leaves its runs running; the next queue watches them on.
+    """
+    context = current()
+    if operation is not None and "=" in operation:
+        operation, assignments = None, (operation, *assignments)
+    if stage and background:
+        raise UsageError("--stage and --background cannot both be used")
+    if print_trials and stage_trials:
+        raise UsageError("--print-trials and --stage-trials cannot both be used")
+    request = RunRequest(
+        operation=operation,
+        flags=dict(parse_assignments(assignments)),
+        cwd=context.cwd,
+        restart=start,
+        stage=stage,
+        stage_trials=stage_trials,
+        needed=needed,
+        force_flags=force_flags,
+        run_dir=run_dir,
+        run_id=run_id,
+        label=label,
+        tags=tag,
+        sources=dep,
+        expander=optimizer,
+        expander_options={name: decode(text, name) for name, text in parse_assignments(opt_flag).items()},
+        max_trials=max_trials,
+        random_seed=random_seed,
+        fail_on_trial_error=fail_on_trial_error,
+        executor=executor,
+    )
+    return RunCommand(
+        context,
+        request,
+        yes=yes,
+        quiet=quiet,
+        background=background,
+        pidfile=pidfile,
+        stop_runs=stop_runs,
+        show="cmd" if print_cmd else "trials" if print_trials else "help" if help_op else None,
+    ).run()
+
+
+def queue(
+    *assignments: Annotated[str, Parameter(help="run-once=yes poll-interval=N ignore-running=yes gpus=IDS")],
+    jobs: Annotated[int | None, Parameter(alias="-j", help="Runs at once.")] = None,
+    stop_runs: Annotated[bool, Parameter(help="Told to end, stop the running runs, too.")] = False,
+    background: Annotated[bool, Parameter(alias="-b", help="Return at once.")] = False,
+) -> int:
+    """Work through the staged runs, oldest first.
+
+    Told to end (TERM, or Ctrl-C twice) a queue leaves its runs running; the next queue watches them on.
+    """
+    extra = () if jobs is None else (f"jobs={jobs}",)
+    return run("queue", *assignments, *extra, yes=True, stop_runs=stop_runs, background=background)

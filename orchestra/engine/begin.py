@@ -1,0 +1,133 @@
+"""From a request to a run that is claimed and ready to execute, staged, or skipped: what every front end calls."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct, structs
+
+from orchestra.console import Console
+from orchestra.engine.request import RunRequest
+from orchestra.engine.restart import Restart, claim_restart, plan_restart, restage
+from orchestra.engine.session import Session
+from orchestra.engine.stage import (
+    Plan,
+    announce_staged,
+    check_can_stage,
+    make_runs,
+    new_run,
+    plan,
+    select_source,
+    write_env_file,
+)
+from orchestra.model import lifecycle
+from orchestra.model.filters import RunQuery
+from orchestra.model.run import Run, State
+
+MATCHING: frozenset[State] = frozenset(("completed", "terminated"))
+"""What ``--needed`` lets stand for a new run."""
+
+
+class Begun(Struct, frozen=True, kw_only=True):
+    """What became of a request."""
+
+    what: Literal["claimed", "staged", "skipped"]
+    run: Run | None = None
+    """The claimed or staged run."""
+    matching: tuple[Run, ...] = ()
+    """Skipped: the runs that match already."""
+
+
+async def prepare(session: Session, request: RunRequest) -> Plan | Restart:
+    """Settle what the request comes to; nothing is made or changed yet.
+
+    Raises:
+        UserError: in one of its kinds, when the request can't be met.
+    """
+    if request.restart is not None:
+        return await plan_restart(session, request)
+    planned = plan(session, request)
+    check_can_stage(planned, request)
+    return planned
+
+
+async def begin(
+    session: Session,
+    request: RunRequest,
+    prepared: Plan | Restart,
+    *,
+    console: Console,
+    quiet: bool = False,
+) -> Begun:
+    """Make, stage, claim or skip the prepared run, and say so."""
+    if isinstance(prepared, Restart):
+        return await _begin_again(session, request, prepared, console, quiet)
+    if request.needed and (matching := await find_matching(session, prepared)):
+        _say_matching(session, console, matching)
+        return Begun(what="skipped", matching=matching)
+    selection = None if prepared.kind == "queue" else select_source(session, prepared.operation)
+    for warning in selection.warnings if selection else ():
+        session.emit("log.message", level="warning", message=warning, console=console, logger="")
+    if request.stage:
+        (run,) = await make_runs(
+            session, (new_run(session, request, prepared, state="staged"),), selection
+        )
+        write_env_file(session, run)
+        if not quiet:
+            announce_staged(session, console, run, in_directory=request.run_dir is not None)
+        return Begun(what="staged", run=run)
+    new = lifecycle.admit(new_run(session, request, prepared, state="pending"), session.worker)
+    (run,) = await make_runs(session, (new,), selection)
+    return Begun(what="claimed", run=run)
+
+
+async def _begin_again(
+    session: Session, request: RunRequest, restart: Restart, console: Console, quiet: bool
+) -> Begun:
+    run = restart.run
+    if restart.announced:
+        console.say(f"Restarting {run.id}")
+        session.emit("run.restarting", run, console=console)
+    if request.needed and restart.unchanged:
+        console.say("Skipping run because flags have not changed (--needed specified)")
+        session.emit("run.skipped", run, console=console)
+        return Begun(what="skipped", matching=(run,))
+    if request.stage:
+        run = await restage(session, restart)
+        write_env_file(session, run)
+        if not quiet:
+            announce_staged(session, console, run, in_directory=request.run_dir is not None)
+        return Begun(what="staged", run=run)
+    return Begun(what="claimed", run=await claim_restart(session, restart))
+
+
+async def find_matching(session: Session, planned: Plan) -> tuple[Run, ...]:
+    """The completed or terminated runs of the same operation with the same flags, newest first."""
+    page = await session.store.query(RunQuery(states=MATCHING, kinds=frozenset((planned.kind,))))
+    return tuple(run for run in page.runs if _is_match(run, planned))
+
+
+def _is_match(run: Run, planned: Plan) -> bool:
+    operation, wanted = run.operation, planned.operation
+    if (operation.name, operation.kind, operation.source) != (wanted.name, wanted.kind, wanted.source):
+        return False
+    if planned.batch is None or run.batch_spec is None:
+        return run.flags == planned.flags
+    before, after = run.batch_spec, planned.batch
+    neutral = {"seed": after.seed, "generation": after.generation}
+    return structs.replace(before, **neutral) == after
+
+
+def _say_matching(session: Session, console: Console, matching: tuple[Run, ...]) -> None:
+    console.say("Skipping because the following runs match this operation (--needed specified):")
+    for run in matching:
+        label = f"  {run.label}" if run.label else ""
+        console.say(f"  [{run.short_id}]  {run.operation_name}  {local_time(run.time)}  {run.state}{label}")
+        session.emit("run.skipped", run, console=console)
+
+
+def local_time(microseconds: int) -> str:
+    """``2025-01-02 10:11:12`` in the local time zone."""
+    import time
+
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(microseconds / 1_000_000))

@@ -1,0 +1,280 @@
+"""The programmatic API: stage, start, run, restart, queue, list, follow, stop, on asyncio and trio."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup
+from msgspec import structs
+
+from orchestra.console import Console, SilentConsole
+from orchestra.engine.begin import begin, prepare
+from orchestra.engine.control import Control, Wish
+from orchestra.engine.execute import execute
+from orchestra.engine.judge import settle, settle_active
+from orchestra.engine.launch import Launch
+from orchestra.engine.request import RunRequest
+from orchestra.engine.restart import find_run
+from orchestra.engine.runs import delete_runs, stop_runs
+from orchestra.engine.session import Session, open_session
+from orchestra.engine.supervise import LONGEST_POLL, SHORTEST_POLL, keep_leases
+from orchestra.errors import OrchestraError
+from orchestra.model.events import Event
+from orchestra.model.filters import RunQuery
+from orchestra.model.operation import FlagValue
+from orchestra.model.run import ACTIVE, Run
+from orchestra.settings import find_home, load_settings
+from orchestra.workspace.output import OutputFollower, read_output
+
+EVENT_BUFFER = 10_000
+"""Events that a slow reader may be behind; older ones are dropped."""
+
+
+class StartedRun:
+    """A run that :meth:`Orchestra.start` began. It belongs to nobody: it goes on whatever becomes of us."""
+
+    def __init__(self, orchestra: Orchestra, run: Run) -> None:
+        self._orchestra = orchestra
+        self.record = run
+        """The run as last seen."""
+        self._control = Control()
+        self._ended = anyio.Event()
+        self._error: OrchestraError | None = None
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return self.record.id
+
+    async def wait(self) -> Run:
+        """Wait for the end and return the run in its final state. Cancelling only stops the waiting."""
+        await self._ended.wait()
+        if self._error is not None:
+            raise self._error
+        return self.record
+
+    def stop(self) -> None:
+        """Tell the run to stop; :meth:`wait` tells when it has."""
+        self._control.raise_to(Wish.TERMINATE)
+
+    def output(self) -> AsyncIterator[bytes]:
+        """The run's output as it is written, to its end."""
+        return self._orchestra.output(self.id, follow=True)
+
+
+class Orchestra:
+    """One home, open for use::
+
+    async with Orchestra(home="~/runs") as orch:
+        run = await orch.run("train.py", {"lr": 0.1})
+        print(run.state, run.exit_code)
+
+    ``await orch.run(...)`` owns its run: cancelling stops it. ``await orch.start(...)`` doesn't.
+    """
+
+    def __init__(
+        self,
+        home: str | os.PathLike[str] | None = None,
+        *,
+        cwd: str | os.PathLike[str] | None = None,
+        console: Console | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._cwd = Path(cwd or os.getcwd()).absolute()
+        self._home = find_home(home, os.environ, self._cwd)
+        self._settings = dict(settings or {})
+        self._console = console or SilentConsole()
+        self._stack: AsyncExitStack | None = None
+        self._session: Session | None = None
+        self._group: TaskGroup | None = None
+
+    async def __aenter__(self) -> Orchestra:
+        stack = AsyncExitStack()
+        settings = load_settings(self._home, self._settings)
+        self._session = await stack.enter_async_context(
+            open_session(self._home, settings, console=self._console)
+        )
+        self._group = await stack.enter_async_context(anyio.create_task_group())
+        self._group.start_soon(keep_leases, self._session)
+        self._stack = stack
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        assert self._stack is not None and self._group is not None
+        # What was started goes on; only our watch of it ends.
+        self._group.cancel_scope.cancel()
+        return await self._stack.__aexit__(kind, error, trace)
+
+    @property
+    def home(self) -> Path:
+        """Where the runs are."""
+        return self._home
+
+    @property
+    def session(self) -> Session:
+        """The open session, for what this class does not offer."""
+        if self._session is None:
+            raise RuntimeError("use 'async with Orchestra(...) as orch' to open it first")
+        return self._session
+
+    def _request(self, operation: str | None, flags: Mapping[str, FlagValue] | None, options: Any) -> RunRequest:
+        from orchestra.model.flags import typed_from_api
+
+        given = {name: typed_from_api(value) for name, value in (flags or {}).items()}
+        cwd = Path(options.pop("cwd", None) or self._cwd)
+        return RunRequest(operation=operation, flags=given, cwd=cwd, **options)
+
+    async def stage(
+        self, operation: str | None = None, flags: Mapping[str, FlagValue] | None = None, **options: Any
+    ) -> Run:
+        """Stage a run, or a batch if a flag has a list of values. ``options``: fields of ``RunRequest``."""
+        request = self._request(operation, flags, {**options, "stage": True})
+        run = await self._begin(request)
+        assert run is not None
+        return run
+
+    async def run(
+        self,
+        operation: str | None = None,
+        flags: Mapping[str, FlagValue] | None = None,
+        *,
+        console: Console | None = None,
+        **options: Any,
+    ) -> Run | None:
+        """Run to the end and return the run; None if it was skipped (``needed=True``).
+
+        A list of values makes a batch; ``restart=RUN`` starts a run that is there; ``operation="queue"`` works as
+        a queue. Cancelling stops the operation.
+        """
+        run = await self._begin(self._request(operation, flags, options), console)
+        if run is None or run.state == "staged":
+            return run
+        control = Control()
+        try:
+            return await execute(self.session, run, console=console or self._console, control=control)
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await self._stop(await self.get(run.id))
+            raise
+
+    async def start(
+        self, operation: str | None = None, flags: Mapping[str, FlagValue] | None = None, **options: Any
+    ) -> StartedRun:
+        """Start a run and return at once. It goes on when the caller is cancelled, or this object is closed."""
+        run = await self._begin(self._request(operation, flags, options))
+        if run is None:
+            raise OrchestraError("the run was skipped: there is nothing to start")
+        started = StartedRun(self, run)
+        assert self._group is not None
+        self._group.start_soon(self._watch, started)
+        return started
+
+    async def _watch(self, started: StartedRun) -> None:
+        try:
+            started.record = await execute(
+                self.session, started.record, console=self._console, control=started._control
+            )
+        except OrchestraError as error:
+            started._error = error
+        finally:
+            started._ended.set()
+
+    async def restart(self, run: str, flags: Mapping[str, FlagValue] | None = None, **options: Any) -> Run | None:
+        """Start a run that is there (again), with the flags that are given replaced, and wait for its end."""
+        return await self.run(None, flags, restart=run, **options)
+
+    async def queue(self, *, run_once: bool = True, jobs: int = 1, **flags: FlagValue) -> Run:
+        """Work through the staged runs as a queue; with ``run_once=False`` until cancelled."""
+        given = {"run-once": run_once, **({"jobs": jobs} if jobs != 1 else {})}
+        given |= {name.replace("_", "-"): value for name, value in flags.items()}
+        run = await self.run("queue", given)
+        assert run is not None
+        return run
+
+    async def _begin(self, request: RunRequest, console: Console | None = None) -> Run | None:
+        prepared = await prepare(self.session, request)
+        begun = await begin(self.session, request, prepared, console=console or self._console)
+        return begun.run
+
+    async def get(self, run: str) -> Run:
+        """The run with this id or beginning of one, in its true state.
+
+        Raises:
+            RunNotFound: none matches, or several do.
+        """
+        return await settle(self.session, await find_run(self.session, run, cwd=self._cwd))
+
+    async def list(self, query: RunQuery | None = None) -> tuple[Run, ...]:
+        """The runs that match, newest first, in their true states."""
+        await settle_active(self.session)
+        return (await self.session.store.query(query or RunQuery())).runs
+
+    async def delete(self, runs: Sequence[str], *, stop: bool = False) -> int:
+        """Delete runs and return how many there were; running ones only with ``stop``."""
+        found = [await self.get(run) for run in runs]
+        return await delete_runs(self.session, found, stop=stop)
+
+    async def stop(self, run: str) -> Run:
+        """Stop a run, its whole tree of processes included, and return it when it has ended."""
+        return await self._stop(await self.get(run))
+
+    async def _stop(self, run: Run) -> Run:
+        await stop_runs(self.session, (run,))
+        while run.state in ACTIVE and run.worker is not None:
+            await anyio.sleep(SHORTEST_POLL)
+            run = await settle(self.session, await self.session.store.get(run.id))
+        return run
+
+    async def output(self, run: str, *, follow: bool = False) -> AsyncIterator[bytes]:
+        """The output of a run's newest attempt in chunks; with ``follow``, as it is written, to the end."""
+        record = await self.get(run)
+        directory = self.session.attempt_directory(record)
+        if not follow:
+            for chunk in read_output(directory):
+                yield chunk
+            return
+        follower = OutputFollower(directory)
+        pause = SHORTEST_POLL
+        while True:
+            record = await settle(self.session, await self.session.store.get(record.id))
+            ended = record.state not in ACTIVE
+            while chunks := follower.read_new():
+                pause = SHORTEST_POLL
+                for _, data in chunks:
+                    yield data
+            if ended:
+                return
+            await anyio.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_POLL)
+
+    @asynccontextmanager
+    async def events(self, *, output: bool = False) -> AsyncIterator[AsyncIterator[Event]]:
+        """While open, the events of this session; with ``output``, what operations print, too.
+
+        A reader that falls more than ``EVENT_BUFFER`` events behind misses the newest.
+        """
+        send, receive = anyio.create_memory_object_stream[Event](EVENT_BUFFER)
+
+        def sink(event: Event) -> None:
+            try:
+                send.send_nowait(event)
+            except anyio.WouldBlock:
+                pass
+
+        session = self.session
+        session.sinks.append(sink)
+        before, session.sinks.output = session.sinks.output, session.sinks.output or output
+        try:
+            async with send, receive:
+                yield receive
+        finally:
+            session.sinks.remove(sink)
+            session.sinks.output = before

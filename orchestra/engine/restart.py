@@ -1,0 +1,189 @@
+"""Start a run that is there: a staged or pending one for the first time, an ended one again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from msgspec import Struct, structs
+
+from orchestra.engine.judge import settle
+from orchestra.engine.request import RunRequest
+from orchestra.engine.session import LEASE, Session
+from orchestra.errors import FlagError, RunBusy, RunNotFound, UserError
+from orchestra.model import flags as flag_rules
+from orchestra.model import lifecycle
+from orchestra.model.batch import Batch, unexpanded
+from orchestra.model.filters import RunQuery, Wanted
+from orchestra.model.operation import FlagValue
+from orchestra.model.run import FINAL, Run, State
+from orchestra.workspace import records
+
+STARTABLE: frozenset[State] = frozenset(("staged", "pending", *FINAL)) - {"broken"}
+CANDIDATES = 10
+
+
+class Restart(Struct, frozen=True, kw_only=True):
+    """What a request to start a run comes to, before anything is changed."""
+
+    run: Run
+    """The run as it is, with the flags, label and settings of the coming start."""
+    unchanged: bool
+    """Its flags are those that it has been started with already: what ``--needed`` asks."""
+
+    @property
+    def announced(self) -> bool:
+        """Whether the start is a restart that a person is told of."""
+        return self.run.executions > 0
+
+
+async def find_run(session: Session, spec: str, *, cwd: Path) -> Run:
+    """The one run that ``spec`` names: an id, the beginning of one, or a run's directory.
+
+    Raises:
+        RunNotFound: none matches, or several do.
+    """
+    if spec.startswith((".", "/")):
+        return await _run_in(session, (cwd / spec).resolve())
+    page = await session.store.query(RunQuery(id_prefix=spec, limit=CANDIDATES + 1))
+    exact = [run for run in page.runs if run.id == spec]
+    runs = exact or list(page.runs)
+    if not runs or not spec:
+        raise RunNotFound(
+            f"could not find a run matching '{spec}'", "Try 'orchestra runs list' for a list of runs."
+        )
+    if len(runs) > 1:
+        names = ", ".join(run.short_id for run in runs[:CANDIDATES])
+        raise RunNotFound(f"'{spec}' matches multiple runs: {names}", "Give more of the id.")
+    return runs[0]
+
+
+async def _run_in(session: Session, directory: Path) -> Run:
+    if not (session.layout.control(directory) / "run.json").exists():
+        raise RunNotFound(f"'{directory}' is not the directory of a run", "Give a run's id or its directory.")
+    return await session.store.get(records.read_run(directory).id)
+
+
+async def plan_restart(session: Session, request: RunRequest) -> Restart:
+    """Find the run and settle what it will be started with; changes nothing but what is due anyway.
+
+    Raises:
+        RunNotFound: there is no such run.
+        RunBusy: it is running, or being started.
+        FlagError: a flag is unknown or has a value that it can't have.
+    """
+    assert request.restart is not None
+    run = await settle(session, await find_run(session, request.restart, cwd=request.cwd))
+    if run.state == "running":
+        raise RunBusy(
+            f"cannot restart run {run.id} because it's running",
+            f"Use 'orchestra stop {run.short_id}' to stop it first and try again.",
+        )
+    if run.worker is not None:
+        raise RunBusy(f"run {run.id} is already being started by {run.worker.name}")
+    if run.state == "broken":
+        raise UserError(f"run {run.id} can't be read: {run.reason}", "Repair or delete it.")
+    changed = _with_request(session, run, request)
+    return Restart(run=changed, unchanged=_same_start(run, changed))
+
+
+def _same_start(before: Run, after: Run) -> bool:
+    if before.state in ("staged", "pending", "error"):
+        return False
+    if before.batch_spec is None or after.batch_spec is None:
+        return before.flags == after.flags
+    neutral: dict[str, Any] = {"seed": 0, "generation": 1}
+    return structs.replace(before.batch_spec, **neutral) == structs.replace(after.batch_spec, **neutral)
+
+
+def _with_request(session: Session, run: Run, request: RunRequest) -> Run:
+    changes: dict[str, Any] = {}
+    if run.batch_spec is not None:
+        changes["batch_spec"] = _batch_of_restart(run, run.batch_spec, request)
+    elif request.flags:
+        changes["flags"] = _flags_of_restart(run, request)
+    if request.label is not None:
+        changes["label_template"] = request.label
+    if request.tags:
+        changes["tags"] = request.tags
+    if changes and run.kind != "batch":
+        flags = changes.get("flags", run.flags)
+        template = changes.get("label_template", run.label_template)
+        changes["label"] = flag_rules.run_label(template, flags, changes.get("tags", run.tags))
+    if request.executor is not None:
+        changes["executor"] = request.executor
+    if request.environment:
+        changes["environment"] = {**run.environment, **request.environment}
+    return structs.replace(run, **changes)
+
+
+def _flags_of_restart(run: Run, request: RunRequest) -> dict[str, FlagValue]:
+    values = flag_rules.check(run.operation, {**run.flags, **request.flags}, force=request.force_flags)
+    if flag_rules.is_batch(values):
+        raise FlagError(
+            f"run {run.id} is one run and can't be restarted with a list of values",
+            "Start a new batch with these values instead.",
+        )
+    return values
+
+
+def _batch_of_restart(run: Run, spec: Batch, request: RunRequest) -> Batch:
+    """A batch that completed, or that gets flags, proposes new trials; another goes on with its own."""
+    changes: dict[str, Any] = {}
+    if request.flags:
+        merged = {**unexpanded(spec), **request.flags}
+        values = flag_rules.check(run.operation, merged, force=request.force_flags)
+        fresh = flag_rules.make_batch(
+            values,
+            expander=spec.expander,
+            options=spec.options,
+            seed=spec.seed,
+            max_trials=spec.max_trials,
+            stage_trials=spec.stage_trials,
+            fail_on_trial_error=spec.fail_on_trial_error,
+        )
+        changes.update(space=fresh.space, fixed=fresh.fixed)
+    if request.max_trials is not None:
+        changes["max_trials"] = request.max_trials
+    if request.random_seed is not None:
+        changes["seed"] = request.random_seed
+    if request.stage_trials:
+        changes["stage_trials"] = True
+    if run.executions and (request.flags or run.state == "completed"):
+        changes["generation"] = spec.generation + 1
+    return structs.replace(spec, **changes)
+
+
+async def claim_restart(session: Session, restart: Restart) -> Run:
+    """Claim the run and keep what it will be started with, in the store and in its record.
+
+    Raises:
+        RunBusy: somebody else was faster.
+    """
+    wanted = Wanted(ids=(restart.run.id,), states=STARTABLE)
+    claimed = await session.store.claim(session.worker, LEASE, 1, wanted)
+    if not claimed:
+        raise RunBusy(f"run {restart.run.id} is already being started by somebody else")
+    return await keep_changes(session, claimed[0], restart.run)
+
+
+async def keep_changes(session: Session, run: Run, wished: Run) -> Run:
+    """Carry the settings of ``wished`` over to ``run``, in the store and then in its record."""
+    fields = ("flags", "batch_spec", "label", "label_template", "tags", "executor", "environment")
+    changes = {name: getattr(wished, name) for name in fields if getattr(wished, name) != getattr(run, name)}
+    if not changes:
+        return run
+    (run,) = await session.store.update((structs.replace(run, **changes),))
+    records.write_run(session.directory(run), run, fsync=session.fsync)
+    return run
+
+
+async def restage(session: Session, restart: Restart) -> Run:
+    """Make the run ready for a queue (again), with what the request changed."""
+    wished = restart.run
+    run = await session.store.get(wished.id)
+    (run,) = await session.store.update((lifecycle.restage(run, session.clock.now()),))
+    run = await keep_changes(session, run, wished)
+    records.write_run(session.directory(run), run, fsync=session.fsync)
+    session.emit("run.staged", run, flags=run.flags)
+    return run

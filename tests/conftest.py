@@ -1,0 +1,29 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.process import Shell
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees the settings or the home of whoever runs it."""
+    for name in ("ORCHESTRA_HOME", "ORCHESTRA_FAILPOINT", "ORCHESTRA_STORE", "ORCHESTRA_ATTEMPT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("ORCHESTRA_CONFIG", "/dev/null")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home that is not there yet."""
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def shell(home: Path, tmp_path: Path) -> Shell:
+    """Real processes in that home."""
+    return Shell(home, tmp_path)

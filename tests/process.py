@@ -1,0 +1,84 @@
+"""Real ``orchestra`` processes for tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Ran(NamedTuple):
+    """How a process ended and what it printed (both streams in ``output`` unless they were kept apart)."""
+
+    code: int
+    output: str
+    error: str
+
+
+class Shell:
+    """Starts ``orchestra`` with a home of its own."""
+
+    def __init__(self, home: Path, cwd: Path) -> None:
+        self.home = home
+        self.cwd = cwd
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("ORCHESTRA_")},
+            "ORCHESTRA_HOME": str(home),
+            "ORCHESTRA_CONFIG": os.devnull,
+        }
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "orchestra", *arguments]
+
+    def run(
+        self,
+        *arguments: str,
+        cwd: Path | None = None,
+        separate: bool = False,
+        stdin: str | None = None,
+        timeout: float = 60,
+        **environment: str,
+    ) -> Ran:
+        """Run to the end."""
+        ended = subprocess.run(
+            self.command(*arguments),
+            cwd=cwd or self.cwd,
+            env={**self.environment, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if separate else subprocess.STDOUT,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            text=True,
+            errors="surrogateescape",
+            timeout=timeout,
+        )
+        return Ran(ended.returncode, ended.stdout, ended.stderr or "")
+
+    def start(self, *arguments: str, cwd: Path | None = None, **options: Any) -> subprocess.Popen[str]:
+        """Start in the background; both streams in one pipe unless ``options`` say otherwise."""
+        environment = {**self.environment, **options.pop("env", {})}
+        options = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            **options,
+        }
+        return subprocess.Popen(
+            self.command(*arguments), cwd=cwd or self.cwd, env=environment, text=True, **options
+        )
+
+    def bash(self, command: str, **environment: str) -> Ran:
+        """What a person pastes into a terminal."""
+        ended = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.cwd,
+            env={**self.environment, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            timeout=60,
+        )
+        return Ran(ended.returncode, ended.stdout, "")
