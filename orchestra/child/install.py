@@ -1,0 +1,104 @@
+"""The copy of the supervisor in a home, the commands that run it, and how a launcher is asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+FILES = ("supervisor.py", "launcher.py")
+_SOURCE = os.path.dirname(os.path.abspath(__file__))
+_LOAD = "import sys; sys.path.insert(0, sys.argv.pop(1)); import {0}; {0}.main(sys.argv[1:])"
+
+
+def supervisor_command(python: str, lib_dir: str, attempt_dir: str) -> tuple[str, ...]:
+    """The supervised command of an attempt: what an executor runs, whatever it knows of us.
+
+    ``-c`` and an import instead of a path, so that the bytecode is cached.
+    """
+    return (python, "-I", "-S", "-c", _LOAD.format("supervisor"), lib_dir, attempt_dir)
+
+
+def launcher_command(python: str, lib_dir: str, hints_fd: int) -> tuple[str, ...]:
+    """The command of a launcher, which sends hints to ``hints_fd``."""
+    return (python, "-I", "-S", "-c", _LOAD.format("launcher"), lib_dir, str(hints_fd))
+
+
+def encode_request(job: str, directory: str, environment: dict[str, str]) -> bytes:
+    """A request as the launcher reads it.
+
+    Raises:
+        ValueError: an item holds a NUL byte.
+    """
+    items = [job, directory, *(f"{name}={value}" for name, value in environment.items())]
+    encoded = [os.fsencode(item) for item in items]
+    if any(b"\0" in item for item in encoded):
+        raise ValueError("embedded null byte")
+    return b"".join(item + b"\0" for item in encoded) + b"\0"
+
+
+def install(lib_root: str) -> str:
+    """Put our files into ``lib_root``/DIGEST, once, and return that folder.
+
+    Older folders stay: attempts that run still name them. The folder appears as a whole or not at all.
+    Raises OSError.
+    """
+    contents = {name: _read(os.path.join(_SOURCE, name)) for name in FILES}
+    folder = os.path.join(lib_root, _digest(contents.values()))
+    if _intact(folder, contents):
+        return folder
+    os.makedirs(lib_root, mode=0o700, exist_ok=True)
+    unique = f"{os.getpid()}-{os.urandom(4).hex()}"
+    fresh = os.path.join(lib_root, f".{unique}.tmp")
+    os.mkdir(fresh, 0o700)
+    for name, data in contents.items():
+        _write_synced(os.path.join(fresh, name), data)
+    _place(fresh, folder, contents, unique)
+    return folder
+
+
+def _place(fresh: str, folder: str, contents: dict[str, bytes], unique: str) -> None:
+    try:
+        os.rename(fresh, folder)
+    except OSError:
+        if not _intact(folder, contents):
+            # Somebody has damaged it. Nothing that runs is hurt: it was loaded long ago.
+            os.rename(folder, os.path.join(os.path.dirname(folder), f".{unique}.damaged"))
+            os.rename(fresh, folder)
+            return
+        for name in contents:
+            os.unlink(os.path.join(fresh, name))
+        os.rmdir(fresh)
+
+
+def _intact(folder: str, contents: dict[str, bytes]) -> bool:
+    try:
+        return all(
+            os.stat(os.path.join(folder, name)).st_size == len(data) for name, data in contents.items()
+        )
+    except OSError:
+        return False
+
+
+def _digest(contents: Iterable[bytes]) -> str:
+    # hashlib loads OpenSSL, which costs a start more than the rest of this module.
+    try:
+        from _blake2 import blake2b
+    except ImportError:
+        from hashlib import blake2b
+    digest = blake2b(digest_size=8)
+    for data in contents:
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _write_synced(path: str, data: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(fd, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
