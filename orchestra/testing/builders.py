@@ -13,7 +13,7 @@ from orchestra.model.batch import Batch, Choices
 from orchestra.model.execution import Exit, Fence, Handle, Identity, Job
 from orchestra.model.ids import new_run_id
 from orchestra.model.operation import FlagDef, Operation
-from orchestra.model.run import Run, Worker
+from orchestra.model.run import ResolvedSource, Run, Worker
 
 _count = itertools.count(1)
 
@@ -85,3 +85,50 @@ def an_exit(**fields: Any) -> Exit:
     """The record of an attempt that took a second and succeeded."""
     now = time.time_ns() // 1000
     return structs.replace(Exit(code=0, started=now - 1_000_000, stopped=now), **fields)
+
+
+def a_full_run(**fields: Any) -> Run:
+    """A running trial in which every field has a value that is not its default."""
+    worker = a_worker()
+    run = Run(
+        schema=1,
+        id=new_run_id(),
+        kind="batch",
+        operation=an_operation(source="/src", description="trains", discovered_by="argparse"),
+        flags={"epochs": 3, "lr": 0.1, "name": None},
+        label="lr=0.1",
+        label_template="lr=${lr}",
+        tags=("a", "b"),
+        directory="/elsewhere/run",
+        batch="b" * 32,
+        trial=2,
+        generation=3,
+        batch_spec=a_batch(fixed={"name": None}, max_trials=4, expander="random", options={"depth": 1}),
+        state="running",
+        revision=1,
+        attempt=4,
+        rest="staged",
+        worker=worker,
+        lease=1_700_000_099_000_000,
+        starter=worker.starter,
+        handle=a_handle(),
+        executor="slurm partition=gpu",
+        created=1_700_000_000_000_001,
+        staged=1_700_000_001_000_001,
+        started=1_700_000_002_000_001,
+        stopped=1_700_000_003_000_001,
+        exit_code=-9,
+        reason="killed",
+        executions=3,
+        sources=("file:data.csv",),
+        resolved=(
+            ResolvedSource(source="file:data.csv", paths=("data.csv",), origin="/data.csv", digest="0f"),
+        ),
+        environment={"A": "1"},
+        sourcecode_digest="ab",
+        random_seed=7,
+        command=("python", "train.py"),
+        user="ada",
+        host="host-a",
+    )
+    return structs.replace(run, **fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -18,9 +19,10 @@ from orchestra.model.run import Run, Worker
 
 
 class MemoryData:
-    """What the handles of one store share. For one thread at a time; it outlives them, and event loops."""
+    """What the handles of one store share. It outlives them, and event loops, and is safe among threads."""
 
     def __init__(self) -> None:
+        self.lock = threading.RLock()
         self.runs: dict[str, Run] = {}
         """In the order of creation."""
         self.waiting: set[anyio.Event] = set()
@@ -51,66 +53,77 @@ class MemoryStore:
 
     async def create(self, runs: Sequence[Run], *, lease: float | None = None) -> tuple[Run, ...]:
         """See :meth:`orchestra.contracts.Store.create`."""
-        now = _now()
-        new: dict[str, Run] = {}
-        for run in runs:
-            if run.id in self._data.runs or run.id in new:
-                raise IdTaken(f"there is a run '{run.id}' already")
-            end = run.lease if lease is None else _end(now, lease)
-            kept_lease = _lease(run, end, now)
-            new[run.id] = structs.replace(deepcopy(run), revision=max(1, run.revision), lease=kept_lease)
-        return self._keep(new)
+        with self._data.lock:
+            now = _now()
+            new: dict[str, Run] = {}
+            for run in runs:
+                if run.id in self._data.runs or run.id in new:
+                    raise IdTaken(f"there is a run '{run.id}' already")
+                end = run.lease if lease is None else _end(now, lease)
+                kept_lease = _lease(run, end, now)
+                new[run.id] = structs.replace(deepcopy(run), revision=max(1, run.revision), lease=kept_lease)
+            return self._keep(new)
 
     async def get(self, run_id: str) -> Run:
         """See :meth:`orchestra.contracts.Store.get`."""
-        return deepcopy(self._find(run_id))
+        with self._data.lock:
+            return deepcopy(self._find(run_id))
 
     async def query(self, query: RunQuery) -> Page:
         """See :meth:`orchestra.contracts.Store.query`."""
-        found = [run for run in self._data.runs.values() if query.matches(run)]
-        # A sort is stable, so ties keep the order of creation in both directions.
-        found.sort(key=lambda run: run.time if query.oldest_first else -run.time)
-        end = None if query.limit is None else query.offset + query.limit
-        return Page(runs=tuple(deepcopy(found[query.offset : end])), total=len(found))
+        with self._data.lock:
+            found = [run for run in self._data.runs.values() if query.matches(run)]
+            # A sort is stable, so ties keep the order of creation in both directions.
+            found.sort(key=lambda run: run.time if query.oldest_first else -run.time)
+            end = None if query.limit is None else query.offset + query.limit
+            return Page(runs=tuple(deepcopy(found[query.offset : end])), total=len(found))
 
     async def update(self, runs: Sequence[Run]) -> tuple[Run, ...]:
         """See :meth:`orchestra.contracts.Store.update`."""
-        now = _now()
-        changed: dict[str, Run] = {}
-        for run in runs:
-            kept = changed.get(run.id) or self._find(run.id)
-            if kept.revision != run.revision:
-                raise RevisionConflict(f"run {run.id} was changed by somebody else")
-            same = (
-                kept.worker is not None and run.worker is not None and kept.worker.nonce == run.worker.nonce
-            )
-            lease = _lease(run, kept.lease if same else run.lease, now)
-            changed[run.id] = structs.replace(deepcopy(run), revision=run.revision + 1, lease=lease)
-        return self._keep(changed)
+        with self._data.lock:
+            now = _now()
+            changed: dict[str, Run] = {}
+            for run in runs:
+                kept = changed.get(run.id) or self._find(run.id)
+                if kept.revision != run.revision:
+                    raise RevisionConflict(f"run {run.id} was changed by somebody else")
+                same = (
+                    kept.worker is not None
+                    and run.worker is not None
+                    and kept.worker.nonce == run.worker.nonce
+                )
+                lease = _lease(run, kept.lease if same else run.lease, now)
+                changed[run.id] = structs.replace(deepcopy(run), revision=run.revision + 1, lease=lease)
+            return self._keep(changed)
 
     async def claim(self, worker: Worker, lease: float, limit: int, wanted: Wanted) -> tuple[Run, ...]:
         """See :meth:`orchestra.contracts.Store.claim`."""
-        now = _now()
-        move = lifecycle.watch if wanted.expired else lifecycle.claim
-        found = [run for run in self._data.runs.values() if wanted.matches(run, now)]
-        found.sort(key=lambda run: run.staged or run.created)
-        claimed = [move(run, worker, _end(now, lease)) for run in found[: max(limit, 0)]]
-        return self._keep({run.id: structs.replace(run, revision=run.revision + 1) for run in claimed})
+        with self._data.lock:
+            now = _now()
+            move = lifecycle.watch if wanted.expired else lifecycle.claim
+            found = [run for run in self._data.runs.values() if wanted.matches(run, now)]
+            found.sort(key=lambda run: run.staged or run.created)
+            claimed = [move(run, worker, _end(now, lease)) for run in found[: max(limit, 0)]]
+            return self._keep({run.id: structs.replace(run, revision=run.revision + 1) for run in claimed})
 
     async def renew(self, worker: Worker, lease: float) -> frozenset[str]:
         """See :meth:`orchestra.contracts.Store.renew`."""
-        runs = self._data.runs
-        held = [run for run in runs.values() if run.worker is not None and run.worker.nonce == worker.nonce]
-        end = _end(_now(), lease)
-        runs.update({run.id: structs.replace(run, lease=end) for run in held})
-        return frozenset(run.id for run in held)
+        with self._data.lock:
+            runs = self._data.runs
+            held = [
+                run for run in runs.values() if run.worker is not None and run.worker.nonce == worker.nonce
+            ]
+            end = _end(_now(), lease)
+            runs.update({run.id: structs.replace(run, lease=end) for run in held})
+            return frozenset(run.id for run in held)
 
     async def delete(self, run_ids: Sequence[str]) -> int:
         """See :meth:`orchestra.contracts.Store.delete`."""
-        gone = [self._data.runs.pop(run_id) for run_id in set(run_ids) if run_id in self._data.runs]
-        if gone:
-            self._data.notify()
-        return len(gone)
+        with self._data.lock:
+            gone = [self._data.runs.pop(run_id) for run_id in set(run_ids) if run_id in self._data.runs]
+            if gone:
+                self._data.notify()
+            return len(gone)
 
     @asynccontextmanager
     async def changes(self) -> AsyncGenerator[AsyncIterator[None]]:
