@@ -1,0 +1,175 @@
+"""The verbs, and how one is run: only its own module is imported, and only its own parser is built."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, NamedTuple
+
+from orchestra.cli import terminal
+from orchestra.cli.options import HELP
+from orchestra.errors import UsageError
+
+
+class Verb(NamedTuple):
+    """One verb: where its function is, and what a person is told of it."""
+
+    target: str
+    """``MODULE:FUNCTION`` of a cyclopts command."""
+    help: str
+
+
+VERBS: dict[str, Verb] = {
+    "run": Verb("orchestra.cli.run:run", "Run an operation, or start a run again."),
+    "queue": Verb("orchestra.cli.run:queue", "Start a queue, which runs staged runs."),
+    "execute-claimed": Verb("orchestra.cli.command:execute_claimed", ""),
+    "runs list": Verb("orchestra.cli.runs_list:runs_list", "List runs."),
+    "runs info": Verb("orchestra.cli.runs_info:runs_info", "Show what is known of a run."),
+    "runs delete": Verb("orchestra.cli.runs_delete:runs_delete", "Delete runs."),
+    "runs stop": Verb("orchestra.cli.stop:stop", "Stop runs."),
+    "stop": Verb("orchestra.cli.stop:stop", "Stop runs."),
+    "cat": Verb("orchestra.cli.cat:cat", "Show a file or the output of a run."),
+    "select": Verb("orchestra.cli.select:select", "Print the ids of runs, or one of their attributes."),
+    "plugins list": Verb("orchestra.cli.plugins:plugins_list", "List the plugins that are installed."),
+    "plugins check": Verb("orchestra.cli.plugins:plugins_check", "Check that a plugin can be used."),
+    "check": Verb("orchestra.cli.check:check", "Compare runs, records and processes, and repair them."),
+}
+GROUPS: dict[str, str] = {"runs": "Work with runs.", "plugins": "Work with plugins."}
+DEFAULTS: dict[str, str] = {"runs": "list", "plugins": "list"}
+"""The verb that a group alone stands for."""
+HIDDEN: dict[str, Verb] = {
+    "execute-claimed": Verb("orchestra.cli.command:execute_claimed", "Execute a run claimed for us."),
+}
+"""Verbs that only orchestra itself uses."""
+ALIASES: dict[str, str] = {"runs rm": "runs delete", "rm": "runs delete", "runs ls": "runs list"}
+
+
+def verb_of(arguments: list[str]) -> list[str]:
+    """The verb that ``arguments`` begin with, as far as it is one: what a usage hint names."""
+    if not arguments or arguments[0] not in _first_words():
+        return []
+    known = len(arguments) > 1 and _resolve(f"{arguments[0]} {arguments[1]}") is not None
+    return arguments[: 1 + known]
+
+
+def run(arguments: list[str]) -> int:
+    """Run the verb that ``arguments`` name and return its exit code.
+
+    Raises:
+        UsageError: there is no such verb, or its options are wrong.
+        OrchestraError: whatever the verb ran into.
+    """
+    if not arguments or arguments[0] == "--help":
+        terminal.write(top_help())
+        return 0
+    first, rest = arguments[0], arguments[1:]
+    if first.startswith("-"):
+        raise UsageError(f"no such option '{first}'")
+    if first in GROUPS:
+        return _run_in_group(first, rest)
+    name = _resolve(first)
+    if name is None:
+        raise UsageError(f"no such command '{first}'{_did_you_mean(first, _first_words())}")
+    return _call(name, rest)
+
+
+def _run_in_group(group: str, rest: list[str]) -> int:
+    if rest and rest[0] == "--help":
+        terminal.write(group_help(group))
+        return 0
+    if not rest or rest[0].startswith("-"):
+        return _call(f"{group} {DEFAULTS[group]}", rest)
+    name = _resolve(f"{group} {rest[0]}")
+    if name is None:
+        words = [known.partition(" ")[2] for known in (*VERBS, *ALIASES) if known.startswith(f"{group} ")]
+        raise UsageError(f"no such command '{group} {rest[0]}'{_did_you_mean(rest[0], words)}")
+    return _call(name, rest[1:])
+
+
+def _resolve(name: str) -> str | None:
+    name = ALIASES.get(name, name)
+    return name if name in VERBS or name in HIDDEN else None
+
+
+def _first_words() -> list[str]:
+    return list(dict.fromkeys(name.partition(" ")[0] for name in (*VERBS, *ALIASES)))
+
+
+def _did_you_mean(word: str, known: list[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(word, known, n=1)
+    return f" - did you mean '{close[0]}'?" if close else ""
+
+
+def _call(name: str, tokens: list[str]) -> int:
+    from cyclopts import CycloptsError
+
+    parser = build_parser(name)
+    try:
+        result: Any = parser(
+            [*name.split(), *tokens], exit_on_error=False, print_error=False, help_on_error=False
+        )
+    except CycloptsError as error:
+        raise UsageError(_in_our_words(error)) from error
+    return result if isinstance(result, int) else 0
+
+
+def build_parser(name: str) -> Any:
+    """The cyclopts parser of one verb."""
+    from cyclopts import App, Parameter
+
+    module, _, function = {**VERBS, **HIDDEN}[name].target.partition(":")
+    settings: dict[str, Any] = {
+        "version_flags": (),
+        "help_flags": ("--help",),
+        "help_formatter": "plain",
+        "help_format": "plaintext",
+        "result_action": "return_value",
+        "default_parameter": Parameter(negative=(), show_default=False),
+    }
+    top = App(name="orchestra", **settings)
+    *groups, word = name.split()
+    inner = top
+    for group in groups:
+        inner = App(name=group, **settings)
+        top.command(inner)
+    inner.command(getattr(importlib.import_module(module), function), name=word)
+    return top
+
+
+def _in_our_words(error: Any) -> str:
+    unused: list[str] | None = error.unused_tokens
+    if type(error).__name__ == "UnusedCliTokensError" and unused:
+        return f"unexpected argument '{unused[0]}'"
+    text = " ".join(str(error).split()).rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+def top_help() -> str:
+    """What ``orchestra --help`` prints."""
+    rows = [(name, verb.help) for name, verb in VERBS.items() if verb.help and " " not in name]
+    rows += GROUPS.items()
+    return (
+        "Usage: orchestra [OPTIONS] COMMAND [ARGUMENTS]\n\n"
+        "Run any script as an experiment: capture, batch, stage, queue, restart.\n\n"
+        f"Commands:\n{_listed(sorted(rows))}\nOptions:\n{_listed(HELP)}\n"
+        "Try 'orchestra COMMAND --help' for more information.\n"
+    )
+
+
+def group_help(group: str) -> str:
+    """What ``orchestra GROUP --help`` prints."""
+    prefix = f"{group} "
+    rows = [(name.removeprefix(prefix), verb.help) for name, verb in VERBS.items() if name.startswith(prefix)]
+    return (
+        f"Usage: orchestra {group} COMMAND [ARGUMENTS]\n\n{GROUPS[group]}\n\n"
+        f"Commands:\n{_listed(sorted(rows))}\n"
+        f"'orchestra {group}' alone is 'orchestra {group} {DEFAULTS[group]}'.\n"
+        f"Try 'orchestra {group} COMMAND --help' for more information.\n"
+    )
+
+
+def _listed(rows: Any) -> str:
+    rows = list(rows)
+    wide = max(len(name) for name, _ in rows)
+    return "".join(f"  {name:<{wide}}  {text}\n" for name, text in rows)

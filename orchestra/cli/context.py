@@ -1,0 +1,167 @@
+"""What a verb gets from the global options: the home, the settings, the console, a session."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from orchestra.cli import options
+from orchestra.cli.options import GlobalOptions
+from orchestra.console import Console, ProcessConsole
+from orchestra.engine.session import Session, Sink, open_session
+from orchestra.errors import UserError
+from orchestra.settings import Settings, find_home, load_settings
+
+T = TypeVar("T")
+
+
+class Context:
+    """The global options of a command, and what follows from them. All is looked up when it is needed."""
+
+    def __init__(self, given: GlobalOptions) -> None:
+        self._given = given
+
+    @cached_property
+    def cwd(self) -> Path:
+        """The directory that the command is about: ``-C``, else the current one (absolute).
+
+        Raises:
+            UserError: there is no such directory.
+        """
+        try:
+            here = Path.cwd()
+        except OSError:
+            raise UserError("the current directory is gone", "Change to one that exists.") from None
+        given = self._given.directory
+        if given is None:
+            return here
+        if not os.path.lexists(given):
+            raise UserError(f"directory '{given}' does not exist")
+        if not os.path.isdir(given):
+            raise UserError(f"'{given}' is not a directory")
+        return Path(os.path.normpath(here / given))
+
+    @cached_property
+    def home(self) -> Path:
+        """The home that the command works on.
+
+        Raises:
+            HomeError: the one that was named can't be one.
+        """
+        return find_home(self._given.home, os.environ, self.cwd)
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings in force.
+
+        Raises:
+            UserError: a setting is unknown or wrong.
+        """
+        return load_settings(self.home, env=os.environ)
+
+    @property
+    def wants_output_events(self) -> bool:
+        """Whether what operations print is to be told as ``run.output`` events."""
+        return self._given.log_format == "json" or self._given.log_file is not None
+
+    def console(self, *, quiet: bool = False) -> Console:
+        """A console as the global options ask for."""
+        if self._given.log_format == "json":
+            from orchestra.logs import JsonConsole, take_over_logging
+
+            shown = JsonConsole()
+            take_over_logging(shown.log)
+            return shown
+        return ProcessConsole(level="debug" if self._given.debug else "info", quiet=quiet)
+
+    def sinks(self) -> tuple[Sink, ...]:
+        """Who else is told what happens: the log file.
+
+        Raises:
+            UserError: it can't be written.
+        """
+        if self._given.log_file is None:
+            return ()
+        from orchestra.logs import LogFile, take_over_logging
+
+        file = LogFile(self._given.log_file)
+        take_over_logging(file)
+        return (file,)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncGenerator[Session]:
+        """An open session. Suspends nowhere while the store is a local, uncontended one.
+
+        Raises:
+            UserError: the home, a setting or the log file can't be used.
+            StoreError: the store can't be opened.
+        """
+        async with open_session(
+            self.home, self.settings, console=self.console(), sinks=self.sinks()
+        ) as opened:
+            opened.sinks.output = self.wants_output_events
+            yield opened
+
+
+def current() -> Context:
+    """The context of this process's command."""
+    return Context(options.current)
+
+
+class Suspended(RuntimeError):
+    """A coroutine that was driven by hand would have to wait for something."""
+
+
+def drive(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never waits to its end, without an event loop.
+
+    Raises:
+        Suspended: it waits after all. It was closed where it stood.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    coroutine.close()
+    raise Suspended("a coroutine that was expected to go through has to wait")
+
+
+def complete(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run what ``make`` returns to its end, without an event loop if it never has to wait for one.
+
+    With a store on a local disk nothing waits, and neither asyncio nor anyio is imported. Otherwise ``make``
+    is called again, and its coroutine runs in an event loop from the beginning: it must bear that.
+    """
+    try:
+        return drive(make())
+    except Exception as error:
+        if not any(map(_lacks_event_loop, _with_causes(error))):
+            raise
+    return in_event_loop(make)
+
+
+def in_event_loop(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run what ``make`` returns in an event loop of its own (asyncio)."""
+    import anyio
+
+    return anyio.run(make)
+
+
+def _with_causes(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def _lacks_event_loop(error: BaseException) -> bool:
+    # asyncio raises a bare RuntimeError, anyio and sniffio a subclass each.
+    if isinstance(error, Suspended):
+        return True
+    named = type(error).__name__ in ("NoEventLoopError", "AsyncLibraryNotFoundError")
+    return named or (isinstance(error, RuntimeError) and "no running event loop" in str(error))

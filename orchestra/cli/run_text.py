@@ -1,0 +1,124 @@
+"""How runs are shown: the words of listings, and the fields of their JSON form."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from functools import lru_cache
+from typing import Any
+
+from orchestra.engine.session import Session
+from orchestra.errors import OrchestraError
+from orchestra.model.run import Run, State
+from orchestra.workspace import records
+
+LONGEST_DIRECTORY = 28
+
+
+def status(session: Session, run: Run) -> State:
+    """The state to show: a claimed run whose start the store has not heard of yet is running."""
+    if not run.claimed:
+        return run.state
+    try:
+        fence = records.read_fence(session.attempt_directory(run))
+    except OrchestraError:
+        return run.state
+    return "running" if fence is not None and fence.fence == "started" else run.state
+
+
+def start_time(run: Run) -> int | None:
+    """When the run was started, or staged while it waits for its start."""
+    return run.staged if run.state == "staged" else run.started
+
+
+def format_time(microseconds: int | None) -> str:
+    """Local time as ``2025-01-02 10:11:12``; empty for None."""
+    if microseconds is None:
+        return ""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(microseconds / 1_000_000))
+
+
+def operation(run: Run, here: str) -> str:
+    """The operation's name, with the project's directory unless that is ``here``."""
+    where = run.operation.source
+    if where is None or _is_same(where, here):
+        return run.operation_name
+    return f"{run.operation_name} ({directory(where, here)})"
+
+
+@lru_cache(maxsize=1024)
+def _is_same(path: str, other: str) -> bool:
+    return path == other or os.path.realpath(path) == os.path.realpath(other)
+
+
+def directory(path: str, here: str) -> str:
+    """``path`` as seen from ``here``: relative when it is near, else absolute and shortened."""
+    relative = os.path.relpath(path, here)
+    if not relative.startswith(".."):
+        return relative
+    if relative == "..":
+        return "../"
+    if relative.startswith("../") and not relative.startswith("../.."):
+        return relative
+    return shorten(path)
+
+
+def shorten(path: str) -> str:
+    """An absolute path with ``~`` for the user's home, and without its middle if it is long."""
+    user = os.path.expanduser("~")
+    if user != "/" and (path == user or path.startswith(user + "/")):
+        path = "~" + path[len(user) :]
+    if len(path) <= LONGEST_DIRECTORY:
+        return path
+    first, _, rest = path[1:].partition("/")
+    last = rest.rpartition("/")[2]
+    return f"{path[0]}{first}/…/{last}" if last and rest != last else path
+
+
+def as_json(session: Session, run: Run) -> dict[str, Any]:
+    """What ``runs list --json`` tells of a run. Times are microseconds since the epoch."""
+    return {
+        "id": run.id,
+        "short_id": run.short_id,
+        "run_dir": run_directory(session, run),
+        "operation": run.operation_name,
+        "opref": operation_reference(run),
+        "kind": run.kind,
+        "status": status(session, run),
+        "reason": run.reason,
+        "exit_status": run.exit_code,
+        "flags": run.flags,
+        "label": run.label,
+        "tags": run.tags,
+        "comments": (),
+        "marked": False,
+        "cmd": run.command,
+        "created": run.created,
+        "staged": run.staged,
+        "started": run.started,
+        "stopped": run.stopped,
+        "attempt": run.attempt,
+        "batch": run.batch,
+        "trial": run.trial,
+        "executor": run.executor,
+        "sourcecode_digest": run.sourcecode_digest,
+    }
+
+
+def run_directory(session: Session, run: Run) -> str:
+    """Where the run's files are; of a thousand runs without a thousand paths."""
+    return run.directory or f"{session.layout.runs_dir}/{run.id}"
+
+
+def operation_reference(run: Run) -> str:
+    """``TYPE:WHERE VERSION MODEL OPERATION``, quoted as for a shell."""
+    where = "builtin:orchestra" if run.operation.source is None else f"script:{run.operation.source}"
+    return f"{shlex.quote(where)} '' '' {shlex.quote(run.operation.name)}"
+
+
+def preview_row(session: Session, run: Run, here: str) -> tuple[str, ...]:
+    """How a run is listed in the question that precedes a change."""
+    shown = status(session, run)
+    started = format_time(start_time(run))
+    return f"[{run.short_id}]", operation(run, here), started, shown, run.label or ""

@@ -1,0 +1,98 @@
+"""``orchestra runs list``: the newest runs, one a line, or all of them as JSON."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from orchestra.cli import run_text, tables, terminal
+from orchestra.cli.context import complete, current
+from orchestra.engine.judge import settle_active
+from orchestra.engine.session import Session
+from orchestra.errors import UsageError
+from orchestra.model.filters import RunQuery
+from orchestra.model.run import ACTIVE, Run
+
+PAGE = 20
+"""How many runs are listed unless more are asked for, and how many each ``--more`` adds."""
+_FEW = 200
+
+
+def runs_list(
+    *,
+    all_: Annotated[bool, Parameter(name=("--all", "-a"))] = False,
+    more: Annotated[int, Parameter(name=("--more", "-m"), count=True)] = 0,
+    limit: Annotated[int | None, Parameter(name=("--limit", "-n"))] = None,
+    simplified: Annotated[bool, Parameter(name=("--simplified", "-s"))] = False,
+    json: Annotated[bool, Parameter(name="--json")] = False,
+) -> int:
+    """List runs, newest first.
+
+    Shows the newest 20 unless told otherwise. With --json all runs are printed, as an array of objects with
+    the keys id, short_id, run_dir, operation, opref, kind, status, reason, exit_status, flags, label, tags,
+    comments, marked, cmd, created, staged, started, stopped, attempt, batch, trial, executor and
+    sourcecode_digest. Times are whole microseconds since 1970 (UTC); what is not known is null.
+
+    Parameters
+    ----------
+    all_
+        Show all runs.
+    more
+        Show 20 more runs. May be repeated.
+    limit
+        Show this many runs.
+    simplified
+        Leave out ids and start times.
+    json
+        Print all runs as JSON.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"invalid value {limit} for --limit: it is 1 or more")
+    wanted = None if all_ or (json and limit is None and not more) else limit or PAGE * (1 + more)
+    return complete(lambda: _list(wanted, simplified=simplified, json=json))
+
+
+async def _list(limit: int | None, *, simplified: bool, json: bool) -> int:
+    context = current()
+    here = str(context.cwd)
+    async with context.session() as session:
+        await settle_active(session)
+        runs, total = await existing_runs(session, RunQuery(limit=limit))
+        if json:
+            terminal.write_json([run_text.as_json(session, run) for run in runs])
+            return 0
+        rows = [_row(session, index, run, here, simplified) for index, run in enumerate(runs, 1)]
+    if rows:
+        terminal.write(tables.render(rows, width=terminal.width()))
+    if limit == PAGE and total > PAGE:
+        os.write(2, f"Showing the first {PAGE} runs ({total} total) - use --all to show all\n".encode())
+    return 0
+
+
+def _row(session: Session, index: int, run: Run, here: str, simplified: bool) -> tuple[str, ...]:
+    name, state, label = run_text.operation(run, here), run_text.status(session, run), run.label or ""
+    if simplified:
+        return f"[{index}]", name, state, label
+    return f"[{index}:{run.short_id}]", name, run_text.format_time(run_text.start_time(run)), state, label
+
+
+async def existing_runs(session: Session, query: RunQuery) -> tuple[Sequence[Run], int]:
+    """The runs that ``query`` finds, and how many in all; those without a directory are forgotten."""
+    while True:
+        page = await session.store.query(query)
+        gone = _without_directory(session, page.runs)
+        if not gone:
+            return page.runs, page.total
+        await session.store.delete(gone)
+
+
+def _without_directory(session: Session, runs: Sequence[Run]) -> list[str]:
+    root = str(session.layout.runs_dir)
+    ended = [run for run in runs if run.state not in ACTIVE]
+    if len(ended) <= _FEW:
+        return [run.id for run in ended if not os.path.lexists(f"{root}/{run.id}")]
+    there = set(os.listdir(root))
+    return [run.id for run in ended if run.id not in there]

@@ -1,0 +1,59 @@
+"""Writing to standard output: whole, at once, whatever the locale and the bytes are."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import msgspec
+
+
+def write(text: str) -> None:
+    """Write text for people: what has no form in UTF-8 is shown escaped.
+
+    Raises:
+        BrokenPipeError: nobody reads any more.
+    """
+    write_bytes(text.encode(errors="backslashreplace"))
+
+
+def write_exact(text: str) -> None:
+    """Write text for programs, such as paths: bytes that are not UTF-8 come out as they went in."""
+    try:
+        write_bytes(text.encode(errors="surrogateescape"))
+    except UnicodeEncodeError:
+        write(text)
+
+
+def write_json(value: object) -> None:
+    """Write one JSON document, indented by two."""
+    try:
+        data = msgspec.json.format(msgspec.json.encode(value), indent=2)
+    except UnicodeEncodeError:
+        data = json.dumps(_plain(value), indent=2).encode()
+    write_bytes(data + b"\n")
+
+
+def _plain(value: object) -> Any:
+    return msgspec.json.decode(json.dumps(msgspec.to_builtins(value)))
+
+
+def write_bytes(data: bytes) -> None:
+    """Write all of ``data`` to file descriptor 1."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(1, view) :]
+
+
+def width() -> int | None:
+    """The columns to fit lines into; None when standard output is no terminal."""
+    if not os.isatty(1):
+        return None
+    text = os.environ.get("COLUMNS", "")
+    if text.isdigit() and int(text) > 0:
+        return int(text)
+    try:
+        return os.get_terminal_size(1).columns or None
+    except OSError:
+        return None
