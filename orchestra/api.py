@@ -128,9 +128,7 @@ def runs_list(
     return _wait(call)
 
 
-def runs_delete(
-    runs: Sequence[str] | None = None, *, home: Home = None, orchestra_home: Home = None
-) -> int:
+def runs_delete(runs: Sequence[str] | None = None, *, home: Home = None, orchestra_home: Home = None) -> int:
     """Delete runs (all of them, if none are named) and return how many there were."""
 
     async def call() -> int:

@@ -6,15 +6,18 @@ hand: anyio and its backend take longer to import than many a script to run, so 
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
+import threading
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import FrameType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from orchestra.cli.context import Context, drive
+from orchestra.cli import context
+from orchestra.cli.context import drive
 from orchestra.cli.preview import help_operation, preview, print_commands, print_trials
 from orchestra.cli.prompts import confirm
 from orchestra.engine.begin import begin, prepare
@@ -29,6 +32,9 @@ from orchestra.errors import OrchestraError
 from orchestra.model.run import Run, RunKind
 from orchestra.settings import parse_plugin_spec
 
+if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
+
 INTERRUPTED = 130
 LOST = 75
 Show = Literal["cmd", "trials", "help"]
@@ -39,7 +45,6 @@ class RunCommand:
 
     def __init__(
         self,
-        context: Context,
         request: RunRequest,
         *,
         yes: bool = False,
@@ -49,7 +54,7 @@ class RunCommand:
         stop_runs: bool = False,
         show: Show | None = None,
     ) -> None:
-        self.context = context
+        self.settings = context.settings()
         self.request = request
         self.yes = yes
         self.quiet = quiet
@@ -78,9 +83,8 @@ class RunCommand:
 
     @property
     def _eager(self) -> bool:
-        settings = self.context.settings
-        executor = parse_plugin_spec(self.request.executor or settings.executor)[0]
-        store = parse_plugin_spec(settings.store)[0]
+        executor = parse_plugin_spec(self.request.executor or self.settings.executor)[0]
+        store = parse_plugin_spec(self.settings.store)[0]
         return store == "sqlite" and executor == "local" and not self.request.sources
 
     async def _all(self) -> int:
@@ -94,14 +98,14 @@ class RunCommand:
         """Everything up to the start of the operation; an exit code where that is all."""
         session = await self.stack.enter_async_context(
             open_session(
-                self.context.home,
-                self.context.settings,
+                context.home(),
+                self.settings,
                 console=self.console,
-                sinks=self.context.sinks(),
+                sinks=context.sinks(),
                 one_stream=self.background or _one_stream(),
             )
         )
-        session.sinks.output = self.context.wants_output_events
+        session.sinks.output = context.wants_output_events()
         prepared = await prepare(session, self.request)
         if self.show is not None:
             print(await self._shown(session, prepared))
@@ -117,6 +121,8 @@ class RunCommand:
             return await self._in_background(session, begun.run)
         if self.kind != "run":
             return session, begun.run
+        # While the supervisor starts, this process would only wait.
+        threading.Thread(target=_import_event_loop, daemon=True).start()
         return session, await launch(session, begun.run, Launch(attached=True, stdin="inherit"))
 
     async def _shown(self, session: Session, prepared: Plan | Restart) -> str:
@@ -188,7 +194,7 @@ class RunCommand:
     def _on_signal(self, number: int, _frame: FrameType | None = None) -> None:
         self._wish_for(signal.Signals(number))
 
-    async def _receive_signals(self, *, task_status: object = None) -> None:
+    async def _receive_signals(self, *, task_status: TaskStatus[None]) -> None:
         import anyio
 
         wanted = [
@@ -197,7 +203,7 @@ class RunCommand:
             if signal.getsignal(number) is not signal.SIG_IGN
         ]
         with anyio.open_signal_receiver(*wanted) as received:
-            task_status.started()  # type: ignore[union-attr]
+            task_status.started()
             async for number in received:
                 self._wish_for(number)
 
@@ -216,6 +222,11 @@ class RunCommand:
         first = Wish.INTERRUPT if number == signal.SIGINT else Wish.TERMINATE
         following = Wish(min(self.control.wish + 1, Wish.KILL))
         self.control.raise_to(max(first, following))
+
+
+def _import_event_loop() -> None:
+    for name in ("anyio._backends._asyncio", "orchestra.engine.supervise"):
+        importlib.import_module(name)
 
 
 def _one_stream() -> bool:
@@ -254,14 +265,11 @@ def start_detached(session: Session, run: Run) -> int:
 
 def execute_claimed(run_id: str, nonce: str) -> int:
     """Execute a queue or batch that another process has claimed for us (internal)."""
-    from orchestra.cli.context import current
-
-    context = current()
-    command = RunCommand(context, RunRequest(cwd=context.cwd))
+    command = RunCommand(RunRequest(cwd=context.project_directory()))
 
     async def take_over() -> int:
         session = await command.stack.enter_async_context(
-            open_session(context.home, context.settings, console=command.console, sinks=context.sinks())
+            open_session(context.home(), command.settings, console=command.console, sinks=context.sinks())
         )
         run = await session.store.get(run_id)
         if run.worker is None or run.worker.nonce != nonce:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from orchestra.cli.tables import format_table
+from orchestra.cli import tables
 from orchestra.console import printable
 from orchestra.contracts import Counting
 from orchestra.engine.launch import print_command
@@ -72,7 +72,7 @@ def help_operation(operation: Operation) -> str:
                 text += f" (default is {encode(flag.default)})"
             rows.append([f"  {flag.name}", text.strip()])
             rows += [["", f"  {encode(choice)}"] for choice in flag.choices]
-        lines += format_table(rows)
+        lines.append(tables.render(rows).rstrip("\n"))
     elif not operation.accepts_any_flag:
         lines += ["", "Takes no flags."]
     return "\n".join(printable(line) for line in lines)
@@ -95,12 +95,16 @@ async def print_trials(session: Session, prepared: Plan | Restart) -> str:
     rows = [["#", *names]]
     for number, trial in enumerate(trials, 1):
         rows.append([str(number), *(printable(encode(trial.get(name))) for name in names)])
-    return "\n".join(format_table(rows))
+    return tables.render(rows).rstrip("\n")
 
 
 async def print_commands(session: Session, request: RunRequest, prepared: Plan | Restart) -> str:
     """The command line of the run; of a batch, those of its trials."""
-    run = prepared.run if isinstance(prepared, Restart) else new_run(session, request, prepared, state="pending")
+    run = (
+        prepared.run
+        if isinstance(prepared, Restart)
+        else new_run(session, request, prepared, state="pending")
+    )
     batch = _batch_of(prepared)
     if batch is None:
         return print_command(run) if run.kind == "run" else _own_command(run)
@@ -117,4 +121,3 @@ def _own_command(run: Run) -> str:
 
 def _batch_of(prepared: Plan | Restart) -> Batch | None:
     return prepared.run.batch_spec if isinstance(prepared, Restart) else prepared.batch
-

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from orchestra.cli import context
 from orchestra.cli.command import RunCommand
-from orchestra.cli.context import current
 from orchestra.engine.request import RunRequest
 from orchestra.errors import UsageError
 from orchestra.model.flags import decode
@@ -27,17 +27,26 @@ def run(
     stage: Annotated[bool, Parameter(help="Make the run ready without starting it.")] = False,
     stage_trials: Annotated[bool, Parameter(help="Stage the trials of a batch.")] = False,
     start: Annotated[
-        str | None, Parameter(alias="--restart", help="Start a run that is there, for the first time or again.")
+        str | None,
+        Parameter(alias="--restart", help="Start a run that is there, for the first time or again."),
     ] = None,
     needed: Annotated[bool, Parameter(help="Run only if no run has these flags yet.")] = False,
     force_flags: Annotated[bool, Parameter(alias="-f", help="Accept any flag and any value.")] = False,
-    dep: Annotated[tuple[str, ...], Parameter(alias="-D", help="A file, or SCHEME:VALUE, that the run needs.")] = (),
-    optimizer: Annotated[str | None, Parameter(alias="-o", help="Expander of the batch, e.g. random.")] = None,
+    dep: Annotated[
+        tuple[str, ...], Parameter(alias="-D", help="A file, or SCHEME:VALUE, that the run needs.")
+    ] = (),
+    optimizer: Annotated[
+        str | None, Parameter(alias="-o", help="Expander of the batch, e.g. random.")
+    ] = None,
     opt_flag: Annotated[tuple[str, ...], Parameter(help="NAME=VALUE for the expander (repeatable).")] = (),
-    max_trials: Annotated[int | None, Parameter(alias=["-m", "--trials"], help="At most so many trials.")] = None,
+    max_trials: Annotated[
+        int | None, Parameter(alias=["-m", "--trials"], help="At most so many trials.")
+    ] = None,
     random_seed: Annotated[int | None, Parameter(help="Makes sampling repeatable.")] = None,
     fail_on_trial_error: Annotated[bool, Parameter(help="Stop the batch when a trial fails.")] = False,
-    executor: Annotated[str | None, Parameter(help="Executor plugin, with options: 'NAME KEY=VALUE'.")] = None,
+    executor: Annotated[
+        str | None, Parameter(help="Executor plugin, with options: 'NAME KEY=VALUE'.")
+    ] = None,
     background: Annotated[bool, Parameter(alias="-b", help="Return at once.")] = False,
     pidfile: Annotated[Path | None, Parameter(help="Where a background run's pid is written.")] = None,
     quiet: Annotated[bool, Parameter(alias="-q", help="Do not show the operation's output.")] = False,
@@ -50,7 +59,6 @@ def run(
 
     A queue that is told to end (TERM, or Ctrl-C twice) leaves its runs running; the next queue watches them on.
     """
-    context = current()
     if operation is not None and "=" in operation:
         operation, assignments = None, (operation, *assignments)
     if stage and background:
@@ -60,7 +68,7 @@ def run(
     request = RunRequest(
         operation=operation,
         flags=dict(parse_assignments(assignments)),
-        cwd=context.cwd,
+        cwd=context.project_directory(),
         restart=start,
         stage=stage,
         stage_trials=stage_trials,
@@ -79,7 +87,6 @@ def run(
         executor=executor,
     )
     return RunCommand(
-        context,
         request,
         yes=yes,
         quiet=quiet,

@@ -69,9 +69,7 @@ async def begin(
     for warning in selection.warnings if selection else ():
         session.emit("log.message", level="warning", message=warning, console=console, logger="")
     if request.stage:
-        (run,) = await make_runs(
-            session, (new_run(session, request, prepared, state="staged"),), selection
-        )
+        (run,) = await make_runs(session, (new_run(session, request, prepared, state="staged"),), selection)
         write_env_file(session, run)
         if not quiet:
             announce_staged(session, console, run, in_directory=request.run_dir is not None)

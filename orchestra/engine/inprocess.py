@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class InProcessAttempt:
 @asynccontextmanager
 async def attempt_in_process(
     session: Session, run: Run, *, console: Console
-) -> AsyncIterator[InProcessAttempt]:
+) -> AsyncGenerator[InProcessAttempt]:
     """Win the attempt's fence and record its end when the block is left, however it is left.
 
     After the block, the attempt's ``run`` is in its final state.

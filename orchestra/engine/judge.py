@@ -96,7 +96,7 @@ def _why_lost(fence: Fence) -> str:
 def _end_what_is_left(run: Run, fence: Fence) -> None:
     same_life = fence.identity.host == supervisor.host_id() and fence.identity.boot == supervisor.boot_id()
     if same_life and fence.kind == "supervisor":
-        supervisor.kill_tree(f"{run.id}.{run.attempt}.{fence.nonce}", None)
+        supervisor.end_tree(f"{run.id}.{run.attempt}.{fence.nonce}")
 
 
 def _tell(session: Session, run: Run, console: Console | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -11,14 +11,12 @@ from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
-from msgspec import structs
 
 from orchestra.console import Console, SilentConsole
 from orchestra.engine.begin import begin, prepare
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.judge import settle, settle_active
-from orchestra.engine.launch import Launch
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import find_run
 from orchestra.engine.runs import delete_runs, stop_runs
@@ -125,7 +123,9 @@ class Orchestra:
             raise RuntimeError("use 'async with Orchestra(...) as orch' to open it first")
         return self._session
 
-    def _request(self, operation: str | None, flags: Mapping[str, FlagValue] | None, options: Any) -> RunRequest:
+    def _request(
+        self, operation: str | None, flags: Mapping[str, FlagValue] | None, options: Any
+    ) -> RunRequest:
         from orchestra.model.flags import typed_from_api
 
         given = {name: typed_from_api(value) for name, value in (flags or {}).items()}
@@ -187,7 +187,9 @@ class Orchestra:
         finally:
             started._ended.set()
 
-    async def restart(self, run: str, flags: Mapping[str, FlagValue] | None = None, **options: Any) -> Run | None:
+    async def restart(
+        self, run: str, flags: Mapping[str, FlagValue] | None = None, **options: Any
+    ) -> Run | None:
         """Start a run that is there (again), with the flags that are given replaced, and wait for its end."""
         return await self.run(None, flags, restart=run, **options)
 
@@ -256,7 +258,7 @@ class Orchestra:
             pause = min(pause * 1.5, LONGEST_POLL)
 
     @asynccontextmanager
-    async def events(self, *, output: bool = False) -> AsyncIterator[AsyncIterator[Event]]:
+    async def events(self, *, output: bool = False) -> AsyncGenerator[AsyncIterator[Event]]:
         """While open, the events of this session; with ``output``, what operations print, too.
 
         A reader that falls more than ``EVENT_BUFFER`` events behind misses the newest.

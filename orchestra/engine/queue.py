@@ -243,9 +243,7 @@ class _Queue:
 
     async def _watch_adopted(self, run: Run) -> None:
         try:
-            await supervise(
-                self.session, run, console=self.console, control=self.adopted[run.id], quiet=True
-            )
+            await supervise(self.session, run, console=self.console, control=self.adopted[run.id], quiet=True)
         except OrchestraError as error:
             self._tell("log.message", "warning", f"{run.id} can't be watched: {error.message}")
         finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -172,7 +172,7 @@ async def open_session(
     sinks: Sequence[Sink] = (),
     starter: Starter = "command",
     one_stream: bool = True,
-) -> AsyncIterator[Session]:
+) -> AsyncGenerator[Session]:
     """Open the home and its store. Suspends nowhere while the store is a local, uncontended one.
 
     Raises:
