@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ GROUPS: dict[Kind, str] = {kind: f"orchestra.{kind}s" for kind in KINDS}
 CACHE_NAME = "plugins.json"
 _CACHE_SCHEMA = 1
 _CACHE_ENTRIES = 8
+_SETTLED = 2_000_000_000
 
 OWN_DISTRIBUTION = "orchestra-runs"
 BUILT_IN: dict[Kind, dict[str, str]] = {
@@ -199,9 +201,15 @@ def _write_cache(cache_dir: Path, listing: _Listing) -> None:
 def _list_afresh(cache_dir: Path | None) -> list[PluginInfo]:
     before = _surroundings()  # an install that happens while we look must show as a change next time
     plugins, files = _scan([stamp.path for stamp in before.path])
-    if cache_dir is not None:
+    if cache_dir is not None and not _changed_just_now(before):
         _write_cache(cache_dir, msgspec.structs.replace(before, plugins=plugins, files=files))
     return list(plugins)
+
+
+def _changed_just_now(listing: _Listing) -> bool:
+    # A second change within the clock's tick would leave the same modification time behind.
+    now = time.time_ns()
+    return any(abs(now - stamp.mtime) < _SETTLED for stamp in listing.path)
 
 
 def _scan(path: list[str]) -> tuple[tuple[PluginInfo, ...], tuple[_Stamp, ...]]:

@@ -1,0 +1,14 @@
+"""What a plugin author tests with: a kit for each contract, fakes, builders, fake installed distributions.
+
+A kit is a class of tests that a plugin's own test class inherits; see each kit's module. Needs pytest; the
+product imports nothing of it.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+# Kits fail with plain asserts: without this they would fail without a word.
+pytest.register_assert_rewrite(
+    *(f"orchestra.testing.{module}" for module in ("kit", "expanders", "resolvers", "stores", "executors"))
+)
