@@ -16,8 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Literal
 
-from orchestra.cli import context
-from orchestra.cli.context import drive
+from orchestra.cli.context import Context, current, drive
 from orchestra.cli.preview import help_operation, preview, print_commands, print_trials
 from orchestra.cli.prompts import confirm
 from orchestra.engine.begin import begin, prepare
@@ -45,6 +44,7 @@ class RunCommand:
 
     def __init__(
         self,
+        context: Context,
         request: RunRequest,
         *,
         yes: bool = False,
@@ -54,7 +54,8 @@ class RunCommand:
         stop_runs: bool = False,
         show: Show | None = None,
     ) -> None:
-        self.settings = context.settings()
+        self.context = context
+        self.settings = context.settings
         self.request = request
         self.yes = yes
         self.quiet = quiet
@@ -98,14 +99,14 @@ class RunCommand:
         """Everything up to the start of the operation; an exit code where that is all."""
         session = await self.stack.enter_async_context(
             open_session(
-                context.home(),
+                self.context.home,
                 self.settings,
                 console=self.console,
-                sinks=context.sinks(),
+                sinks=self.context.sinks(),
                 one_stream=self.background or _one_stream(),
             )
         )
-        session.sinks.output = context.wants_output_events()
+        session.sinks.output = self.context.wants_output_events
         prepared = await prepare(session, self.request)
         if self.show is not None:
             print(await self._shown(session, prepared))
@@ -265,11 +266,12 @@ def start_detached(session: Session, run: Run) -> int:
 
 def execute_claimed(run_id: str, nonce: str) -> int:
     """Execute a queue or batch that another process has claimed for us (internal)."""
-    command = RunCommand(RunRequest(cwd=context.project_directory()))
+    context = current()
+    command = RunCommand(context, RunRequest(cwd=context.cwd))
 
     async def take_over() -> int:
         session = await command.stack.enter_async_context(
-            open_session(context.home(), command.settings, console=command.console, sinks=context.sinks())
+            open_session(context.home, command.settings, console=command.console, sinks=context.sinks())
         )
         run = await session.store.get(run_id)
         if run.worker is None or run.worker.nonce != nonce:

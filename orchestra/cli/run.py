@@ -7,8 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from orchestra.cli import context
 from orchestra.cli.command import RunCommand
+from orchestra.cli.context import current
 from orchestra.engine.request import RunRequest
 from orchestra.errors import UsageError
 from orchestra.model.flags import decode
@@ -59,6 +59,7 @@ def run(
 
     A queue that is told to end (TERM, or Ctrl-C twice) leaves its runs running; the next queue watches them on.
     """
+    context = current()
     if operation is not None and "=" in operation:
         operation, assignments = None, (operation, *assignments)
     if stage and background:
@@ -68,7 +69,7 @@ def run(
     request = RunRequest(
         operation=operation,
         flags=dict(parse_assignments(assignments)),
-        cwd=context.project_directory(),
+        cwd=context.cwd,
         restart=start,
         stage=stage,
         stage_trials=stage_trials,
@@ -87,6 +88,7 @@ def run(
         executor=executor,
     )
     return RunCommand(
+        context,
         request,
         yes=yes,
         quiet=quiet,
