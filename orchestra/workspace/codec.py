@@ -18,6 +18,9 @@ from orchestra.errors import RunBroken, text_of_os_error
 
 T = TypeVar("T")
 
+READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+"""How records are opened: a pipe in the place of one must not hold us up."""
+
 _decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 _encoder = msgspec.json.Encoder()
 
@@ -79,7 +82,7 @@ def damaged(path: str | os.PathLike[str], data: bytes, error: ValueError) -> Run
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """The content of a small file."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = os.open(path, READ)
     try:
         try:
             return read_open(descriptor)

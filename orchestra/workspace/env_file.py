@@ -120,14 +120,16 @@ def _is_allowed(name: str) -> bool:
 
 
 def render(inherited: Mapping[str, str], added: Mapping[str, str]) -> bytes:
-    """``export NAME='value'`` lines for sh and bash: what may be recorded of ``inherited``, and all of ``added``
-    but secrets.
+    """``export NAME='value'`` lines for sh and bash: what may be recorded of ``inherited``, and all of
+    ``added`` but secrets.
 
     Names that a shell can't take are left out.
     """
+    # Flags that are inherited are those of another run, from within which this one is staged.
+    kept = {name: value for name, value in inherited.items() if not name.startswith("FLAG_")}
     public = {name: value for name, value in added.items() if not is_secret(name, value)}
     lines: list[bytes] = []
-    for name, value in sorted({**allowed_environment(inherited), **public}.items()):
+    for name, value in sorted({**allowed_environment(kept), **public}.items()):
         if _NAME.fullmatch(name) and "\0" not in value:
             quoted = value.replace("'", "'\\''")
             lines.append(os.fsencode(f"export {name}='{quoted}'\n"))
@@ -137,7 +139,8 @@ def render(inherited: Mapping[str, str], added: Mapping[str, str]) -> bytes:
 def write(run_dir: Path, inherited: Mapping[str, str], added: Mapping[str, str]) -> Path:
     """Write ``.orchestra/ENV`` (mode 0600), which a person sources to start a staged run by hand.
 
-    ``inherited`` is the environment of whoever stages; ``added`` is what the run's operation is given beyond it.
+    ``inherited`` is the environment of whoever stages; ``added`` is what the run's operation is given beyond
+    it.
 
     Raises:
         HomeError, StoreUnavailable: it can't be written.

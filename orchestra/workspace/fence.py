@@ -19,7 +19,7 @@ from msgspec import Struct, convert, to_builtins
 from orchestra.child.supervisor import boot_id, host_id, own_identity, process_start, win_fence
 from orchestra.errors import RunBusy, RunNotFound
 from orchestra.model.execution import Fence, Identity
-from orchestra.workspace.codec import decode, read_open, read_record
+from orchestra.workspace.codec import READ, decode, read_open, read_record
 from orchestra.workspace.durable import fail, make_dirs
 
 FENCE = "fence"
@@ -58,7 +58,7 @@ def probe(attempt_dir: Path) -> Probe | None:
     """
     path = os.path.join(attempt_dir, FENCE)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, READ)
     except OSError:
         read_record(path, Fence)
         return None

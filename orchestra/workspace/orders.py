@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, cast
 from msgspec import Struct
 
 from orchestra.errors import RunBroken, UserError, text_of_os_error
+from orchestra.workspace.codec import read_bytes
 from orchestra.workspace.durable import make_dirs, write_atomic
 
 ORDERS = "orders"
@@ -156,8 +157,7 @@ def read_orders(attempt_dir: Path) -> Orders | None:
     """
     path = os.path.join(attempt_dir, ORDERS)
     try:
-        with open(path, "rb") as file:
-            return decode_orders(file.read())
+        return decode_orders(read_bytes(path))
     except FileNotFoundError:
         return None
     except ValueError as error:

@@ -90,8 +90,8 @@ def snapshot(
 def select(source_dir: Path, *, always: Sequence[str] = (), excluded: Sequence[Path] = ()) -> Selection:
     """Choose and read the source of the project in ``source_dir``.
 
-    ``always`` are files (relative) that belong to it whatever the rules say: the main script. ``excluded`` are
-    folders that don't, wherever they are: the home, a run's directory.
+    ``always`` are files (relative) that belong to it whatever the rules say: the main script. ``excluded``
+    are folders that don't, wherever they are: the home, a run's directory.
 
     Raises:
         ScriptError: a file of ``always`` is missing, or a file kept changing while it was read.
