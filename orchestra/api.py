@@ -1,7 +1,7 @@
 """The synchronous facade for notebooks and scripts, over the async engine.
 
-Works inside of a running event loop, too (Jupyter): the engine then has a thread of its own. What the command line
-would print goes to ``sys.stdout``.
+Works inside of a running event loop, too (Jupyter): the engine then has a thread of its own. What the
+command line would print goes to ``sys.stdout``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Home = str | os.PathLike[str] | None
 
 
 class RunError(OrchestraError):
-    """A run did not end well. ``returncode`` is what the command line would exit with, ``output`` what was shown."""
+    """A run did not end well. ``returncode`` is what the command line exits with, ``output`` what it showed."""
 
     def __init__(self, message: str, *, returncode: int, output: str = "") -> None:
         super().__init__(message)
@@ -57,11 +57,11 @@ def run(
     stdout: TextIO | None = None,
     **options: Any,
 ) -> Run | None:
-    """Run an operation, a batch, a queue, or a run that is there, as ``orchestra run -y`` does; wait for its end.
+    """Run an operation, a batch, a queue, or a run that is there, as ``orchestra run -y`` does, to its end.
 
-    ``options`` are further fields of :class:`~orchestra.engine.request.RunRequest`: ``stage``, ``stage_trials``,
-    ``needed``, ``run_dir``, ``label``, ``tags``, ``force_flags``, ``max_trials``, ``random_seed``, ... Returns None
-    if the run was skipped.
+    ``options`` are further fields of :class:`~orchestra.engine.request.RunRequest`: ``stage``,
+    ``stage_trials``, ``needed``, ``run_dir``, ``label``, ``tags``, ``force_flags``, ``max_trials``, ...
+    Returns None if the run was skipped.
 
     Raises:
         RunError: the run ended with an error or was terminated.
@@ -179,7 +179,7 @@ class Project:
     def _run(self, operation: str | None, stream: TextIO, options: dict[str, Any]) -> str:
         again = options.get("restart") or options.get("start")
         if again is None and "run_dir" not in options:
-            # The directory is chosen here, so that the caller knows the run also if all that is shown is text.
+            # The directory is chosen here, so that the caller knows the run though all that is shown is text.
             options = {**options, "run_dir": Layout(self.home).runs_dir / new_run_id()}
         env = {**self._env, **options.pop("extra_env", {})}
         try:
@@ -229,7 +229,7 @@ class Project:
 
 
 def _wait(call: Callable[[], Awaitable[T]]) -> T:
-    """The result of ``call``, from an event loop of its own: in this thread, or in another if one runs here."""
+    """The result of ``call``, from an event loop of its own: in another thread if one runs in this."""
     if not _loop_runs_here():
         return anyio.run(call)
     outcome: list[Callable[[], T]] = []

@@ -22,7 +22,7 @@ _PIPE_CHUNK = select.PIPE_BUF
 
 
 def printable(text: str) -> str:
-    """``text`` with everything escaped that could drive a terminal (control characters, direction overrides)."""
+    """``text`` with all escaped that could drive a terminal: control characters, direction overrides."""
     if text.isprintable():
         return text
     return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)

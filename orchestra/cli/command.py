@@ -1,7 +1,8 @@
 """One call of ``run``: what is due before the operation starts, and what is due while it runs.
 
-The first part needs no event loop as long as store and executor are the built-in ones, and drives its coroutines by
-hand: anyio and its backend take longer to import than many a script to run, so they are imported beside it.
+The first part needs no event loop as long as store and executor are the built-in ones, and drives its
+coroutines by hand: anyio and its backend take longer to import than many a script to run, so they are
+imported beside it.
 """
 
 from __future__ import annotations

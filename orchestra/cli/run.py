@@ -57,7 +57,7 @@ def run(
 ) -> int:
     """Run an operation: a script, an executable, a batch of trials, or a queue.
 
-    A queue that is told to end (TERM, or Ctrl-C twice) leaves its runs running; the next queue watches them on.
+    A queue that is told to end (TERM, or Ctrl-C twice) leaves its runs running; the next queue watches them.
     """
     context = current()
     if operation is not None and "=" in operation:

@@ -35,18 +35,18 @@ async def run_batch(session: Session, run: Run, *, console: Console, control: Co
     A batch whose trials failed is completed, unless it was told to fail with them. One that was stopped is
     terminated, and its remaining trials stay pending.
     """
-    async with attempt_in_process(session, run, console=console) as attempt:
-        async with anyio.create_task_group() as group:
-            group.start_soon(keep_leases, session)
-            try:
-                await _Batch(session, attempt, control).work()
-            except OrchestraError as error:
-                attempt.code, attempt.reason = 1, error.message
-                text = error.message + (f"\n{error.hint}" if error.hint else "")
-                session.emit(
-                    "batch.stopped", attempt.run, level="error", message=text, console=attempt.console
-                )
-            group.cancel_scope.cancel()
+    async with (
+        attempt_in_process(session, run, console=console) as attempt,
+        anyio.create_task_group() as group,
+    ):
+        group.start_soon(keep_leases, session)
+        try:
+            await _Batch(session, attempt, control).work()
+        except OrchestraError as error:
+            attempt.code, attempt.reason = 1, error.message
+            text = error.message + (f"\n{error.hint}" if error.hint else "")
+            session.emit("batch.stopped", attempt.run, level="error", message=text, console=attempt.console)
+        group.cancel_scope.cancel()
     return attempt.run
 
 

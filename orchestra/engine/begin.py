@@ -1,4 +1,4 @@
-"""From a request to a run that is claimed and ready to execute, staged, or skipped: what every front end calls."""
+"""From a request to a run that is claimed, staged, or skipped: what every front end calls."""
 
 from __future__ import annotations
 

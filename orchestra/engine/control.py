@@ -24,7 +24,7 @@ class Wish(IntEnum):
 
 
 class Control:
-    """A wish that grows. Safe to change from a signal handler; ``changed`` wakes who waits in an event loop."""
+    """A wish that grows. Safe to change from a signal handler; ``changed`` wakes whoever waits for it."""
 
     def __init__(self) -> None:
         self.wish = Wish.NONE

@@ -1,4 +1,4 @@
-"""From the claim to the end: the one path for a foreground run, a trial of a batch and a staged run of a queue."""
+"""From the claim to the end: the one path of foreground runs, trials and what a queue starts."""
 
 from __future__ import annotations
 

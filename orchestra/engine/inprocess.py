@@ -1,4 +1,4 @@
-"""Runs that execute in this process, as queues and batches do: same fence, output and exit record as any other."""
+"""Runs that execute in this process, queues and batches: same fence, output and exit record as any other."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def attempt_in_process(
                 ),
                 fsync=session.fsync,
             )
-            attempt.run = await _settle_shielded(session, run)
+            await _settle_shielded(session, attempt)
 
 
 def _code_of(error: BaseException) -> tuple[int, str | None]:
@@ -82,8 +82,8 @@ def _code_of(error: BaseException) -> tuple[int, str | None]:
     return 1, None
 
 
-async def _settle_shielded(session: Session, run: Run) -> Run:
+async def _settle_shielded(session: Session, attempt: InProcessAttempt) -> None:
     import anyio
 
     with anyio.CancelScope(shield=True):
-        return await settle(session, await session.store.get(run.id))
+        attempt.run = await settle(session, await session.store.get(attempt.run.id))

@@ -1,7 +1,7 @@
 """What became of a run: decided from the attempt's records alone, the same for whoever asks.
 
-Every branch may be taken twice, by two processes at once, without harm: the store's compare-and-set lets one win,
-and the other reads what became of it.
+Every branch may be taken twice, by two processes at once, without harm: the store's compare-and-set lets one
+win, and the other reads what became of it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from orchestra.model.run import ACTIVE, Run
 from orchestra.workspace import durable, records
 
 GONE_GRACE = 120.0
-"""Seconds to wait for an exit record once an executor no longer knows a job (a shared file system may be late)."""
+"""Seconds to wait for an exit record of a job that its executor no longer knows: shared files may be late."""
 
 
 async def settle(session: Session, run: Run, *, console: Console | None = None) -> Run:
-    """Bring an active run to the state that its records say, and return it; other runs are returned as they are.
+    """Bring an active run to the state that its records say, and return it; others are returned as they are.
 
     A run that is alive, or that can't be judged from this host, stays as it is.
     """

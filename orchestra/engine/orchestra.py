@@ -41,9 +41,10 @@ class StartedRun:
         self._orchestra = orchestra
         self.record = run
         """The run as last seen."""
-        self._control = Control()
-        self._ended = anyio.Event()
-        self._error: OrchestraError | None = None
+        self.control = Control()
+        """What stops it."""
+        self.ended = anyio.Event()
+        self.error: OrchestraError | None = None
 
     @property
     def id(self) -> str:
@@ -52,14 +53,14 @@ class StartedRun:
 
     async def wait(self) -> Run:
         """Wait for the end and return the run in its final state. Cancelling only stops the waiting."""
-        await self._ended.wait()
-        if self._error is not None:
-            raise self._error
+        await self.ended.wait()
+        if self.error is not None:
+            raise self.error
         return self.record
 
     def stop(self) -> None:
         """Tell the run to stop; :meth:`wait` tells when it has."""
-        self._control.raise_to(Wish.TERMINATE)
+        self.control.raise_to(Wish.TERMINATE)
 
     def output(self) -> AsyncIterator[bytes]:
         """The run's output as it is written, to its end."""
@@ -151,8 +152,8 @@ class Orchestra:
     ) -> Run | None:
         """Run to the end and return the run; None if it was skipped (``needed=True``).
 
-        A list of values makes a batch; ``restart=RUN`` starts a run that is there; ``operation="queue"`` works as
-        a queue. Cancelling stops the operation.
+        A list of values makes a batch; ``restart=RUN`` starts a run that is there; ``operation="queue"``
+        works as a queue. Cancelling stops the operation.
         """
         run = await self._begin(self._request(operation, flags, options), console)
         if run is None or run.state == "staged":
@@ -168,7 +169,7 @@ class Orchestra:
     async def start(
         self, operation: str | None = None, flags: Mapping[str, FlagValue] | None = None, **options: Any
     ) -> StartedRun:
-        """Start a run and return at once. It goes on when the caller is cancelled, or this object is closed."""
+        """Start a run and return at once. It goes on if the caller is cancelled, or this object is closed."""
         run = await self._begin(self._request(operation, flags, options))
         if run is None:
             raise OrchestraError("the run was skipped: there is nothing to start")
@@ -180,12 +181,12 @@ class Orchestra:
     async def _watch(self, started: StartedRun) -> None:
         try:
             started.record = await execute(
-                self.session, started.record, console=self._console, control=started._control
+                self.session, started.record, console=self._console, control=started.control
             )
         except OrchestraError as error:
-            started._error = error
+            started.error = error
         finally:
-            started._ended.set()
+            started.ended.set()
 
     async def restart(
         self, run: str, flags: Mapping[str, FlagValue] | None = None, **options: Any

@@ -1,7 +1,7 @@
 """The queue: an async scheduler that claims staged runs, oldest first, and watches them to their end.
 
-Any number of queues may work on one home. The store gives each staged run to one of them; a queue that is gone
-leaves its runs running, and the next one takes over their watch.
+Any number of queues may work on one home. The store gives each staged run to one of them; a queue that is
+gone leaves its runs running, and the next one takes over their watch.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ class _Queue:
             self.ended.set()
 
     async def _pause(self, wake: _Wake) -> None:
-        """Wait for whatever comes first: a run of ours ended, the store changed, a wish, the poll interval."""
+        """Wait for the first of: a run of ours ended, the store changed, a wish, the poll interval."""
         self.ended = anyio.Event()
         limit = self.settings.poll_interval if wake.works else min(self.settings.poll_interval, REAP_INTERVAL)
         if self.adopted or self.blocked:
@@ -301,9 +301,9 @@ class _Queue:
             self.idle = True
             self._tell("queue.waiting", "info", "Waiting for staged runs")
 
-    def _tell(self, name: str, level: Level, message: str, **data: object) -> None:
+    def _tell(self, name: str, level: Level, message: str, **more: object) -> None:
         self.session.emit(
-            name, self.run, level=level, message=message, console=self.console, logger="queue", **data
+            name, self.run, level=level, message=message, console=self.console, logger="queue", data=more
         )
 
 

@@ -10,7 +10,7 @@ from orchestra.model.operation import FlagValue
 
 
 class RunRequest(Struct, frozen=True, kw_only=True):
-    """One call of ``run``. Flag values are typed: a list, or a :class:`~orchestra.model.batch.Interval`, makes a batch."""
+    """One call of ``run``. Flag values are typed: a list or an interval makes a batch."""
 
     operation: str | None = None
     flags: dict[str, FlagValue] = {}

@@ -80,7 +80,8 @@ class Session:
         message: str = "",
         console: Console | None = None,
         logger: str = "orchestra",
-        **data: Any,
+        data: dict[str, Any] | None = None,
+        **more: Any,
     ) -> None:
         """Tell the console and every sink what happened."""
         event = Event(
@@ -94,7 +95,7 @@ class Session:
             operation=run.operation_name if run else None,
             batch=run.batch if run else None,
             worker=self.worker.name,
-            data=data,
+            data={**(data or {}), **more},
         )
         (console or self.console).log(event)
         for sink in self.sinks:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import anyio
 
+from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.contracts import Executor, Hint, Hinting, StopHow
-from orchestra.child.supervisor import failpoint
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.judge import GONE_GRACE, settle
-from orchestra.engine.session import RENEWAL, LEASE, Session
+from orchestra.engine.session import LEASE, RENEWAL, Session
 from orchestra.model.run import FINAL, Run
 from orchestra.workspace import records
 from orchestra.workspace.output import OutputFollower
@@ -69,13 +69,14 @@ class _Watch:
                 return self.run
             hint = await self._news(executor, pause)
             if hint == "ended" or (hint == "gone" and self._gone_for_long()):
-                settled = await self._after_end()
+                await self._drain()
+                settled = await self._settled()
                 if settled.state in FINAL or settled.state == "staged":
                     return settled
             pause = SHORTEST_POLL if moved else min(pause * 1.5, LONGEST_POLL)
 
     async def _news(self, executor: Executor, pause: float) -> Hint | None:
-        """Wait for output, the end, or a wish, at most ``pause`` seconds where the executor sends no hints."""
+        """Wait for output, the end, or a wish; at most ``pause`` seconds if the executor sends no hints."""
         assert self.run.handle is not None
         handle, hint = self.run.handle, None
         async with anyio.create_task_group() as group:
@@ -103,10 +104,6 @@ class _Watch:
             self.gone_since = time.monotonic()
         return time.monotonic() - self.gone_since > GONE_GRACE
 
-    async def _after_end(self) -> Run:
-        await self._drain()
-        return await self._settled()
-
     async def _settled(self) -> Run:
         failpoint("run.exited")
         self.run = await settle(self.session, self.run, console=self.console)
@@ -131,11 +128,12 @@ class _Watch:
 
     def _emit_output(self, stream: int, data: bytes) -> None:
         try:
-            text = {"text": data.decode()}
+            key, text = "text", data.decode()
         except UnicodeDecodeError:
-            text = {"base64": base64.b64encode(data).decode()}
+            key, text = "base64", base64.b64encode(data).decode()
         name = "stderr" if stream == 1 else "stdout"
-        self.session.emit("run.output", self.run, console=self.console, stream=name, **text)
+        data_of = {"stream": name, key: text}
+        self.session.emit("run.output", self.run, console=self.console, data=data_of)
 
     async def _pass_on_wish(self, executor: Executor) -> None:
         wish = self.control.wish
