@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -195,7 +196,8 @@ def _write_cache(cache_dir: Path, listing: _Listing) -> None:
             file.write(msgspec.json.encode([listing, *others[: _CACHE_ENTRIES - 1]]))
         os.replace(partial, cache_dir / CACHE_NAME)
     except OSError:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def _list_afresh(cache_dir: Path | None) -> list[PluginInfo]:
@@ -233,8 +235,9 @@ def _scan(path: list[str]) -> tuple[tuple[PluginInfo, ...], tuple[_Stamp, ...]]:
 
 def _owners(path: list[str]) -> dict[str, tuple[Distribution, list[EntryPoint]]]:
     """The distributions on ``path`` that declare plugins. The first of a name hides the others."""
-    from importlib.metadata import distributions
+    from importlib.metadata import MetadataPathFinder, distributions
 
+    MetadataPathFinder().invalidate_caches()  # it trusts modification times, too
     groups = frozenset(GROUPS.values())
     seen: set[str] = set()
     owners: dict[str, tuple[Distribution, list[EntryPoint]]] = {}
