@@ -308,8 +308,8 @@ def send_signal(pid: int, start: int, number: int) -> bool:
     return True
 
 
-def kill_tree(cookie: str, root: int | None, number: int) -> list[tuple[int, int]]:
-    """Signal each process of :func:`tree_of` once; return those that were signalled."""
+def kill_tree(cookie: str, root: int | None = None, number: int = _signal.SIGKILL) -> list[tuple[int, int]]:
+    """Signal each process of :func:`tree_of` once; return those that were signalled. See :func:`end_tree`."""
     return [(pid, start) for pid, start in tree_of(cookie, root) if send_signal(pid, start, number)]
 
 
