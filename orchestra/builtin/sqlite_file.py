@@ -50,6 +50,7 @@ class SqliteFile:
         self._connection: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
         self._lock_fd: int | None = None
+        self._reading = "mode=ro"
 
     def open(self) -> None:
         """Open the file, and make it if it is missing or empty.
@@ -62,8 +63,9 @@ class SqliteFile:
         """
         with _translated(self.path), self._closed_on_error():
             self._make_folder()
-            self._connection = connection = _connect(self.path)
-            version = self._version(connection)
+            self._connection = _connect(self.path)
+            version = self._first_look(self._connection)
+            connection = self._connection
             if version == 0:
                 self._make(connection)
             elif version > SCHEMA:
@@ -82,7 +84,7 @@ class SqliteFile:
         connection, self._connection = self._connection, None
         if connection is not None:
             # Whoever holds the lock has the file open as well, and then closing checkpoints nothing.
-            deadline = time.monotonic() + 1.0
+            deadline = time.monotonic() + 0.2
             while True:
                 try:
                     with self._outer_lock():
@@ -125,7 +127,7 @@ class SqliteFile:
 
         def attempt() -> T:
             with _translated(self.path):
-                connection = _connect(self.path, "mode=ro")
+                connection = _connect(self.path, self._reading)
                 try:
                     connection.execute("BEGIN")
                     return work(connection)
@@ -228,6 +230,27 @@ class SqliteFile:
         except OSError as error:
             raise _unavailable(error) from error
 
+    def _first_look(self, connection: sqlite3.Connection) -> int:
+        try:
+            return self._version(connection)
+        except sqlite3.OperationalError as error:
+            if (
+                _code(error) not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+                or not self._is_at_rest()
+            ):
+                raise
+        # Reading takes files beside it as well, which can't be made where nothing may be written.
+        connection.close()
+        self._reading = "mode=ro&immutable=1"
+        self._connection = _connect(self.path, self._reading)
+        return self._version(self._connection)
+
+    def _is_at_rest(self) -> bool:
+        if not self.path.exists() or os.access(self.path.parent, os.W_OK):
+            return False
+        log = self.path.with_name(f"{self.path.name}-wal")
+        return not log.exists() or log.stat().st_size == 0
+
     def _version(self, connection: sqlite3.Connection) -> int:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
@@ -314,8 +337,12 @@ def _translated(path: Path) -> Generator[None]:
         raise _meaning(error, path) from error
 
 
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
 def _meaning(error: sqlite3.Error, path: Path) -> Exception:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    code = _code(error)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
         return Busy(str(error))
     if code == sqlite3.SQLITE_FULL:

@@ -5,9 +5,9 @@
         def opener(self, tmp_path):
             return partial(open_store, Options(home=tmp_path))
 
-``opener`` is called without arguments, any number of times, from any thread. Each call gives a context manager of
-one more handle on the same store, which is empty when a test begins. A store without ``changes()`` leaves out
-:class:`WatchableContract`.
+``opener`` is called without arguments, any number of times, from any thread. Each call gives a context
+manager of one more handle on the same store, which is empty when a test begins. A store without
+``changes()`` leaves out :class:`WatchableContract`.
 """
 
 from __future__ import annotations
@@ -29,9 +29,6 @@ from orchestra.testing.store_race import StoreOpener
 
 __all__ = ["StoreContract", "StoreOpener", "WatchableContract"]
 
-PROMPT = 5.0
-"""Seconds within which a change must have woken who waits for it."""
-
 Change: TypeAlias = Callable[[Store], Awaitable[object]]
 
 
@@ -41,6 +38,9 @@ class StoreContract(RecordCases, QueryCases, ClaimCases, LeaseCases):
 
 class WatchableContract(StoreCase):
     """For stores with the capability :class:`orchestra.contracts.Watchable`."""
+
+    prompt = 5.0
+    """Seconds within which a change must have woken who waits for it."""
 
     async def test_a_change_by_another_handle_wakes(self, opener: StoreOpener) -> None:
         async def claim(store: Store) -> None:
@@ -56,27 +56,27 @@ class WatchableContract(StoreCase):
 
         async with opener() as one, opener() as two:
             for change in (_create, claim, update, delete):
-                await _wakes(one, two, change)
+                await self._wakes(one, two, change)
 
     async def test_a_change_by_the_same_handle_wakes(self, opener: StoreOpener) -> None:
         async with opener() as store:
-            await _wakes(store, store, _create)
+            await self._wakes(store, store, _create)
 
     async def test_a_change_before_the_first_wait_is_not_missed(self, opener: StoreOpener) -> None:
         async with opener() as one, opener() as two, _watchable(one).changes() as changes:
             await two.create([a_run()])
             await anyio.sleep(0.05)
 
-            await _next(changes)
+            await self._next(changes)
 
     async def test_a_change_between_two_waits_is_not_missed(self, opener: StoreOpener) -> None:
         async with opener() as one, opener() as two, _watchable(one).changes() as changes:
             await two.create([a_run()])
-            await _next(changes)
+            await self._next(changes)
             for number in range(1, 6):
                 await two.create([a_run()])
                 while (await one.query(RunQuery())).total <= number:
-                    await _next(changes)
+                    await self._next(changes)
                 await _next_or_nothing(changes)
 
     async def test_everybody_who_waits_is_woken(self, opener: StoreOpener) -> None:
@@ -85,7 +85,7 @@ class WatchableContract(StoreCase):
         async def wait(number: int, *, task_status: anyio.abc.TaskStatus[None]) -> None:
             async with opener() as store, _watchable(store).changes() as changes:
                 task_status.started()
-                await _next(changes)
+                await self._next(changes)
                 woken.append(number)
 
         async with opener() as store:
@@ -102,27 +102,25 @@ class WatchableContract(StoreCase):
                 await _next_or_nothing(changes)
                 await _next_or_nothing(changes)
                 await two.create([a_run()])
-                await _next(changes)
-            await _wakes(one, two, _create)
+                await self._next(changes)
+            await self._wakes(one, two, _create)
+
+    async def _wakes(self, waiting: Store, changing: Store, change: Change) -> None:
+        async with _watchable(waiting).changes() as changes:
+            # Whatever came before, and may still be told of.
+            await _next_or_nothing(changes)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._next, changes)
+                await anyio.sleep(0.02)
+                await change(changing)
+
+    async def _next(self, changes: AsyncIterator[None]) -> None:
+        with anyio.fail_after(self.prompt):
+            await anext(changes)
 
 
 async def _create(store: Store) -> None:
     await store.create([a_run()])
-
-
-async def _wakes(waiting: Store, changing: Store, change: Change) -> None:
-    async with _watchable(waiting).changes() as changes:
-        # Whatever came before, and may still be told of.
-        await _next_or_nothing(changes)
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_next, changes)
-            await anyio.sleep(0.02)
-            await change(changing)
-
-
-async def _next(changes: AsyncIterator[None]) -> None:
-    with anyio.fail_after(PROMPT):
-        await anext(changes)
 
 
 async def _next_or_nothing(changes: AsyncIterator[None]) -> None:
