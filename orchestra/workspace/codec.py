@@ -7,9 +7,9 @@ become lone surrogates (``\\udcff``), both as Python's own ``json`` writes and r
 
 from __future__ import annotations
 
-import json
 import math
 import os
+from collections.abc import Iterable
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -31,7 +31,7 @@ def encode(record: object) -> bytes:
         data = _encoder.encode(record)
     except UnicodeEncodeError:
         return _encode_odd(record)
-    if b"null" in data and not _is_finite(msgspec.to_builtins(record)):
+    if b"null" in data and not _is_finite((msgspec.to_builtins(record),)):
         return _encode_odd(record)
     return data
 
@@ -103,10 +103,14 @@ def read_open(descriptor: int) -> bytes:
 
 
 def _encode_odd(record: object) -> bytes:
+    import json
+
     return json.dumps(msgspec.to_builtins(record), separators=(",", ":")).encode()
 
 
 def _decode_odd(data: bytes, kind: type[T], reason: msgspec.DecodeError) -> T:
+    import json
+
     try:
         plain = json.loads(data)
     except (ValueError, RecursionError):
@@ -117,11 +121,15 @@ def _decode_odd(data: bytes, kind: type[T], reason: msgspec.DecodeError) -> T:
         raise ValueError(str(error)) from error
 
 
-def _is_finite(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, dict):
-        return all(map(_is_finite, cast(dict[Any, Any], value).values()))
-    if isinstance(value, (list, tuple)):
-        return all(map(_is_finite, cast(list[Any], value)))
+def _is_finite(values: Iterable[Any]) -> bool:
+    for value in values:
+        kind: type[object] = type(value)
+        if kind is float:
+            if not math.isfinite(value):
+                return False
+        elif kind is dict:
+            if not _is_finite(value.values()):
+                return False
+        elif (kind is list or kind is tuple) and not _is_finite(value):
+            return False
     return True

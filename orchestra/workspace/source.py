@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import stat
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,7 +111,7 @@ def select_all(run_dir: Path) -> Selection:
 
 
 def _read_all(root: str, found: Walked) -> Selection:
-    digest = hashlib.md5(usedforsecurity=False)
+    digest = _md5()
     room = HELD
     files: list[SelectedFile] = []
     for each in found.files:
@@ -128,6 +128,15 @@ def _read_all(root: str, found: Walked) -> Selection:
         skipped=found.skipped,
         warnings=found.warnings,
     )
+
+
+def _md5() -> _Digest:
+    # hashlib loads OpenSSL, which costs a start more than the digest of a usual project.
+    try:
+        module = import_module("_md5")
+    except ImportError:
+        module = import_module("hashlib")
+    return module.md5(usedforsecurity=False)
 
 
 def _folders(files: Sequence[SelectedFile]) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import fnmatch
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -24,25 +23,10 @@ _SKIPPED_FOLDERS = ("__pycache__", "build", "dist")
 _ENVIRONMENTS = ("bin/activate", "Scripts/activate", "pyvenv.cfg", "conda-meta/history")
 _RUN_DIRECTORIES = (".orchestra/run.json", ".guild/attrs")
 _CONTROL = (".orchestra", ".guild")
-_SECRETS = (
-    ".env",
-    ".env.*",
-    ".envrc",
-    ".git-credentials",
-    ".netrc",
-    "_netrc",
-    ".pgpass",
-    ".pypirc",
-    "*.key",
-    "*.p12",
-    "*.pem",
-    "*.pfx",
-    "id_dsa*",
-    "id_ecdsa*",
-    "id_ed25519*",
-    "id_rsa*",
-)
-_NOT_SECRETS = (".env.example", ".env.sample", ".env.template", "*.pub")
+_SECRET_NAMES = frozenset((".env", ".envrc", ".git-credentials", ".netrc", "_netrc", ".pgpass", ".pypirc"))
+_SECRET_BEGINNINGS = (".env.", "id_dsa", "id_ecdsa", "id_ed25519", "id_rsa")
+_SECRET_ENDINGS = (".key", ".p12", ".pem", ".pfx")
+_NO_SECRETS = (".example", ".pub", ".sample", ".template")
 _HOW_TO_CONTROL = (
     "To control which files are copied, define 'sourcecode' for the operation in a project file."
 )
@@ -214,9 +198,9 @@ class _Walker:
 
 def is_secret_name(name: str) -> bool:
     """Whether a file of this name is likely to hold a secret."""
-    if any(fnmatch.fnmatchcase(name, pattern) for pattern in _NOT_SECRETS):
+    if name.endswith(_NO_SECRETS):
         return False
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in _SECRETS)
+    return name in _SECRET_NAMES or name.startswith(_SECRET_BEGINNINGS) or name.endswith(_SECRET_ENDINGS)
 
 
 def is_text(head: bytes) -> bool:

@@ -338,6 +338,8 @@ def test_a_file_that_may_not_be_read_is_left_out() -> None:
         from orchestra.errors import ScriptError
         from orchestra.workspace import source
         project = Path(sys.argv[1])
+        # What is imported late must be there before this user can't read it any more.
+        source.select(project)
         if os.getuid() == 0:
             os.setuid(65534)
         print(source.select(project).paths)
