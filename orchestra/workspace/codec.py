@@ -123,13 +123,12 @@ def _decode_odd(data: bytes, kind: type[T], reason: msgspec.DecodeError) -> T:
 
 def _is_finite(values: Iterable[Any]) -> bool:
     for value in values:
-        kind: type[object] = type(value)
-        if kind is float:
+        if isinstance(value, float):
             if not math.isfinite(value):
                 return False
-        elif kind is dict:
-            if not _is_finite(value.values()):
+        elif isinstance(value, dict):
+            if not _is_finite(cast(dict[Any, Any], value).values()):
                 return False
-        elif (kind is list or kind is tuple) and not _is_finite(value):
+        elif isinstance(value, (list, tuple)) and not _is_finite(cast(list[Any], value)):
             return False
     return True
