@@ -33,7 +33,7 @@ Home = str | os.PathLike[str] | None
 
 
 class RunError(OrchestraError):
-    """A run did not end well. ``returncode`` is what the command line exits with, ``output`` what it showed."""
+    """A run did not end well. ``returncode`` is what the command exits with, ``output`` what it showed."""
 
     def __init__(self, message: str, *, returncode: int, output: str = "") -> None:
         super().__init__(message)

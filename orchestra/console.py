@@ -30,6 +30,8 @@ def printable(text: str) -> str:
 
 def log_line(event: Event) -> str:
     """The console's line for an event, as ``INFO: [orchestra] MESSAGE``; a queue's lines carry the time."""
+    if not event.logger and event.level == "info":
+        return printable(event.message)
     prefix = f"{event.level.upper()}: "
     if event.logger:
         prefix += f"[{event.logger}] "

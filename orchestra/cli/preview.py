@@ -7,7 +7,7 @@ import sys
 from orchestra.cli import tables
 from orchestra.console import printable
 from orchestra.contracts import Counting
-from orchestra.engine.launch import print_command
+from orchestra.engine.command_line import print_command
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart
 from orchestra.engine.session import Session

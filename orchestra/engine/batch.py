@@ -9,6 +9,7 @@ import anyio
 from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.contracts import BatchExpander
+from orchestra.engine.command_line import command_line
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
@@ -125,6 +126,7 @@ class _Batch:
             environment=self.run.environment,
             random_seed=self.spec.seed,
             executor=self.run.executor,
+            command=command_line(self.run.operation, flags),
             user=self.run.user,
             host=self.run.host,
         )

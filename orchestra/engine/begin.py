@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import Literal
 
 from msgspec import Struct, structs
@@ -16,6 +18,7 @@ from orchestra.engine.stage import (
     check_can_stage,
     make_runs,
     new_run,
+    place,
     plan,
     select_source,
     write_env_file,
@@ -68,6 +71,8 @@ async def begin(
     selection = None if prepared.kind == "queue" else select_source(session, prepared.operation)
     for warning in selection.warnings if selection else ():
         session.emit("log.message", level="warning", message=warning, console=console, logger="")
+    if request.run_dir is not None and not request.stage:
+        _warn_of_directory(session, request, console)
     if request.stage:
         (run,) = await make_runs(session, (new_run(session, request, prepared, state="staged"),), selection)
         write_env_file(session, run)
@@ -77,6 +82,13 @@ async def begin(
     new = lifecycle.admit(new_run(session, request, prepared, state="pending"), session.worker)
     (run,) = await make_runs(session, (new,), selection)
     return Begun(what="claimed", run=run)
+
+
+def _warn_of_directory(session: Session, request: RunRequest, console: Console) -> None:
+    directory = place(session, request)[1]
+    if directory is not None and not os.environ.get("NO_WARN_RUNDIR"):
+        message = f"Run directory is '{directory}' (results will not be visible to other homes)"
+        session.emit("log.message", level="info", message=message, console=console, logger="")
 
 
 async def _begin_again(
@@ -126,6 +138,4 @@ def _say_matching(session: Session, console: Console, matching: tuple[Run, ...])
 
 def local_time(microseconds: int) -> str:
     """``2025-01-02 10:11:12`` in the local time zone."""
-    import time
-
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(microseconds / 1_000_000))

@@ -10,6 +10,7 @@ import time
 
 from orchestra.child import supervisor
 from orchestra.console import Console
+from orchestra.engine.changes import tell
 from orchestra.engine.session import Session
 from orchestra.errors import IllegalTransition, OrchestraError, RevisionConflict, RunNotFound
 from orchestra.model import lifecycle
@@ -102,21 +103,15 @@ def _end_what_is_left(run: Run, fence: Fence) -> None:
 def _tell(session: Session, run: Run, console: Console | None) -> None:
     match run.state:
         case "running":
-            session.emit("run.started", run, console=console)
+            tell(session, "run.started", run, console=console)
         case "lost":
-            session.emit("run.lost", run, console=console, reason=run.reason)
+            tell(session, "run.lost", run, console=console, reason=run.reason)
         case "aborted":
-            session.emit("run.aborted", run, console=console, reason=run.reason)
+            tell(session, "run.aborted", run, console=console, reason=run.reason)
         case "staged" | "pending":
-            session.emit("run.released", run, console=console)
+            tell(session, "run.released", run, console=console)
         case _:
-            session.emit(
-                "run.exited", run, console=console, code=run.exit_code, state=run.state, reason=run.reason
-            )
-    records.append_event(
-        session.directory(run),
-        {"time": session.clock.now(), "state": run.state, "attempt": run.attempt, "code": run.exit_code},
-    )
+            tell(session, "run.exited", run, console=console, code=run.exit_code, reason=run.reason)
 
 
 async def settle_active(session: Session, *, batch: str | None = None) -> tuple[Run, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,18 +13,16 @@ from msgspec import Struct, structs
 from orchestra.child import install
 from orchestra.child.supervisor import COOKIE, failpoint
 from orchestra.contracts import Source
+from orchestra.engine.changes import tell
+from orchestra.engine.command_line import command_line
 from orchestra.engine.session import Session
-from orchestra.engine.stage import operation_python
 from orchestra.errors import ExecutorError, ResolveError, RunBusy
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
 from orchestra.model.execution import Exit, Handle, Job
-from orchestra.model.operation import Operation
 from orchestra.model.run import ResolvedSource, Run
 from orchestra.workspace import durable, records
 from orchestra.workspace.orders import Orders, write_orders
-
-CHILD = Path(install.__file__).parent
 
 
 class Launch(Struct, frozen=True, kw_only=True):
@@ -71,7 +68,7 @@ async def _note_submission(session: Session, run: Run, handle: Handle) -> Run:
     (run,) = await session.store.update((run,))
     session.emit("run.submitted", run, executor=handle.executor)
     if run.state == "running":
-        session.emit("run.started", run)
+        tell(session, "run.started", run)
     return run
 
 
@@ -86,7 +83,7 @@ async def fail_to_start(session: Session, run: Run, reason: str) -> Run:
     except records.FenceLost:
         raise RunBusy(f"run {run.id} is being started by somebody else") from None
     (run,) = await session.store.update((lifecycle.finish(run, exit_record),))
-    session.emit("run.exited", run, code=1, state=run.state, reason=reason)
+    tell(session, "run.exited", run, code=1, state=run.state, reason=reason)
     return run
 
 
@@ -114,19 +111,6 @@ def split_source(text: str) -> tuple[str, str]:
     if separator and len(scheme) > 1 and scheme.replace("-", "").isalnum():
         return scheme, value
     return "file", text
-
-
-def command_line(operation: Operation, flags: Mapping[str, object]) -> tuple[str, ...]:
-    """The command that executes the operation in its run's directory."""
-    arguments = flag_rules.command_arguments(operation, dict(flags))
-    if operation.kind == "executable":
-        main = operation.main if os.path.isabs(operation.main) else os.path.join(".", operation.main)
-        return (main, *arguments)
-    python = (operation_python(), "-u")
-    if operation.flags_dest == "globals":
-        chosen = flag_rules.injection(operation, dict(flags))
-        return (*python, str(CHILD / "inject.py"), operation.main, chosen)
-    return (*python, operation.main, *arguments)
 
 
 def operation_environment(session: Session, run: Run) -> dict[str, str]:
@@ -167,8 +151,3 @@ def _job(session: Session, run: Run, directory: Path, nonce: str, how: Launch) -
         environment={COOKIE: f"{name}.{nonce}"},
         attached=how.attached,
     )
-
-
-def print_command(run: Run) -> str:
-    """The command line of ``run``, quoted for a shell."""
-    return shlex.join(command_line(run.operation, run.flags))

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 
 import anyio
 from anyio.abc import TaskGroup
-from msgspec import Struct
+from msgspec import structs
 
 from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
@@ -23,55 +23,17 @@ from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import settle_active
 from orchestra.engine.launch import Launch
 from orchestra.engine.lines import LineConsole
+from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.supervise import keep_leases, supervise
-from orchestra.errors import FlagError, OrchestraError
+from orchestra.errors import OrchestraError
 from orchestra.model import lifecycle
 from orchestra.model.events import Level
 from orchestra.model.filters import RunQuery, Wanted
-from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run
 
 REAP_INTERVAL = 1.0
 """Least seconds between two looks for runs whose watcher is gone."""
-MOST_JOBS = 512
-
-
-class QueueSettings(Struct, frozen=True, kw_only=True):
-    """A queue's flags, typed."""
-
-    run_once: bool = False
-    poll_interval: float = 10
-    ignore_running: bool = False
-    gpus: str | None = None
-    jobs: int = 1
-
-    @classmethod
-    def from_flags(cls, flags: dict[str, FlagValue]) -> QueueSettings:
-        """Check and take over the flags of a queue run.
-
-        Raises:
-            FlagError: a value is out of range.
-        """
-        poll = flags.get("poll-interval", 10)
-        if isinstance(poll, bool) or not isinstance(poll, (int, float)) or not 0 < poll <= 86_400:
-            raise FlagError(
-                f"invalid value {poll} for poll-interval", "Give seconds, more than 0 and at most 86400."
-            )
-        jobs = flags.get("jobs", 1)
-        if isinstance(jobs, bool) or not isinstance(jobs, int) or not 1 <= jobs <= MOST_JOBS:
-            raise FlagError(f"invalid value {jobs} for jobs", f"Give a whole number from 1 to {MOST_JOBS}.")
-        gpus = flags.get("gpus")
-        ignore = bool(flags.get("ignore-running", False))
-        if "wait-for-running" in flags:
-            ignore = not flags["wait-for-running"]
-        return cls(
-            run_once=bool(flags.get("run-once", False)),
-            poll_interval=poll,
-            ignore_running=ignore,
-            gpus=None if gpus is None else str(gpus),
-            jobs=jobs,
-        )
 
 
 async def run_queue(
@@ -203,6 +165,8 @@ class _Queue:
         control = self.running[run.id]
         try:
             how = Launch(environment=self._environment())
+            if self.settings.executor is not None:
+                run = structs.replace(run, executor=self.settings.executor)
             ended = await execute(self.session, run, console=console, control=control, how=how)
             if isinstance(console, LineConsole):
                 await console.flush()

@@ -7,6 +7,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 
+from orchestra.engine.changes import tell
 from orchestra.engine.judge import settle
 from orchestra.engine.request import RunRequest
 from orchestra.engine.session import LEASE, Session
@@ -185,5 +186,5 @@ async def restage(session: Session, restart: Restart) -> Run:
     (run,) = await session.store.update((lifecycle.restage(run, session.clock.now()),))
     run = await keep_changes(session, run, wished)
     records.write_run(session.directory(run), run, fsync=session.fsync)
-    session.emit("run.staged", run, flags=run.flags)
+    tell(session, "run.staged", run)
     return run

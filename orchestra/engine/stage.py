@@ -10,6 +10,9 @@ from msgspec import Struct, structs
 
 from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
+from orchestra.engine.changes import tell
+from orchestra.engine.command_line import command_line, operation_python, print_command
+from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.request import RunRequest
 from orchestra.engine.session import LEASE, Session, hostname
 from orchestra.errors import FlagError, IdTaken, UserError
@@ -52,6 +55,8 @@ def plan(session: Session, request: RunRequest) -> Plan:
         request.operation, cwd=request.cwd, cache_dir=session.layout.cache_dir, python=operation_python()
     )
     values = flag_rules.check(operation, request.flags, force=request.force_flags)
+    if operation.kind == "queue":
+        QueueSettings.from_flags(values)
     return Plan(operation=operation, flags=values, batch=plan_batch(request, operation, values))
 
 
@@ -83,7 +88,7 @@ def plan_batch(request: RunRequest, operation: Operation, values: dict[str, Flag
 def new_run(session: Session, request: RunRequest, planned: Plan, *, state: State) -> Run:
     """The record of the planned run in ``state``, not yet made."""
     now = session.clock.now()
-    run_id, directory = _place(session, request)
+    run_id, directory = place(session, request)
     is_batch = planned.batch is not None
     flags = {} if is_batch else planned.flags
     return Run(
@@ -103,12 +108,13 @@ def new_run(session: Session, request: RunRequest, planned: Plan, *, state: Stat
         environment=request.environment,
         random_seed=planned.batch.seed if planned.batch else request.random_seed,
         executor=request.executor or session.settings.executor,
+        command=() if is_batch else command_line(planned.operation, planned.flags),
         user=os.environ.get("USER") or os.environ.get("LOGNAME") or "",
         host=hostname(),
     )
 
 
-def _place(session: Session, request: RunRequest) -> tuple[str, str | None]:
+def place(session: Session, request: RunRequest) -> tuple[str, str | None]:
     """The new run's id, and its directory where that is not the home's."""
     if request.run_dir is None:
         return (check_run_id(request.run_id) if request.run_id else new_run_id()), None
@@ -116,20 +122,6 @@ def _place(session: Session, request: RunRequest) -> tuple[str, str | None]:
     if directory.parent == Path(os.path.abspath(session.layout.runs_dir)):
         return check_run_id(directory.name), None
     return (check_run_id(request.run_id) if request.run_id else new_run_id()), str(directory)
-
-
-def operation_python() -> str:
-    """The interpreter for scripts: ``ORCHESTRA_PYTHON``, else the active environment's, else our own."""
-    import sys
-
-    if chosen := os.environ.get("ORCHESTRA_PYTHON"):
-        return chosen
-    for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
-        if prefix := os.environ.get(variable):
-            candidate = os.path.join(prefix, "bin", "python")
-            if os.access(candidate, os.X_OK):
-                return candidate
-    return sys.executable
 
 
 def select_source(session: Session, operation: Operation) -> source.Selection | None:
@@ -161,7 +153,7 @@ async def make_runs(
             records.discard_directory(path)
         raise
     for run in kept:
-        session.emit("run.staged" if run.state == "staged" else "run.created", run, flags=run.flags)
+        tell(session, "run.staged" if run.state == "staged" else "run.created", run)
     return kept
 
 
@@ -221,8 +213,6 @@ def shell_quote(text: str) -> str:
 
 def start_command(session: Session, run: Run) -> str:
     """The command that executes a staged run from within its directory."""
-    from orchestra.engine.launch import print_command
-
     return print_command(run) if run.kind == "run" else f"orchestra run -y --start {run.id}"
 
 

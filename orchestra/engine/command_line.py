@@ -1,0 +1,52 @@
+"""The command that executes an operation with given flags."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from orchestra import child
+from orchestra.model import flags as flag_rules
+from orchestra.model.operation import FlagValue, Operation
+from orchestra.model.run import Run
+
+INJECT = str(Path(child.__file__).with_name("inject.py"))
+"""What runs a script with other module globals: by path, for the script's interpreter may lack orchestra."""
+
+
+def operation_python() -> str:
+    """The interpreter for scripts: ``ORCHESTRA_PYTHON``, else the active environment's, else our own."""
+    if chosen := os.environ.get("ORCHESTRA_PYTHON"):
+        return chosen
+    for variable in ("VIRTUAL_ENV", "CONDA_PREFIX"):
+        if prefix := os.environ.get(variable):
+            candidate = os.path.join(prefix, "bin", "python")
+            if os.access(candidate, os.X_OK):
+                return candidate
+    return sys.executable
+
+
+def command_line(operation: Operation, flags: Mapping[str, FlagValue]) -> tuple[str, ...]:
+    """The command line, to be started in the run's directory.
+
+    Raises:
+        FlagError: a value can't be part of a command line.
+    """
+    if operation.kind in ("batch", "queue"):
+        return ()
+    arguments = flag_rules.command_arguments(operation, dict(flags))
+    if operation.kind == "executable":
+        main = operation.main if os.path.isabs(operation.main) else os.path.join(".", operation.main)
+        return (main, *arguments)
+    python = (operation_python(), "-u")
+    if operation.flags_dest == "globals":
+        return (*python, INJECT, operation.main, flag_rules.injection(operation, dict(flags)))
+    return (*python, operation.main, *arguments)
+
+
+def print_command(run: Run) -> str:
+    """The command line of ``run``, quoted for a shell."""
+    return shlex.join(command_line(run.operation, run.flags))

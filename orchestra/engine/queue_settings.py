@@ -1,0 +1,62 @@
+"""What a queue is told by its flags, checked before there is a run."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from orchestra.errors import FlagError
+from orchestra.model.flags import encode
+from orchestra.model.operation import FlagValue
+
+LONGEST_POLL_INTERVAL = 86_400
+MOST_JOBS = 512
+
+
+class QueueSettings(Struct, frozen=True, kw_only=True):
+    """A queue's flags, typed."""
+
+    run_once: bool = False
+    poll_interval: float = 10
+    """Seconds."""
+    ignore_running: bool = False
+    gpus: str | None = None
+    jobs: int = 1
+    """Runs at once."""
+    executor: str | None = None
+    """The executor to give all runs to, whatever was set when they were staged."""
+
+    @classmethod
+    def from_flags(cls, flags: dict[str, FlagValue]) -> QueueSettings:
+        """Check and take over the flags of a queue run.
+
+        Raises:
+            FlagError: a value is out of range.
+        """
+        poll = flags.get("poll-interval", 10)
+        if not _is_number(poll) or not 0 < poll <= LONGEST_POLL_INTERVAL:
+            raise FlagError(
+                f"invalid value {encode(poll)} for poll-interval",
+                f"Give seconds, more than 0 and at most {LONGEST_POLL_INTERVAL}.",
+            )
+        jobs = flags.get("jobs", 1)
+        if not _is_number(jobs) or jobs != int(jobs) or not 1 <= jobs <= MOST_JOBS:
+            raise FlagError(
+                f"invalid value {encode(jobs)} for jobs", f"Give a whole number from 1 to {MOST_JOBS}."
+            )
+        gpus = flags.get("gpus")
+        ignore = bool(flags.get("ignore-running", False))
+        if flags.get("wait-for-running") is not None:
+            ignore = not flags["wait-for-running"]
+        executor = flags.get("executor")
+        return cls(
+            run_once=bool(flags.get("run-once", False)),
+            poll_interval=poll,
+            ignore_running=ignore,
+            gpus=None if gpus is None else str(gpus),
+            jobs=int(jobs),
+            executor=None if executor is None else str(executor),
+        )
+
+
+def _is_number(value: FlagValue) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and value == value
