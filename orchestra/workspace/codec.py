@@ -14,7 +14,8 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from orchestra.errors import RunBroken, text_of_os_error
+from orchestra.errors import OrchestraError, RunBroken, StoreUnavailable
+from orchestra.workspace.durable import storage_error
 
 T = TypeVar("T")
 
@@ -60,17 +61,24 @@ def read_record(path: str | os.PathLike[str], kind: type[T]) -> T | None:
 
     Raises:
         RunBroken: the file is torn, of another kind, or can't be read.
+        StoreUnavailable: it can't be read just now.
     """
     try:
         data = read_bytes(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise RunBroken(text_of_os_error(error)) from error
+        raise unreadable(error, path) from error
     try:
         return decode(data, kind)
     except ValueError as error:
         raise damaged(path, data, error) from error
+
+
+def unreadable(error: OSError, path: str | os.PathLike[str]) -> OrchestraError:
+    """The error that says why the record in file ``path`` can't be read: never broken for what may pass."""
+    passing = storage_error(error, path)
+    return passing if isinstance(passing, StoreUnavailable) else RunBroken(passing.message)
 
 
 def damaged(path: str | os.PathLike[str], data: bytes, error: ValueError) -> RunBroken:

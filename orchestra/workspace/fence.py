@@ -19,7 +19,7 @@ from msgspec import Struct, convert, to_builtins
 from orchestra.child.supervisor import boot_id, host_id, own_identity, process_start, win_fence
 from orchestra.errors import RunBusy, RunNotFound
 from orchestra.model.execution import Fence, Identity
-from orchestra.workspace.codec import READ, decode, read_open, read_record
+from orchestra.workspace.codec import READ, damaged, decode, read_open, read_record, unreadable
 from orchestra.workspace.durable import fail, make_dirs
 
 FENCE = "fence"
@@ -59,17 +59,20 @@ def probe(attempt_dir: Path) -> Probe | None:
     path = os.path.join(attempt_dir, FENCE)
     try:
         descriptor = os.open(path, READ)
-    except OSError:
-        read_record(path, Fence)
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise unreadable(error, path) from error
+    data = b""
     try:
         touched = os.fstat(descriptor).st_mtime_ns // 1000
-        try:
-            fence = decode(read_open(descriptor), Fence)
-        except (OSError, ValueError):
-            read_record(path, Fence)
-            raise
+        data = read_open(descriptor)
+        fence = decode(data, Fence)
         return Probe(fence=fence, alive=_is_alive(descriptor, fence), seen=touched)
+    except ValueError as error:
+        raise damaged(path, data, error) from error
+    except OSError as error:
+        raise unreadable(error, path) from error
     finally:
         os.close(descriptor)
 
@@ -97,7 +100,7 @@ def _is_alive(descriptor: int, fence: Fence) -> bool | None:
         return True
     except OSError as error:
         if error.errno not in _NO_LOCKS:
-            fail(error, FENCE)
+            raise
         return _is_running(fence.identity)
     return False
 

@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias, cast
 
 from msgspec import Struct
 
-from orchestra.errors import RunBroken, UserError, text_of_os_error
-from orchestra.workspace.codec import read_bytes
+from orchestra.errors import RunBroken, UserError
+from orchestra.workspace.codec import read_bytes, unreadable
 from orchestra.workspace.durable import make_dirs, write_atomic
 
 ORDERS = "orders"
@@ -154,6 +154,7 @@ def read_orders(attempt_dir: Path) -> Orders | None:
 
     Raises:
         RunBroken: they are torn or can't be read.
+        StoreUnavailable: they can't be read just now.
     """
     path = os.path.join(attempt_dir, ORDERS)
     try:
@@ -163,4 +164,4 @@ def read_orders(attempt_dir: Path) -> Orders | None:
     except ValueError as error:
         raise RunBroken(f"'{path}' is damaged: {error}") from error
     except OSError as error:
-        raise RunBroken(text_of_os_error(error)) from error
+        raise unreadable(error, path) from error

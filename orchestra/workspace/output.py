@@ -69,7 +69,10 @@ class OutputFollower:
     @property
     def size(self) -> int:
         """The size of the output as it is now; 0 when there is none."""
-        return os.fstat(self._descriptor).st_size if self._open() else 0
+        try:
+            return os.fstat(self._descriptor).st_size if self._open() else 0
+        except OSError as error:
+            fail(error, self._path)
 
     def read_new(self, limit: int = CHUNK) -> list[tuple[int, bytes]]:
         """What was written since the last call, at most ``limit`` bytes, as (stream, bytes) in order.

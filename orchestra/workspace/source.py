@@ -6,7 +6,6 @@ from hidden folders, virtual environments, builds and caches, and never what loo
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import stat
@@ -217,8 +216,7 @@ def copy_selection(selection: Selection, into: Path | str) -> SnapshotResult:
         make_dirs(target)
     try:
         for folder in selection.folders:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(f"{target}/{folder}")
+            _make_folder(f"{target}/{folder}")
         for file in selection.files:
             _copy(selection.root, file, f"{target}/{file.path}")
     except OSError as error:
@@ -229,6 +227,16 @@ def copy_selection(selection: Selection, into: Path | str) -> SnapshotResult:
         skipped_count=selection.skipped,
         warnings=selection.warnings,
     )
+
+
+def _make_folder(path: str) -> None:
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        # A link leads out of the run: what lies there is not ours to write to.
+        if os.path.islink(path):
+            os.unlink(path)
+            os.mkdir(path)
 
 
 def _copy(root: str, file: SelectedFile, target: str) -> None:

@@ -20,7 +20,7 @@ from orchestra.workspace.codec import decode, encode
 from orchestra.workspace.layout import attempt_directory, control
 from orchestra.workspace.orders import Orders, read_orders, write_orders
 
-from .samples import A_FENCE, AN_EXIT, IDENTITY, a_full_run, a_run
+from .samples import A_FENCE, AN_EXIT, IDENTITY, a_full_run, a_run, run_python
 
 texts = st.text() | st.binary().map(os.fsdecode)
 values = st.recursive(
@@ -171,6 +171,29 @@ def test_a_folder_or_a_pipe_in_the_place_of_a_record_is_broken(
     os.mkfifo(path)
     with pytest.raises(RunBroken):
         read(tmp_path)
+
+
+def test_a_record_that_can_not_be_read_just_now_is_not_called_broken(tmp_path: Path) -> None:
+    code = """if 1:
+        import os, resource, sys
+        from pathlib import Path
+        from orchestra.errors import StoreUnavailable
+        from orchestra.workspace import orders, records
+        run_dir, attempt = Path(sys.argv[1]), Path(sys.argv[1], ".orchestra/attempts/1")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+        for read in (records.read_fence, records.alive, records.read_exit, orders.read_orders):
+            try:
+                read(attempt)
+            except StoreUnavailable as error:
+                print(error.message.split(":")[0])
+        try:
+            records.read_run(run_dir)
+        except StoreUnavailable as error:
+            print(error.message)
+    """
+    done = run_python(code, tmp_path)
+    expected = "Too many open files\n" * 4 + f"Too many open files: '{tmp_path}/.orchestra/run.json'\n"
+    assert done.stdout == expected, done.stderr
 
 
 @pytest.mark.parametrize("data", [b"[" * 100_000, b'{"a":' * 50_000, b'"x"', b"null", b"7", b"[]", b"{}"])

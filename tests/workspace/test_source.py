@@ -277,10 +277,15 @@ def test_a_copy_replaces_links_instead_of_writing_through_them(project: Path, tm
     fill(project, "say.py", "lib/a.py", content=b"ours")
     fill(tmp_path, "theirs", content=b"theirs")
     fill(tmp_path, "run/lib/x")
+    fill(project, "data/a.py", content=b"ours")
+    fill(tmp_path, "elsewhere/a.py", content=b"theirs")
+    (tmp_path / "run" / "data").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "run" / "say.py").symlink_to(tmp_path / "theirs")
     os.link(tmp_path / "theirs", tmp_path / "run" / "lib" / "a.py")
     source.copy_selection(source.select(project), tmp_path / "run")
     assert (tmp_path / "theirs").read_bytes() == b"theirs"
+    assert (tmp_path / "elsewhere" / "a.py").read_bytes() == b"theirs"
+    assert (tmp_path / "run" / "data" / "a.py").read_bytes() == b"ours"
     assert (tmp_path / "run" / "say.py").read_bytes() == b"ours"
     assert (tmp_path / "run" / "lib" / "a.py").read_bytes() == b"ours"
 
