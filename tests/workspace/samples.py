@@ -1,4 +1,4 @@
-"""Records and helpers that the tests of this folder share."""
+"""Records and functions that the tests of this folder share."""
 
 from __future__ import annotations
 
