@@ -38,6 +38,8 @@ def copy_into(path: Path, target: Path) -> Steps:
     """
     real = Path(os.path.realpath(path))
     if real.is_dir():
+        if Path(os.path.realpath(target.parent)).is_relative_to(real):
+            raise ResolveError(f"'{path}' can't be copied to '{target}', which is a part of it")
         return _copy_folder(real, target)
     return _copy_file(real, target)
 
@@ -143,8 +145,10 @@ def link_into(path: Path, target: Path) -> None:
     """Make ``target`` a relative symbolic link to ``path``, replacing another link.
 
     Raises:
-        ResolveError: something that is no link has this name.
+        ResolveError: something that is no link has this name, or ``path`` is neither a file nor a folder.
     """
+    if not (path.is_file() or path.is_dir()):
+        raise ResolveError(f"'{path}' is neither a file nor a folder")
     if os.path.lexists(target) and not target.is_symlink():
         raise ResolveError(f"'{target}' is there already, and is no link")
     _make_link(os.path.relpath(os.path.realpath(path), os.path.realpath(target.parent)), target)

@@ -55,7 +55,7 @@ def _locate(source: Source) -> Path:
     if not value or "\0" in value:
         raise ResolveError(f"{value!r} names no file", "Write 'file:PATH'.")
     path = Path(os.path.normpath(source.base / Path(value).expanduser()))
-    if not path.name or path.name in _RESERVED:
+    if os.path.basename(value.rstrip("/")) in ("", ".", "..", *_RESERVED):
         raise ResolveError(f"'{value}' has no name that a run's directory could take")
     if not os.path.lexists(path):
         raise ResolveError(f"cannot find source file '{value}'", f"It was looked for as '{path}'.")

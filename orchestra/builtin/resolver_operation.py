@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from orchestra.builtin.copying import link_into
 from orchestra.contracts import Resolved, Resolver, RunReader, Source
@@ -47,9 +47,7 @@ class OperationResolver:
         run = await _newest_completed(source.value, runs) or await _by_id(source.value, runs)
         directory = runs.directory(run)
         if not directory.is_dir():
-            raise ResolveError(
-                f"the files of run {run.short_id} ({run.operation_name}) are gone: '{directory}'"
-            )
+            raise ResolveError(f"the files of run {run.short_id} are gone: '{directory}'")
         if self._options.layout == "folder":
             name = _folder_name(run)
             link_into(directory, into / name)
@@ -58,25 +56,16 @@ class OperationResolver:
 
 
 async def _newest_completed(name: str, runs: RunReader) -> Run | None:
-    async for run in _completed(runs):
-        if run.operation.name == name:
-            return run
-    return None
-
-
-async def _completed(runs: RunReader) -> AsyncIterator[Run]:
-    """The completed runs, newest first."""
+    completed = RunQuery(states=frozenset(("completed",)), kinds=frozenset(("run",)), limit=_PAGE)
     offset = 0
     while True:
-        query = RunQuery(
-            states=frozenset(("completed",)), kinds=frozenset(("run",)), limit=_PAGE, offset=offset
-        )
-        page = await runs.query(query)
+        page = await runs.query(structs.replace(completed, offset=offset))
         for run in page.runs:
-            yield run
+            if run.operation.name == name:
+                return run
         offset += len(page.runs)
         if not page.runs or offset >= page.total:
-            return
+            return None
 
 
 async def _by_id(prefix: str, runs: RunReader) -> Run:
