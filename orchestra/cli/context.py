@@ -71,12 +71,16 @@ class Context:
     def console(self, *, quiet: bool = False) -> Console:
         """A console as the global options ask for."""
         if self._given.log_format == "json":
-            from orchestra.logs import JsonConsole, take_over_logging
+            from orchestra.logs import JsonConsole
 
-            shown = JsonConsole()
+            shown: Console = JsonConsole()
+        else:
+            shown = ProcessConsole(level="debug" if self._given.debug else "info", quiet=quiet)
+        if self.wants_output_events:
+            from orchestra.logs import take_over_logging
+
             take_over_logging(shown.log)
-            return shown
-        return ProcessConsole(level="debug" if self._given.debug else "info", quiet=quiet)
+        return shown
 
     def sinks(self) -> tuple[Sink, ...]:
         """Who else is told what happens: the log file.

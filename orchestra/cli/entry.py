@@ -11,7 +11,7 @@ import sys
 
 from orchestra import __version__
 from orchestra.cli import options
-from orchestra.errors import OrchestraError, UsageError, text_of_os_error
+from orchestra.errors import Aborted, OrchestraError, UsageError, text_of_os_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def _ended_by(error: BaseException, verb: list[str]) -> int:
         # Whoever read our output has seen enough.
         return 0
     told = _as_ours(error, verb)
-    _report(told)
+    if not isinstance(told, Aborted) or options.current.json:
+        _report(told)
     return told.exit_code
 
 

@@ -12,6 +12,7 @@ from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
 from orchestra.model.run import Run, State
 from orchestra.workspace import records
+from orchestra.workspace.orders import read_orders
 
 LONGEST_DIRECTORY = 28
 
@@ -122,3 +123,15 @@ def preview_row(session: Session, run: Run, here: str) -> tuple[str, ...]:
     shown = status(session, run)
     started = format_time(start_time(run))
     return f"[{run.short_id}]", operation(run, here), started, shown, run.label or ""
+
+
+def command(session: Session, run: Run) -> str:
+    """The command line of the newest start, quoted as for a shell."""
+    if run.command or not run.attempt:
+        return shlex.join(run.command)
+    # The store was rebuilt: what the start was is known by the orders of the attempt.
+    try:
+        orders = read_orders(session.attempt_directory(run))
+    except OrchestraError:
+        return ""
+    return "" if orders is None else shlex.join(orders.arguments)

@@ -1,0 +1,89 @@
+"""``orchestra cat``: a file of a run, or what it printed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from orchestra.cli import terminal
+from orchestra.cli.context import complete, current
+from orchestra.engine.runs import select_runs
+from orchestra.errors import RunNotFound, UsageError, UserError
+from orchestra.workspace.output import read_output
+
+CHUNK = 1 << 20
+
+
+def cat(
+    run: str | None = None,
+    /,
+    *,
+    path: Annotated[str | None, Parameter(name=("--path", "-p"))] = None,
+    output: Annotated[bool, Parameter(name=("--output", "-O"))] = False,
+) -> int:
+    """Show a file of a run, or what it printed; of the latest run unless told otherwise.
+
+    Parameters
+    ----------
+    run
+        Which run: its index in the listing, its id, or the beginning of its id.
+    path
+        The file, relative to the run's directory.
+    output
+        Show what the run printed.
+    """
+    if output and path is not None:
+        raise UsageError("--output and --path cannot both be used")
+    if not output and path is None:
+        raise UsageError("say what to show: --path PATH or --output")
+    return complete(lambda: _cat(run, path))
+
+
+async def _cat(spec: str | None, path: str | None) -> int:
+    async with current().session() as session:
+        chosen = await select_runs(session, () if spec is None else (spec,), default="latest")
+        if not chosen:
+            raise RunNotFound("no matching runs")
+        directory = session.directory(chosen[0])
+        attempt = session.attempt_directory(chosen[0])
+    if path is None:
+        for chunk in read_output(attempt):
+            terminal.write_bytes(chunk)
+        return 0
+    descriptor = open_inside(directory, path)
+    try:
+        while chunk := os.read(descriptor, CHUNK):
+            terminal.write_bytes(chunk)
+    finally:
+        os.close(descriptor)
+    return 0
+
+
+def open_inside(directory: Path, path: str) -> int:
+    """Open a regular file below ``directory`` for reading; links may lead to other places inside it alone.
+
+    Raises:
+        UserError: it is outside, missing, or no regular file.
+    """
+    inside = os.path.realpath(directory)
+    target = os.path.realpath(os.path.join(inside, path))
+    if os.path.commonpath((inside, target)) != inside:
+        raise UserError(f"'{path}' is outside of the run's directory")
+    try:
+        # Not blocking: opening a FIFO would wait for its writer.
+        descriptor = os.open(target, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.ELOOP):
+            raise UserError(f"'{path}' is not a regular file") from None
+        raise UserError(f"'{path}' can't be read: {error.strerror}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UserError(f"'{path}' is not a regular file")
+    return descriptor

@@ -1,0 +1,142 @@
+"""``orchestra runs info``: what is known of a run."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from orchestra.cli import run_text, terminal
+from orchestra.cli.context import complete, current
+from orchestra.cli.tables import cell
+from orchestra.engine.judge import settle
+from orchestra.engine.runs import select_runs
+from orchestra.engine.session import Session
+from orchestra.errors import OrchestraError, RunNotFound
+from orchestra.model.flags import encode
+from orchestra.model.run import Run
+from orchestra.workspace import records
+
+_DIGITS = re.compile(r"([0-9]+)")
+
+
+def runs_info(
+    run: str | None = None,
+    /,
+    *,
+    json: Annotated[bool, Parameter(name="--json")] = False,
+    env: Annotated[bool, Parameter(name=("--env", "-e"))] = False,
+    deps: Annotated[bool, Parameter(name=("--deps", "-d"))] = False,
+) -> int:
+    """Show what is known of a run; of the latest one unless told otherwise.
+
+    With --json it is printed as one object with the same keys as of the lines.
+
+    Parameters
+    ----------
+    run
+        Which run: its index in the listing, its id, or the beginning of its id.
+    json
+        Print JSON.
+    env
+        Show the environment variables that were asked for.
+    deps
+        Show what was resolved for the run.
+    """
+    return complete(lambda: _info(run, as_json=json, env=env, deps=deps))
+
+
+async def _info(spec: str | None, *, as_json: bool, env: bool, deps: bool) -> int:
+    async with current().session() as session:
+        chosen = await select_runs(session, () if spec is None else (spec,), default="latest")
+        if not chosen:
+            raise RunNotFound("no matching runs")
+        fields = describe(session, await settle(session, chosen[0]), env=env, deps=deps)
+    if as_json:
+        terminal.write_json(fields)
+    else:
+        terminal.write("".join(map(_lines, fields.items())))
+    return 0
+
+
+def describe(session: Session, run: Run, *, env: bool = False, deps: bool = False) -> dict[str, Any]:
+    """The fields of a run in the order in which they are shown."""
+    directory = run_text.run_directory(session, run)
+    fields: dict[str, Any] = {
+        "id": run.id,
+        "operation": run.operation_name,
+        "from": run.operation.source or "",
+        "status": run_text.status(session, run),
+        "started": run_text.format_time(run.started),
+        "stopped": run_text.format_time(run.stopped),
+        "marked": False,
+        "label": run.label or "",
+        "sourcecode_digest": run.sourcecode_digest or "",
+        "vcs_commit": "",
+        "run_dir": directory,
+        "command": run_text.command(session, run),
+        "exit_status": run.exit_code,
+        "pid": _pid(session, run),
+        "tags": list(run.tags),
+        "flags": _natural(run.flags),
+        **({"proto-flags": _natural(_searched(run))} if run.batch_spec is not None else {}),
+        "scalars": {},
+    }
+    if run.reason:
+        fields["reason"] = run.reason
+    if run.batch is not None:
+        fields["batch"] = run.batch
+    if env:
+        fields["environment"] = _natural(run.environment)
+    if deps:
+        fields["dependencies"] = {entry.source: list(entry.paths) for entry in run.resolved}
+    return fields
+
+
+def _searched(run: Run) -> dict[str, Any]:
+    from orchestra.model.batch import unexpanded
+
+    assert run.batch_spec is not None
+    return dict(unexpanded(run.batch_spec))
+
+
+def _pid(session: Session, run: Run) -> int | None:
+    """Of the process above a run that goes on."""
+    if run_text.status(session, run) != "running":
+        return None
+    try:
+        fence = records.read_fence(session.attempt_directory(run))
+    except OrchestraError:
+        return None
+    return None if fence is None else fence.identity.pid
+
+
+def _natural(values: dict[str, Any]) -> dict[str, Any]:
+    """Sorted by name, numbers in names by their value."""
+    return {name: values[name] for name in sorted(values, key=_natural_key)}
+
+
+def _natural_key(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (0, part) for part in _DIGITS.split(name)]
+
+
+def _lines(field: tuple[str, Any]) -> str:
+    name, value = field
+    if isinstance(value, dict):
+        inner = "".join(f"  {cell(key)}: {_text(one)}\n" for key, one in value.items())  # pyright: ignore
+        return f"{name}:\n{inner}"
+    if isinstance(value, list):
+        inner = "".join(f"  - {_text(one)}\n" for one in value)  # pyright: ignore
+        return f"{name}:\n{inner}"
+    if isinstance(value, bool):
+        return f"{name}: {'yes' if value else 'no'}\n"
+    return f"{name}: {'' if value is None else cell(str(value))}".rstrip(" ") + "\n"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return cell(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(cell(encode(one)) for one in value) + "]"  # pyright: ignore
+    return cell(encode(value))

@@ -1,0 +1,99 @@
+"""``orchestra select``: print the ids of runs, or one of their attributes, for use in scripts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+
+from orchestra.cli import run_text, terminal
+from orchestra.cli.context import complete, current
+from orchestra.engine.judge import settle_active
+from orchestra.engine.runs import select_runs
+from orchestra.engine.session import Session
+from orchestra.errors import RunNotFound, UserError
+from orchestra.model.run import Run
+
+
+def select(
+    *runs: str,
+    all_: Annotated[bool, Parameter(name=("--all", "-A"))] = False,
+    short_id: Annotated[bool, Parameter(name=("--short-id", "-s"))] = False,
+    path: Annotated[bool, Parameter(name=("--path", "-p", "--dir"))] = False,
+    attr: Annotated[str | None, Parameter(name=("--attr", "-a"))] = None,
+) -> int:
+    """Print the full ids of runs, one a line; of the latest run unless told otherwise.
+
+    Parameters
+    ----------
+    runs
+        Which runs: indexes and slices of the listing (1, 2:4, :), ids, or beginnings of ids.
+    all_
+        All runs.
+    short_id
+        Print short ids.
+    path
+        Print the runs' directories.
+    attr
+        Print this attribute instead, such as status, label, run_dir, started, flags, exit_status.
+    """
+    return complete(lambda: _select(runs, all_, "short_id" if short_id else "run_dir" if path else attr))
+
+
+async def _select(specs: tuple[str, ...], everything: bool, attribute: str | None) -> int:
+    async with current().session() as session:
+        await settle_active(session)
+        chosen = await select_runs(session, specs, default="all" if everything else "latest")
+        if not chosen:
+            raise RunNotFound("no matching runs")
+        lines = [run.id if attribute is None else attribute_text(session, run, attribute) for run in chosen]
+    terminal.write_exact("".join(f"{line}\n" for line in lines))
+    return 0
+
+
+def attribute_text(session: Session, run: Run, name: str) -> str:
+    """An attribute of ``run`` as text: formatted fields as listings show them, all others as YAML.
+
+    Raises:
+        UserError: there is no such attribute.
+    """
+    formatted = _formatted(session, run)
+    if name in formatted:
+        return formatted[name]
+    values = run_text.as_json(session, run)
+    values = {**_plain(run), **values}
+    if name not in values:
+        raise UserError(f"no such run attribute '{name}'")
+    return _as_yaml(values[name])
+
+
+def _formatted(session: Session, run: Run) -> dict[str, str]:
+    return {
+        "id": run.id,
+        "run": run.short_id,
+        "short_id": run.short_id,
+        "operation": run.operation_name,
+        "op": run.operation.name,
+        "status": run_text.status(session, run),
+        "started": run_text.format_time(run.started),
+        "stopped": run_text.format_time(run.stopped),
+        "label": run.label or "",
+        "tags": ", ".join(run.tags),
+        "run_dir": run_text.run_directory(session, run),
+        "exit_status": "" if run.exit_code is None else str(run.exit_code),
+        "command": run_text.command(session, run),
+        "from": run.operation.source or "",
+    }
+
+
+def _plain(run: Run) -> dict[str, Any]:
+    return {name: getattr(run, name) for name in Run.__struct_fields__}
+
+
+def _as_yaml(value: Any) -> str:
+    import yaml
+
+    plain = msgspec.to_builtins(value)
+    text = yaml.safe_dump(plain, default_flow_style=False, allow_unicode=True, sort_keys=False, width=1000)
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -1,0 +1,90 @@
+"""``orchestra stop``: stop runs, with all processes of theirs."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from orchestra.cli import prompts, run_text, tables
+from orchestra.cli.context import current, in_event_loop
+from orchestra.console import printable
+from orchestra.engine.judge import settle_active
+from orchestra.engine.runs import StopReport, select_runs, stop_runs
+from orchestra.engine.session import Session
+from orchestra.engine.stopping import TIMEOUT
+from orchestra.errors import UsageError
+from orchestra.model.filters import RunQuery
+from orchestra.model.run import Run
+
+_RUNNING = RunQuery(states=frozenset(("running", "pending")))
+
+
+def stop(
+    *runs: str,
+    yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
+    no_wait: Annotated[bool, Parameter(name=("--no-wait", "-n"))] = False,
+    timeout: float = TIMEOUT,
+    force: bool = False,
+) -> int:
+    """Stop runs, with all processes of theirs; all that are running unless told otherwise.
+
+    An operation is told to end, and killed if it does not within 10 seconds. A batch ends its current trial;
+    a queue leaves its runs running. Runs that are named one by one are stopped without a question.
+
+    Parameters
+    ----------
+    runs
+        Which runs: indexes and slices of the listing (1, 2:4, :), ids, or beginnings of ids.
+    yes
+        Do not ask.
+    no_wait
+        Do not wait for the end.
+    timeout
+        Wait this many seconds for the end.
+    force
+        Kill what did not end in time.
+    """
+    if not 0 <= timeout <= 86_400:
+        raise UsageError(f"invalid value {timeout:g} for --timeout: give seconds, at most 86400")
+    return in_event_loop(lambda: _stop(runs, yes, None if no_wait else timeout, force))
+
+
+async def _stop(specs: tuple[str, ...], yes: bool, timeout: float | None, force: bool) -> int:
+    async with current().session() as session:
+        await settle_active(session)
+        chosen = await _chosen(session, specs)
+        if not chosen:
+            _tell("Nothing to stop.")
+            return 0
+        if not yes and len(chosen) > len(specs):
+            _ask(session, chosen)
+        report = await stop_runs(session, chosen, timeout=timeout, force=force, tell=_tell)
+    return _told(report)
+
+
+async def _chosen(session: Session, specs: tuple[str, ...]) -> tuple[Run, ...]:
+    if not specs:
+        active = (await session.store.query(_RUNNING)).runs
+        return tuple(run for run in active if run.worker is not None)
+    return await select_runs(session, specs)
+
+
+def _ask(session: Session, chosen: tuple[Run, ...]) -> None:
+    here = str(current().cwd)
+    rows = tables.render([run_text.preview_row(session, run, here) for run in chosen], indent="  ")
+    prompts.insist(
+        f"You are about to stop the following runs:\n{rows}Stop {len(chosen)} run(s)?", default=False
+    )
+
+
+def _told(report: StopReport) -> int:
+    if report.left:
+        pids = ", ".join(f"{pid} (run {run.short_id})" for run, pid in report.left)
+        _tell(f"The following processes did not stop as expected: {pids}")
+    return 0 if report.done else 1
+
+
+def _tell(text: str) -> None:
+    os.write(2, (printable(text) + "\n").encode(errors="backslashreplace"))

@@ -1,0 +1,257 @@
+"""Delete runs so that each is whole or gone, whenever we are killed.
+
+A run's directory is moved into the home's trash by one rename, then the store forgets the run, then the files are
+removed. What is in the trash is listed nowhere; each deletion first finishes those that were cut short.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from msgspec import Struct
+
+from orchestra.child.supervisor import failpoint
+from orchestra.engine.judge import settle
+from orchestra.engine.removal import remove_tree
+from orchestra.engine.session import LEASE, Session
+from orchestra.engine.stopping import stop_runs
+from orchestra.errors import OrchestraError, RunBusy, UserError, text_of_os_error
+from orchestra.model import lifecycle
+from orchestra.model.filters import RunQuery, Wanted
+from orchestra.model.ids import new_run_id
+from orchestra.model.run import ACTIVE, Run
+from orchestra.workspace import records
+from orchestra.workspace.durable import storage_error
+from orchestra.workspace.layout import ATTEMPTS, CONTROL
+
+CHUNK = 100
+NAMED = 10
+"""How many runs an error names."""
+_WAITING = frozenset(("staged", "pending"))
+_DELETED = ".deleted-"
+"""The beginning of names in the folder of runs that stand for the trash, where that is on another disk."""
+
+
+class _Moved(Struct, frozen=True, kw_only=True):
+    """A run on its way out: where its directory was, and where it is now."""
+
+    run: Run
+    origin: str
+    trash: str | None
+    """None: there was no directory."""
+
+
+async def delete_runs(session: Session, runs: Sequence[Run], *, stop: bool = False) -> int:
+    """Delete ``runs`` with their directories and return how many there were.
+
+    Running ones are stopped first if ``stop``. Of a run in a directory of the person's own choice (``--run-dir``)
+    only the records are removed.
+
+    Raises:
+        RunBusy: one of them is running, or was started meanwhile.
+        UserError: a directory is not that of a run.
+        HomeError, StoreUnavailable: a directory can't be moved.
+    """
+    await finish_deletions(session)
+    idle = await _without_running(session, runs, stop)
+    for run in idle:
+        _refuse_strange(session, run)
+    count, busy = 0, list[Run]()
+    remaining = iter(idle)
+    while chunk := tuple(islice(remaining, CHUNK)):
+        deleted, refused = await _delete_chunk(session, chunk)
+        count += deleted
+        busy += refused
+    if busy:
+        raise RunBusy(f"{_named(busy)} just been started", "The other runs were deleted.")
+    return count
+
+
+async def _without_running(session: Session, runs: Sequence[Run], stop: bool) -> list[Run]:
+    settled = [await settle(session, run) for run in runs]
+    running = [run for run in settled if run.state in ACTIVE and run.worker is not None]
+    started = [run for run in running if _has_started(session, run)]
+    if started and not stop:
+        raise RunBusy(
+            f"{_named(started)} not ended: running runs are not deleted",
+            "Stop them with 'orchestra stop' first, or use --stop.",
+        )
+    if running:
+        report = await stop_runs(session, running)
+        if not report.done:
+            left = [run for run, _ in (*report.left, *report.elsewhere)]
+            raise RunBusy(f"{_named(left)} not stopped: nothing was deleted")
+    return [await _current(session, run) if run in running else run for run in settled]
+
+
+async def _current(session: Session, run: Run) -> Run:
+    return await session.store.get(run.id)
+
+
+def _has_started(session: Session, run: Run) -> bool:
+    fence = records.read_fence(session.attempt_directory(run))
+    return run.state == "running" or (fence is not None and fence.fence == "started")
+
+
+def _named(runs: Sequence[Run]) -> str:
+    names = ", ".join(run.short_id for run in runs[:NAMED])
+    more = f" and {len(runs) - NAMED} more" if len(runs) > NAMED else ""
+    return f"run {names} has" if len(runs) == 1 else f"runs {names}{more} have"
+
+
+def _refuse_strange(session: Session, run: Run) -> None:
+    """Never remove a directory that a run's record only claims to have."""
+    directory = os.fspath(session.directory(run))
+    control = os.path.join(directory, CONTROL)
+    if not os.path.lexists(directory):
+        return
+    if not os.path.lexists(os.path.join(control, "run.json")) and not os.path.isdir(
+        os.path.join(control, ATTEMPTS)
+    ):
+        raise UserError(
+            f"'{directory}' is not the directory of a run: it has no {CONTROL}/run.json",
+            "Move it away if it is to be kept, or remove it by hand.",
+        )
+
+
+async def _delete_chunk(session: Session, runs: Sequence[Run]) -> tuple[int, list[Run]]:
+    """Delete some runs; return how many that were, and those that somebody started meanwhile."""
+    mine, busy = await _take_from_queues(session, runs)
+    moved: list[_Moved] = []
+    try:
+        for run in runs:
+            if run not in busy:
+                moved.append(_move_to_trash(session, run))
+                failpoint("delete.renamed")
+    except BaseException:
+        await _give_back(session, [run for run in mine if not any(one.run.id == run.id for one in moved)])
+        raise
+    finally:
+        kept = await _forget(session, moved)
+        for one in moved:
+            if one.run not in kept:
+                await _remove(session, one)
+    return len(moved) - len(kept), [*busy, *kept]
+
+
+async def _take_from_queues(session: Session, runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """Claim those that a queue could start, so that none does while they go; those that are taken already."""
+    waiting = [run for run in runs if run.state in _WAITING]
+    if not waiting:
+        return [], []
+    wanted = Wanted(ids=tuple(run.id for run in waiting), states=_WAITING)
+    claimed = await session.store.claim(session.worker, LEASE, len(waiting), wanted)
+    ids = {run.id for run in claimed}
+    return list(claimed), [run for run in waiting if run.id not in ids]
+
+
+async def _give_back(session: Session, claimed: Sequence[Run]) -> None:
+    for run in claimed:
+        try:
+            await session.store.update((lifecycle.release(run),))
+        except OrchestraError as error:
+            session.emit("log.message", run, level="warning", message=f"run {run.id}: {error.message}")
+
+
+def _move_to_trash(session: Session, run: Run) -> _Moved:
+    origin = os.path.join(session.layout.runs_dir, run.id)
+    name = f"{run.id}.{new_run_id()[:8]}"
+    trash = os.path.join(session.layout.trash_dir, name)
+    try:
+        os.rename(origin, trash)
+    except FileNotFoundError:
+        return _Moved(run=run, origin=origin, trash=None)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise storage_error(error, origin) from error
+        # The trash is on another disk: stay on this one, under a name that no run can have.
+        trash = os.path.join(session.layout.runs_dir, f"{_DELETED}{name}")
+        os.rename(origin, trash)
+    return _Moved(run=run, origin=origin, trash=trash)
+
+
+async def _forget(session: Session, moved: Sequence[_Moved]) -> list[Run]:
+    """Let the store forget them; return those that were started while they were moved, which are moved back."""
+    ids = tuple(one.run.id for one in moved)
+    known = {run.id: run for run in (await session.store.query(RunQuery(ids=ids))).runs}
+    kept: list[Run] = []
+    for one in moved:
+        current = known.get(one.run.id)
+        others = current is not None and current.worker not in (None, session.worker)
+        if others and one.trash is not None:
+            os.rename(one.trash, one.origin)
+            kept.append(one.run)
+    await session.store.delete([one.run.id for one in moved if one.run not in kept])
+    return kept
+
+
+async def _remove(session: Session, one: _Moved) -> None:
+    session.emit("run.deleted", one.run)
+    try:
+        if one.run.directory is not None:
+            await _in_thread(_remove_records, one.run.directory, one.run.id)
+        if one.trash is not None:
+            await _in_thread(remove_tree, one.trash)
+    except OSError as error:
+        session.emit(
+            "log.message",
+            one.run,
+            level="warning",
+            message=f"the files of run {one.run.id} can't be removed: {text_of_os_error(error)}",
+        )
+
+
+async def _in_thread(work: object, *arguments: str) -> None:
+    import anyio.to_thread
+
+    await anyio.to_thread.run_sync(work, *arguments)  # type: ignore[arg-type]
+
+
+def _remove_records(directory: str, run_id: str) -> None:
+    """Remove what is ours in a directory that a person chose, if it still is that of the run."""
+    try:
+        if records.read_run(Path(directory)).id != run_id:
+            return
+    except OrchestraError:
+        return
+    remove_tree(os.path.join(directory, CONTROL))
+
+
+async def finish_deletions(session: Session) -> int:
+    """Finish the deletions that were cut short; return how many there were."""
+    left = list(_trash(session))
+    for path, run_id in left:
+        target = os.readlink(path) if os.path.islink(path) else None
+        if not os.path.lexists(os.path.join(session.layout.runs_dir, run_id)):
+            await session.store.delete((run_id,))
+        try:
+            if target is not None:
+                await _in_thread(_remove_records, target, run_id)
+            await _in_thread(remove_tree, path)
+        except OSError as error:
+            session.emit(
+                "log.message",
+                level="warning",
+                message=f"what is left of run {run_id} can't be removed: {text_of_os_error(error)}",
+            )
+    return len(left)
+
+
+def pending_deletions(session: Session) -> list[str]:
+    """The ids of the runs whose deletion was cut short."""
+    return [run_id for _, run_id in _trash(session)]
+
+
+def _trash(session: Session) -> Iterator[tuple[str, str]]:
+    """What is on its way out: the path, and the run's id."""
+    with os.scandir(session.layout.trash_dir) as entries:
+        for entry in entries:
+            yield entry.path, entry.name.rpartition(".")[0] or entry.name
+    with os.scandir(session.layout.runs_dir) as entries:
+        for entry in entries:
+            if entry.name.startswith(_DELETED):
+                yield entry.path, entry.name.removeprefix(_DELETED).rpartition(".")[0]

@@ -1,0 +1,156 @@
+"""Fill an empty store from the run directories, which are the records: nothing is lost with a store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec import structs
+
+from orchestra.child import supervisor
+from orchestra.engine.session import LEASE, Session
+from orchestra.errors import IdTaken, OrchestraError, RunBroken, RunNotFound, UserError
+from orchestra.model import lifecycle
+from orchestra.model.execution import Exit, Fence, Identity
+from orchestra.model.ids import check_run_id
+from orchestra.model.operation import Operation
+from orchestra.model.run import Run, State, Worker
+from orchestra.workspace import records
+from orchestra.workspace.layout import attempt_directory
+
+CHUNK = 1000
+"""How many runs are entered in one transaction."""
+UNREADABLE = Operation(name="?", kind="executable")
+"""What a run whose record can't be read is listed as."""
+
+
+async def rebuild_store(session: Session) -> int:
+    """Enter all runs that have a directory in the home into the store, and return how many that were.
+
+    A run that can't be read is entered as ``broken``, with the reason; it keeps no other from being entered.
+    Runs that go on are entered as such: who asks for them judges them by their records, as always.
+    """
+    entered = 0
+    chunk: list[Run] = []
+    for run in read_all_runs(session):
+        chunk.append(run)
+        if len(chunk) == CHUNK:
+            entered += await enter(session, chunk)
+            chunk = []
+    entered += await enter(session, chunk)
+    if entered:
+        message = f"Rebuilt the store from the records of {entered} run{'' if entered == 1 else 's'}"
+        session.emit("store.rebuilt", level="info", message=message, count=entered)
+    return entered
+
+
+async def enter(session: Session, runs: list[Run]) -> int:
+    """Enter ``runs`` into the store, but for those that it has; return how many were entered."""
+    try:
+        return len(await session.store.create(runs, lease=LEASE)) if runs else 0
+    except IdTaken:
+        if len(runs) == 1:
+            return 0
+    # Somebody has made runs meanwhile: halve until the one that is there already is alone.
+    middle = len(runs) // 2
+    return await enter(session, runs[:middle]) + await enter(session, runs[middle:])
+
+
+def read_all_runs(session: Session) -> Iterator[Run]:
+    """Every run that has a directory in the home, as its records tell it."""
+    with os.scandir(session.layout.runs_dir) as entries:
+        for entry in entries:
+            run = read_recorded(session, entry.name)
+            if run is not None:
+                yield run
+
+
+def read_recorded(session: Session, name: str) -> Run | None:
+    """The run in the directory ``name`` of the home, in the state its records say; None if it is no run's.
+
+    A run whose records can't be read is ``broken``. One that has started and not ended is ``running``,
+    whether its process lives or not, and one that somebody may be starting is claimed: that is to be judged.
+    """
+    try:
+        check_run_id(name)
+    except UserError:
+        return None
+    directory = Path(session.layout.runs_dir, name)
+    try:
+        run = records.read_run(directory)
+        if run.id != name:
+            raise RunBroken(f"'{directory}' holds the record of another run, {run.id}")
+        return _in_its_state(run, directory)
+    except RunNotFound:
+        return None
+    except (OrchestraError, OSError) as error:
+        return _broken(name, directory, str(error))
+
+
+def _broken(name: str, directory: Path, reason: str) -> Run:
+    try:
+        created = os.stat(directory).st_mtime_ns // 1000
+    except OSError:
+        created = 0
+    return Run(id=name, operation=UNREADABLE, state="broken", reason=reason, created=created)
+
+
+def _in_its_state(run: Run, directory: Path) -> Run:
+    attempts = records.attempts(directory)
+    newest = attempts[-1] if attempts else 0
+    if newest == 0 or (run.worker is None and run.attempt >= newest):
+        # It has rested since its record was written (only a claim or a start makes a newer attempt).
+        return run if run.worker is None else _claimed(run, max(run.attempt, 1), run.rest)
+    exit_record = records.read_exit(attempt_directory(directory, newest))
+    earlier = _executions(directory, attempts[:-1])
+    at_start = structs.replace(run, attempt=newest, state="pending", executions=earlier)
+    if exit_record is not None:
+        return _settled(at_start, exit_record)
+    fence = records.read_fence(attempt_directory(directory, newest))
+    rest = _rest(run, earlier)
+    if fence is None:
+        return _claimed(at_start, newest, rest)
+    if fence.fence == "revoked":
+        return lifecycle.release(_claimed(at_start, newest, rest))
+    return lifecycle.start(_watched(at_start, fence), fence)
+
+
+def _executions(directory: Path, attempts: list[int]) -> int:
+    """How many of ``attempts`` were started."""
+    count = 0
+    for attempt in attempts:
+        fence = records.read_fence(attempt_directory(directory, attempt))
+        count += fence is not None and fence.fence == "started"
+    return count
+
+
+def _rest(run: Run, executions: int) -> State:
+    """Where a run goes whose newest claim ended before the start."""
+    if executions:
+        return "aborted"
+    if run.state == "staged" or run.rest == "staged":
+        return "staged"
+    waits = run.batch is not None or (run.state == "pending" and run.worker is None)
+    return "pending" if waits else "aborted"
+
+
+def _settled(run: Run, exit_record: Exit) -> Run:
+    return lifecycle.finish(run, exit_record)
+
+
+def _claimed(run: Run, attempt: int, rest: State) -> Run:
+    """Claimed by whoever the record names, else by nobody who lives: then it is to be judged at once."""
+    worker = run.worker or _nobody()
+    return structs.replace(run, state="pending", attempt=attempt, rest=rest, worker=worker)
+
+
+def _nobody() -> Worker:
+    identity = Identity(host=supervisor.host_id(), boot="", pid=0, start=0)
+    return Worker(identity=identity, nonce="nobody", starter="command")
+
+
+def _watched(run: Run, fence: Fence) -> Run:
+    """Watched by the process that runs it: nobody else is known. Queues adopt it once the lease is over."""
+    worker = Worker(identity=fence.identity, nonce=fence.nonce, starter=run.starter or "command")
+    return structs.replace(run, worker=worker)

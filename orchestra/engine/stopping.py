@@ -1,0 +1,164 @@
+"""Stop runs: tell those who run them, prove that they are who they are, and wait for the end."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Sequence
+
+import anyio
+from msgspec import Struct, structs
+
+from orchestra.child import supervisor
+from orchestra.contracts import StopHow
+from orchestra.engine.judge import settle
+from orchestra.engine.session import Session
+from orchestra.errors import ExecutorError, RunNotFound
+from orchestra.model.execution import Fence, Identity
+from orchestra.model.run import ACTIVE, Run
+from orchestra.workspace import records
+
+TIMEOUT = 30.0
+"""Seconds to wait for runs that were told to stop."""
+KILL_TIMEOUT = 10.0
+"""Seconds to wait for those that were told so with force."""
+POLL = 0.02
+_SIGNALS: dict[StopHow, int] = {
+    "interrupt": signal.SIGINT,
+    "terminate": signal.SIGTERM,
+    "kill": signal.SIGKILL,
+}
+
+
+class StopReport(Struct, frozen=True, kw_only=True):
+    """What became of a request to stop runs."""
+
+    stopped: tuple[Run, ...] = ()
+    """Told to stop, and ended (or not waited for)."""
+    not_running: tuple[Run, ...] = ()
+    elsewhere: tuple[tuple[Run, str], ...] = ()
+    """Runs that can't be told from here, and the host that they run on."""
+    left: tuple[tuple[Run, int], ...] = ()
+    """Runs that did not end in time, and the pid above them."""
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing goes on that was to be stopped."""
+        return not self.elsewhere and not self.left
+
+
+async def stop_runs(
+    session: Session,
+    runs: Sequence[Run],
+    *,
+    timeout: float | None = TIMEOUT,
+    force: bool = False,
+    tell: Callable[[str], object] | None = None,
+) -> StopReport:
+    """Tell ``runs`` to stop, with all processes of theirs, and wait ``timeout`` seconds; None: don't wait.
+
+    What does not end in time is killed with ``force``. ``tell`` is given a line for each run.
+    """
+    say = tell or _say_nothing
+    told: list[tuple[Run, int]] = []
+    report = StopReport()
+    for run in runs:
+        run = await settle(session, run)
+        fence = await _started(session, run)
+        if fence is None:
+            run = await _keep_from_starting(session, run)
+            report = structs.replace(report, not_running=(*report.not_running, run))
+            say(f"Run {run.id} is not running")
+        elif await _signal(session, run, fence.identity, "terminate"):
+            told.append((run, fence.identity.pid))
+            say(f"Stopping {run.id} (pid {fence.identity.pid})")
+        elif _is_here(fence.identity):
+            told.append((run, fence.identity.pid))
+        else:
+            host = fence.identity.host.partition("/")[0]
+            report = structs.replace(report, elsewhere=(*report.elsewhere, (run, host)))
+            say(f"Run {run.id} runs on host {host} and can't be stopped from here")
+    if timeout is None:
+        return structs.replace(report, stopped=tuple(run for run, _ in told))
+    return await _await_end(session, told, report, timeout, force)
+
+
+def _say_nothing(line: str) -> None:
+    del line
+
+
+async def _await_end(
+    session: Session, told: list[tuple[Run, int]], report: StopReport, timeout: float, force: bool
+) -> StopReport:
+    ended, left = await _ended(session, told, timeout)
+    if left and force:
+        for run, _ in left:
+            fence = await _started(session, run)
+            if fence is not None:
+                await _signal(session, run, fence.identity, "kill")
+        more, left = await _ended(session, left, KILL_TIMEOUT)
+        ended += more
+    return structs.replace(report, stopped=tuple(ended), left=tuple(left))
+
+
+async def _ended(
+    session: Session, told: list[tuple[Run, int]], timeout: float
+) -> tuple[list[Run], list[tuple[Run, int]]]:
+    """Wait until all have ended, at most ``timeout`` seconds; return those that have, and the others."""
+    deadline = time.monotonic() + timeout
+    ended: list[Run] = []
+    left = told
+    while True:
+        waiting: list[tuple[Run, int]] = []
+        for run, pid in left:
+            try:
+                run = await settle(session, await session.store.get(run.id))
+            except RunNotFound:
+                continue
+            if run.state in ACTIVE and run.worker is not None:
+                waiting.append((run, pid))
+            else:
+                ended.append(run)
+        left = waiting
+        if not left or time.monotonic() >= deadline:
+            return ended, left
+        await anyio.sleep(POLL)
+
+
+async def _started(session: Session, run: Run) -> Fence | None:
+    """The fence of a run that has started and not ended."""
+    if run.state not in ACTIVE or run.worker is None:
+        return None
+    fence = records.read_fence(session.attempt_directory(run))
+    return fence if fence is not None and fence.fence == "started" else None
+
+
+async def _keep_from_starting(session: Session, run: Run) -> Run:
+    """Take the right to start a claimed run away from whoever has it."""
+    if not run.claimed:
+        return run
+    records.revoke(session.attempt_directory(run), fsync=session.fsync)
+    return await settle(session, run)
+
+
+async def _signal(session: Session, run: Run, identity: Identity, how: StopHow) -> bool:
+    """Tell whoever runs ``run``. Signals go only to the process that won the fence."""
+    session.emit("run.stopping", run, how=how)
+    if run.kind == "run" and run.handle is not None:
+        executor = await session.executor(run.executor)
+        try:
+            if await executor.stop(run.handle, how):
+                return True
+        except ExecutorError as error:
+            session.emit("log.message", run, level="warning", message=f"run {run.id}: {error.message}")
+    if not _is_here(identity):
+        return False
+    number = _SIGNALS[how]
+    if run.kind == "run" and how == "kill":
+        # A supervisor kills the tree below it when it is told to quit; its own death would orphan the tree.
+        number = signal.SIGQUIT
+    return supervisor.send_signal(identity.pid, identity.start, number)
+
+
+def _is_here(identity: Identity) -> bool:
+    return identity.host == supervisor.host_id() and identity.boot == supervisor.boot_id()
