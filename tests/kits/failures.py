@@ -19,7 +19,8 @@ def outcomes(file: str, *tests: str) -> dict[str, dict[str, set[str]]]:
 
     A test that runs with several parameters may be there with several outcomes.
     """
-    options = ("-q", "--tb=no", "-rA", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "python_files=*.py")
+    without = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:hypothesispytest", "--noconftest")
+    options = ("-q", "--tb=no", "-rA", "-o", "python_files=*.py", *without)
     chosen = [f"tests/kits/{file}::{test}" for test in tests]
     result = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *chosen],
