@@ -151,7 +151,7 @@ def _range(numbers: list[Number], shown: str) -> list[FlagValue]:
     if not math.isfinite(span):
         raise _bad_arguments(shown, f"the step {step} is too small")
     # The end belongs to the range, also where binary fractions miss it by a hair: range[0:1:0.1].
-    count = math.floor(span + 1e-9 * max(1.0, span)) + 1
+    count = math.floor(span + min(1e-9 * max(1.0, span), 1e-4)) + 1
     _check_count(count, shown)
     return [_rounded(start + step * index) for index in range(count)]
 

@@ -63,7 +63,7 @@ def _plain(value: Any) -> FlagValue:
     if isinstance(value, list):
         return [_plain(item) for item in cast(list[Any], value)]
     if isinstance(value, set):
-        return {_name(item): None for item in cast(set[Any], value)}
+        return dict.fromkeys(sorted(_name(item) for item in cast(set[Any], value)))
     if isinstance(value, dict):
         return {_name(name): _plain(item) for name, item in cast(dict[Any, Any], value).items()}
     raise ValueError(f"a {type(value).__name__} can't be a flag's value")
