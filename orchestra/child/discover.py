@@ -5,10 +5,16 @@ Run by path with the operation's interpreter (Python >= 3.8): ``python -u discov
 ``{"syntax": TEXT, "line": N}``.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
 import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 _SIMPLE = (type(None), bool, int, float, str)
 _NAMES = {
@@ -22,23 +28,24 @@ _NAMES = {
     "_CountAction": "count",
     "_HelpAction": "help",
     "_VersionAction": "version",
+    "_SubParsersAction": "parsers",
     "BooleanOptionalAction": "boolean_optional",
 }
 _MOST_CHOICES = 1000
 
 
-def _plain(value):
-    if isinstance(value, _SIMPLE) and type(value) in _SIMPLE:
+def _plain(value: Any) -> Any:
+    if type(value) in _SIMPLE:
         return value
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_plain(item) for item in value]  # pyright: ignore
     return str(value)
 
 
-def _choices(action):
+def _choices(action: argparse.Action) -> list[Any] | None:
     if action.choices is None:
         return None
-    found = []
+    found: list[Any] = []
     for choice in action.choices:
         if len(found) >= _MOST_CHOICES:
             return None
@@ -46,7 +53,7 @@ def _choices(action):
     return [choice if type(choice) in _SIMPLE else str(choice) for choice in found]
 
 
-def _describe(action):
+def _describe(action: argparse.Action) -> dict[str, Any]:
     kind = _NAMES.get(type(action).__name__, "other" if action.nargs == 0 else "store")
     text = action.help
     added = " (default: %(default)s)"
@@ -68,29 +75,23 @@ def _describe(action):
     }
 
 
-def _report(result, descriptor):
+def _report(result: dict[str, Any], descriptor: int) -> NoReturn:
     with os.fdopen(descriptor, "w", encoding="ascii") as stream:
         json.dump(result, stream)
     # At once: what the script would do from here on is not wanted, and a bare 'except' could go on with it.
     os._exit(0)
 
 
-def _run(script, descriptor):
-    def stop(parser, *args, **kwargs):
-        actions = [
-            _describe(action)
-            for action in parser._actions
-            if not isinstance(
-                action, (argparse._HelpAction, argparse._VersionAction, argparse._SubParsersAction)
-            )
-        ]
+def _run(script: str, descriptor: int) -> None:
+    def stop(parser: argparse.ArgumentParser, *args: Any, **kwargs: Any) -> None:
+        described = [_describe(action) for action in parser._actions]  # pyright: ignore[reportPrivateUsage]
+        actions = [action for action in described if action["action"] not in ("help", "version", "parsers")]
         _report({"actions": actions}, descriptor)
 
     for name in ("parse_args", "parse_known_args", "parse_intermixed_args", "parse_known_intermixed_args"):
         setattr(argparse.ArgumentParser, name, stop)
     with open(script, "rb") as stream:
         content = stream.read()
-    code = None
     try:
         code = compile(content, script, "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
@@ -105,7 +106,7 @@ def _run(script, descriptor):
     exec(code, main.__dict__)
 
 
-def main():
+def main() -> None:
     descriptor = os.dup(1)
     # The script's own output must not mix with the result.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -1,23 +1,13 @@
-"""Flags from ``argparse``: what a script's parser says, read from its source where all of it is literal.
-
-Both ways to read a parser, this static one and ``child/discover.py`` in a child process, give *actions*:
-plain dicts with the keys ``options``, ``dest``, ``action``, ``type``, ``default``, ``choices``, ``help``,
-``required``, ``nargs`` and ``const``.
-"""
+"""What a script's argparse parser says, read from the script's source where all of it is literal."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
-from orchestra.errors import FlagError
-from orchestra.model.flags import coerce, to_argument
-from orchestra.model.operation import FlagDef, FlagValue
+from orchestra.project.parser_actions import SUPPRESS, TYPES, Action
 
-Action: TypeAlias = dict[str, Any]
-
-_TYPES: Final = {"int": "int", "float": "float", "str": "string", "bool": "boolean"}
 _CREATORS: Final = frozenset(("add_argument", "add_argument_group", "add_mutually_exclusive_group"))
 _PARSERS: Final = frozenset(("parse_args", "parse_known_args", "parse_intermixed_args"))
 _HARMLESS: Final = frozenset(("print_help", "print_usage", "format_help", "format_usage", "error", "exit"))
@@ -52,7 +42,6 @@ _ACTIONS: Final = frozenset(
     )
 )
 _OPTIONAL: Final = ("?", "*", "...")
-_SUPPRESS: Final = "==SUPPRESS=="
 
 
 class _Dynamic(Exception):
@@ -110,7 +99,7 @@ def _read_literal(module: ast.Module) -> list[Action]:
 def _find_parser(module: ast.Module) -> tuple[list[ast.stmt], int, str]:
     """The block and place of the one statement ``NAME = ArgumentParser(...)``."""
     calls = [node for node in ast.walk(module) if isinstance(node, ast.Call) and _is_parser_class(node.func)]
-    if len(calls) != 1:
+    if len(calls) != 1 or not _comes_from_argparse(calls[0].func, module):
         raise _Dynamic
     call = calls[0]
     if call.args or any(keyword.arg not in _PARSER_KEYWORDS for keyword in call.keywords):
@@ -141,6 +130,33 @@ def _is_parser_class(function: ast.expr) -> bool:
     if isinstance(function, ast.Name):
         return function.id == "ArgumentParser"
     return isinstance(function, ast.Attribute) and function.attr == "ArgumentParser"
+
+
+def _comes_from_argparse(function: ast.expr, module: ast.Module) -> bool:
+    """Whether the parser's class is argparse's own, whatever else is called like it."""
+    owner = function.value if isinstance(function, ast.Attribute) else function
+    if not isinstance(owner, ast.Name):
+        return False
+    wanted = "ArgumentParser" if isinstance(function, ast.Name) else None
+    found = False
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                if (alias.asname or alias.name) == owner.id:
+                    origin = node.module if isinstance(node, ast.ImportFrom) else None
+                    name = alias.name if isinstance(node, ast.ImportFrom) else None
+                    if (origin or alias.name, name) != ("argparse", wanted):
+                        return False
+                    found = True
+        elif _binds(node, owner.id):
+            return False
+    return found
+
+
+def _binds(node: ast.AST, name: str) -> bool:
+    if isinstance(node, ast.Name):
+        return node.id == name and isinstance(node.ctx, ast.Store)
+    return isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name
 
 
 def _call_of(statement: ast.stmt, owners: set[str]) -> ast.Call | None:
@@ -217,13 +233,13 @@ def _read_argument(call: ast.Call, module: ast.Module) -> Action | None:
 
 def _read_keyword(name: str, value: ast.expr, module: ast.Module) -> Any:
     if name == "type":
-        if isinstance(value, ast.Name) and value.id in _TYPES and not _is_redefined(value.id, module):
+        if isinstance(value, ast.Name) and value.id in TYPES and not _is_redefined(value.id, module):
             return value.id
         raise _Dynamic
     if name == "action" and isinstance(value, ast.Attribute) and value.attr == "BooleanOptionalAction":
         return "boolean_optional"
     if isinstance(value, ast.Attribute) and value.attr == "SUPPRESS":
-        return _SUPPRESS
+        return SUPPRESS
     literal = ast.literal_eval(value)
     if name == "choices" and isinstance(literal, tuple):
         literal = list(cast("tuple[Any, ...]", literal))
@@ -236,9 +252,7 @@ def _read_keyword(name: str, value: ast.expr, module: ast.Module) -> Any:
 
 def _is_redefined(name: str, module: ast.Module) -> bool:
     return any(
-        (isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store))
-        or (isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name)
-        or (isinstance(node, ast.alias) and (node.asname or node.name) in (name, "*"))
+        _binds(node, name) or (isinstance(node, ast.alias) and (node.asname or node.name) in (name, "*"))
         for node in ast.walk(module)
     )
 
@@ -247,104 +261,3 @@ def _is_json(value: Any) -> bool:
     if isinstance(value, list):
         return all(_is_json(item) for item in cast("list[Any]", value))
     return value is None or isinstance(value, bool | int | float | str)
-
-
-def flags_of_actions(actions: list[Action]) -> tuple[FlagDef, ...]:
-    """The flags that a parser's actions stand for, in their order; actions that can't be flags are left out."""
-    flags: dict[str, FlagDef] = {}
-    for action in actions:
-        flag = _flag_of_action(action)
-        if flag is not None and flag.name:
-            flags.setdefault(flag.name, flag)
-    return tuple(flags.values())
-
-
-def _flag_of_action(action: Action) -> FlagDef | None:
-    kind = action["action"]
-    if kind in ("count", "append_const", "help", "version", "other") or action["nargs"] in ("...", "A..."):
-        return None
-    name, arg_name = _names(action["options"], action["dest"])
-    default = None if action["default"] == _SUPPRESS else action["default"]
-    description = _description(action["help"], default)
-    if kind in ("store_true", "store_false", "store_const"):
-        return _switch(name, arg_name, description, default, action["const"])
-    if kind == "boolean_optional":
-        return _pair(name, arg_name, description, default)
-    splits = action["nargs"] not in (None, "?")
-    flag_type = _TYPES.get(action["type"] or "")
-    flag = FlagDef(
-        name=name,
-        type=None if splits else flag_type,  # pyright: ignore[reportArgumentType]
-        description=description,
-        required=bool(action["required"]),
-        choices=() if splits else tuple(action["choices"] or ()),
-        arg_name=arg_name,
-        arg_split=splits,
-    )
-    return _with_default(flag, default)
-
-
-def _names(options: list[str], dest: str) -> tuple[str, str | None]:
-    """The flag's name, and the option's spelling where that is not ``--NAME``."""
-    if not options:
-        return dest, ""
-    long = next((option for option in options if option.startswith("--")), None)
-    if long is not None:
-        return long[2:], None
-    return options[0].lstrip("-"), options[0]
-
-
-def _switch(
-    name: str, arg_name: str | None, description: str, default: FlagValue, const: FlagValue
-) -> FlagDef | None:
-    if const is None:
-        return None
-    boolean = isinstance(const, bool)
-    return FlagDef(
-        name=name,
-        default=default,
-        type="boolean" if boolean else None,
-        description=description,
-        choices=(True, False) if boolean else (),
-        arg_name=arg_name,
-        arg_switch=const,
-    )
-
-
-def _pair(name: str, arg_name: str | None, description: str, default: FlagValue) -> FlagDef:
-    """``--x`` and ``--no-x``: what differs from the default is passed."""
-    switched = default is not True
-    return FlagDef(
-        name=name,
-        default=default,
-        type="boolean",
-        description=description,
-        choices=(True, False),
-        arg_name=arg_name if switched else f"--no-{name}",
-        arg_switch=switched,
-    )
-
-
-def _with_default(flag: FlagDef, default: FlagValue) -> FlagDef:
-    from msgspec import structs
-
-    if isinstance(default, list) and flag.arg_split:
-        import shlex
-
-        default = shlex.join([to_argument(item) for item in cast("list[FlagValue]", default)])
-    elif isinstance(default, list | dict):
-        # It would read as a batch. Left out, the script uses its own.
-        default = None
-    elif isinstance(default, str) and flag.type in ("int", "float"):
-        try:
-            default = coerce(flag, default)
-        except (ValueError, FlagError):
-            pass
-    return structs.replace(flag, default=default)
-
-
-def _description(text: str | None, default: FlagValue) -> str:
-    if not text or text == _SUPPRESS:
-        return ""
-    filled = text.replace("%(default)s", str(default)).replace("%%", "%")
-    return " ".join(filled.split())

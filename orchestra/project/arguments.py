@@ -6,7 +6,7 @@ import os.path
 from collections.abc import Iterable
 
 from orchestra.errors import FlagError, UsageError
-from orchestra.model.flags import Text, encode
+from orchestra.model.flags import Text
 
 
 def parse_assignments(arguments: Iterable[str]) -> dict[str, Text]:
@@ -26,8 +26,8 @@ def parse_assignments(arguments: Iterable[str]) -> dict[str, Text]:
         text = Text(os.path.expanduser(value) if value.startswith("~") and value != "~" else value)
         if values.get(name, text) != text:
             raise FlagError(
-                f"flag '{name}' is given twice, as {encode(str(values[name]))} and {encode(str(text))}",
-                f"Give it once. For a batch over both write '{name}=[{values[name]},{text}]'.",
+                f"flag '{name}' is given twice, as {_shown(values[name])} and {_shown(text)}",
+                f"Give it once. A batch over several values is written '{name}=[VALUE,VALUE]'.",
             )
         values[name] = text
     if invalid:
@@ -36,8 +36,12 @@ def parse_assignments(arguments: Iterable[str]) -> dict[str, Text]:
     return values
 
 
+def _shown(text: str) -> str:
+    return text if text.isprintable() and text and " " not in text else repr(str(text))
+
+
 def _hint(argument: str) -> str | None:
-    if argument.startswith("="):
+    if argument.lstrip().startswith("="):
         return f"'{argument}' has no name before its '='."
     name, separator, value = argument.partition("=")
     if not separator:

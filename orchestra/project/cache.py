@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -54,13 +55,14 @@ def write(cache_dir: Path | None, key: str, value: dict[str, Any]) -> None:
         return
     folder = cache_dir / "flags"
     temporary = folder / f"{key}.{os.getpid()}.tmp"
-    try:
+    with suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _drop_oldest(folder)
         temporary.write_text(json.dumps(value))
         temporary.replace(folder / f"{key}.json")
-    except OSError:
-        temporary.unlink(missing_ok=True)
+        return
+    with suppress(OSError):
+        temporary.unlink()
 
 
 def _drop_oldest(folder: Path) -> None:

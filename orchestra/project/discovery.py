@@ -13,7 +13,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from orchestra.project import cache
-from orchestra.project.argument_parsers import Action
+from orchestra.project.parser_actions import Action
 
 TIMEOUT: Final = 30.0
 """Seconds that a script may take until it parses its arguments."""

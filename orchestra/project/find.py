@@ -127,7 +127,7 @@ def _not_found(spec: str, cwd: Path) -> OperationNotFound:
             f"operation '{_shown(spec)}' cannot be looked for: {text_of_os_error(error)}"
         )
     hint = "Try 'orchestra operations' for a list of available operations."
-    close = difflib.get_close_matches(spec, [*scripts, "queue"], n=_CLOSE_NAMES, cutoff=0.5)
+    close = difflib.get_close_matches(spec, [*scripts, "queue"], n=_CLOSE_NAMES, cutoff=0.65)
     if close:
         hint += f"\nDid you mean {', '.join(repr(name) for name in close)}?"
     return OperationNotFound(f"operation '{_shown(spec)}' is not defined for this project", hint)

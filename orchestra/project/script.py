@@ -14,7 +14,8 @@ from msgspec import Struct
 from orchestra.errors import ScriptError, text_of_os_error
 from orchestra.model.flags import encode
 from orchestra.model.operation import FlagDef, FlagValue, Operation
-from orchestra.project.argument_parsers import flags_of_actions, read_parser, uses_argparse
+from orchestra.project.argument_parsers import read_parser, uses_argparse
+from orchestra.project.parser_actions import flags_of_actions
 
 MAX_TEXT = 4096
 """A longer text that is assigned to a global is data, not a flag."""

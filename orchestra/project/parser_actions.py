@@ -1,0 +1,122 @@
+"""From what an argparse parser says to flags.
+
+Both ways to read a parser, from a script's source and by ``child/discover.py`` in a child process, give
+*actions*: plain dicts with the keys ``options``, ``dest``, ``action``, ``type``, ``default``, ``choices``,
+``help``, ``required``, ``nargs`` and ``const``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeAlias, cast
+
+from msgspec import structs
+
+from orchestra.model.flags import coerce, to_argument
+from orchestra.model.operation import FlagDef, FlagValue
+
+Action: TypeAlias = dict[str, Any]
+
+TYPES: Final = {"int": "int", "float": "float", "str": "string", "bool": "boolean"}
+"""The types of argparse that a flag can have, and how the flag names them."""
+
+SUPPRESS: Final = "==SUPPRESS=="
+"""How argparse spells 'none at all'."""
+
+
+def flags_of_actions(actions: list[Action]) -> tuple[FlagDef, ...]:
+    """The flags that a parser's actions stand for, in their order; what can't be a flag is left out."""
+    flags: dict[str, FlagDef] = {}
+    for action in actions:
+        flag = _flag_of_action(action)
+        if flag is not None and flag.name:
+            flags.setdefault(flag.name, flag)
+    return tuple(flags.values())
+
+
+def _flag_of_action(action: Action) -> FlagDef | None:
+    kind = action["action"]
+    if kind in ("count", "append_const", "help", "version", "other") or action["nargs"] in ("...", "A..."):
+        return None
+    name, arg_name = _names(action["options"], action["dest"])
+    default = None if action["default"] == SUPPRESS else action["default"]
+    description = _description(action["help"], default)
+    if kind in ("store_true", "store_false", "store_const"):
+        return _switch(name, arg_name, description, default, action["const"])
+    if kind == "boolean_optional":
+        return _pair(name, arg_name, description, default)
+    splits = action["nargs"] not in (None, "?")
+    flag_type = TYPES.get(action["type"] or "")
+    flag = FlagDef(
+        name=name,
+        type=None if splits else flag_type,  # pyright: ignore[reportArgumentType]
+        description=description,
+        required=bool(action["required"]),
+        choices=() if splits else tuple(action["choices"] or ()),
+        arg_name=arg_name,
+        arg_split=splits,
+    )
+    return _with_default(flag, default)
+
+
+def _names(options: list[str], dest: str) -> tuple[str, str | None]:
+    """The flag's name, and the option's spelling where that is not ``--NAME``."""
+    if not options:
+        return dest, ""
+    long = next((option for option in options if option.startswith("--")), None)
+    if long is not None:
+        return long[2:], None
+    return options[0].lstrip("-"), options[0]
+
+
+def _switch(
+    name: str, arg_name: str | None, description: str, default: FlagValue, const: FlagValue
+) -> FlagDef | None:
+    if const is None:
+        return None
+    boolean = isinstance(const, bool)
+    return FlagDef(
+        name=name,
+        default=default,
+        type="boolean" if boolean else None,
+        description=description,
+        choices=(True, False) if boolean else (),
+        arg_name=arg_name,
+        arg_switch=const,
+    )
+
+
+def _pair(name: str, arg_name: str | None, description: str, default: FlagValue) -> FlagDef:
+    """``--x`` and ``--no-x``: what differs from the default is passed."""
+    switched = default is not True
+    return FlagDef(
+        name=name,
+        default=default,
+        type="boolean",
+        description=description,
+        choices=(True, False),
+        arg_name=arg_name if switched else f"--no-{name}",
+        arg_switch=switched,
+    )
+
+
+def _with_default(flag: FlagDef, default: FlagValue) -> FlagDef:
+    if isinstance(default, list) and flag.arg_split:
+        import shlex
+
+        default = shlex.join([to_argument(item) for item in cast("list[FlagValue]", default)])
+    elif isinstance(default, list | dict):
+        # It would read as a batch. Left out, the script uses its own.
+        default = None
+    elif isinstance(default, str) and flag.type in ("int", "float"):
+        try:
+            default = coerce(flag, default)
+        except ValueError:
+            pass
+    return structs.replace(flag, default=default)
+
+
+def _description(text: str | None, default: FlagValue) -> str:
+    if not text or text == SUPPRESS:
+        return ""
+    filled = text.replace("%(default)s", str(default)).replace("%%", "%")
+    return " ".join(filled.split())
