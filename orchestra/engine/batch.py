@@ -9,15 +9,19 @@ import anyio
 from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.contracts import BatchExpander
+from orchestra.engine.changes import change
 from orchestra.engine.command_line import command_line
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
+from orchestra.engine.judge import settle_active, watcher_is_gone
+from orchestra.engine.launch import with_handle
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.stage import announce_staged, make_runs, write_env_file
-from orchestra.engine.supervise import keep_leases
+from orchestra.engine.supervise import keep_leases, supervise
 from orchestra.errors import OrchestraError
 from orchestra.model import flags as flag_rules
+from orchestra.model import lifecycle
 from orchestra.model.batch import Batch, TrialResult
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.ids import new_run_id
@@ -64,11 +68,12 @@ class _Batch:
     async def work(self) -> None:
         """Propose, make and execute trials until the expander has no more."""
         expander = await self.session.expander(self.spec.expander, self.spec.options)
+        await settle_active(self.session, batch=self.run.id)
         made = await self._made_before()
         exhausted = False
         while True:
             for trial in made:
-                if trial.state == "pending" and not await self._execute(trial):
+                if not await self._go_on_with(trial):
                     return
             if exhausted:
                 return
@@ -142,6 +147,27 @@ class _Batch:
             flags=trial.flags,
         )
 
+    async def _go_on_with(self, trial: Run) -> bool:
+        """Execute a pending trial, wait for one that an earlier process left running; False: end here."""
+        if trial.state == "pending":
+            return await self._execute(trial)
+        if trial.state == "running" and watcher_is_gone(trial):
+            return await self._watch_on(trial)
+        return True
+
+    async def _watch_on(self, trial: Run) -> bool:
+        lease = self.session.clock.now() + round(LEASE * 1e6)
+        trial = await change(
+            self.session,
+            trial,
+            lambda run: lifecycle.watch(run, self.session.worker, lease) if run.worker else run,
+        )
+        if trial.state != "running":
+            return True
+        self._announce(trial, "Going on with")
+        trial = await with_handle(self.session, trial)
+        return self._judge(await supervise(self.session, trial, console=self.console, control=self.control))
+
     async def _execute(self, trial: Run) -> bool:
         """Execute one pending trial; False if the batch is to end here."""
         if self.control.wish >= Wish.DRAIN:
@@ -157,7 +183,10 @@ class _Batch:
         failpoint("batch.trial.claimed")
         (trial,) = claimed
         self._announce(trial, "Running")
-        ended = await execute(self.session, trial, console=self.console, control=self.control)
+        return self._judge(await execute(self.session, trial, console=self.console, control=self.control))
+
+    def _judge(self, ended: Run) -> bool:
+        """What the end of a trial means for the batch; False if it is to end, too."""
         if self.control.wish >= Wish.LEAVE:
             return self._stopped(ended)
         if ended.state in ("error", "lost"):

@@ -1,12 +1,13 @@
-"""A run's own history: every change of its state, told to whoever listens and kept in its directory."""
+"""Changes of a run: made in the store whoever else is at it, told to whoever listens, kept in its history."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from orchestra.console import Console
 from orchestra.engine.session import Session
-from orchestra.errors import OrchestraError
+from orchestra.errors import OrchestraError, RevisionConflict
 from orchestra.model.run import Run
 from orchestra.workspace import records
 
@@ -20,3 +21,24 @@ def tell(session: Session, name: str, run: Run, *, console: Console | None = Non
     except OrchestraError as error:
         # The history is a convenience; the records beside it decide. A full disk must not stop the watch.
         session.emit("log.message", run, level="warning", message=f"run {run.id}: {error.message}")
+
+
+async def change(session: Session, run: Run, how: Callable[[Run], Run]) -> Run:
+    """Keep what ``how`` makes of ``run``, in the store; again if somebody else has changed the run meanwhile.
+
+    Anybody may judge a run at any time, so a conflict is no error. ``how`` is given the run as it is then,
+    and returns that very run where nothing is left to be done.
+
+    Raises:
+        RunNotFound: the run was deleted.
+    """
+    while True:
+        changed = how(run)
+        if changed is run:
+            return run
+        try:
+            (kept,) = await session.store.update((changed,))
+        except RevisionConflict:
+            run = await session.store.get(run.id)
+        else:
+            return kept

@@ -24,7 +24,7 @@ class Wish(IntEnum):
 
 
 class Control:
-    """A wish that grows. Safe to change from a signal handler; ``changed`` wakes whoever waits for it."""
+    """A wish that grows. Safe to change from a signal handler; ``stronger_than`` waits for it."""
 
     def __init__(self) -> None:
         self.wish = Wish.NONE
@@ -40,10 +40,11 @@ class Control:
                 self._changed.set()
                 self._changed = None
 
-    async def changed(self) -> None:
-        """Wait for the next stronger wish."""
+    async def stronger_than(self, seen: Wish) -> None:
+        """Wait for a wish that is stronger than ``seen``, the one that the caller has acted on."""
         import anyio
 
-        if self._changed is None:
-            self._changed = anyio.Event()
-        await self._changed.wait()
+        while self.wish <= seen:
+            if self._changed is None:
+                self._changed = anyio.Event()
+            await self._changed.wait()

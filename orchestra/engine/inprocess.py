@@ -10,7 +10,6 @@ from orchestra.console import Console, RecordingConsole
 from orchestra.engine.judge import settle
 from orchestra.engine.session import Session
 from orchestra.errors import RunBusy
-from orchestra.model import lifecycle
 from orchestra.model.execution import Exit
 from orchestra.model.run import Run
 from orchestra.workspace import durable, records
@@ -48,8 +47,8 @@ async def attempt_in_process(
     except records.FenceLost:
         raise RunBusy(f"run {run.id} is being started by somebody else") from None
     with fence, OutputWriter(directory) as output:
-        (run,) = await session.store.update((lifecycle.start(run, fence.record),))
-        session.emit("run.started", run)
+        # By the records, as for any other run: who looked meanwhile may have seen the start before us.
+        run = await settle(session, run, console=console)
         attempt = InProcessAttempt(run, directory, RecordingConsole(console, output))
         try:
             yield attempt

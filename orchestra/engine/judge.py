@@ -12,7 +12,7 @@ from orchestra.child import supervisor
 from orchestra.console import Console
 from orchestra.engine.changes import tell
 from orchestra.engine.session import Session
-from orchestra.errors import IllegalTransition, OrchestraError, RevisionConflict, RunNotFound
+from orchestra.errors import OrchestraError, RevisionConflict, RunBroken, RunNotFound
 from orchestra.model import lifecycle
 from orchestra.model.execution import Fence, Identity
 from orchestra.model.filters import RunQuery
@@ -23,13 +23,20 @@ GONE_GRACE = 120.0
 """Seconds to wait for an exit record of a job that its executor no longer knows: shared files may be late."""
 
 
-async def settle(session: Session, run: Run, *, console: Console | None = None) -> Run:
+async def settle(
+    session: Session, run: Run, *, console: Console | None = None, given_up: bool = False
+) -> Run:
     """Bring an active run to the state that its records say, and return it; others are returned as they are.
 
-    A run that is alive, or that can't be judged from this host, stays as it is.
+    A run that is alive, or that can't be judged from this host, stays as it is. ``given_up``: we hold its
+    claim and won't start it any more.
+
+    Raises:
+        RunBroken: its records can't be read.
     """
     while run.state in ACTIVE and run.worker is not None:
-        judged = _judged(session, run)
+        mine = given_up and run.worker.nonce == session.worker.nonce
+        judged = _judged(session, run, watched=not (mine or watcher_is_gone(run)))
         if judged is run:
             return run
         try:
@@ -42,31 +49,29 @@ async def settle(session: Session, run: Run, *, console: Console | None = None) 
     return run
 
 
-def _judged(session: Session, run: Run) -> Run:
+def _judged(session: Session, run: Run, *, watched: bool) -> Run:
     status = records.attempt_status(session.directory(run), run.attempt)
     if status.exit is not None:
         return lifecycle.finish(run, status.exit)
     fence = status.fence
     if fence is None:
-        return _without_fence(session, run)
+        return run if watched else _without_fence(session, run)
     if fence.fence == "revoked":
         return lifecycle.release(run)
     if status.alive is not False:
         return run if run.state == "running" else lifecycle.start(run, fence)
-    _end_what_is_left(run, fence)
-    return lifecycle.lose(run, session.clock.now(), _why_lost(fence))
+    reason = _why_lost(fence) + _end_what_is_left(run, fence)
+    return lifecycle.lose(run, session.clock.now(), reason)
 
 
 def _without_fence(session: Session, run: Run) -> Run:
-    """Nobody has started the attempt. If its starter can't any more, make sure that it stays so."""
-    if not watcher_is_gone(run):
-        return run
+    """Nobody has started the attempt, and its starter won't any more: make sure that it stays so."""
     directory = session.attempt_directory(run)
     if not session.directory(run).is_dir():
         return lifecycle.lose(run, session.clock.now(), "its directory is gone")
     durable.make_dirs(directory)
     if not records.revoke(directory, fsync=session.fsync):
-        return _judged(session, run)
+        return _judged(session, run, watched=False)
     return lifecycle.release(run)
 
 
@@ -94,10 +99,13 @@ def _why_lost(fence: Fence) -> str:
     return "its supervisor died" if fence.kind == "supervisor" else "its process died"
 
 
-def _end_what_is_left(run: Run, fence: Fence) -> None:
+def _end_what_is_left(run: Run, fence: Fence) -> str:
+    """End the tree of a supervisor that died, and say what could not be ended."""
     same_life = fence.identity.host == supervisor.host_id() and fence.identity.boot == supervisor.boot_id()
-    if same_life and fence.kind == "supervisor":
-        supervisor.end_tree(f"{run.id}.{run.attempt}.{fence.nonce}")
+    if not same_life or fence.kind != "supervisor":
+        return ""
+    left = supervisor.end_tree(f"{run.id}.{run.attempt}.{fence.nonce}")
+    return "; could not end " + " ".join(str(pid) for pid, _ in left) if left else ""
 
 
 def _tell(session: Session, run: Run, console: Console | None) -> None:
@@ -117,19 +125,31 @@ def _tell(session: Session, run: Run, console: Console | None) -> None:
 async def settle_active(session: Session, *, batch: str | None = None) -> tuple[Run, ...]:
     """Settle every active run that nobody lives to watch; return those that are still active.
 
-    One run that can't be judged (unreadable, gone) never keeps the others from being judged.
+    A run whose records can't be read becomes ``broken``: it must not keep the others from being judged.
     """
     page = await session.store.query(RunQuery(states=ACTIVE, batch=batch, oldest_first=True))
     active: list[Run] = []
     for run in page.runs:
-        try:
-            run = await settle(session, run) if run.worker is not None and watcher_is_gone(run) else run
-        except (OrchestraError, OSError) as error:
-            if isinstance(error, IllegalTransition):
-                raise
-            if not isinstance(error, RunNotFound):
+        if run.worker is not None and watcher_is_gone(run):
+            try:
+                run = await _settle_or_break(session, run)
+            except RunNotFound:
+                continue
+            except (OrchestraError, OSError) as error:
                 session.emit("log.message", run, level="warning", message=f"run {run.id}: {error}")
-            continue
         if run.state in ACTIVE:
             active.append(run)
     return tuple(active)
+
+
+async def _settle_or_break(session: Session, run: Run) -> Run:
+    try:
+        return await settle(session, run)
+    except RunBroken as error:
+        try:
+            (broken,) = await session.store.update((lifecycle.spoil(run, error.message),))
+        except RevisionConflict:
+            return await session.store.get(run.id)
+        message = f"run {run.id} can't be read: {error.message}"
+        session.emit("log.message", broken, level="warning", message=message)
+        return broken

@@ -12,9 +12,11 @@ from msgspec import Struct, structs
 
 from orchestra.child import install
 from orchestra.child.supervisor import COOKIE, failpoint
+from orchestra.console import Console
 from orchestra.contracts import Source
-from orchestra.engine.changes import tell
+from orchestra.engine.changes import change, tell
 from orchestra.engine.command_line import command_line
+from orchestra.engine.judge import settle
 from orchestra.engine.session import Session
 from orchestra.errors import ExecutorError, ResolveError, RunBusy
 from orchestra.model import flags as flag_rules
@@ -61,19 +63,49 @@ async def launch(session: Session, run: Run, how: Launch) -> Run:
 
 
 async def _note_submission(session: Session, run: Run, handle: Handle) -> Run:
-    run = lifecycle.submit(run, handle)
+    """Keep the handle, and what the launch has settled; the start, too, if it is to be seen already."""
     fence = records.read_fence(session.attempt_directory(run))
-    if fence is not None and fence.fence == "started":
-        run = lifecycle.start(run, fence)
-    (run,) = await session.store.update((run,))
-    session.emit("run.submitted", run, executor=handle.executor)
-    if run.state == "running":
-        tell(session, "run.started", run)
-    return run
+    started = fence if fence is not None and fence.fence == "started" else None
+
+    def noted(current: Run) -> Run:
+        # Who looked meanwhile may have seen the start, or even the end, before us.
+        if current.attempt != run.attempt or current.worker is None:
+            return current
+        current = lifecycle.submit(current, handle)
+        if started is not None and current.state == "pending":
+            current = lifecycle.start(current, started)
+        return structs.replace(current, command=run.command, resolved=run.resolved, executor=run.executor)
+
+    kept = await change(session, run, noted)
+    session.emit("run.submitted", kept, executor=handle.executor)
+    if kept.state == "running":
+        tell(session, "run.started", kept)
+    return kept
 
 
-async def fail_to_start(session: Session, run: Run, reason: str) -> Run:
-    """Record that a claimed run could not be started: its attempt ends with code 1 and ``reason``."""
+async def with_handle(session: Session, run: Run) -> Run:
+    """A running run with its handle, also if its starter died before it could note one.
+
+    The job is submitted again, by the same name: its executor knows it by that, and where it does not, the
+    fence ends the second one before it comes to the operation.
+
+    Raises:
+        ExecutorError: the executor can't be asked.
+    """
+    fence = records.read_fence(session.attempt_directory(run))
+    if run.handle is not None or fence is None:
+        return run
+    executor = await session.executor(run.executor)
+    job = _job(session, run, session.attempt_directory(run), fence.nonce, Launch())
+    return await _note_submission(session, run, await executor.submit(job))
+
+
+async def fail_to_start(session: Session, run: Run, reason: str, *, console: Console | None = None) -> Run:
+    """Record that a claimed run could not be started: its attempt ends with code 1 and ``reason``.
+
+    Raises:
+        RunBusy: it was started all the same, or its claim was revoked.
+    """
     directory = session.attempt_directory(run)
     now = session.clock.now()
     exit_record = Exit(code=1, started=now, stopped=now, reason=reason)
@@ -82,9 +114,7 @@ async def fail_to_start(session: Session, run: Run, reason: str) -> Run:
             records.write_exit(directory, exit_record, fsync=session.fsync)
     except records.FenceLost:
         raise RunBusy(f"run {run.id} is being started by somebody else") from None
-    (run,) = await session.store.update((lifecycle.finish(run, exit_record),))
-    tell(session, "run.exited", run, code=1, state=run.state, reason=reason)
-    return run
+    return await settle(session, run, console=console)
 
 
 async def _resolve(session: Session, run: Run) -> Run:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
@@ -20,18 +21,19 @@ from orchestra.contracts import Watchable
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
-from orchestra.engine.judge import settle_active
-from orchestra.engine.launch import Launch
+from orchestra.engine.judge import settle, settle_active
+from orchestra.engine.launch import Launch, with_handle
 from orchestra.engine.lines import LineConsole
 from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.supervise import keep_leases, supervise
-from orchestra.errors import OrchestraError
-from orchestra.model import lifecycle
+from orchestra.errors import OrchestraError, StoreUnavailable
 from orchestra.model.events import Level
 from orchestra.model.filters import RunQuery, Wanted
-from orchestra.model.run import Run
+from orchestra.model.run import ACTIVE, Run
 
+HAND_OVER_PATIENCE = 1.5
+"""Seconds that a queue takes at its end to let go of what is its own."""
 REAP_INTERVAL = 1.0
 """Least seconds between two looks for runs whose watcher is gone."""
 
@@ -51,7 +53,12 @@ async def run_queue(
     settings = QueueSettings.from_flags(run.flags)
     session = session.working_as("queue")
     async with attempt_in_process(session, run, console=console) as attempt:
-        await _Queue(session, attempt, settings, control, stop_runs).work()
+        queue = _Queue(session, attempt, settings, control, stop_runs)
+        try:
+            await queue.work()
+        finally:
+            with anyio.move_on_after(HAND_OVER_PATIENCE, shield=True):
+                await queue.hand_over()
     return attempt.run
 
 
@@ -75,6 +82,7 @@ class _Queue:
         self.adopted: dict[str, Control] = {}
         self.set_aside: set[str] = set()
         self.blocked: set[str] = set()
+        self.watches_others = False
         self.idle = False
         self.processing = False
         self.last_reap = 0.0
@@ -90,15 +98,32 @@ class _Queue:
             if changes is not None:
                 group.start_soon(wake.listen)
             while self.control.wish < Wish.DRAIN:
-                await self._reap(group)
-                claimed = await self._claim(group)
+                self.ended = anyio.Event()
+                try:
+                    await self._reap(group)
+                    claimed = await self._claim(group)
+                except StoreUnavailable as error:
+                    self._tell("log.message", "warning", f"The store can't be used: {error.message}")
+                    await self._pause(wake)
+                    continue
                 if not claimed and not self.running and self.settings.run_once:
                     break
                 if not claimed:
                     self._say_waiting()
                     await self._pause(wake)
             await self._end(group)
+
+    async def hand_over(self) -> None:
+        """Let others go on at once with what is ours: release what was not started, give up all watches."""
+        page = await self.session.store.query(RunQuery(states=ACTIVE))
+        for run in page.runs:
+            if self._is_mine(run) and run.claimed:
+                await settle(self.session, run, console=self.console, given_up=True)
+        await self.session.store.renew(self.session.worker, 0)
         self._tell("queue.ended", "debug", "Queue ended")
+
+    def _is_mine(self, run: Run) -> bool:
+        return run.worker is not None and run.worker.nonce == self.session.worker.nonce
 
     async def _changes(self, stack: AsyncExitStack) -> AsyncIterator[None] | None:
         store = self.session.store
@@ -117,7 +142,7 @@ class _Queue:
             failpoint("queue.claimed")
             if run.kind == "queue":
                 # A queue in a queue would wait for itself: it stays staged for a person to start.
-                await self.session.store.update((lifecycle.release(run),))
+                await settle(self.session, run, given_up=True)
                 self.set_aside.add(run.id)
                 continue
             self._say_processing()
@@ -176,9 +201,9 @@ class _Queue:
                 self._tell(
                     "log.message", "error", f"{run.id} failed with exit code {code}{reason}", failed=run.id
                 )
-        except OrchestraError as error:
-            self._tell("log.message", "error", f"{run.id} could not be run: {error.message}", failed=run.id)
+        except Exception as error:
             self.set_aside.add(run.id)
+            self._tell("log.message", "error", f"{run.id} could not be run: {text_of(error)}", failed=run.id)
         finally:
             self.running.pop(run.id, None)
             self.ended.set()
@@ -192,33 +217,41 @@ class _Queue:
             return
         self.last_reap = time.monotonic()
         active = await settle_active(self.session)
-        mine = self.session.worker.nonce
-        orphans = [
-            run.id for run in active if run.worker is not None and run.worker.nonce != mine and run.handle
-        ]
-        if not orphans:
-            return
-        wanted = Wanted(ids=tuple(orphans), expired=True)
-        for run in await self.session.store.claim(self.session.worker, LEASE, len(orphans), wanted):
-            if run.id not in self.adopted:
-                self.adopted[run.id] = Control()
-                self.session.emit("run.adopted", run, console=self.console)
-                group.start_soon(self._watch_adopted, run)
+        others = [run for run in active if run.worker is not None and not self._is_mine(run)]
+        self.watches_others = bool(others)
+        for run in active:
+            if self._is_mine(run) and not {run.id, run.batch} & (self.running.keys() | self.adopted.keys()):
+                # Its start failed half way.
+                run = await settle(self.session, run, console=self.console, given_up=True)
+                self._adopt(group, run)
+        orphans = tuple(run.id for run in others if run.kind == "run")
+        if orphans:
+            wanted = Wanted(ids=orphans, expired=True)
+            for run in await self.session.store.claim(self.session.worker, LEASE, len(orphans), wanted):
+                self._adopt(group, run)
+
+    def _adopt(self, group: TaskGroup, run: Run) -> None:
+        if run.state == "running" and run.kind == "run" and run.id not in self.adopted:
+            self.adopted[run.id] = Control()
+            self.session.emit("run.adopted", run, console=self.console)
+            group.start_soon(self._watch_adopted, run)
 
     async def _watch_adopted(self, run: Run) -> None:
         try:
+            run = await with_handle(self.session, run)
             await supervise(self.session, run, console=self.console, control=self.adopted[run.id], quiet=True)
-        except OrchestraError as error:
-            self._tell("log.message", "warning", f"{run.id} can't be watched: {error.message}")
+        except Exception as error:
+            self._tell("log.message", "warning", f"{run.id} can't be watched: {text_of(error)}")
+            # Not again at once: what is wrong now may well be wrong for a while.
+            await anyio.sleep(LEASE)
         finally:
             self.adopted.pop(run.id, None)
             self.ended.set()
 
     async def _pause(self, wake: _Wake) -> None:
         """Wait for the first of: a run of ours ended, the store changed, a wish, the poll interval."""
-        self.ended = anyio.Event()
         limit = self.settings.poll_interval if wake.works else min(self.settings.poll_interval, REAP_INTERVAL)
-        if self.adopted or self.blocked:
+        if self.watches_others or self.adopted or self.blocked:
             limit = min(limit, REAP_INTERVAL)
         with anyio.move_on_after(limit):
             async with anyio.create_task_group() as group:
@@ -228,7 +261,7 @@ class _Queue:
                     group.cancel_scope.cancel()
 
                 group.start_soon(first, self.ended.wait)
-                group.start_soon(first, self.control.changed)
+                group.start_soon(first, partial(self.control.stronger_than, Wish.NONE))
                 group.start_soon(first, wake.wait)
 
     async def _end(self, group: TaskGroup) -> None:
@@ -237,6 +270,7 @@ class _Queue:
             self._tell("queue.stopping", "info", "Stopping queue")
         stop = Wish.TERMINATE if self.stop_runs else Wish.LEAVE
         while self.running:
+            seen = self.control.wish
             if self.control.wish > Wish.DRAIN or (self.stop_runs and self.control.wish >= Wish.DRAIN):
                 for control in list(self.running.values()):
                     control.raise_to(max(stop, self.control.wish) if self.stop_runs else stop)
@@ -247,7 +281,7 @@ class _Queue:
             self.ended = anyio.Event()
             async with anyio.create_task_group() as waiting:
                 waiting.start_soon(self._cancel_after, self.ended.wait, waiting)
-                waiting.start_soon(self._cancel_after, self.control.changed, waiting)
+                waiting.start_soon(self._cancel_after, partial(self.control.stronger_than, seen), waiting)
         group.cancel_scope.cancel()
 
     @staticmethod
@@ -287,3 +321,8 @@ class _Wake:
     async def wait(self) -> None:
         await self._event.wait()
         self._event = anyio.Event()
+
+
+def text_of(error: Exception) -> str:
+    """What is wrong, in a line."""
+    return error.message if isinstance(error, OrchestraError) else f"{type(error).__name__}: {error}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 
-from orchestra.engine.changes import tell
+from orchestra.engine.changes import change, tell
 from orchestra.engine.judge import settle
 from orchestra.engine.request import RunRequest
 from orchestra.engine.session import LEASE, Session
@@ -174,7 +174,7 @@ async def keep_changes(session: Session, run: Run, wished: Run) -> Run:
     changes = {name: getattr(wished, name) for name in fields if getattr(wished, name) != getattr(run, name)}
     if not changes:
         return run
-    (run,) = await session.store.update((structs.replace(run, **changes),))
+    run = await change(session, run, lambda current: structs.replace(current, **changes))
     records.write_run(session.directory(run), run, fsync=session.fsync)
     return run
 

@@ -13,7 +13,11 @@ from orchestra.console import Console
 from orchestra.contracts import Executor, Hint, Hinting, StopHow
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.judge import GONE_GRACE, settle
+from orchestra.engine.launch import fail_to_start
 from orchestra.engine.session import LEASE, RENEWAL, Session
+from orchestra.errors import RunBusy, StoreError
+from orchestra.model import lifecycle
+from orchestra.model.execution import Exit
 from orchestra.model.run import FINAL, Run
 from orchestra.workspace import records
 from orchestra.workspace.output import OutputFollower
@@ -35,7 +39,7 @@ async def supervise(
     ``control`` stops the operation as its wish grows; with ``Wish.LEAVE`` the watch ends and the run goes on.
     ``quiet``: the output is not shown (the watch of a run that somebody else started).
     """
-    if run.state in FINAL or run.handle is None:
+    if run.handle is None and run.state not in FINAL:
         return run
     return await _Watch(session, run, console, control or Control(), quiet).to_the_end()
 
@@ -53,7 +57,10 @@ class _Watch:
         self.gone_since: float | None = None
 
     async def to_the_end(self) -> Run:
-        assert self.run.handle is not None
+        if self.run.state in FINAL:
+            # It was short, and somebody else has seen its end before us: its output is still to be shown.
+            await self._drain()
+            return self.run
         executor = await self.session.executor(self.run.executor)
         pause = SHORTEST_POLL
         while True:
@@ -63,26 +70,27 @@ class _Watch:
             exit_record = records.read_exit(self.directory)
             if exit_record is not None:
                 await self._drain(upto=exit_record.size)
-                return await self._settled()
+                return await self._settled(exit_record)
             await self._pass_on_wish(executor)
             if self.control.wish == Wish.LEAVE:
                 return self.run
             hint = await self._news(executor, pause)
             if hint == "ended" or (hint == "gone" and self._gone_for_long()):
                 await self._drain()
-                settled = await self._settled()
-                if settled.state in FINAL or settled.state == "staged":
+                settled = await self._without_exit()
+                if settled.worker is None:
                     return settled
+                await anyio.sleep(LONGEST_POLL)
             pause = SHORTEST_POLL if moved else min(pause * 1.5, LONGEST_POLL)
 
     async def _news(self, executor: Executor, pause: float) -> Hint | None:
         """Wait for output, the end, or a wish; at most ``pause`` seconds if the executor sends no hints."""
         assert self.run.handle is not None
-        handle, hint = self.run.handle, None
+        handle, hint, seen = self.run.handle, None, max(self.told, Wish.DRAIN)
         async with anyio.create_task_group() as group:
 
             async def wish() -> None:
-                await self.control.changed()
+                await self.control.stronger_than(seen)
                 group.cancel_scope.cancel()
 
             group.start_soon(wish)
@@ -104,10 +112,26 @@ class _Watch:
             self.gone_since = time.monotonic()
         return time.monotonic() - self.gone_since > GONE_GRACE
 
-    async def _settled(self) -> Run:
+    async def _settled(self, exit_record: Exit) -> Run:
         failpoint("run.exited")
-        self.run = await settle(self.session, self.run, console=self.console)
-        return self.run
+        settled = await settle(self.session, self.run, console=self.console)
+        if settled.attempt != self.run.attempt:
+            # Somebody else has seen the end before us and has started the run again: ours ended all the same.
+            return lifecycle.finish(self.run, exit_record)
+        return settled
+
+    async def _without_exit(self) -> Run:
+        """The job has ended. If no exit record comes, it is lost; or it never came to start the operation."""
+        settled = await settle(self.session, self.run, console=self.console)
+        if settled.claimed and settled.attempt == self.run.attempt:
+            try:
+                settled = await fail_to_start(
+                    self.session, settled, "its job ended before it was started", console=self.console
+                )
+            except RunBusy:
+                pass
+        self.run = settled
+        return settled
 
     async def _note_start(self) -> None:
         fence = records.read_fence(self.directory)
@@ -148,4 +172,8 @@ async def keep_leases(session: Session) -> None:
     """Renew the leases of all runs that this session watches, until cancelled."""
     while True:
         await anyio.sleep(RENEWAL)
-        await session.store.renew(session.worker, LEASE)
+        try:
+            await session.store.renew(session.worker, LEASE)
+        except StoreError as error:
+            # A lease that runs out only lets others watch, too: no reason to end.
+            session.emit("log.message", level="warning", message=f"leases are not renewed: {error.message}")

@@ -6,7 +6,8 @@
     claimed --release--> staged | pending | aborted          the claim ended before the start (``Run.rest``)
     claimed --start--> running                               the attempt's fence was won
     claimed | running --finish--> completed | error | terminated      the exit record is there
-    claimed | running --lose--> lost                         it may have started, and we can't know how it ended
+    claimed | running --lose--> lost                         it may have started, how it ended can't be known
+    claimed | running --spoil--> broken                      its records can't be read, so we can't judge it
     any but claimed and running --restage--> staged
 
 A claim raises ``attempt`` by one; whoever acts for an older attempt is late and is refused by the revision.
@@ -37,6 +38,8 @@ EDGES: dict[tuple[State | None, State], str] = {
     ("running", "terminated"): "finish",
     ("pending", "lost"): "lose",
     ("running", "lost"): "lose",
+    ("pending", "broken"): "spoil",
+    ("running", "broken"): "spoil",
     **{(state, "staged"): "restage" for state in FINAL if state != "broken"},
     ("staged", "staged"): "restage",
 }
@@ -89,8 +92,8 @@ def watch(run: Run, worker: Worker, lease: int) -> Run:
 
 
 def submit(run: Run, handle: Handle) -> Run:
-    """Note where the executor keeps the job of a claimed run."""
-    if not run.claimed:
+    """Note where the executor keeps the job of a claimed or running run."""
+    if run.worker is None:
         raise IllegalTransition(f"run {run.id} is {run.state} and can't be submitted")
     return structs.replace(run, handle=handle)
 
@@ -137,6 +140,14 @@ def lose(run: Run, now: int, reason: str) -> Run:
     """It may have run, its end was not recorded, and nothing of it is alive."""
     _check(run, "lost", "lose")
     return _unwatched(run, state="lost", stopped=now, exit_code=None, reason=reason)
+
+
+def spoil(run: Run, reason: str) -> Run:
+    """Nobody watches it, and its records can't be read: ``reason`` names the file."""
+    if run.worker is None:
+        raise IllegalTransition(f"run {run.id} is {run.state}: there is nothing to judge")
+    _check(run, "broken", "spoil")
+    return _unwatched(run, state="broken", reason=reason)
 
 
 def restage(run: Run, now: int) -> Run:

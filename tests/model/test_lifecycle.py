@@ -29,6 +29,7 @@ WALKS: dict[str, Callable[[Run], Run]] = {
     "fail": lambda run: lifecycle.finish(run, Exit(code=1, started=50, stopped=60)),
     "terminate": lambda run: lifecycle.finish(run, Exit(code=-15, started=50, stopped=60)),
     "lose": lambda run: lifecycle.lose(run, 70, "gone"),
+    "spoil": lambda run: lifecycle.spoil(run, "torn"),
     "restage": lambda run: lifecycle.restage(run, 80),
 }
 
@@ -88,7 +89,8 @@ def test_a_claim_raises_the_attempt_and_forgets_the_former_end(state: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("state", "rest"), [("staged", "staged"), ("pending", "pending"), ("completed", "aborted"), ("lost", "aborted")]
+    ("state", "rest"),
+    [("staged", "staged"), ("pending", "pending"), ("completed", "aborted"), ("lost", "aborted")],
 )
 def test_a_claim_that_ends_before_the_start_goes_back_to_where_the_run_rested(state: Any, rest: str) -> None:
     released = lifecycle.release(lifecycle.claim(in_state(state), WORKER, 99))
