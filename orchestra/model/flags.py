@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from orchestra.errors import FlagError
@@ -87,7 +87,12 @@ def _exact(value: Any) -> Decoded:
     return value
 
 
-def check(operation: Operation, values: dict[str, Decoded], force: bool = False) -> dict[str, Decoded]:
+def check(
+    operation: Operation,
+    values: dict[str, Decoded],
+    force: bool = False,
+    stored: Mapping[str, Decoded] | None = None,
+) -> dict[str, Decoded]:
     """All of the operation's flags with their values: the given ones, coerced to their types, and defaults.
 
     A :class:`Text` is decoded. Lists are checked value by value.
@@ -96,6 +101,8 @@ def check(operation: Operation, values: dict[str, Decoded], force: bool = False)
         operation: whose flags they are.
         values: as given.
         force: skip the checks for unknown flags, choices, required flags and types.
+        stored: values of an earlier start, checked then: they come before the defaults, and a flag that was
+            forced then is known now.
 
     Raises:
         FlagError: a flag is unknown or missing, or has a value that it can't have.
@@ -103,11 +110,12 @@ def check(operation: Operation, values: dict[str, Decoded], force: bool = False)
     definitions = {flag.name: flag for flag in operation.flags}
     if not force and not operation.accepts_any_flag:
         for name in values:
-            if name not in definitions:
+            if name not in definitions and name not in (stored or {}):
                 raise _unsupported(operation, name)
     checked: dict[str, Decoded] = {
         flag.name: flag.default for flag in operation.flags if flag.name not in HIDDEN.get(operation.kind, ())
     }
+    checked.update(stored or {})
     for name, value in values.items():
         definition = definitions.get(name) or FlagDef(name=name)
         check_argument(name, value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from orchestra.errors import OperationNotFound, ScriptError, text_of_os_error
@@ -16,7 +17,14 @@ PROJECT_FILES = ("orchestra.yml", "guild.yml")
 _CLOSE_NAMES = 5
 
 
-def find_operation(spec: str | None, *, cwd: Path, cache_dir: Path | None, python: str) -> Operation:
+def find_operation(
+    spec: str | None,
+    *,
+    cwd: Path,
+    cache_dir: Path | None,
+    python: str,
+    warn: Callable[[str], None] | None = None,
+) -> Operation:
     """The operation that ``spec`` names.
 
     Args:
@@ -24,6 +32,7 @@ def find_operation(spec: str | None, *, cwd: Path, cache_dir: Path | None, pytho
         cwd: the project's directory.
         cache_dir: where the flags of scripts that had to be run are kept; None keeps nothing.
         python: the interpreter for scripts.
+        warn: is told why a script's flags could not be found.
 
     Raises:
         OperationNotFound: there is no such operation.
@@ -56,7 +65,7 @@ def find_operation(spec: str | None, *, cwd: Path, cache_dir: Path | None, pytho
         if source is None:
             source, main = os.path.split(path)
         return python_operation(
-            Path(path), name=name, source=source, main=main, cache_dir=cache_dir, python=python
+            Path(path), name=name, source=source, main=main, cache_dir=cache_dir, python=python, warn=warn
         )
     if not os.access(path, os.X_OK):
         raise ScriptError(

@@ -110,6 +110,15 @@ def test_an_unknown_flag_passes_with_force_or_where_any_flag_is_taken() -> None:
     assert check(operation(accepts_any_flag=True), {"q": Text("1")}) == {"q": 1}
 
 
+def test_values_of_an_earlier_start_are_kept_and_not_checked_again() -> None:
+    train = operation(FlagDef(name="x", default=1), FlagDef(name="y", default=2, type="int"))
+    stored = {"x": 5, "y": "forced", "q": 7}
+    assert check(train, {"x": Text("6")}, stored=stored) == {"x": 6, "y": "forced", "q": 7}
+    assert check(train, {"q": Text("8")}, stored=stored)["q"] == 8
+    with pytest.raises(FlagError, match="unsupported flag 'p'"):
+        check(train, {"p": 1}, stored=stored)
+
+
 def test_all_missing_flags_are_named_at_once() -> None:
     flags = (
         FlagDef(name="data", required=True, description="where it is"),

@@ -8,7 +8,8 @@ import pytest
 from orchestra.errors import ScriptError
 from orchestra.model.operation import FlagDef
 from orchestra.project.discovery import Discovery, run_discovery
-from orchestra.project.script import discover_flags, python_operation
+from orchestra.project.find import find_operation
+from orchestra.project.script import discover_flags
 
 BUILT = """
 import argparse, sys
@@ -98,14 +99,8 @@ def test_values_that_json_can_not_say_are_texts(script: Path) -> None:
 def test_a_script_that_fails_has_no_flags_and_a_warning(script: Path, body: str, reason: str) -> None:
     script.write_text(f"{body}\n{BUILT}")
     warnings: list[str] = []
-    operation = python_operation(
-        script,
-        name="s.py",
-        source=str(script.parent),
-        main="s.py",
-        cache_dir=None,
-        python=sys.executable,
-        warn=warnings.append,
+    operation = find_operation(
+        "s.py", cwd=script.parent, cache_dir=None, python=sys.executable, warn=warnings.append
     )
     assert (operation.flags, operation.flags_dest) == ((), "args")
     assert len(warnings) == 1 and warnings[0].startswith(f"cannot import flags from s.py: {reason}")
@@ -115,9 +110,7 @@ def test_warnings_can_be_turned_off(script: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("NO_WARN_FLAGS_IMPORT", "1")
     script.write_text(f"1 / 0\n{BUILT}")
     warnings: list[str] = []
-    python_operation(
-        script, name="s", source=None, main="s", cache_dir=None, python=sys.executable, warn=warnings.append
-    )
+    find_operation("s.py", cwd=script.parent, cache_dir=None, python=sys.executable, warn=warnings.append)
     assert warnings == []
 
 
