@@ -17,18 +17,23 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Literal
 
+from msgspec import structs
+
+from orchestra.child.supervisor import COOKIE, process_start
 from orchestra.cli.context import Context, current, drive
 from orchestra.cli.preview import help_operation, preview, print_commands, print_trials
 from orchestra.cli.prompts import confirm
 from orchestra.engine.begin import begin, prepare
+from orchestra.engine.changes import change
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.launch import Launch, launch
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart
-from orchestra.engine.session import Session, open_session
+from orchestra.engine.session import LEASE, Session, open_session
 from orchestra.engine.stage import Plan
 from orchestra.errors import OrchestraError
+from orchestra.model import lifecycle
 from orchestra.model.run import Run, RunKind
 from orchestra.settings import parse_plugin_spec
 
@@ -144,7 +149,9 @@ class RunCommand:
             run = await launch(session, run, Launch(attached=True, stdin="null"))
             pid = run.handle.token.partition(":")[0] if run.handle else ""
         else:
-            pid = str(start_detached(session, run))
+            child = start_detached(session, run)
+            await hand_claim_over(session, run, child)
+            pid = str(child)
         pidfile.write_text(f"{pid}\n")
         self.console.say(f"{run.operation_name} started in background as {run.id} (pidfile {pidfile})")
         return 0
@@ -242,8 +249,6 @@ def start_detached(session: Session, run: Run) -> int:
     """Hand a claimed queue or batch to a process of its own and return its pid."""
     import subprocess
 
-    from orchestra.child.supervisor import COOKIE
-
     environment = {**os.environ, COOKIE: f"{run.id}.{run.attempt}.{session.worker.nonce}"}
     process = subprocess.Popen(
         [
@@ -265,6 +270,20 @@ def start_detached(session: Session, run: Run) -> int:
     return process.pid
 
 
+async def hand_claim_over(session: Session, run: Run, pid: int) -> None:
+    """Make a process that was just started the owner of our claim: that of one who ended would be released."""
+    identity = structs.replace(session.worker.identity, pid=pid, start=process_start(pid) or 0)
+    heir = structs.replace(session.worker, identity=identity)
+
+    def handed_over(current: Run) -> Run:
+        # The heir may have been faster to make it its own.
+        if current.worker != session.worker:
+            return current
+        return lifecycle.watch(current, heir, session.clock.now() + round(LEASE * 1e6))
+
+    await change(session, run, handed_over)
+
+
 def execute_claimed(run_id: str, nonce: str) -> int:
     """Execute a queue or batch that another process has claimed for us (internal)."""
     context = current()
@@ -277,9 +296,8 @@ def execute_claimed(run_id: str, nonce: str) -> int:
         run = await session.store.get(run_id)
         if run.worker is None or run.worker.nonce != nonce:
             raise OrchestraError(f"run {run_id} is no longer claimed by {nonce}")
-        from orchestra.model import lifecycle
-
-        (run,) = await session.store.update((lifecycle.watch(run, session.worker, run.lease or 0),))
+        lease = session.clock.now() + round(LEASE * 1e6)
+        run = await change(session, run, lambda current: lifecycle.watch(current, session.worker, lease))
         command.kind = run.kind
         return await command._finish(session, run)  # pyright: ignore[reportPrivateUsage]
 
