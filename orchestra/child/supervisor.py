@@ -68,11 +68,11 @@ FAILPOINTS = {
     "run.ordered": "the attempt's orders are written, no job was submitted",
     "run.submitted": "the executor has taken the job, the store does not know its handle",
     "run.started": "the start is known, the store still shows a claim",
+    "run.noted": "the store knows the job's handle, nobody watches it yet",
     "run.exited": "the exit record was seen, the store still shows it running",
     "batch.proposed": "trials were proposed, the store does not know them",
     "batch.trial.claimed": "a trial was claimed by its batch, not started",
     "queue.claimed": "a queue has claimed staged runs, started none",
-    "queue.submitted": "a queue has submitted a run, and watches nothing yet",
     "delete.renamed": "a run's directory was moved to the trash, the store still knows the run",
 }
 """Every point at which ``ORCHESTRA_FAILPOINT=NAME:ACTION[:N][,...]`` can strike, and where it is.

@@ -98,7 +98,7 @@ class SupervisedJobs:
             fence = fence_of(job)
             if exit_of(job) is not None:
                 continue
-            if fence is not None and fence.identity.host == supervisor.host_id():
+            if fence is not None and fence.identity.pid != os.getpid():
                 supervisor.send_signal(fence.identity.pid, fence.identity.start, signal.SIGKILL)
             supervisor.end_tree(job.environment[supervisor.COOKIE])
 

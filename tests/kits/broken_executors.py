@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import pytest
 from msgspec import structs
 
@@ -16,7 +17,7 @@ from orchestra.testing import executors, scripted
 from orchestra.testing.executors import ExecutorContract, HintingContract
 from orchestra.testing.scripted import ScriptedExecutor
 
-
+# A test that catches its executor by waiting in vain need not wait long.
 executors.PATIENCE = 1.0
 
 
@@ -31,7 +32,7 @@ class Hinting(ScriptedExecutor):
 async def forget(job):
     """Let a job run again that has run."""
     with anyio.move_on_after(0.5):
-        while not (Path(job.directory) / "exit").exists():
+        while not (Path(job.directory) / "exit").exists():  # noqa: ASYNC110
             await anyio.sleep(0.01)
     for name in ("scripted", "fence"):
         (Path(job.directory) / name).unlink(missing_ok=True)
@@ -124,7 +125,7 @@ class TestKillsWhenNobodyWaits(Whole):
 class BlocksTheLoop(Hinting):
     async def wait(self, handle):
         while self._runs(handle):
-            time.sleep(0.01)
+            time.sleep(0.01)  # noqa: ASYNC251
         return "ended"
 
 
@@ -316,7 +317,7 @@ class TestLearnsOfNoEnd(Whole):
 
 class NeverRests(Hinting):
     async def progress(self, handle, size):
-        await anyio.sleep(0)
+        await anyio.lowlevel.checkpoint()
 
 
 class TestNeverRests(Whole):

@@ -1,5 +1,4 @@
-"""The executor kit passes a sound executor, and notices what is wrong with others: each broken one fails the test
-that is meant for it."""
+"""The executor kit passes a sound executor; each broken one fails the test that is meant for it."""
 
 from __future__ import annotations
 
@@ -36,8 +35,11 @@ def report():
     chosen = " or ".join(f"({name} and {test})" for name, test in BROKEN.items())
     root = Path(__file__).parents[2]
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--tb=no", "-rA", "-p", "no:cacheprovider", "-p", "no:xdist"]
-        + ["-o", "python_files=*.py", "-k", f"({chosen}) and not trio", "tests/kits/broken_executors.py"],
+        [
+            *(sys.executable, "-m", "pytest", "-q", "--tb=no", "-rA", "-p", "no:cacheprovider"),
+            *("-p", "no:xdist", "-o", "python_files=*.py", "-k", f"({chosen}) and not trio"),
+            "tests/kits/broken_executors.py",
+        ],
         cwd=root,
         env={**os.environ, "PYTHONPATH": str(root), "PYTEST_ADDOPTS": ""},
         capture_output=True,
