@@ -26,8 +26,10 @@ class Wish(IntEnum):
 class Control:
     """A wish that grows. Safe to change from a signal handler; ``stronger_than`` waits for it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, owned: bool = False) -> None:
         self.wish = Wish.NONE
+        self.owned = owned
+        """Whether cancelling the watch of a run stops its operation."""
         self.interrupted = False
         """Whether the wish came from Ctrl-C."""
         self._changed: anyio.Event | None = None

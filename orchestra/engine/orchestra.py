@@ -158,13 +158,8 @@ class Orchestra:
         run = await self._begin(self._request(operation, flags, options), console)
         if run is None or run.state == "staged":
             return run
-        control = Control()
-        try:
-            return await execute(self.session, run, console=console or self._console, control=control)
-        except anyio.get_cancelled_exc_class():
-            with anyio.CancelScope(shield=True):
-                await self._stop(await self.get(run.id))
-            raise
+        control = Control(owned=True)
+        return await execute(self.session, run, console=console or self._console, control=control)
 
     async def start(
         self, operation: str | None = None, flags: Mapping[str, FlagValue] | None = None, **options: Any

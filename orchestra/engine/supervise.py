@@ -41,7 +41,16 @@ async def supervise(
     """
     if run.handle is None and run.state not in FINAL:
         return run
-    return await _Watch(session, run, console, control or Control(), quiet).to_the_end()
+    control = control or Control()
+    watch = _Watch(session, run, console, control, quiet)
+    try:
+        return await watch.to_the_end()
+    except anyio.get_cancelled_exc_class():
+        if control.owned:
+            control.raise_to(Wish.TERMINATE)
+            with anyio.CancelScope(shield=True):
+                await watch.to_the_end()
+        raise
 
 
 class _Watch:

@@ -1,0 +1,265 @@
+"""The programmatic API, on asyncio and trio, with real processes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import anyio
+import pytest
+
+from orchestra.engine.orchestra import Orchestra
+from orchestra.errors import FlagError, OperationNotFound, RunBusy, RunNotFound
+from orchestra.model.filters import RunQuery
+from orchestra.model.run import Run
+
+SAMPLES = Path(__file__).parent.parent / "samples"
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return folder
+
+
+def script(project: Path, text: str, name: str = "job.py") -> str:
+    (project / name).write_text(text)
+    return name
+
+
+async def output_of(orch: Orchestra, run: Run) -> bytes:
+    return b"".join([chunk async for chunk in orch.output(run.id)])
+
+
+async def test_a_run_is_awaited_to_its_end(home: Path, project: Path) -> None:
+    name = script(project, "n = 3\nprint('n is', n)\n")
+    async with Orchestra(home, cwd=project) as orch:
+        run = await orch.run(name, {"n": 5})
+
+        assert run is not None
+        assert (run.state, run.exit_code, run.get("flags")) == ("completed", 0, {"n": 5})
+        assert await output_of(orch, run) == b"n is 5\n"
+
+
+async def test_a_failed_run_is_data_not_an_exception(home: Path, project: Path) -> None:
+    async with Orchestra(home, cwd=project) as orch:
+        run = await orch.run(script(project, "raise SystemExit(7)\n"))
+
+        assert run is not None
+        assert (run.state, run.exit_code) == ("error", 7)
+
+
+async def test_values_keep_their_types_from_the_caller_to_the_script(home: Path, project: Path) -> None:
+    name = script(project, "a = 1\nb = 'x'\nc = 0.5\nd = True\nprint(repr((a, b, c, d)))\n")
+    async with Orchestra(home, cwd=project) as orch:
+        run = await orch.run(name, {"a": 10, "b": "2", "c": 3, "d": False})
+
+        assert run is not None
+        assert run.flags == {"a": 10, "b": "2", "c": 3, "d": False}
+        assert await output_of(orch, run) == b"(10, '2', 3, False)\n"
+
+
+async def test_cancelling_an_awaited_run_stops_its_operation(home: Path, project: Path) -> None:
+    name = script(project, "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)\n")
+    async with Orchestra(home, cwd=project) as orch:
+        async with orch.events(output=True) as events, anyio.create_task_group() as group:
+            group.start_soon(orch.run, name)
+            async for event in events:
+                if event.name == "run.output":
+                    pid = int(event.data["text"])
+                    break
+            group.cancel_scope.cancel()
+
+        (run,) = await orch.list()
+        assert run.state == "terminated"
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+
+
+async def test_a_started_run_outlives_the_wait_for_it_and_the_session(home: Path, project: Path) -> None:
+    gate = project / "gate"
+    name = script(
+        project, f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)\nprint('end')\n"
+    )
+    async with Orchestra(home, cwd=project) as orch:
+        started = await orch.start(name)
+        with anyio.move_on_after(0.2):
+            await started.wait()
+
+    async with Orchestra(home, cwd=project) as orch:
+        assert (await orch.get(started.id)).state == "running"
+        gate.touch()
+        chunks = [chunk async for chunk in orch.output(started.id, follow=True)]
+        assert b"".join(chunks) == b"end\n"
+        assert (await orch.get(started.id)).state == "completed"
+
+
+async def test_a_started_run_can_be_waited_for_and_stopped(home: Path, project: Path) -> None:
+    name = script(project, "import time\ntime.sleep(60)\n")
+    async with Orchestra(home, cwd=project) as orch:
+        started = await orch.start(name)
+        started.stop()
+
+        assert (await started.wait()).state == "terminated"
+
+
+async def test_a_list_of_values_makes_a_batch_of_trials_in_the_order_of_the_flags(home: Path) -> None:
+    async with Orchestra(home, cwd=SAMPLES / "batch") as orch:
+        batch = await orch.run("say.py", {"msg": ["b", "a"], "loud": [True, False]})
+
+        assert batch is not None
+        assert (batch.kind, batch.state, batch.operation_name) == ("batch", "completed", "say.py+")
+        trials = await orch.list(RunQuery(batch=batch.id, oldest_first=True))
+        assert [(run.flags["loud"], run.flags["msg"]) for run in trials] == [
+            (True, "b"),
+            (True, "a"),
+            (False, "b"),
+            (False, "a"),
+        ]
+        assert [await output_of(orch, run) for run in trials] == [b"B\n", b"A\n", b"b\n", b"a\n"]
+
+
+async def test_staged_runs_are_started_by_a_queue_oldest_first(home: Path) -> None:
+    async with Orchestra(home, cwd=SAMPLES / "batch") as orch:
+        staged = [await orch.stage("say.py", {"msg": text}) for text in "abc"]
+        assert [run.state for run in staged] == ["staged"] * 3
+
+        queue = await orch.queue()
+
+        assert (queue.state, queue.kind) == ("completed", "queue")
+        runs = await orch.list()
+        assert [run.id for run in runs] == [*(run.id for run in reversed(staged)), queue.id]
+        assert {run.state for run in runs} == {"completed"}
+
+
+async def test_a_queue_with_more_jobs_runs_that_many_at_once(home: Path, project: Path) -> None:
+    name = script(
+        project,
+        "import os, time\n"
+        "other = ''\n"
+        f"root = {str(project)!r}\n"
+        "open(os.path.join(root, 'here-' + os.environ['RUN_ID']), 'w').close()\n"
+        "end = time.time() + 20\n"
+        "while len([n for n in os.listdir(root) if n.startswith('here-')]) < 3:\n"
+        "    assert time.time() < end\n"
+        "    time.sleep(0.01)\n"
+        "print('met')\n",
+    )
+    async with Orchestra(home, cwd=project) as orch:
+        for _ in range(3):
+            await orch.stage(name)
+
+        await orch.queue(jobs=3)
+
+        runs = await orch.list(RunQuery(kinds=frozenset(("run",))))
+        assert [await output_of(orch, run) for run in runs] == [b"met\n"] * 3
+
+
+async def test_a_failing_run_does_not_stop_the_queue(home: Path, project: Path) -> None:
+    name = script(project, "n = 0\nraise SystemExit(n)\n")
+    async with Orchestra(home, cwd=project) as orch:
+        for code in (3, 0):
+            await orch.stage(name, {"n": code})
+
+        queue = await orch.queue()
+
+        assert queue.state == "completed"
+        states = [run.state for run in await orch.list(RunQuery(kinds=frozenset(("run",))))]
+        assert states == ["completed", "error"]
+
+
+async def test_a_restart_makes_a_new_attempt_and_keeps_the_earlier_output(home: Path, project: Path) -> None:
+    name = script(project, "n = 1\nprint(n)\n")
+    async with Orchestra(home, cwd=project) as orch:
+        run = await orch.run(name)
+        assert run is not None
+        again = await orch.restart(run.id, {"n": 2})
+
+        assert again is not None
+        assert (again.id, again.attempt, again.executions) == (run.id, 2, 2)
+        attempts = home / "runs" / run.id / ".orchestra" / "attempts"
+        assert [(attempts / str(n) / "output").read_bytes() for n in (1, 2)] == [b"1\n", b"2\n"]
+
+
+async def test_a_running_run_is_not_restarted(home: Path, project: Path) -> None:
+    name = script(project, "import time\ntime.sleep(60)\n")
+    async with Orchestra(home, cwd=project) as orch:
+        started = await orch.start(name)
+        with anyio.fail_after(10):
+            while (await orch.get(started.id)).state != "running":
+                await anyio.sleep(0.01)
+
+        with pytest.raises(RunBusy, match="cannot restart run .* because it's running"):
+            await orch.restart(started.id)
+        assert (await orch.stop(started.id)).state == "terminated"
+
+
+async def test_what_can_not_be_run_leaves_nothing_behind(home: Path, project: Path) -> None:
+    async with Orchestra(home, cwd=project) as orch:
+        with pytest.raises(OperationNotFound):
+            await orch.run("none.py")
+        with pytest.raises(FlagError):
+            await orch.run(script(project, "x = 1\n"), {"y": 2})
+        with pytest.raises(FlagError):
+            await orch.queue(poll_interval=0)
+        with pytest.raises(RunNotFound):
+            await orch.restart("abc")
+
+        assert await orch.list() == ()
+        assert list((home / "runs").iterdir()) == []
+
+
+async def test_events_tell_the_life_of_a_run_in_order(home: Path, project: Path) -> None:
+    name = script(project, "print('hello')\n")
+    async with Orchestra(home, cwd=project) as orch, orch.events(output=True) as events:
+        run = await orch.run(name)
+        assert run is not None
+        seen = []
+        with anyio.fail_after(5):
+            async for event in events:
+                if event.run == run.id:
+                    seen.append(event.name)
+                if event.name == "run.exited":
+                    break
+
+        assert [each for each in seen if each != "run.claimed"] == [
+            "run.created",
+            "run.submitted",
+            "run.started",
+            "run.output",
+            "run.exited",
+        ]
+
+
+async def test_deleted_runs_are_gone(home: Path, project: Path) -> None:
+    async with Orchestra(home, cwd=project) as orch:
+        run = await orch.run(script(project, "print(1)\n"))
+        assert run is not None
+
+        assert await orch.delete([run.id[:8]]) == 1
+
+        assert await orch.list() == ()
+        assert not (home / "runs" / run.id).exists()
+
+
+async def test_a_batch_that_is_cancelled_leaves_its_other_trials_pending(home: Path, project: Path) -> None:
+    name = script(project, "import time\nn = 0\nprint(n, flush=True)\ntime.sleep(n)\n")
+    async with Orchestra(home, cwd=project) as orch:
+        async with orch.events(output=True) as events, anyio.create_task_group() as group:
+            group.start_soon(orch.run, name, {"n": [0, 60, 61]})
+            async for event in events:
+                if event.name == "run.output" and event.data.get("text") == "60\n":
+                    break
+            group.cancel_scope.cancel()
+
+        states = {run.flags.get("n"): run.state for run in await orch.list(RunQuery(kinds=frozenset(("run",))))}
+        assert states == {0: "completed", 60: "terminated", 61: "pending"}
+        (batch,) = await orch.list(RunQuery(kinds=frozenset(("batch",))))
+        assert batch.state == "terminated"
