@@ -76,10 +76,13 @@ async def _note_submission(session: Session, run: Run, handle: Handle) -> Run:
             current = lifecycle.start(current, started)
         return structs.replace(current, command=run.command, resolved=run.resolved, executor=run.executor)
 
+    if started is not None:
+        failpoint("run.started")
     kept = await change(session, run, noted)
     session.emit("run.submitted", kept, executor=handle.executor)
     if kept.state == "running":
         tell(session, "run.started", kept)
+    failpoint("run.noted")
     return kept
 
 
