@@ -9,6 +9,5 @@ from __future__ import annotations
 import pytest
 
 # Kits fail with plain asserts: without this they would fail without a word.
-pytest.register_assert_rewrite(
-    *(f"orchestra.testing.{module}" for module in ("kit", "expanders", "resolvers", "stores", "executors"))
-)
+_KITS = "kit expanders resolvers executors stores store_cases store_claim_cases store_race"
+pytest.register_assert_rewrite(*(f"orchestra.testing.{module}" for module in _KITS.split()))

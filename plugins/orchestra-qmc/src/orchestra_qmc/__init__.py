@@ -1,0 +1,22 @@
+"""Orchestra batches by Latin hypercube and Sobol sequence."""
+
+from __future__ import annotations
+
+from orchestra_qmc.expanders import (
+    LatinHypercubeOptions,
+    SobolOptions,
+    SpreadExpander,
+    open_latin_hypercube,
+    open_sobol,
+)
+
+ORCHESTRA_CONTRACT = 1
+
+__all__ = [
+    "LatinHypercubeOptions",
+    "ORCHESTRA_CONTRACT",
+    "SobolOptions",
+    "SpreadExpander",
+    "open_latin_hypercube",
+    "open_sobol",
+]
