@@ -80,7 +80,11 @@ class RunCommand:
             import anyio
 
             return anyio.run(self._all)
-        first = drive(self._begin())
+        try:
+            first = drive(self._begin())
+        except BaseException:
+            drive(self.stack.aclose())
+            raise
         if isinstance(first, int):
             drive(self.stack.aclose())
             return first
@@ -95,11 +99,9 @@ class RunCommand:
         return store == "sqlite" and executor == "local" and not self.request.sources
 
     async def _all(self) -> int:
-        first = await self._begin()
-        if isinstance(first, int):
-            await self.stack.aclose()
-            return first
-        return await self._finish(*first)
+        async with self.stack:
+            first = await self._begin()
+            return first if isinstance(first, int) else await self._finish(*first)
 
     async def _begin(self) -> int | tuple[Session, Run]:
         """Everything up to the start of the operation; an exit code where that is all."""
@@ -271,7 +273,7 @@ def start_detached(session: Session, run: Run) -> int:
 
 
 async def hand_claim_over(session: Session, run: Run, pid: int) -> None:
-    """Make a process that was just started the owner of our claim: that of one who ended would be released."""
+    """Make a process that was just started the owner of our claim: that of an ended one would be released."""
     identity = structs.replace(session.worker.identity, pid=pid, start=process_start(pid) or 0)
     heir = structs.replace(session.worker, identity=identity)
 

@@ -18,6 +18,7 @@ from orchestra.engine.changes import change, tell
 from orchestra.engine.command_line import command_line
 from orchestra.engine.judge import settle
 from orchestra.engine.session import Session
+from orchestra.engine.stage import split_source
 from orchestra.errors import ExecutorError, ResolveError, RunBusy
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
@@ -136,14 +137,6 @@ async def _resolve(session: Session, run: Run) -> Run:
         )
         run = structs.replace(run, resolved=(*run.resolved, entry))
     return run
-
-
-def split_source(text: str) -> tuple[str, str]:
-    """``SCHEME:VALUE`` as its two parts; a bare path is a file."""
-    scheme, separator, value = text.partition(":")
-    if separator and len(scheme) > 1 and scheme.replace("-", "").isalnum():
-        return scheme, value
-    return "file", text
 
 
 def operation_environment(session: Session, run: Run) -> dict[str, str]:

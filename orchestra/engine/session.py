@@ -6,14 +6,14 @@ import copy
 import os
 import socket
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from orchestra import plugins
 from orchestra.child import install, supervisor
 from orchestra.console import Console, SilentConsole
-from orchestra.contracts import BatchExpander, Executor, Page, Resolver, Store
+from orchestra.contracts import BatchExpander, Executor, Kind, Page, Resolver, Store
 from orchestra.engine.clock import Clock
 from orchestra.errors import StoreCorrupt
 from orchestra.model.events import Event, Level
@@ -128,16 +128,27 @@ class Session:
         """The resolver for sources of ``scheme``."""
         return await self._open("resolver", scheme)
 
-    async def _open(self, kind: Any, spec: str, options: Mapping[str, Any] | None = None) -> Any:
+    def require(self, kind: Kind, spec: str, options: Mapping[str, Any] | None = None) -> None:
+        """Make sure, before anything is made, that a plugin is there and takes these options.
+
+        Raises:
+            PluginError: it isn't, or doesn't.
+        """
+        self._found(kind, spec, options)
+
+    async def _open(self, kind: Kind, spec: str, options: Mapping[str, Any] | None = None) -> Any:
+        return await self._stack.enter_async_context(self._found(kind, spec, options))
+
+    def _found(
+        self, kind: Kind, spec: str, options: Mapping[str, Any] | None
+    ) -> AbstractAsyncContextManager[Any]:
         name, configured = self.settings.plugin(kind, spec)
-        return await self._stack.enter_async_context(
-            plugins.open_plugin(
-                kind,
-                name,
-                {**configured, **(options or {})},
-                home=self.layout.home,
-                cache_dir=self.layout.cache_dir,
-            )
+        return plugins.open_plugin(
+            kind,
+            name,
+            {**configured, **(options or {})},
+            home=self.layout.home,
+            cache_dir=self.layout.cache_dir,
         )
 
     async def query(self, query: RunQuery) -> Page:

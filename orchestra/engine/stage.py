@@ -25,6 +25,8 @@ from orchestra.project.find import find_operation
 from orchestra.workspace import durable, env_file, records, source
 
 SEED_LIMIT = 2**32
+LOCAL = "local"
+"""The executor that is always there."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -57,7 +59,27 @@ def plan(session: Session, request: RunRequest) -> Plan:
     values = flag_rules.check(operation, request.flags, force=request.force_flags)
     if operation.kind == "queue":
         QueueSettings.from_flags(values)
-    return Plan(operation=operation, flags=values, batch=plan_batch(request, operation, values))
+    batch = plan_batch(request, operation, values)
+    _require_plugins(session, request, batch)
+    return Plan(operation=operation, flags=values, batch=batch)
+
+
+def _require_plugins(session: Session, request: RunRequest, batch: Batch | None) -> None:
+    executor = request.executor or session.settings.executor
+    if executor != LOCAL:
+        session.require("executor", executor)
+    if batch is not None:
+        session.require("expander", batch.expander, batch.options)
+    for source_text in request.sources:
+        session.require("resolver", split_source(source_text)[0])
+
+
+def split_source(text: str) -> tuple[str, str]:
+    """``SCHEME:VALUE`` as its two parts; a bare path is a file."""
+    scheme, separator, value = text.partition(":")
+    if separator and len(scheme) > 1 and scheme.replace("-", "").isalnum():
+        return scheme, value
+    return "file", text
 
 
 def plan_batch(request: RunRequest, operation: Operation, values: dict[str, FlagValue]) -> Batch | None:
