@@ -16,7 +16,7 @@ from orchestra.model.sequences import grouped
 MAX_ARGUMENT = 128 * 1024 - 1
 """Bytes that Linux takes in one argument or variable (``MAX_ARG_STRLEN`` less the closing NUL)."""
 
-_NOT_IDENTIFIER = re.compile(r"[^A-Z0-9_]")
+_NOT_IDENTIFIER = r"[^A-Z0-9_]"
 
 
 def to_argument(value: FlagValue) -> str:
@@ -36,7 +36,7 @@ def to_argument(value: FlagValue) -> str:
 
 def env_name(name: str) -> str:
     """The variable that carries flag ``name``: ``FLAG_MAX_DEPTH`` for ``max-depth``."""
-    return "FLAG_" + _NOT_IDENTIFIER.sub("_", name.upper())
+    return "FLAG_" + re.sub(_NOT_IDENTIFIER, "_", name.upper())
 
 
 def environment(flags: dict[str, FlagValue]) -> dict[str, str]:

@@ -27,17 +27,16 @@ _WORDS: Final[dict[str, bool | None]] = {
     **{spelled: True for word in ("yes", "true", "on") for spelled in (word, word.title(), word.upper())},
     **{spelled: False for word in ("no", "false", "off") for spelled in (word, word.title(), word.upper())},
 }
+# Patterns are compiled when they are first used: most values need one or two.
 # Texts that YAML reads as themselves: no indicator in front, no ': ' or ' #' within, no control characters.
-_PLAIN = re.compile(
-    r"(?:[A-Za-z_/]|\.\.?/)(?:[\w./,+=@%^&*()~!?;<>$|'\"\[\]{}\\-]|[:#](?=[^\s])|(?<=\S) (?=[^\s#]))*"
-)
-_FLOW_WORD = re.compile(r"[A-Za-z_/][A-Za-z0-9_./+-]*(?: [A-Za-z0-9_./+-]+)*")
-_DIGITS_FIRST = re.compile(r"[0-9](?:[\w./+-]|:(?=\w))*", re.ASCII)
-_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
-_FLOAT = re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?")
-_BASED = re.compile(r"[-+]?0(?:x[0-9a-fA-F]+|b[01]+)")
-_QUOTED = re.compile(r"'([^'\\]*)'|\"([^\"\\]*)\"")
-_PRINTABLE = re.compile(r"[ -~]*")
+_PLAIN = r"(?:[A-Za-z_/]|\.\.?/)(?:[\w./,+=@%^&*()~!?;<>$|'\"\[\]{}\\-]|[:#](?=[^\s])|(?<=\S) (?=[^\s#]))*"
+_FLOW_WORD = r"[A-Za-z_/][A-Za-z0-9_./+-]*(?: [A-Za-z0-9_./+-]+)*"
+_DIGITS_FIRST = r"(?a)[0-9](?:[\w./+-]|:(?=\w))*"
+_INTEGER = r"[-+]?(?:0|[1-9][0-9]*)"
+_FLOAT = r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?"
+_BASED = r"[-+]?0(?:x[0-9a-fA-F]+|b[01]+)"
+_QUOTED = r"'([^'\\]*)'|\"([^\"\\]*)\""
+_PRINTABLE = r"[ -~]*"
 
 
 def decode(text: str, flag: str = "") -> Decoded:
@@ -86,17 +85,17 @@ def decode_number(text: str) -> int | float | None:
         return float(text)
     except ValueError:
         pass
-    return int(text, 0) if _BASED.fullmatch(text) else None
+    return int(text, 0) if re.fullmatch(_BASED, text) else None
 
 
 def _decode_plainly(text: str) -> tuple[bool, Decoded]:
     """Whether the meaning of ``text`` is certain without YAML, and what it is."""
-    if not text or _PLAIN.fullmatch(text) or _DIGITS_FIRST.fullmatch(text):
+    if not text or re.fullmatch(_PLAIN, text) or re.fullmatch(_DIGITS_FIRST, text):
         return True, text
-    quoted = _QUOTED.fullmatch(text)
-    if quoted and _PRINTABLE.fullmatch(text):
+    quoted = re.fullmatch(_QUOTED, text)
+    if quoted and re.fullmatch(_PRINTABLE, text):
         return True, quoted[1] if quoted[1] is not None else quoted[2]
-    if text[0] == "[" and text[-1] == "]" and _PRINTABLE.fullmatch(text):
+    if text[0] == "[" and text[-1] == "]" and re.fullmatch(_PRINTABLE, text):
         return _decode_flat_list(text[1:-1])
     return False, None
 
@@ -109,11 +108,11 @@ def _decode_flat_list(inner: str) -> tuple[bool, Decoded]:
         item = part.strip(" ")
         if item in _WORDS and item != "~":
             values.append(_WORDS[item])
-        elif _INTEGER.fullmatch(item) and len(item) < 4000:
+        elif re.fullmatch(_INTEGER, item) and len(item) < 4000:
             values.append(int(item))
-        elif _FLOAT.fullmatch(item):
+        elif re.fullmatch(_FLOAT, item):
             values.append(float(item))
-        elif _FLOW_WORD.fullmatch(item):
+        elif re.fullmatch(_FLOW_WORD, item):
             values.append(item)
         else:
             return False, None
@@ -175,7 +174,7 @@ def _encode_text(text: str) -> str:
 
 def _encode_item(value: FlagValue) -> str:
     if isinstance(value, str):
-        plain = _FLOW_WORD.fullmatch(value) and value not in _WORDS and " " not in value
+        plain = re.fullmatch(_FLOW_WORD, value) and value not in _WORDS and " " not in value
         return value if plain else _quoted(value)
     if isinstance(value, float) and not math.isfinite(value):
         return ".nan" if math.isnan(value) else ("-.inf" if value < 0 else ".inf")

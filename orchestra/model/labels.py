@@ -13,10 +13,10 @@ from orchestra.model.operation import FlagValue
 PATH_WIDTH: Final = 20
 """How wide a path is shown in a label."""
 
-_LONG_DECIMALS = re.compile(r"(\.[0-9]{5})[0-9]+")
-_RUN_ID = re.compile(r"[0-9a-f]{32}")
-_REFERENCE = re.compile(r"\$\{([^}]*)\}")
-_FORMAT = re.compile(r"%[-+ #0]*[0-9]*(?:\.[0-9]+)?[diouxXeEfFgGrsa]")
+_LONG_DECIMALS = r"(\.[0-9]{5})[0-9]+"
+_RUN_ID = r"[0-9a-f]{32}"
+_REFERENCE = r"\$\{([^}]*)\}"
+_FORMAT = r"%[-+ #0]*[0-9]*(?:\.[0-9]+)?[diouxXeEfFgGrsa]"
 _FAILED: Final = "#error#"
 
 PathCheck = Callable[[str], bool]
@@ -51,9 +51,9 @@ def default_label(flags: dict[str, FlagValue], is_path: PathCheck = _no_path) ->
 def shown_in_label(value: FlagValue, is_path: PathCheck = _no_path) -> str:
     """``value`` as a label shows it."""
     if isinstance(value, float):
-        return _LONG_DECIMALS.sub(r"\1", encode(value))
+        return re.sub(_LONG_DECIMALS, r"\1", encode(value))
     if isinstance(value, str):
-        if _RUN_ID.fullmatch(value):
+        if re.fullmatch(_RUN_ID, value):
             return value[:8]
         if len(value) > PATH_WIDTH and "/" in value and is_path(value):
             return encode(shorten_path(value))
@@ -120,7 +120,7 @@ def render_label(
             return "null" if name in flags and not filters else ""
         return shown_in_label(value, is_path) if quoted else str(value)
 
-    return _REFERENCE.sub(fill, template)
+    return re.sub(_REFERENCE, fill, template)
 
 
 def _filter(value: FlagValue, applied: str) -> FlagValue:
@@ -131,7 +131,7 @@ def _filter(value: FlagValue, applied: str) -> FlagValue:
         return posixpath.basename(value.rstrip("/")) if isinstance(value, str) else value
     if name == "unquote":
         return value if value is None or isinstance(value, str) else encode(value)
-    if _FORMAT.fullmatch(applied):
+    if re.fullmatch(_FORMAT, applied):
         try:
             return "" if value is None else applied % (value,)
         except (TypeError, ValueError):

@@ -20,8 +20,8 @@ DEFAULT_COUNT: Final = 5
 DECIMALS: Final = 8
 """What the values of a sequence are rounded to."""
 
-_FUNCTION = re.compile(r"(?P<name>[A-Za-z][A-Za-z0-9_.-]*)?\[(?P<arguments>[^][{},'\"]*)\]\s*")
-_REPEATED = re.compile(r"(?P<list>\[.*\])\s*\*\s*(?P<times>[0-9]+)\s*", re.DOTALL)
+_FUNCTION = r"(?P<name>[A-Za-z][A-Za-z0-9_.-]*)?\[(?P<arguments>[^][{},'\"]*)\]\s*"
+_REPEATED = r"(?s)(?P<list>\[.*\])\s*\*\s*(?P<times>[0-9]+)\s*"
 
 
 def parse_function(text: str) -> tuple[str, tuple[str, ...]] | None:
@@ -31,7 +31,7 @@ def parse_function(text: str) -> tuple[str, tuple[str, ...]] | None:
     """
     if not text.rstrip().endswith("]"):
         return None
-    matched = _FUNCTION.fullmatch(text)
+    matched = re.fullmatch(_FUNCTION, text)
     if matched is None:
         return None
     name = matched["name"] or ""
@@ -43,7 +43,7 @@ def parse_function(text: str) -> tuple[str, tuple[str, ...]] | None:
 
 def parse_repetition(text: str) -> tuple[str, int] | None:
     """Split ``[1,2]*3`` into the list's text and the number of times."""
-    matched = _REPEATED.fullmatch(text)
+    matched = re.fullmatch(_REPEATED, text)
     return (matched["list"], int(matched["times"])) if matched else None
 
 
