@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import shlex
 
 from orchestra.cli import tables
 from orchestra.console import printable
@@ -116,7 +116,10 @@ async def print_commands(session: Session, request: RunRequest, prepared: Plan |
 
 
 def _own_command(run: Run) -> str:
-    return f"{sys.executable} -m orchestra run -y --start {run.id}"
+    """How a queue or batch is started: they execute in a process of ours."""
+    flags = unexpanded(run.batch_spec) if run.batch_spec is not None else run.flags
+    given = [f"{name}={encode(value)}" for name, value in flags.items() if value is not None]
+    return shlex.join(["orchestra", "run", "-y", run.operation.name, *given])
 
 
 def _batch_of(prepared: Plan | Restart) -> Batch | None:

@@ -147,7 +147,12 @@ class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def time(self) -> int:
-        """What listings sort by: the start, else the stage time, else the creation."""
+        """What listings sort by: the start, else the stage time, else the creation.
+
+        A run that was staged again waits for its next start: its stage time counts.
+        """
+        if self.state == "staged" and self.staged is not None:
+            return self.staged
         return self.started or self.staged or self.created
 
     def get(self, name: str, default: FlagValue = None) -> FlagValue:
