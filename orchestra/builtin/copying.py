@@ -6,14 +6,17 @@ caller may stop between any two steps. A step yields "", but for the last, which
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import stat
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestra.errors import ResolveError
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as _Digest  # pyright: ignore[reportPrivateUsage]
 
 _CHUNK = 1 << 20
 _MAX_DEPTH = 200
@@ -50,7 +53,7 @@ def _copy_file(path: Path, target: Path) -> Steps:
     if target.is_dir() and not target.is_symlink():
         raise ResolveError(f"'{target}' is a folder, and '{path}' a file")
     partial = partial_name(target)
-    digest = hashlib.sha256()
+    digest = _sha256()
     try:
         # Not blocking: what was a file a moment ago must not be a pipe that nobody writes to.
         source = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -94,7 +97,7 @@ def _copy_new_folder(folder: Path, target: Path) -> Steps:
 
 
 def _merge(folder: Path, target: Path) -> Steps:
-    digest = hashlib.sha256()
+    digest = _sha256()
     for relative, kind in _walk(folder, folder, ()):
         place = target / relative
         content = ""
@@ -112,6 +115,13 @@ def _merge(folder: Path, target: Path) -> Steps:
         digest.update(f"{kind}\0{relative}\0{content}\n".encode(errors="surrogateescape"))
         yield ""
     yield digest.hexdigest()
+
+
+def _sha256() -> _Digest:
+    # hashlib loads OpenSSL, which costs a start more than this module: only who copies pays for it.
+    from hashlib import sha256
+
+    return sha256()
 
 
 def _walk(root: Path, folder: Path, above: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -251,7 +251,7 @@ def _encode(run: Run) -> bytes:
 def _load(record: bytes, lease: int | None) -> Run:
     try:
         run = decode_run(record)
-    except (ValueError, msgspec.MsgspecError) as error:
+    except ValueError as error:
         raise StoreCorrupt(f"the store holds a run that can't be read: {error}") from error
     return run if lease is None else structs.replace(run, lease=lease)
 

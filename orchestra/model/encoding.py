@@ -1,61 +1,101 @@
-"""A run as JSON and back, losing nothing: neither NaN and infinities nor undecodable bytes of arguments."""
+"""Records as JSON and back: fast for nearly all, exact for the rest.
+
+Values that JSON or UTF-8 have no form for must survive all the same, for flags are typed values of any script
+and arguments are bytes: numbers that are not finite become ``NaN`` and ``Infinity``, bytes that are not UTF-8
+become lone surrogates (``\\udcff``), both as Python's own ``json`` writes and reads them.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar, cast
 
 import msgspec
 
 from orchestra.model.run import Run
 
+T = TypeVar("T")
+
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(Run)
+_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
+
+
+def encode(record: object) -> bytes:
+    """``record`` as one line of JSON, without a newline.
+
+    Raises:
+        TypeError: it holds a value that no record can hold.
+        ValueError: it is nested too deeply.
+    """
+    try:
+        data = _encoder.encode(record)
+        # The encoder writes NaN and the infinities as null, which defaults aside is rare.
+        if b"null" in data and not _is_finite((msgspec.to_builtins(record),)):
+            return _encode_odd(record)
+    except UnicodeEncodeError:
+        return _encode_odd(record)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    return data
+
+
+def decode(data: bytes, kind: type[T]) -> T:
+    """The inverse of :func:`encode`; fields that ``kind`` doesn't know are ignored.
+
+    Raises:
+        ValueError: it is no such record, e.g. because it is torn.
+    """
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
+    try:
+        return cast(T, decoder.decode(data))
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
+    except msgspec.DecodeError as error:
+        return _decode_odd(data, kind, error)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def encode_run(run: Run) -> bytes:
-    """The record of ``run``: UTF-8 JSON, in Python's dialect (``NaN``, lone surrogates) only where it must.
-
-    Raises:
-        TypeError: a flag has a value that is none of :data:`~orchestra.model.operation.FlagValue`.
-    """
-    try:
-        encoded = _encoder.encode(run)
-    except UnicodeEncodeError:
-        return _encode_oddly(run)
-    # The encoder writes NaN and the infinities as null, which defaults aside is rare.
-    if b"null" in encoded and _holds_odd_number(msgspec.to_builtins(run)):
-        return _encode_oddly(run)
-    return encoded
+    """:func:`encode` for what a store keeps of a run."""
+    return encode(run)
 
 
 def decode_run(record: bytes) -> Run:
-    """The run of a record; fields that are not known are ignored.
-
-    Raises:
-        ValueError: it is not JSON, or not a run (as :class:`msgspec.ValidationError`).
-    """
-    try:
-        return _decoder.decode(record)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        import json
-
-        return msgspec.convert(json.loads(record), Run)
+    """:func:`decode` for what a store has kept of a run."""
+    return decode(record, Run)
 
 
-def _encode_oddly(run: Run) -> bytes:
+def _encode_odd(record: object) -> bytes:
     import json
 
-    return json.dumps(msgspec.to_builtins(run), separators=(",", ":")).encode("ascii")
+    return json.dumps(msgspec.to_builtins(record), separators=(",", ":")).encode("ascii")
 
 
-def _holds_odd_number(value: Any) -> bool:
-    if isinstance(value, float):
-        return not math.isfinite(value)
-    if isinstance(value, dict):
-        return any(map(_holds_odd_number, value.values()))  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
-    if isinstance(value, list | tuple):
-        return any(map(_holds_odd_number, value))  # pyright: ignore[reportUnknownArgumentType]
-    return False
+def _decode_odd(data: bytes, kind: type[T], reason: msgspec.DecodeError) -> T:
+    import json
+
+    try:
+        plain = json.loads(data)
+    except (ValueError, RecursionError):
+        raise ValueError(str(reason)) from reason
+    try:
+        return msgspec.convert(plain, kind)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)) from error
+
+
+def _is_finite(values: Iterable[Any]) -> bool:
+    for value in values:
+        if isinstance(value, float):
+            if not math.isfinite(value):
+                return False
+        elif isinstance(value, dict):
+            if not _is_finite(cast(dict[Any, Any], value).values()):
+                return False
+        elif isinstance(value, (list, tuple)) and not _is_finite(cast(list[Any], value)):
+            return False
+    return True

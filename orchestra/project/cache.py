@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from contextlib import suppress
@@ -15,10 +14,15 @@ _MOST_ENTRIES: Final = 500
 
 def key_of(path: Path, content: bytes, python: str) -> str:
     """A name for the script as it is now: its content, its interpreter, and the modules beside it."""
-    digest = hashlib.blake2b(digest_size=16)
+    # hashlib loads OpenSSL, which costs a start more than what is digested here.
+    try:
+        from _blake2 import blake2b
+    except ImportError:
+        from hashlib import blake2b
+    digest = blake2b(digest_size=16)
     for part in (_FORMAT, str(path), os.path.realpath(python)):
         digest.update(part.encode("utf-8", "surrogateescape") + b"\0")
-    digest.update(hashlib.blake2b(content).digest())
+    digest.update(blake2b(content).digest())
     for name, size, changed in _neighbours(path.parent):
         digest.update(f"{name}\0{size}\0{changed}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

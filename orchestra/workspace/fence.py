@@ -18,8 +18,9 @@ from msgspec import Struct, convert, to_builtins
 
 from orchestra.child.supervisor import boot_id, host_id, own_identity, process_start, win_fence
 from orchestra.errors import RunBusy, RunNotFound
+from orchestra.model.encoding import decode
 from orchestra.model.execution import Fence, Identity
-from orchestra.workspace.codec import READ, damaged, decode, read_open, read_record, unreadable
+from orchestra.workspace.codec import READ, damaged, read_open, read_record, unreadable
 from orchestra.workspace.durable import fail, make_dirs
 
 FENCE = "fence"

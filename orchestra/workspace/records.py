@@ -11,9 +11,10 @@ from typing import Any
 from msgspec import Struct
 
 from orchestra.errors import HomeError, RunBroken, RunNotFound
+from orchestra.model.encoding import decode, encode
 from orchestra.model.execution import Exit, Fence
 from orchestra.model.run import SCHEMA, Run
-from orchestra.workspace.codec import decode, encode, read_bytes, read_record
+from orchestra.workspace.codec import read_bytes, read_record
 from orchestra.workspace.durable import (
     append_line,
     fail,

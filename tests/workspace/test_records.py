@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestra.errors import HomeError, RunBroken, RunNotFound
+from orchestra.model.encoding import decode, encode
 from orchestra.model.execution import Exit, Fence
 from orchestra.model.run import Run
 from orchestra.workspace import records
-from orchestra.workspace.codec import decode, encode
 from orchestra.workspace.layout import attempt_directory, control
 from orchestra.workspace.orders import Orders, read_orders, write_orders
 
