@@ -121,8 +121,12 @@ def _matching(plugins: list[PluginInfo], name: str, distribution: str) -> list[P
 
 
 def _not_found(kind: Kind, name: str, plain: str, installed: list[PluginInfo]) -> PluginNotFound:
-    names = ", ".join(sorted({info.name for info in installed})) or "none"
-    hint = f"Installed {kind}s: {names}."
+    from difflib import get_close_matches
+
+    names = sorted({info.name for info in installed})
+    close = get_close_matches(plain, names, n=1)
+    meant = f"Did you mean '{close[0]}'? " if close else ""
+    hint = f"{meant}Installed {kind}s: {', '.join(names) or 'none'}."
     if _PIP_NAME.fullmatch(plain):
         hint += f" Perhaps 'pip install orchestra-{plain}' provides it."
     return PluginNotFound(f"no {kind} '{name}' is installed", hint)

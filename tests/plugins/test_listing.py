@@ -81,6 +81,13 @@ def test_an_unknown_plugin_is_answered_with_those_there_are(fake_site):
     assert "pip install orchestra-s3" in error.value.hint
 
 
+def test_a_name_that_was_nearly_right_is_suggested():
+    with pytest.raises(PluginNotFound) as error:
+        plugins.find("expander", "ramdon")
+
+    assert str(error.value.hint).startswith("Did you mean 'random'? Installed expanders: ")
+
+
 def test_what_could_not_be_a_distribution_is_not_suggested_for_installation():
     with pytest.raises(PluginNotFound) as error:
         plugins.find("resolver", "x; rm -rf ~")
