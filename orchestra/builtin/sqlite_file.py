@@ -87,7 +87,7 @@ class SqliteFile:
             deadline = time.monotonic() + 0.2
             while True:
                 try:
-                    with self._outer_lock():
+                    with self.locked():
                         connection.close()
                     break
                 except (Busy, StoreError):
@@ -114,7 +114,7 @@ class SqliteFile:
         Raises:
             Busy: nothing was done; ``work`` may have been called, and will be again.
         """
-        with self._in_use() as connection, self._outer_lock():
+        with self._in_use() as connection, self.locked():
             connection.execute("BEGIN IMMEDIATE")
             with _rolled_back_on_error(connection):
                 result = work(connection)
@@ -198,7 +198,12 @@ class SqliteFile:
             self._mutex.release()
 
     @contextmanager
-    def _outer_lock(self) -> Generator[None]:
+    def locked(self) -> Generator[None]:
+        """Hold the lock beside the file.
+
+        Raises:
+            Busy: somebody else holds it.
+        """
         if self._lock_fd is None:
             self._lock_fd = _open_lock(self.path)
         try:
@@ -255,7 +260,7 @@ class SqliteFile:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
     def _make(self, connection: sqlite3.Connection) -> None:
-        with self._outer_lock():
+        with self.locked():
             if self._version(connection) != 0:
                 return
             if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
@@ -273,7 +278,7 @@ class SqliteFile:
     def _leave_wal(self, connection: sqlite3.Connection) -> None:
         # A home that was copied to a network file system. It takes that nobody else has it open.
         try:
-            with self._outer_lock():
+            with self.locked():
                 connection.execute("PRAGMA journal_mode = DELETE")
         except (Busy, StoreError, sqlite3.OperationalError):
             pass
@@ -394,12 +399,15 @@ def set_aside(path: Path, patience: float, check: Callable[[sqlite3.Connection],
     file = SqliteFile(path, patience)
 
     def attempt() -> Path | None:
+        seen = _inode(path)
         try:
             file.open()
             file.read(check)
             return None
         except StoreCorrupt:
-            return _rename(path)
+            with file.locked():
+                # Somebody else may have put a new store in its place since.
+                return _rename(path) if _inode(path) == seen else None
         finally:
             file.close()
 

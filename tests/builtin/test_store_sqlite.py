@@ -377,6 +377,23 @@ def test_a_whole_store_is_not_discarded(home: Path) -> None:
         assert drive(store.get("kept"))
 
 
+def test_a_new_store_is_not_taken_for_the_damaged_one(home: Path) -> None:
+    home.mkdir()
+    (home / "store.db").write_bytes(os.urandom(8192))
+    moved: list[Path | None] = []
+    with outer_lock(home):
+        late = threading.Thread(target=lambda: moved.append(discard(Options(home=home))))
+        late.start()
+        # The other process has seen the damage, and waits for the lock.
+        time.sleep(0.2)
+        os.rename(home / "store.db", home / "store.db.broken-1")
+        (home / "store.db").touch()
+    late.join(10)
+
+    assert moved == [None]
+    assert (home / "store.db").exists()
+
+
 def test_a_file_that_is_removed_or_replaced_while_it_is_open_is_noticed(home: Path) -> None:
     with opened(home) as store:
         drive(store.create([a_run()]))
