@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import anyio
@@ -118,7 +119,7 @@ class _Batch:
             id=new_run_id(),
             operation=self.run.operation,
             flags=flags,
-            label=flag_rules.run_label(self.run.label_template, flags, self.run.tags),
+            label=flag_rules.run_label(self.run.label_template, flags, self.run.tags, os.path.exists),
             label_template=self.run.label_template,
             tags=self.run.tags,
             batch=self.run.id,

@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec import Struct, structs
 
 from orchestra.console import Console
+from orchestra.engine.off_loop import off_loop
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart, claim_restart, plan_restart, restage
 from orchestra.engine.session import Session
@@ -49,8 +50,11 @@ async def prepare(session: Session, request: RunRequest) -> Plan | Restart:
     """
     if request.restart is not None:
         return await plan_restart(session, request)
-    planned = plan(session, request)
+    # A parser that can't be read statically is run, which may take a while.
+    planned = await off_loop(lambda: plan(session, request))
     check_can_stage(planned, request)
+    for warning in planned.warnings if not os.environ.get("NO_WARN_FLAGS_IMPORT") else ():
+        session.emit("log.message", level="warning", message=warning, logger="")
     return planned
 
 

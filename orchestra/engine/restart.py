@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,8 @@ def _with_request(session: Session, run: Run, request: RunRequest) -> Run:
     if changes and run.kind != "batch":
         flags = changes.get("flags", run.flags)
         template = changes.get("label_template", run.label_template)
-        changes["label"] = flag_rules.run_label(template, flags, changes.get("tags", run.tags))
+        tags = changes.get("tags", run.tags)
+        changes["label"] = flag_rules.run_label(template, flags, tags, os.path.exists)
     if request.executor is not None:
         changes["executor"] = request.executor
     if request.environment:

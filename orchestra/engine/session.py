@@ -63,7 +63,7 @@ class Session:
         """Whether an operation's two streams end up in the same file, so that one pipe keeps their order."""
         self.sinks = Sinks(sinks)
         self._stack = stack
-        self._executors: dict[str, Executor] = {}
+        self._opened: dict[tuple[Kind, str, str], Any] = {}
         self._library: str | None = None
 
     @property
@@ -116,16 +116,14 @@ class Session:
 
     async def executor(self, spec: str) -> Executor:
         """The executor that ``spec`` (a name, with options) stands for, opened once."""
-        if spec not in self._executors:
-            self._executors[spec] = await self._open("executor", spec)
-        return self._executors[spec]
+        return await self._open("executor", spec)
 
     async def expander(self, name: str, options: Mapping[str, Any]) -> BatchExpander:
-        """An expander, opened with ``options`` over those that are set."""
+        """An expander, opened once with ``options`` over those that are set."""
         return await self._open("expander", name, options)
 
     async def resolver(self, scheme: str) -> Resolver:
-        """The resolver for sources of ``scheme``."""
+        """The resolver for sources of ``scheme``, opened once."""
         return await self._open("resolver", scheme)
 
     def require(self, kind: Kind, spec: str, options: Mapping[str, Any] | None = None) -> None:
@@ -137,7 +135,10 @@ class Session:
         self._found(kind, spec, options)
 
     async def _open(self, kind: Kind, spec: str, options: Mapping[str, Any] | None = None) -> Any:
-        return await self._stack.enter_async_context(self._found(kind, spec, options))
+        key = (kind, spec, repr(sorted((options or {}).items())))
+        if key not in self._opened:
+            self._opened[key] = await self._stack.enter_async_context(self._found(kind, spec, options))
+        return self._opened[key]
 
     def _found(
         self, kind: Kind, spec: str, options: Mapping[str, Any] | None

@@ -36,6 +36,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     flags: dict[str, FlagValue]
     """Every flag with its value; lists and searches unexpanded."""
     batch: Batch | None
+    warnings: tuple[str, ...] = ()
+    """What a person should know of how the flags were found."""
 
     @property
     def kind(self) -> RunKind:
@@ -53,15 +55,20 @@ def plan(session: Session, request: RunRequest) -> Plan:
         ScriptError: the script can't be read.
         FlagError: a flag is unknown, missing, or has a value that it can't have.
     """
+    warnings: list[str] = []
     operation = find_operation(
-        request.operation, cwd=request.cwd, cache_dir=session.layout.cache_dir, python=operation_python()
+        request.operation,
+        cwd=request.cwd,
+        cache_dir=session.layout.cache_dir,
+        python=operation_python(),
+        warn=warnings.append,
     )
     values = flag_rules.check(operation, request.flags, force=request.force_flags)
     if operation.kind == "queue":
         QueueSettings.from_flags(values)
     batch = plan_batch(request, operation, values)
     _require_plugins(session, request, batch)
-    return Plan(operation=operation, flags=values, batch=batch)
+    return Plan(operation=operation, flags=values, batch=batch, warnings=tuple(warnings))
 
 
 def _require_plugins(session: Session, request: RunRequest, batch: Batch | None) -> None:
@@ -118,7 +125,7 @@ def new_run(session: Session, request: RunRequest, planned: Plan, *, state: Stat
         kind=planned.kind,
         operation=planned.operation,
         flags=flags,
-        label=None if is_batch else flag_rules.run_label(request.label, flags, request.tags),
+        label=None if is_batch else flag_rules.run_label(request.label, flags, request.tags, os.path.exists),
         label_template=request.label,
         tags=request.tags,
         directory=directory,
