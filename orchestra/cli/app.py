@@ -21,7 +21,6 @@ class Verb(NamedTuple):
 VERBS: dict[str, Verb] = {
     "run": Verb("orchestra.cli.run:run", "Run an operation, or start a run again."),
     "queue": Verb("orchestra.cli.run:queue", "Start a queue, which runs staged runs."),
-    "execute-claimed": Verb("orchestra.cli.command:execute_claimed", ""),
     "runs list": Verb("orchestra.cli.runs_list:runs_list", "List runs."),
     "runs info": Verb("orchestra.cli.runs_info:runs_info", "Show what is known of a run."),
     "runs delete": Verb("orchestra.cli.runs_delete:runs_delete", "Delete runs."),

@@ -23,7 +23,6 @@ BUG = 70
 
 def main() -> NoReturn:
     """What the ``orchestra`` command is: run what ``sys.argv`` says, and end the process with its code."""
-    _open_standard_streams()
     _open_standard_files()
     code = execute(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
@@ -33,15 +32,6 @@ def main() -> NoReturn:
             pass
     # Everything is closed and flushed by now; unloading a hundred modules would only cost time.
     os._exit(code)
-
-
-def _open_standard_streams() -> None:
-    """A standard stream that is closed (``>&-``) would be the number of the next file that is opened."""
-    for fd in (0, 1, 2):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
 
 
 def _open_standard_files() -> None:

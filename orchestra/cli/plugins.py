@@ -23,8 +23,8 @@ def plugins_list(
 ) -> int:
     """List the plugins that are installed, and why one can't be loaded.
 
-    With --json they are printed as an array of objects with the keys kind, name, target, distribution, version
-    and error (null if it can be loaded).
+    With --json they are printed as an array of objects with the keys kind, name, target, distribution,
+    version and error (null if it can be loaded).
 
     Parameters
     ----------

@@ -56,13 +56,12 @@ def _is_same(path: str, other: str) -> bool:
 def directory(path: str, here: str) -> str:
     """``path`` as seen from ``here``: relative when it is near, else absolute and shortened."""
     relative = os.path.relpath(path, here)
-    if not relative.startswith(".."):
+    first, *rest = relative.split("/")
+    if first != "..":
         return relative
-    if relative == "..":
+    if not rest:
         return "../"
-    if relative.startswith("../") and not relative.startswith("../.."):
-        return relative
-    return shorten(path)
+    return shorten(path) if rest[0] == ".." else relative
 
 
 def shorten(path: str) -> str:

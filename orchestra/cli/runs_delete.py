@@ -8,9 +8,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from orchestra.cli import prompts, run_text, tables
-from orchestra.cli.context import current, in_event_loop
+from orchestra.cli.context import complete, current, in_event_loop
 from orchestra.engine.judge import settle_active
 from orchestra.engine.runs import delete_runs, finish_deletions, select_runs
+from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 
 MOST_LISTED = 10
@@ -36,25 +37,32 @@ def runs_delete(
     stop
         Stop those that are running instead of refusing to delete them.
     """
-    return in_event_loop(lambda: _delete(runs, yes=yes, permanent=permanent, stop=stop))
+    chosen, rows = complete(lambda: _choose(runs))
+    if not chosen:
+        _tell("Nothing to delete.")
+        return 0
+    if not yes:
+        # Not in an event loop: there Ctrl-C would have to wait for the answer.
+        prompts.insist(_question(chosen, rows))
+    count = in_event_loop(lambda: _delete(chosen, stop))
+    _tell(f"{'Permanently deleted' if permanent else 'Deleted'} {count} run(s)")
+    return 0
 
 
-async def _delete(specs: tuple[str, ...], *, yes: bool, permanent: bool, stop: bool) -> int:
+async def _choose(specs: tuple[str, ...]) -> tuple[tuple[Run, ...], list[tuple[str, ...]]]:
     context = current()
     async with context.session() as session:
         await finish_deletions(session)
         await settle_active(session)
         chosen = await select_runs(session, specs, default="all")
-        if not chosen:
-            _tell("Nothing to delete.")
-            return 0
-        if not yes:
-            here = str(context.cwd)
-            rows = [run_text.preview_row(session, run, here) for run in chosen[:MOST_LISTED]]
-            prompts.insist(_question(chosen, rows))
-        count = await delete_runs(session, chosen, stop=stop)
-    _tell(f"{'Permanently deleted' if permanent else 'Deleted'} {count} run(s)")
-    return 0
+        here = str(context.cwd)
+        return chosen, [run_text.preview_row(session, run, here) for run in chosen[:MOST_LISTED]]
+
+
+async def _delete(chosen: tuple[Run, ...], stop: bool) -> int:
+    async with current().session() as session:
+        known = await session.store.query(RunQuery(ids=tuple(run.id for run in chosen)))
+        return await delete_runs(session, known.runs, stop=stop)
 
 
 def _question(chosen: tuple[Run, ...], rows: list[tuple[str, ...]]) -> str:

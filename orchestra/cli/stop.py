@@ -8,11 +8,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from orchestra.cli import prompts, run_text, tables
-from orchestra.cli.context import current, in_event_loop
+from orchestra.cli.context import complete, current, in_event_loop
 from orchestra.console import printable
 from orchestra.engine.judge import settle_active
 from orchestra.engine.runs import StopReport, select_runs, stop_runs
-from orchestra.engine.session import Session
 from orchestra.engine.stopping import TIMEOUT
 from orchestra.errors import UsageError
 from orchestra.model.filters import RunQuery
@@ -48,35 +47,35 @@ def stop(
     """
     if not 0 <= timeout <= 86_400:
         raise UsageError(f"invalid value {timeout:g} for --timeout: give seconds, at most 86400")
-    return in_event_loop(lambda: _stop(runs, yes, None if no_wait else timeout, force))
+    chosen, rows = complete(lambda: _choose(runs))
+    if not chosen:
+        _tell("Nothing to stop.")
+        return 0
+    if not yes and len(chosen) > len(runs):
+        # Not in an event loop: there Ctrl-C would have to wait for the answer.
+        listed = tables.render(rows, indent="  ")
+        question = f"Stop {len(chosen)} run(s)?"
+        prompts.insist(f"You are about to stop the following runs:\n{listed}{question}", default=False)
+    return _told(in_event_loop(lambda: _stop(chosen, None if no_wait else timeout, force)))
 
 
-async def _stop(specs: tuple[str, ...], yes: bool, timeout: float | None, force: bool) -> int:
-    async with current().session() as session:
+async def _choose(specs: tuple[str, ...]) -> tuple[tuple[Run, ...], list[tuple[str, ...]]]:
+    context = current()
+    async with context.session() as session:
         await settle_active(session)
-        chosen = await _chosen(session, specs)
-        if not chosen:
-            _tell("Nothing to stop.")
-            return 0
-        if not yes and len(chosen) > len(specs):
-            _ask(session, chosen)
-        report = await stop_runs(session, chosen, timeout=timeout, force=force, tell=_tell)
-    return _told(report)
+        if specs:
+            chosen = await select_runs(session, specs)
+        else:
+            active = (await session.store.query(_RUNNING)).runs
+            chosen = tuple(run for run in active if run.worker is not None)
+        here = str(context.cwd)
+        return chosen, [run_text.preview_row(session, run, here) for run in chosen]
 
 
-async def _chosen(session: Session, specs: tuple[str, ...]) -> tuple[Run, ...]:
-    if not specs:
-        active = (await session.store.query(_RUNNING)).runs
-        return tuple(run for run in active if run.worker is not None)
-    return await select_runs(session, specs)
-
-
-def _ask(session: Session, chosen: tuple[Run, ...]) -> None:
-    here = str(current().cwd)
-    rows = tables.render([run_text.preview_row(session, run, here) for run in chosen], indent="  ")
-    prompts.insist(
-        f"You are about to stop the following runs:\n{rows}Stop {len(chosen)} run(s)?", default=False
-    )
+async def _stop(chosen: tuple[Run, ...], timeout: float | None, force: bool) -> StopReport:
+    async with current().session() as session:
+        known = await session.store.query(RunQuery(ids=tuple(run.id for run in chosen)))
+        return await stop_runs(session, known.runs, timeout=timeout, force=force, tell=_tell)
 
 
 def _told(report: StopReport) -> int:

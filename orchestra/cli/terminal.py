@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -27,16 +28,23 @@ def write_exact(text: str) -> None:
 
 
 def write_json(value: object) -> None:
-    """Write one JSON document, indented by two."""
+    """Write one JSON document, indented by two. Numbers that JSON has no form for are null."""
     try:
         data = msgspec.json.format(msgspec.json.encode(value), indent=2)
-    except UnicodeEncodeError:
-        data = json.dumps(_plain(value), indent=2).encode()
+    except (OverflowError, UnicodeEncodeError):
+        # Numbers beyond 64 bits, and bytes that are not UTF-8 as lone surrogates.
+        data = json.dumps(_finite(msgspec.to_builtins(value)), indent=2).encode()
     write_bytes(data + b"\n")
 
 
-def _plain(value: object) -> Any:
-    return msgspec.json.decode(json.dumps(msgspec.to_builtins(value)))
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in cast("list[Any]", value)]
+    return value
 
 
 def write_bytes(data: bytes) -> None:

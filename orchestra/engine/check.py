@@ -33,10 +33,10 @@ class Finding(Struct, frozen=True, kw_only=True):
     """One thing that is not as it should be, and what was done about it."""
 
     kind: FindingKind
-    """``orphan``: a run's directory that the store doesn't know · ``stranger``: a directory that is no run's ·
-    ``ghost``: a run without a directory · ``broken``: a record that can't be read · ``stale``: record and store
-    differ · ``unwatched``: its watcher or its process is gone · ``leftover``: a file of a writer that died ·
-    ``deletion``: one that was cut short · ``process``: one of a run that has ended."""
+    """``orphan``: a run's directory that the store doesn't know · ``stranger``: a directory that is no run's
+    · ``ghost``: a run without a directory · ``broken``: a record that can't be read · ``stale``: record and
+    store differ · ``unwatched``: its watcher or its process is gone · ``leftover``: a file of a writer that
+    died · ``deletion``: one that was cut short · ``process``: one of a run that has ended."""
     message: str
     run: str | None = None
     fixed: bool = False

@@ -1,0 +1,226 @@
+"""`orchestra runs`: what is listed, in which words."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from orchestra.cli import run_text
+from orchestra.cli.context import drive
+from orchestra.model.batch import Batch, Choices
+from orchestra.testing.builders import a_run, an_operation, some_runs
+from orchestra.workspace import records
+from tests.cli.conftest import Call
+from tests.saved_runs import ended, opened, save, saved
+
+# 2025-01-02 10:11:12 UTC
+MOMENT = 1_735_812_672_000_000
+
+
+@pytest.fixture(autouse=True)
+def _in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+
+
+def test_an_empty_home_lists_nothing(call: Call) -> None:
+    assert call("runs") == (0, "", "")
+    assert call("runs", "--json") == (0, "[]\n", "")
+
+
+def test_a_line_has_index_and_id_operation_time_status_and_label(call: Call, home: Path) -> None:
+    batch = Batch(space={"lr": Choices(values=(1, 2))}, seed=1)
+    saved(
+        home,
+        ended(id="a0b1c2d3" * 4, started=MOMENT - 1, state="error", label="seed=3"),
+        ended(id="77ab01ee" * 4, started=MOMENT, batch_spec=batch, kind="batch"),
+        ended(id="3fa9c1d2" * 4, started=MOMENT + 1, label="lr=0.1"),
+    )
+
+    assert call("runs").lines == [
+        "[1:3fa9c1d2]  train.py   2025-01-02 10:11:12  completed  lr=0.1",
+        "[2:77ab01ee]  train.py+  2025-01-02 10:11:12  completed",
+        "[3:a0b1c2d3]  train.py   2025-01-02 10:11:11  error      seed=3",
+    ]
+    assert call("runs", "list", "-s").lines == [
+        "[1]  train.py   completed  lr=0.1",
+        "[2]  train.py+  completed",
+        "[3]  train.py   error      seed=3",
+    ]
+
+
+def test_a_staged_run_is_listed_by_when_it_was_staged_and_a_waiting_trial_without_a_time(
+    call: Call, home: Path
+) -> None:
+    saved(
+        home,
+        a_run(id="waits", state="pending", batch="b", created=MOMENT),
+        a_run(id="staged", staged=MOMENT + 1_000_000),
+    )
+
+    assert call("runs").lines == [
+        "[1:staged]  train.py  2025-01-02 10:11:13  staged",
+        "[2:waits]   train.py                       pending",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        (".", "train.py"),
+        ("a", "train.py (a)"),
+        ("a/b", "train.py (a/b)"),
+        ("..", "train.py (../)"),
+        ("../a", "train.py (../a)"),
+        ("/usr/share", "train.py (/usr/share)"),
+        ("/usr/share/something/quite/far/away", "train.py (/usr/…/away)"),
+        ("~/work", "train.py (~/work)"),
+        ("..a", "train.py (..a)"),
+        (None, "train.py"),
+    ],
+)
+def test_the_directory_of_another_project_is_shown_as_seen_from_here(
+    source: str | None, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/people/ann")
+    where = (
+        None if source is None else os.path.normpath(os.path.join("/x/y/here", os.path.expanduser(source)))
+    )
+
+    assert run_text.operation(ended(operation=an_operation(source=where)), "/x/y/here") == shown
+
+
+def test_a_project_that_is_reached_by_a_link_is_the_same(call: Call, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "project").mkdir()
+    (tmp_path / "link").symlink_to("project")
+    saved(home, ended(operation=an_operation(source=str(tmp_path / "link"))))
+
+    assert "(" not in call("-C", "project", "runs").output
+    assert "(project)" in call("runs").output or "(link)" in call("runs").output
+
+
+def test_the_newest_twenty_are_listed_unless_more_are_asked_for(call: Call, home: Path) -> None:
+    saved(home, *some_runs(65))
+
+    called = call("runs")
+    assert len(called.lines) == 20
+    assert called.error == "Showing the first 20 runs (65 total) - use --all to show all\n"
+    for arguments, count in (
+        (("-m",), 40),
+        (("-mm",), 60),
+        (("-m", "-m"), 60),
+        (("-a",), 65),
+        (("-n", "7"), 7),
+    ):
+        called = call("runs", *arguments)
+        assert (len(called.lines), called.error) == (count, "")
+    assert len(call("runs", "--json").json) == 65
+    assert len(call("runs", "--json", "-n", "3").json) == 3
+
+
+def test_exactly_twenty_runs_are_all(call: Call, home: Path) -> None:
+    saved(home, *some_runs(20))
+
+    assert call("runs").error == ""
+
+
+def test_json_tells_all_with_times_in_microseconds(call: Call, home: Path) -> None:
+    run = ended(
+        started=MOMENT,
+        stopped=MOMENT + 7,
+        label="l",
+        tags=("t",),
+        flags={"lr": 1.0, "n": None},
+        command=("py", "x y"),
+    )
+    saved(home, run)
+
+    (told,) = call("runs", "--json").json
+
+    assert told == {
+        "id": run.id,
+        "short_id": run.id[:8],
+        "run_dir": str(home / "runs" / run.id),
+        "operation": "train.py",
+        "opref": "builtin:orchestra '' '' train.py",
+        "kind": "run",
+        "status": "completed",
+        "reason": None,
+        "exit_status": 0,
+        "flags": {"lr": 1.0, "n": None},
+        "label": "l",
+        "tags": ["t"],
+        "comments": [],
+        "marked": False,
+        "cmd": ["py", "x y"],
+        "created": run.created,
+        "staged": None,
+        "started": MOMENT,
+        "stopped": MOMENT + 7,
+        "attempt": 1,
+        "batch": None,
+        "trial": None,
+        "executor": "local",
+        "sourcecode_digest": None,
+    }
+    assert call("runs", "--help").output.count("JSON") == 0
+    assert all(name in " ".join(call("runs", "list", "--help").output.split()) for name in told)
+
+
+def test_json_stays_json_whatever_a_run_holds(call: Call, home: Path) -> None:
+    saved(home, ended(label="caf\udce9", flags={"x": float("nan"), "y": 10**400, "z": "\x00\u2028"}))
+
+    (told,) = json.loads(call("runs", "--json").output)
+    assert told["flags"]["z"] == "\x00\u2028"
+
+
+def test_a_run_whose_directory_is_gone_is_listed_no_more(call: Call, home: Path) -> None:
+    runs = some_runs(30, state="completed")
+    saved(home, *runs)
+    for run in runs[5:]:
+        shutil.rmtree(home / "runs" / run.id)
+
+    called = call("runs")
+    assert len(called.lines) == 5
+    assert called.error == ""
+
+
+def test_a_listing_tells_the_truth_about_runs_whose_starter_died(call: Call, home: Path) -> None:
+    async def prepare() -> None:
+        async with opened(home) as session:
+            gone = structs.replace(session.worker.identity, pid=2**22, start=1)
+            worker = structs.replace(session.worker, identity=gone)
+            await save(session, a_run(id="claimed", state="pending", attempt=1, rest="staged", worker=worker))
+
+    drive(prepare())
+
+    assert call("runs").lines[0].split()[-1] == "staged"
+
+
+def test_a_claimed_run_whose_start_the_store_has_not_heard_of_is_running(call: Call, home: Path) -> None:
+    async def prepare() -> records.HeldFence:
+        async with opened(home) as session:
+            (run,) = await save(session, a_run(state="pending", attempt=1, worker=session.worker))
+            return records.hold(session.attempt_directory(run), "0", fsync=False)
+
+    with drive(prepare()):
+        assert call("runs").lines[0].split()[-1] == "running"
+
+
+def test_a_broken_run_is_listed_as_such(call: Call, home: Path) -> None:
+    run = ended()
+    saved(home, run)
+    (home / "runs" / run.id / ".orchestra" / "run.json").write_text("{")
+    for file in home.glob("store.db*"):
+        file.unlink()
+
+    called = call("runs")
+    assert called.lines[0].split()[-1] == "broken"
+    assert "run.json" in call("runs", "--json").json[0]["reason"]

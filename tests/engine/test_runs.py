@@ -1,0 +1,425 @@
+"""Choosing, deleting and stopping runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+from msgspec import structs
+
+from orchestra.engine.removal import remove_tree
+from orchestra.engine.runs import delete_runs, finish_deletions, select_runs, stop_runs
+from orchestra.engine.session import Session
+from orchestra.errors import RunBusy, RunNotFound, UserError
+from orchestra.model.filters import RunQuery
+from orchestra.model.run import Run
+from orchestra.testing.builders import a_fence, a_run, an_identity, some_runs
+from orchestra.workspace import records
+from orchestra.workspace.layout import attempt_directory
+from tests.process import Shell
+from tests.saved_runs import ended, opened, save, write
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(params=["asyncio", "trio"])
+def anyio_backend(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+async def chosen(session: Session, *specs: str, query: RunQuery | None = None) -> list[str]:
+    return [run.id for run in await select_runs(session, specs, query=query)]
+
+
+# Choosing
+
+
+async def test_an_index_counts_from_the_newest_run(home: Path) -> None:
+    async with opened(home) as session:
+        oldest, middle, newest = await save(session, *some_runs(3))
+
+        assert await chosen(session, "1") == [newest.id]
+        assert await chosen(session, "3", "2") == [oldest.id, middle.id]
+
+
+@pytest.mark.parametrize(
+    ("spec", "wanted"),
+    [("2:4", [4, 3, 2]), (":2", [5, 4]), ("4:", [2, 1]), (":", [5, 4, 3, 2, 1]), ("3:9", [3, 2, 1])],
+)
+async def test_a_slice_has_both_of_its_ends(home: Path, spec: str, wanted: list[int]) -> None:
+    async with opened(home) as session:
+        await save(session, *(structs.replace(run, id=f"run-{n}") for n, run in enumerate(some_runs(5), 1)))
+
+        assert await chosen(session, spec) == [f"run-{n}" for n in wanted]
+
+
+async def test_an_id_is_known_by_its_beginning(home: Path) -> None:
+    async with opened(home) as session:
+        await save(session, a_run(id="abc1"), a_run(id="abd2"))
+
+        assert await chosen(session, "abd") == ["abd2"]
+
+
+async def test_a_whole_id_wins_over_an_index_and_over_longer_ids(home: Path) -> None:
+    async with opened(home) as session:
+        await save(session, a_run(id="2"), a_run(id="20"), a_run(id="1e12"))
+
+        assert await chosen(session, "2") == ["2"]
+        assert await chosen(session, "1e12") == ["1e12"]
+
+
+async def test_a_number_beyond_the_listing_is_the_beginning_of_an_id(home: Path) -> None:
+    async with opened(home) as session:
+        await save(session, a_run(id="77ab"), a_run(id="88cd"))
+
+        assert await chosen(session, "77") == ["77ab"]
+
+
+async def test_indexes_count_in_the_filtered_listing(home: Path) -> None:
+    async with opened(home) as session:
+        await save(session, a_run(id="a"), ended(id="b"), a_run(id="c"))
+        staged = RunQuery(states=frozenset(("staged",)))
+
+        assert await chosen(session, "2", query=staged) == ["a"]
+        with pytest.raises(RunNotFound):
+            await chosen(session, "b", query=staged)
+
+
+async def test_a_run_that_is_named_twice_is_chosen_once(home: Path) -> None:
+    async with opened(home) as session:
+        await save(session, a_run(id="abc"))
+
+        assert await chosen(session, "1", "abc", ":", "ab") == ["abc"]
+
+
+async def test_a_beginning_that_fits_several_lists_at_most_ten_of_them(home: Path) -> None:
+    async with opened(home) as session:
+        await save(session, *(a_run(id=f"same-{n:02}") for n in range(12)))
+
+        with pytest.raises(RunNotFound) as error:
+            await chosen(session, "same")
+        assert error.value.message.count("same-") == 10
+        assert error.value.message.endswith(" and 2 more")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["zz", "0", "-1", "9", "5:2", "0:0", "9:", "../etc", "/", "a/b", "..", "", "é", "\udcff", "a%", "_", "A"],
+)
+async def test_what_names_no_run_is_said_as_it_was_given(home: Path, spec: str) -> None:
+    async with opened(home) as session:
+        await save(session, a_run(id="abc"))
+
+        with pytest.raises(RunNotFound) as error:
+            await chosen(session, spec)
+        assert f"'{spec}'" in error.value.message
+
+
+async def test_without_specs_the_default_says_what_is_meant(home: Path) -> None:
+    async with opened(home) as session:
+        older, newer = await save(session, *some_runs(2))
+
+        assert await select_runs(session, (), default="all") == (newer, older)
+        assert await select_runs(session, (), default="latest") == (newer,)
+        assert await select_runs(session, (), default="none") == ()
+
+
+async def test_thousands_of_ids_can_be_given(home: Path) -> None:
+    async with opened(home) as session:
+        runs = await session.store.create(some_runs(3000))
+
+        assert len(await chosen(session, *(run.id for run in runs))) == 3000
+
+
+# Deleting
+
+
+async def test_a_deleted_run_leaves_nothing_behind(home: Path) -> None:
+    async with opened(home) as session:
+        first, second = await save(session, ended(), a_run())
+
+        assert await delete_runs(session, (first, second)) == 2
+
+        assert (await session.store.query(RunQuery())).total == 0
+        assert os.listdir(session.layout.runs_dir) == os.listdir(session.layout.trash_dir) == []
+
+
+async def test_what_links_in_a_run_point_to_is_not_deleted(home: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "file").write_text("kept")
+    async with opened(home) as session:
+        (run,) = await save(session, ended())
+        (session.directory(run) / "folder").symlink_to(precious)
+        (session.directory(run) / "file").symlink_to(precious / "file")
+
+        await delete_runs(session, (run,))
+
+    assert (precious / "file").read_text() == "kept"
+
+
+async def test_of_a_directory_of_ones_own_only_the_records_are_deleted(home: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    async with opened(home) as session:
+        run = ended(directory=str(mine))
+        session.layout.runs_dir.mkdir(exist_ok=True)
+        (session.layout.runs_dir / run.id).symlink_to(mine)
+        await save(session, run)
+        (mine / "thesis.tex").write_text("kept")
+
+        assert await delete_runs(session, (run,)) == 1
+
+    assert os.listdir(mine) == ["thesis.tex"]
+    assert os.listdir(home / "runs") == []
+
+
+async def test_a_directory_without_a_record_is_never_deleted(home: Path) -> None:
+    async with opened(home) as session:
+        (run,) = await session.store.create([ended()])
+        session.directory(run).mkdir()
+        (session.directory(run) / "file").touch()
+
+        with pytest.raises(UserError, match="is not the directory of a run"):
+            await delete_runs(session, (run,))
+        assert (session.directory(run) / "file").exists()
+
+
+async def test_a_run_without_a_directory_is_forgotten(home: Path) -> None:
+    async with opened(home) as session:
+        (run,) = await session.store.create([ended()])
+
+        assert await delete_runs(session, (run,)) == 1
+        assert (await session.store.query(RunQuery())).total == 0
+
+
+async def test_a_claimed_run_can_not_start_while_it_is_deleted(home: Path) -> None:
+    async with opened(home) as session:
+        run = structs.replace(a_run(), state="pending", attempt=1, worker=session.worker, rest="staged")
+        (run,) = await save(session, run)
+        attempt = session.attempt_directory(run)
+
+        assert await delete_runs(session, (run,)) == 1
+
+        with pytest.raises(RunNotFound):
+            records.hold(attempt, "late", fsync=False)
+        assert not session.directory(run).exists()
+
+
+async def test_a_running_run_is_deleted_only_when_it_is_to_be_stopped(shell: Shell, home: Path) -> None:
+    (shell.cwd / "sleeper.py").write_text("import time\ntime.sleep(60)\n")
+    process = shell.start("run", "sleeper.py", "-y")
+    try:
+        async with opened(home) as session:
+            run = await started(session)
+            with pytest.raises(RunBusy, match=run.short_id):
+                await delete_runs(session, (run,))
+            assert session.directory(run).exists()
+            assert await delete_runs(session, (run,), stop=True) == 1
+            assert not session.directory(run).exists()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+async def test_a_deletion_that_was_killed_is_finished_by_the_next(home: Path, shell: Shell) -> None:
+    async with opened(home) as session:
+        runs = await save(session, *(ended() for _ in range(4)))
+    killed = shell.run("runs", "rm", "-y", ORCHESTRA_FAILPOINT="delete.renamed:kill9:2")
+    assert killed.code == -signal.SIGKILL
+
+    async with opened(home) as session:
+        left = os.listdir(session.layout.runs_dir)
+        assert len(left) == 2
+        assert all(records.read_run(session.layout.runs_dir / name).id == name for name in left)
+        listed = shell.run("runs", "--all").output.splitlines()
+        assert len(listed) == 2
+
+        assert await finish_deletions(session) == 2
+        assert os.listdir(session.layout.trash_dir) == []
+        assert (await session.store.query(RunQuery())).total == 2
+        assert await delete_runs(session, [run for run in runs if run.id in left]) == 2
+
+
+async def test_a_run_that_is_started_while_it_is_deleted_is_kept(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(home) as session, opened(home) as other:
+        (run,) = await save(session, ended())
+        rename = os.rename
+
+        def rename_late(source: str, target: str) -> None:
+            rename(source, target)
+            claimed = structs.replace(run, state="pending", attempt=2, worker=other.worker, lease=2**60)
+            monkeypatch.setattr(os, "rename", rename)
+            try:
+                other.store.update((claimed,)).send(None)
+            except StopIteration:
+                return
+
+        monkeypatch.setattr(os, "rename", rename_late)
+        with pytest.raises(RunBusy, match="just been started"):
+            await delete_runs(session, (run,))
+
+        assert records.read_run(session.directory(run)).id == run.id
+        assert (await session.store.get(run.id)).worker == other.worker
+
+
+def test_locked_and_deep_directories_are_removed(tmp_path: Path) -> None:
+    top = tmp_path / "tree"
+    top.mkdir()
+    folder = os.open(top, os.O_RDONLY)
+    for _ in range(300):
+        os.mkdir("deep", dir_fd=folder)
+        inner = os.open("deep", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+    locked = top / "locked"
+    locked.mkdir()
+    (locked / "file").touch()
+    locked.chmod(0)
+
+    remove_tree(str(top))
+
+    assert os.listdir(tmp_path) == []
+
+
+# Stopping
+
+
+async def started(session: Session) -> Run:
+    """The one run of the home, once its operation runs."""
+    while True:
+        page = await session.store.query(RunQuery())
+        if page.runs and page.runs[0].state == "running":
+            return page.runs[0]
+        await anyio.sleep(0.01)
+
+
+async def test_a_stopped_run_ends_with_all_of_its_processes(shell: Shell, home: Path, tmp_path: Path) -> None:
+    script = tmp_path / "tree.py"
+    script.write_text(
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "print(child.pid, flush=True)\n"
+        "child.wait()\n"
+    )
+    process = shell.start("run", "tree.py", "-y")
+    try:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        lines: list[str] = []
+        async with opened(home) as session:
+            run = await started(session)
+            report = await stop_runs(session, (run,), tell=lines.append)
+
+        assert [one.state for one in report.stopped] == ["terminated"]
+        assert lines[0].startswith(f"Stopping {run.id} (pid ")
+        with pytest.raises(ProcessLookupError):
+            os.kill(child, 0)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+async def test_what_does_not_end_in_time_is_reported_and_with_force_killed(
+    shell: Shell, home: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "stubborn.py"
+    script.write_text(
+        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('up', flush=True)\ntime.sleep(60)\n"
+    )
+    process = shell.start("run", "stubborn.py", "-y")
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        async with opened(home) as session:
+            run = await started(session)
+            report = await stop_runs(session, (run,), timeout=0.1)
+            assert [one.id for one, _ in report.left] == [run.id]
+            assert not report.done
+
+            report = await stop_runs(session, (run,), timeout=0.1, force=True)
+            assert [one.state for one in report.stopped] == ["terminated"]
+            assert report.done
+    finally:
+        process.kill()
+        process.communicate()
+
+
+async def test_a_run_that_has_ended_is_not_running(home: Path) -> None:
+    async with opened(home) as session:
+        (run,) = await save(session, ended())
+        lines: list[str] = []
+
+        report = await stop_runs(session, (run,), tell=lines.append)
+
+        assert report.done
+        assert lines == [f"Run {run.id} is not running"]
+
+
+async def test_a_run_of_another_host_is_said_to_be_there(home: Path) -> None:
+    async with opened(home) as session:
+        worker = structs.replace(session.worker, identity=an_identity(host="far-away/1"))
+        run = a_run(state="running", attempt=1, worker=worker, lease=2**60)
+        (run,) = await save(session, run)
+        fence = a_fence(identity=worker.identity)
+        write_fence(session, run, fence)
+        lines: list[str] = []
+
+        report = await stop_runs(session, (run,), tell=lines.append)
+
+        assert not report.done
+        assert lines == [f"Run {run.id} runs on host far-away and can't be stopped from here"]
+
+
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that has nothing to do with any run."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+async def test_a_process_that_only_has_the_pid_is_never_signalled(
+    home: Path, bystander: subprocess.Popen[bytes]
+) -> None:
+    async with opened(home) as session:
+        identity = structs.replace(session.worker.identity, pid=bystander.pid, start=1)
+        worker = structs.replace(session.worker, identity=identity)
+        (run,) = await save(session, a_run(kind="queue", state="running", attempt=1, worker=worker))
+        write_fence(session, run, a_fence(identity=identity, kind="engine"))
+
+        report = await stop_runs(session, (run,))
+
+        assert [one.state for one in report.not_running] == ["lost"]
+        assert bystander.poll() is None
+
+
+async def test_a_claimed_run_is_kept_from_starting(home: Path) -> None:
+    async with opened(home) as session:
+        run = a_run(state="pending", attempt=1, worker=session.worker, rest="staged")
+        (run,) = await save(session, run)
+
+        report = await stop_runs(session, (run,))
+
+        assert [one.state for one in report.not_running] == ["staged"]
+        assert records.read_fence(attempt_directory(session.directory(run), 1)).fence == "revoked"
+
+
+def write_fence(session: Session, run: Run, fence: object) -> None:
+    """The fence of a process that is not there to hold its lock."""
+    from orchestra.workspace.codec import encode
+
+    write(session, run)
+    folder = session.attempt_directory(run)
+    folder.mkdir(parents=True)
+    (folder / "fence").write_bytes(encode(fence))
