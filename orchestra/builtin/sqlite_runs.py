@@ -60,7 +60,7 @@ _UPDATE = """
         lease = CASE WHEN ?8 IS NULL THEN NULL WHEN worker = ?8 THEN lease ELSE ?9 END, worker = ?8
     WHERE id = ?1 AND revision = ?2 - 1 RETURNING lease
 """
-_CLAIM = "UPDATE runs SET revision = ?, state = ?, worker = ?, lease = ?, record = ? WHERE id = ?"
+_CLAIM = "UPDATE runs SET revision = ?, state = ?, time = ?, worker = ?, lease = ?, record = ? WHERE id = ?"
 _IN = "IN (SELECT value FROM json_each(?))"
 
 
@@ -146,7 +146,8 @@ def claim(
     found = (_load(record, None) for record in candidates(wanted, limit, connection))
     claimed = [structs.replace(move(run, worker, end), revision=run.revision + 1) for run in found]
     connection.executemany(
-        _CLAIM, [(run.revision, run.state, worker.nonce, end, _encode(run), run.id) for run in claimed]
+        _CLAIM,
+        [(run.revision, run.state, run.time, worker.nonce, end, _encode(run), run.id) for run in claimed],
     )
     return tuple(claimed)
 

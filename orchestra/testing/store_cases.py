@@ -13,7 +13,7 @@ from msgspec import structs
 
 from orchestra.contracts import Store
 from orchestra.errors import IdTaken, RevisionConflict, RunNotFound
-from orchestra.model.filters import RunQuery
+from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.run import Run
 from orchestra.testing.builders import a_full_run, a_run, a_worker, some_runs
 from orchestra.testing.kit import Kit
@@ -297,7 +297,7 @@ class QueryCases(StoreCase):
         runs = [
             a_run(created=30, staged=None),
             a_run(created=1, staged=50),
-            a_run(created=1, staged=60, started=10),
+            a_run(created=1, staged=60, started=10, state="completed"),
         ]
         async with opener() as store:
             await store.create(runs)
@@ -327,6 +327,17 @@ class QueryCases(StoreCase):
             assert await _ids(store, states=frozenset(("staged",))) == [second.id]
             assert await _ids(store, states=frozenset(("pending",))) == [first.id]
             assert await _ids(store, batch="b", kinds=frozenset(("batch",))) == [first.id]
+
+    async def test_a_claimed_run_is_found_where_it_belongs_now(self, opener: StoreOpener) -> None:
+        again, other = a_run(created=1, started=2, staged=9), a_run(created=5, staged=None)
+        async with opener() as store:
+            await store.create([again, other])
+            before = await _ids(store)
+            await store.claim(a_worker(), 60.0, 1, Wanted(ids=(again.id,)))
+
+            assert before == [again.id, other.id]
+            assert await _ids(store) == [other.id, again.id]
+            assert await _ids(store, states=frozenset(("pending",))) == [again.id]
 
     async def test_limit_and_offset_cut_and_the_total_counts_all(self, opener: StoreOpener) -> None:
         runs = some_runs(7)

@@ -213,6 +213,14 @@ class SortsByCreation(MemoryStore):
         return structs.replace(page, runs=tuple(sorted(page.runs, key=lambda run: key * run.created)))
 
 
+@caught_by("test_a_claimed_run_is_found_where_it_belongs_now")
+class SortsByStageTime(MemoryStore):
+    async def query(self, query: RunQuery) -> Page:
+        page = await super().query(query)
+        newest_first = sorted(page.runs, key=lambda run: -(run.staged or run.created))
+        return structs.replace(page, runs=tuple(newest_first))
+
+
 @caught_by("test_runs_of_one_time_keep_the_order_of_creation")
 class ReversesTies(MemoryStore):
     async def query(self, query: RunQuery) -> Page:

@@ -38,18 +38,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], 
     report = tmp_path_factory.mktemp("kit") / "report.xml"
     nodes = [f"{SUITE}::Test{name}::{test}" for name, (_, test) in BROKEN.items()]
     nodes += [f"{SUITE}::Test{name}::{OVERRIDDEN}" for name in ("Overrides", "Explains")]
-    options = [
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-k",
-        "not trio",
-        "--tb",
-        "no",
-        "--timeout",
-        "60",
-        f"--junitxml={report}",
-    ]
+    options = ["-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:hypothesispytest"]
+    options += ["-k", "not trio", "--timeout", "60", f"--junitxml={report}"]
     subprocess.run(
         [sys.executable, "-m", "pytest", "--rootdir", str(report.parent), *options, *nodes],
         cwd=report.parent,

@@ -132,9 +132,9 @@ class StoreMachine(RuleBasedStateMachine):
         for run_id, state, worker in new:
             self.time += 1
             watched = {"running": worker or WORKERS[0], "pending": worker}.get(state)
-            runs.append(
-                a_run(id=run_id, state=state, worker=watched, created=self.time, staged=self.time // 2)
-            )
+            # Neither in order nor all different.
+            times = {"created": self.time, "staged": self.time * 7 % 10 + 1, "started": self.time % 4 or None}
+            runs.append(a_run(id=run_id, state=state, worker=watched, **times))
         result = self.outcome(self.store().create(runs, lease=lease))
         names = [run.id for run in runs]
         if len(set(names)) < len(names) or any(name in self.model.runs for name in names):
