@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -15,7 +16,7 @@ from orchestra.engine.control import Control, Wish
 from orchestra.engine.judge import GONE_GRACE, settle
 from orchestra.engine.launch import fail_to_start
 from orchestra.engine.session import LEASE, RENEWAL, Session
-from orchestra.errors import RunBusy, StoreError
+from orchestra.errors import OrchestraError, RunBusy, StoreError
 from orchestra.model import lifecycle
 from orchestra.model.execution import Exit
 from orchestra.model.run import FINAL, Run
@@ -24,6 +25,8 @@ from orchestra.workspace.output import OutputFollower
 
 SHORTEST_POLL, LONGEST_POLL = 0.02, 0.25
 """Seconds between looks at an attempt whose executor sends no hints."""
+LONGEST_WAIT = 5.0
+"""Seconds between looks at one whose executor sends hints: one may be lost."""
 ESCALATION: dict[Wish, StopHow] = {
     Wish.INTERRUPT: "interrupt",
     Wish.TERMINATE: "terminate",
@@ -63,6 +66,9 @@ class _Watch:
         self.directory: Path = session.attempt_directory(run)
         self.follower = OutputFollower(self.directory)
         self.told = Wish.NONE
+        self.hint: Hint | None = None
+        """What the executor said last."""
+        self.heard = anyio.Event()
         self.gone_since: float | None = None
 
     async def to_the_end(self) -> Run:
@@ -71,6 +77,20 @@ class _Watch:
             await self._drain()
             return self.run
         executor = await self.session.executor(self.run.executor)
+        failure: Exception | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._await_job, executor)
+            try:
+                await self._follow(executor)
+            except Exception as error:
+                # Raised below, as it is: a task group would wrap it.
+                failure = error
+            group.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        return self.run
+
+    async def _follow(self, executor: Executor) -> None:
         pause = SHORTEST_POLL
         while True:
             moved = await self._drain()
@@ -79,47 +99,57 @@ class _Watch:
             exit_record = records.read_exit(self.directory)
             if exit_record is not None:
                 await self._drain(upto=exit_record.size)
-                return await self._settled(exit_record)
+                self.run = await self._settled(exit_record)
+                return
             await self._pass_on_wish(executor)
             if self.control.wish == Wish.LEAVE:
-                return self.run
-            hint = await self._news(executor, pause)
-            if hint == "ended" or (hint == "gone" and self._gone_for_long()):
+                return
+            await self._news(executor, pause)
+            if self.hint == "ended" or (self.hint == "gone" and self._gone_for_long()):
                 await self._drain()
-                settled = await self._without_exit()
-                if settled.worker is None:
-                    return settled
+                self.run = await self._without_exit()
+                if self.run.worker is None:
+                    return
                 await anyio.sleep(LONGEST_POLL)
             pause = SHORTEST_POLL if moved else min(pause * 1.5, LONGEST_POLL)
 
-    async def _news(self, executor: Executor, pause: float) -> Hint | None:
+    async def _await_job(self, executor: Executor) -> None:
+        """Keep what the executor says of the job. It may take its time, so this is never cut short."""
+        assert self.run.handle is not None
+        handle = self.run.handle
+        while self.hint != "ended":
+            try:
+                self.hint = await executor.wait(handle)
+            except OrchestraError as error:
+                self.hint = "unknown"
+                self.session.emit("log.message", self.run, message=f"run {self.run.id}: {error.message}")
+            if self.hint != "gone":
+                self.gone_since = None
+            self.heard.set()
+            await anyio.sleep(LONGEST_POLL)
+
+    async def _news(self, executor: Executor, pause: float) -> None:
         """Wait for output, the end, or a wish; at most ``pause`` seconds if the executor sends no hints."""
         assert self.run.handle is not None
-        handle, hint, seen = self.run.handle, None, max(self.told, Wish.DRAIN)
-        async with anyio.create_task_group() as group:
+        if self.hint != "ended":
+            self.heard = anyio.Event()
+        hinting = isinstance(executor, Hinting)
+        with anyio.move_on_after(LONGEST_WAIT if hinting else pause):
+            async with anyio.create_task_group() as group:
 
-            async def wish() -> None:
-                await self.control.stronger_than(seen)
-                group.cancel_scope.cancel()
+                async def first(wait: Callable[[], Awaitable[object]]) -> None:
+                    await wait()
+                    group.cancel_scope.cancel()
 
-            group.start_soon(wish)
-            if isinstance(executor, Hinting):
-                with anyio.move_on_after(LONGEST_POLL):
-                    await executor.progress(handle, self.follower.offset)
-                with anyio.move_on_after(0):
-                    hint = await executor.wait(handle)
-            else:
-                with anyio.move_on_after(pause):
-                    hint = await executor.wait(handle)
-            if hint is not None and hint != "ended":
-                await anyio.sleep(pause)
-            group.cancel_scope.cancel()
-        return hint
+                if isinstance(executor, Hinting):
+                    group.start_soon(first, partial(executor.progress, self.run.handle, self.follower.offset))
+                group.start_soon(first, self.heard.wait)
+                group.start_soon(first, partial(self.control.stronger_than, max(self.told, Wish.DRAIN)))
 
     def _gone_for_long(self) -> bool:
         if self.gone_since is None:
-            self.gone_since = time.monotonic()
-        return time.monotonic() - self.gone_since > GONE_GRACE
+            self.gone_since = self.session.clock.monotonic()
+        return self.session.clock.monotonic() - self.gone_since > GONE_GRACE
 
     async def _settled(self, exit_record: Exit) -> Run:
         failpoint("run.exited")
@@ -139,7 +169,6 @@ class _Watch:
                 )
             except RunBusy:
                 pass
-        self.run = settled
         return settled
 
     async def _note_start(self) -> None:
@@ -180,7 +209,7 @@ class _Watch:
 async def keep_leases(session: Session) -> None:
     """Renew the leases of all runs that this session watches, until cancelled."""
     while True:
-        await anyio.sleep(RENEWAL)
+        await session.clock.sleep(RENEWAL)
         try:
             await session.store.renew(session.worker, LEASE)
         except StoreError as error:
