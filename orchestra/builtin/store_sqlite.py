@@ -41,6 +41,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The database's file, relative to the home; None: ``store.db``. Must be on a disk of this host."""
     patience: float = 30.0
     """Seconds that a call waits for others' locks before it fails."""
+    recover: bool = False
+    """Move a damaged file aside first (:func:`discard`) and begin anew: whoever asks for it fills the store."""
 
     @property
     def file(self) -> Path:
@@ -53,10 +55,12 @@ async def open_store(options: Options) -> AsyncGenerator[SqliteStore]:
     """Open the store of a home, and make it if there is none.
 
     Raises:
-        StoreCorrupt: the file is damaged, or no store; :func:`discard` it and fill a new one.
+        StoreCorrupt: the file is damaged, or no store; open it with ``recover``, and fill it again.
         StoreTooNew: a newer version wrote it.
         StoreUnavailable: it can't be opened, or was locked for too long.
     """
+    if options.recover:
+        discard(options)
     file = SqliteFile(options.file, options.patience)
     await file.patiently(file.open)
     store = SqliteStore(file, options.home / "wake")

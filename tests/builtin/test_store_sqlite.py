@@ -369,6 +369,17 @@ def test_a_record_that_cannot_be_read_is_damage_too(home: Path) -> None:
     assert discard(Options(home=home)) is not None
 
 
+def test_opening_to_recover_begins_anew_unless_the_store_is_whole(home: Path) -> None:
+    home.mkdir()
+    (home / "store.db").write_bytes(os.urandom(8192))
+    for total in (0, 1):
+        with opened(home, recover=True) as store:
+            assert drive(store.query(RunQuery())).total == total
+            drive(store.create([a_run()]))
+
+    assert len(list(home.glob("store.db.broken-*"))) == 1
+
+
 def test_a_whole_store_is_not_discarded(home: Path) -> None:
     assert discard(Options(home=home)) is None
     with opened(home) as store:
