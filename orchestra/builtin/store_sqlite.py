@@ -42,7 +42,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     patience: float = 30.0
     """Seconds that a call waits for others' locks before it fails."""
     recover: bool = False
-    """Move a damaged file aside first (:func:`discard`) and begin anew: whoever asks for it fills the store."""
+    """Move a damaged file aside first (:func:`discard`) and begin anew: the caller fills the store again."""
 
     @property
     def file(self) -> Path:
