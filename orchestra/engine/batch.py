@@ -152,7 +152,7 @@ class _Batch:
         """Execute a pending trial, wait for one that an earlier process left running; False: end here."""
         if trial.state == "pending":
             return await self._execute(trial)
-        if trial.state == "running" and watcher_is_gone(trial):
+        if trial.state == "running" and watcher_is_gone(trial, self.session.clock.now()):
             return await self._watch_on(trial)
         return True
 

@@ -12,6 +12,7 @@ from msgspec import Struct, structs
 from orchestra.child import supervisor
 from orchestra.engine.deleting import finish_deletions, pending_deletions
 from orchestra.engine.judge import settle, watcher_is_gone
+from orchestra.engine.presence import without_directory
 from orchestra.engine.rebuild import enter, read_recorded
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
@@ -86,8 +87,9 @@ class _Check:
         for name in sorted(there - known.keys()):
             if not name.startswith("."):
                 await self._unknown(name)
+        gone = {run.id for run in without_directory(self.session, tuple(known.values()))}
         for run in known.values():
-            if run.id not in there and not os.path.lexists(self.session.directory(run)):
+            if run.id in gone:
                 await self._ghost(run)
             elif run.state == "broken":
                 await self._broken(run)
@@ -129,7 +131,7 @@ class _Check:
     async def watchers(self) -> None:
         """Claims without a living worker, runs whose process is dead, leases that are over."""
         for run in (await self.session.store.query(RunQuery(states=ACTIVE))).runs:
-            if run.worker is not None and watcher_is_gone(run):
+            if run.worker is not None and watcher_is_gone(run, self.session.clock.now()):
                 await self._unwatched(run)
 
     async def _unwatched(self, run: Run) -> None:
@@ -151,8 +153,10 @@ class _Check:
         self.found("unwatched", message, run.id, done)
 
     async def records(self) -> None:
-        for run in (await self.session.store.query(RunQuery())).runs:
-            if run.state == "broken" or not os.path.lexists(self.session.directory(run)):
+        runs = (await self.session.store.query(RunQuery())).runs
+        gone = {run.id for run in without_directory(self.session, runs)}
+        for run in runs:
+            if run.state == "broken" or run.id in gone:
                 continue
             try:
                 await self._compare(run)

@@ -1,4 +1,4 @@
-"""Wall-clock time that never stands still: two events of one process never share a microsecond."""
+"""Time, as the engine knows it: what a test replaces in order not to wait."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 
 class Clock:
-    """Strictly increasing microseconds since the epoch, also when the system's clock is set back."""
+    """The system's clocks, the wall's made to never stand still: no two events share a microsecond."""
 
     def __init__(self) -> None:
         self._last = 0
@@ -15,3 +15,13 @@ class Clock:
         """The time in microseconds since the epoch, later than any answer before."""
         self._last = max(time.time_ns() // 1000, self._last + 1)
         return self._last
+
+    def monotonic(self) -> float:
+        """Seconds since some moment; only differences mean something."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Return when so many seconds are over."""
+        import anyio
+
+        await anyio.sleep(seconds)

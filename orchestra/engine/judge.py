@@ -6,8 +6,6 @@ win, and the other reads what became of it.
 
 from __future__ import annotations
 
-import time
-
 from orchestra.child import supervisor
 from orchestra.console import Console
 from orchestra.engine.changes import tell
@@ -36,7 +34,7 @@ async def settle(
     """
     while run.state in ACTIVE and run.worker is not None:
         mine = given_up and run.worker.nonce == session.worker.nonce
-        judged = _judged(session, run, watched=not (mine or watcher_is_gone(run)))
+        judged = _judged(session, run, watched=not (mine or watcher_is_gone(run, session.clock.now())))
         if judged is run:
             return run
         try:
@@ -75,13 +73,14 @@ def _without_fence(session: Session, run: Run) -> Run:
     return lifecycle.release(run)
 
 
-def watcher_is_gone(run: Run) -> bool:
-    """Whether the run's worker no longer lives (on this host and boot), or let its lease run out."""
+def watcher_is_gone(run: Run, now: int) -> bool:
+    """Whether the run's worker no longer lives (on this host and boot), or let its lease run out by ``now``
+    (microseconds since the epoch)."""
     if run.worker is None:
         return True
     if is_alive(run.worker.identity) is False:
         return True
-    return run.lease is None or run.lease <= time.time_ns() // 1000
+    return run.lease is None or run.lease <= now
 
 
 def is_alive(identity: Identity) -> bool | None:
@@ -130,7 +129,7 @@ async def settle_active(session: Session, *, batch: str | None = None) -> tuple[
     page = await session.store.query(RunQuery(states=ACTIVE, batch=batch, oldest_first=True))
     active: list[Run] = []
     for run in page.runs:
-        if run.worker is not None and watcher_is_gone(run):
+        if run.worker is not None and watcher_is_gone(run, session.clock.now()):
             try:
                 run = await _settle_or_break(session, run)
             except RunNotFound:

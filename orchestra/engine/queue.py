@@ -6,8 +6,8 @@ gone leaves its runs running, and the next one takes over their watch.
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -85,7 +85,7 @@ class _Queue:
         self.watches_others = False
         self.idle = False
         self.processing = False
-        self.last_reap = 0.0
+        self.last_reap = -math.inf
         self.ended = anyio.Event()
 
     async def work(self) -> None:
@@ -213,9 +213,10 @@ class _Queue:
 
     async def _reap(self, group: TaskGroup) -> None:
         """Judge the runs whose watcher is gone, and watch those that live on."""
-        if time.monotonic() - self.last_reap < REAP_INTERVAL:
+        now = self.session.clock.monotonic()
+        if now - self.last_reap < REAP_INTERVAL:
             return
-        self.last_reap = time.monotonic()
+        self.last_reap = now
         active = await settle_active(self.session)
         others = [run for run in active if run.worker is not None and not self._is_mine(run)]
         self.watches_others = bool(others)
@@ -243,7 +244,7 @@ class _Queue:
         except Exception as error:
             self._tell("log.message", "warning", f"{run.id} can't be watched: {text_of(error)}")
             # Not again at once: what is wrong now may well be wrong for a while.
-            await anyio.sleep(LEASE)
+            await self.session.clock.sleep(LEASE)
         finally:
             self.adopted.pop(run.id, None)
             self.ended.set()
@@ -253,16 +254,8 @@ class _Queue:
         limit = self.settings.poll_interval if wake.works else min(self.settings.poll_interval, REAP_INTERVAL)
         if self.watches_others or self.adopted or self.blocked:
             limit = min(limit, REAP_INTERVAL)
-        with anyio.move_on_after(limit):
-            async with anyio.create_task_group() as group:
-
-                async def first(wait: object) -> None:
-                    await wait()  # type: ignore[operator]
-                    group.cancel_scope.cancel()
-
-                group.start_soon(first, self.ended.wait)
-                group.start_soon(first, partial(self.control.stronger_than, Wish.NONE))
-                group.start_soon(first, wake.wait)
+        sleep = partial(self.session.clock.sleep, limit)
+        await _first_of(self.ended.wait, partial(self.control.stronger_than, Wish.NONE), wake.wait, sleep)
 
     async def _end(self, group: TaskGroup) -> None:
         """Leave as was wished: wait for what runs, stop it, or leave it running."""
@@ -279,14 +272,7 @@ class _Queue:
                     self._tell("queue.stopping", "warning", f"Leaving runs running: {left}")
                     break
             self.ended = anyio.Event()
-            async with anyio.create_task_group() as waiting:
-                waiting.start_soon(self._cancel_after, self.ended.wait, waiting)
-                waiting.start_soon(self._cancel_after, partial(self.control.stronger_than, seen), waiting)
-        group.cancel_scope.cancel()
-
-    @staticmethod
-    async def _cancel_after(wait: object, group: TaskGroup) -> None:
-        await wait()  # type: ignore[operator]
+            await _first_of(self.ended.wait, partial(self.control.stronger_than, seen))
         group.cancel_scope.cancel()
 
     def _say_processing(self) -> None:
@@ -321,6 +307,18 @@ class _Wake:
     async def wait(self) -> None:
         await self._event.wait()
         self._event = anyio.Event()
+
+
+async def _first_of(*waits: Callable[[], Awaitable[None]]) -> None:
+    """Wait until one of them returns."""
+    async with anyio.create_task_group() as group:
+
+        async def end_with(wait: Callable[[], Awaitable[None]]) -> None:
+            await wait()
+            group.cancel_scope.cancel()
+
+        for wait in waits:
+            group.start_soon(end_with, wait)
 
 
 def text_of(error: Exception) -> str:

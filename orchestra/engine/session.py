@@ -29,6 +29,8 @@ RENEWAL = 5.0
 """Seconds between renewals."""
 
 Sink = Callable[[Event], None]
+OpenPlugin = Callable[..., AbstractAsyncContextManager[Any]]
+"""As of :func:`orchestra.plugins.open_plugin`."""
 
 
 class Sinks(list[Sink]):
@@ -52,17 +54,21 @@ class Session:
         sinks: Sequence[Sink] = (),
         starter: Starter = "command",
         one_stream: bool = True,
+        worker: Worker | None = None,
+        clock: Clock | None = None,
+        open_plugin: OpenPlugin = plugins.open_plugin,
     ) -> None:
         self.layout = layout
         self.settings = settings
         self.store = store
         self.console = console
-        self.clock = Clock()
-        self.worker = new_worker(starter)
+        self.clock = clock or Clock()
+        self.worker = worker or new_worker(starter)
         self.one_stream = one_stream
         """Whether an operation's two streams end up in the same file, so that one pipe keeps their order."""
         self.sinks = Sinks(sinks)
         self._stack = stack
+        self._open_plugin = open_plugin
         self._opened: dict[tuple[Kind, str, str], Any] = {}
         self._library: str | None = None
 
@@ -144,7 +150,7 @@ class Session:
         self, kind: Kind, spec: str, options: Mapping[str, Any] | None
     ) -> AbstractAsyncContextManager[Any]:
         name, configured = self.settings.plugin(kind, spec)
-        return plugins.open_plugin(
+        return self._open_plugin(
             kind,
             name,
             {**configured, **(options or {})},

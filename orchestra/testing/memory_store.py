@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from copy import deepcopy
 
@@ -21,7 +21,9 @@ from orchestra.model.run import Run, Worker
 class MemoryData:
     """What the handles of one store share. It outlives them, and event loops, and is safe among threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], int] | None = None) -> None:
+        self.now = now or _now
+        """The clock that leases end by: microseconds since the epoch."""
         self.lock = threading.RLock()
         self.runs: dict[str, Run] = {}
         """In the order of creation."""
@@ -54,7 +56,7 @@ class MemoryStore:
     async def create(self, runs: Sequence[Run], *, lease: float | None = None) -> tuple[Run, ...]:
         """See :meth:`orchestra.contracts.Store.create`."""
         with self._data.lock:
-            now = _now()
+            now = self._data.now()
             new: dict[str, Run] = {}
             for run in runs:
                 if run.id in self._data.runs or run.id in new:
@@ -81,7 +83,7 @@ class MemoryStore:
     async def update(self, runs: Sequence[Run]) -> tuple[Run, ...]:
         """See :meth:`orchestra.contracts.Store.update`."""
         with self._data.lock:
-            now = _now()
+            now = self._data.now()
             changed: dict[str, Run] = {}
             for run in runs:
                 kept = changed.get(run.id) or self._find(run.id)
@@ -99,7 +101,7 @@ class MemoryStore:
     async def claim(self, worker: Worker, lease: float, limit: int, wanted: Wanted) -> tuple[Run, ...]:
         """See :meth:`orchestra.contracts.Store.claim`."""
         with self._data.lock:
-            now = _now()
+            now = self._data.now()
             move = lifecycle.watch if wanted.expired else lifecycle.claim
             found = [run for run in self._data.runs.values() if wanted.matches(run, now)]
             found.sort(key=lambda run: run.staged or run.created)
@@ -113,7 +115,7 @@ class MemoryStore:
             held = [
                 run for run in runs.values() if run.worker is not None and run.worker.nonce == worker.nonce
             ]
-            end = _end(_now(), lease)
+            end = _end(self._data.now(), lease)
             runs.update({run.id: structs.replace(run, lease=end) for run in held})
             return frozenset(run.id for run in held)
 
