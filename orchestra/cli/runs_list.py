@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -11,14 +10,14 @@ from cyclopts import Parameter
 from orchestra.cli import run_text, tables, terminal
 from orchestra.cli.context import complete, current
 from orchestra.engine.judge import settle_active
+from orchestra.engine.presence import existing_runs
 from orchestra.engine.session import Session
 from orchestra.errors import UsageError
 from orchestra.model.filters import RunQuery
-from orchestra.model.run import ACTIVE, Run
+from orchestra.model.run import Run
 
 PAGE = 20
 """How many runs are listed unless more are asked for, and how many each ``--more`` adds."""
-_FEW = 200
 
 
 def runs_list(
@@ -77,22 +76,3 @@ def _row(session: Session, index: int, run: Run, here: str, simplified: bool) ->
     if simplified:
         return f"[{index}]", name, state, label
     return f"[{index}:{run.short_id}]", name, run_text.format_time(run_text.start_time(run)), state, label
-
-
-async def existing_runs(session: Session, query: RunQuery) -> tuple[Sequence[Run], int]:
-    """The runs that ``query`` finds, and how many in all; those without a directory are forgotten."""
-    while True:
-        page = await session.store.query(query)
-        gone = _without_directory(session, page.runs)
-        if not gone:
-            return page.runs, page.total
-        await session.store.delete(gone)
-
-
-def _without_directory(session: Session, runs: Sequence[Run]) -> list[str]:
-    root = str(session.layout.runs_dir)
-    ended = [run for run in runs if run.state not in ACTIVE]
-    if len(ended) <= _FEW:
-        return [run.id for run in ended if not os.path.lexists(f"{root}/{run.id}")]
-    there = set(os.listdir(root))
-    return [run.id for run in ended if run.id not in there]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from typing import Any, cast
-
-import msgspec
 
 
 def write(text: str) -> None:
@@ -29,9 +26,13 @@ def write_exact(text: str) -> None:
 
 def write_json(value: object) -> None:
     """Write one JSON document, indented by two. Numbers that JSON has no form for are null."""
+    import msgspec
+
     try:
         data = msgspec.json.format(msgspec.json.encode(value), indent=2)
     except (OverflowError, UnicodeEncodeError):
+        import json
+
         # Numbers beyond 64 bits, and bytes that are not UTF-8 as lone surrogates.
         data = json.dumps(_finite(msgspec.to_builtins(value)), indent=2).encode()
     write_bytes(data + b"\n")

@@ -1,7 +1,7 @@
 """Delete runs so that each is whole or gone, whenever we are killed.
 
-A run's directory is moved into the home's trash by one rename, then the store forgets the run, then the files are
-removed. What is in the trash is listed nowhere; each deletion first finishes those that were cut short.
+A run's directory is moved into the home's trash by one rename, then the store forgets the run, then the files
+are removed. What is in the trash is listed nowhere; each deletion first finishes those that were cut short.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class _Moved(Struct, frozen=True, kw_only=True):
 async def delete_runs(session: Session, runs: Sequence[Run], *, stop: bool = False) -> int:
     """Delete ``runs`` with their directories and return how many there were.
 
-    Running ones are stopped first if ``stop``. Of a run in a directory of the person's own choice (``--run-dir``)
-    only the records are removed.
+    Running ones are stopped first if ``stop``. Of a run in a directory of the person's own choice
+    (``--run-dir``) only the records are removed.
 
     Raises:
         RunBusy: one of them is running, or was started meanwhile.
@@ -175,7 +175,7 @@ def _move_to_trash(session: Session, run: Run) -> _Moved:
 
 
 async def _forget(session: Session, moved: Sequence[_Moved]) -> list[Run]:
-    """Let the store forget them; return those that were started while they were moved, which are moved back."""
+    """Let the store forget them; those that somebody started meanwhile are moved back, and returned."""
     ids = tuple(one.run.id for one in moved)
     known = {run.id: run for run in (await session.store.query(RunQuery(ids=ids))).runs}
     kept: list[Run] = []

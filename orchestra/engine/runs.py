@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec import structs
 
 from orchestra.engine.deleting import delete_runs, finish_deletions
+from orchestra.engine.presence import forget_gone
 from orchestra.engine.session import Session
 from orchestra.engine.stopping import StopReport, stop_runs
 from orchestra.errors import RunNotFound
@@ -34,12 +35,20 @@ async def select_runs(
 
     A spec is the whole id of a run, its 1-based index in the listing of ``query``, the beginning of an id
     that no other id begins with, or a slice of the listing: ``2:4`` is 2, 3 and 4, ``:3``, ``2:``, ``:``.
-    Without specs ``default`` says which runs are meant.
+    Without specs ``default`` says which runs are meant. Runs whose directory is gone are forgotten.
 
     Raises:
         RunNotFound: a spec names no run, or its prefix fits several.
     """
-    query = query or RunQuery()
+    while True:
+        chosen = await _select(session, specs, query or RunQuery(), default)
+        if not await forget_gone(session, chosen):
+            return chosen
+
+
+async def _select(
+    session: Session, specs: Sequence[str], query: RunQuery, default: Default
+) -> tuple[Run, ...]:
     if not specs:
         if default == "none":
             return ()

@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 
-import anyio
 from msgspec import Struct, structs
 
 from orchestra.child import supervisor
@@ -105,6 +104,8 @@ async def _ended(
     session: Session, told: list[tuple[Run, int]], timeout: float
 ) -> tuple[list[Run], list[tuple[Run, int]]]:
     """Wait until all have ended, at most ``timeout`` seconds; return those that have, and the others."""
+    import anyio
+
     deadline = time.monotonic() + timeout
     ended: list[Run] = []
     left = told

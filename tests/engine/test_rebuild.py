@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import pytest
 from msgspec import structs
 
 from orchestra.cli.context import drive
@@ -173,7 +172,6 @@ def test_a_store_that_is_gone_is_rebuilt_with_one_line(home: Path, shell: Shell)
     assert gone.error == "INFO: [orchestra] Rebuilt the store from the records of 3 runs\n"
 
 
-@pytest.mark.xfail(reason="the session asks the store for the option 'recover', which it lacks", strict=False)
 def test_a_store_full_of_garbage_is_set_aside_and_rebuilt(home: Path, shell: Shell) -> None:
     saved(home, *(ended(label=f"number {n}") for n in range(3)))
     before = shell.run("runs", separate=True)

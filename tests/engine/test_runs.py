@@ -130,11 +130,11 @@ async def test_without_specs_the_default_says_what_is_meant(home: Path) -> None:
         assert await select_runs(session, (), default="none") == ()
 
 
-async def test_thousands_of_ids_can_be_given(home: Path) -> None:
+async def test_a_thousand_ids_can_be_given(home: Path) -> None:
     async with opened(home) as session:
-        runs = await session.store.create(some_runs(3000))
+        runs = await save(session, *some_runs(1000))
 
-        assert len(await chosen(session, *(run.id for run in runs))) == 3000
+        assert len(await chosen(session, *(run.id for run in runs))) == 1000
 
 
 # Deleting

@@ -1,0 +1,45 @@
+"""Which runs still have a directory: one that was removed behind our back is no run any more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from orchestra.engine.session import Session
+from orchestra.model.filters import RunQuery
+from orchestra.model.run import ACTIVE, Run
+from orchestra.workspace.layout import CONTROL
+
+_FEW = 200
+"""Up to so many runs are looked for one by one; of more, all names are listed once."""
+
+
+def without_directory(session: Session, runs: Sequence[Run]) -> list[Run]:
+    """Those of ``runs`` whose directory is gone."""
+    root = str(session.layout.runs_dir)
+    names = set(os.listdir(root)) if len(runs) > _FEW else None
+    return [run for run in runs if not _is_there(run, root, names)]
+
+
+def _is_there(run: Run, root: str, names: set[str] | None) -> bool:
+    if run.directory is not None:
+        # Chosen by a person, who may have deleted our records there and nothing else.
+        return os.path.lexists(f"{run.directory}/{CONTROL}")
+    return run.id in names if names is not None else os.path.lexists(f"{root}/{run.id}")
+
+
+async def forget_gone(session: Session, runs: Sequence[Run]) -> bool:
+    """Remove those whose directory is gone from the store; True if there were any.
+
+    Active runs stay: what becomes of them is to be judged.
+    """
+    gone = without_directory(session, [run for run in runs if run.state not in ACTIVE])
+    return bool(gone) and await session.store.delete([run.id for run in gone]) > 0
+
+
+async def existing_runs(session: Session, query: RunQuery) -> tuple[Sequence[Run], int]:
+    """The runs that ``query`` finds, and how many in all; those without a directory are forgotten."""
+    while True:
+        page = await session.store.query(query)
+        if not await forget_gone(session, page.runs):
+            return page.runs, page.total
