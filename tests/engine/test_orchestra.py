@@ -251,12 +251,12 @@ async def test_deleted_runs_are_gone(home: Path, project: Path) -> None:
 
 
 async def test_a_batch_that_is_cancelled_leaves_its_other_trials_pending(home: Path, project: Path) -> None:
-    name = script(project, "import time\nn = 0\nprint(n, flush=True)\ntime.sleep(n)\n")
+    name = script(project, "import time\nn = 0\nprint(n, end='', flush=True)\ntime.sleep(n)\n")
     async with Orchestra(home, cwd=project) as orch:
         async with orch.events(output=True) as events, anyio.create_task_group() as group:
             group.start_soon(orch.run, name, {"n": [0, 60, 61]})
             async for event in events:
-                if event.name == "run.output" and event.data.get("text") == "60\n":
+                if event.name == "run.output" and event.data.get("text") == "60":
                     break
             group.cancel_scope.cancel()
 
