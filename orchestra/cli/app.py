@@ -132,8 +132,15 @@ def build_parser(name: str) -> Any:
     for group in groups:
         inner = App(name=group, **settings)
         top.command(inner)
-    inner.command(getattr(importlib.import_module(module), function), name=word)
+    command = getattr(importlib.import_module(module), function)
+    inner.command(command, name=word, help=_description(command.__doc__ or ""))
     return top
+
+
+def _description(text: str) -> str:
+    """What a docstring says before its parameters, as paragraphs that are wrapped where they are shown."""
+    paragraphs = text.partition("    Parameters\n")[0].split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs).strip()
 
 
 def _in_our_words(error: Any) -> str:
