@@ -9,13 +9,13 @@ from msgspec import Struct
 from orchestra.model.operation import FlagValue
 
 
-class Choices(Struct, frozen=True, kw_only=True, tag="choices"):
+class Choices(Struct, frozen=True, kw_only=True, gc=False, tag="choices"):
     """A dimension of listed values, in the order given (duplicates kept)."""
 
     values: tuple[FlagValue, ...]
 
 
-class Interval(Struct, frozen=True, kw_only=True, tag="interval", omit_defaults=True):
+class Interval(Struct, frozen=True, kw_only=True, gc=False, tag="interval", omit_defaults=True):
     """A dimension between two bounds, both inclusive."""
 
     low: float | int
@@ -31,7 +31,7 @@ class Interval(Struct, frozen=True, kw_only=True, tag="interval", omit_defaults=
 Dimension: TypeAlias = Choices | Interval
 
 
-class Batch(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Batch(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """What a batch searches: every flag of its trials is either in ``space`` or in ``fixed``."""
 
     space: dict[str, Dimension]
@@ -51,7 +51,7 @@ class Batch(Struct, frozen=True, kw_only=True, omit_defaults=True):
     fail_on_trial_error: bool = False
 
 
-class TrialResult(Struct, frozen=True, kw_only=True):
+class TrialResult(Struct, frozen=True, kw_only=True, gc=False):
     """What an expander is told of a trial that was proposed before."""
 
     flags: dict[str, FlagValue]
@@ -60,7 +60,7 @@ class TrialResult(Struct, frozen=True, kw_only=True):
     objective: float | None = None
 
 
-class Proposal(Struct, frozen=True, kw_only=True):
+class Proposal(Struct, frozen=True, kw_only=True, gc=False):
     """The next trials of a batch, as complete sets of flags."""
 
     trials: tuple[dict[str, FlagValue], ...]

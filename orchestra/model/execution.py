@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct
 
 
-class Identity(Struct, frozen=True, kw_only=True):
+class Identity(Struct, frozen=True, kw_only=True, gc=False):
     """A process, proven: a bare pid says nothing, for pids are used again."""
 
     host: str
@@ -19,7 +19,7 @@ class Identity(Struct, frozen=True, kw_only=True):
     """Start time in clock ticks since boot (field 22 of ``/proc/PID/stat``); 0 where it can't be read."""
 
 
-class Job(Struct, frozen=True, kw_only=True):
+class Job(Struct, frozen=True, kw_only=True, gc=False):
     """What an executor is given. ``argv`` is already the supervised command: run it as an opaque program."""
 
     name: str
@@ -34,7 +34,7 @@ class Job(Struct, frozen=True, kw_only=True):
     resources: dict[str, str | int | float] = {}
 
 
-class Handle(Struct, frozen=True, kw_only=True):
+class Handle(Struct, frozen=True, kw_only=True, gc=False):
     """An executor's own note of a submitted job: enough to find it again from another process."""
 
     executor: str
@@ -49,7 +49,7 @@ Hint: TypeAlias = Literal["ended", "gone", "unknown"]
 """``ended``: the job finished; ``gone``: the executor no longer knows it; ``unknown``: it can't say now."""
 
 
-class Fence(Struct, frozen=True, kw_only=True):
+class Fence(Struct, frozen=True, kw_only=True, gc=False):
     """The record that decides an attempt: created once by link(2), by whoever starts or revokes it."""
 
     fence: Literal["started", "revoked"]
@@ -62,7 +62,7 @@ class Fence(Struct, frozen=True, kw_only=True):
     """``engine``: a queue or batch, which executes in the orchestra process itself."""
 
 
-class Exit(Struct, frozen=True, kw_only=True):
+class Exit(Struct, frozen=True, kw_only=True, gc=False):
     """The record of an attempt's end."""
 
     code: int

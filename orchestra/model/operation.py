@@ -15,7 +15,7 @@ FlagsDest: TypeAlias = Literal["args", "globals", "none"]
 OperationKind: TypeAlias = Literal["script", "executable", "batch", "queue"]
 
 
-class FlagDef(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class FlagDef(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """A flag that an operation takes."""
 
     name: str
@@ -32,7 +32,7 @@ class FlagDef(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The value is split like a shell does and passed as several arguments (``nargs='+'``)."""
 
 
-class Operation(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Operation(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """A named thing that can be run: kept whole in each run's record, so that a run needs no project."""
 
     name: str

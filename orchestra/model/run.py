@@ -39,7 +39,7 @@ Starter: TypeAlias = Literal["command", "queue", "batch"]
 """Who claimed a run for its start. What a queue started never holds another queue back."""
 
 
-class Worker(Struct, frozen=True, kw_only=True):
+class Worker(Struct, frozen=True, kw_only=True, gc=False):
     """A process that claims runs; ``nonce`` tells two workers of one process apart."""
 
     identity: Identity
@@ -52,7 +52,7 @@ class Worker(Struct, frozen=True, kw_only=True):
         return f"{self.identity.host}:{self.identity.pid}:{self.nonce}"
 
 
-class ResolvedSource(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ResolvedSource(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """What became of one source that a run needs."""
 
     source: str
@@ -64,7 +64,7 @@ class ResolvedSource(Struct, frozen=True, kw_only=True, omit_defaults=True):
     digest: str | None = None
 
 
-class Run(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One intended execution. Times are microseconds since the epoch."""
 
     schema: int = SCHEMA
