@@ -118,6 +118,8 @@ class _Started(_Watched):
         self.lost = False
         self.ended = False
         self.failed: int | None = None
+        self.launcher: _Launcher | None = None
+        """Who was asked to start it."""
 
     @property
     def settled(self) -> bool:
@@ -177,14 +179,13 @@ class _HintPipe:
         self.turns = _Turns(self._look)
         self._rest = b""
 
-    def expect(self, name: str) -> tuple[_Started, bool]:
-        """What is known of a job, and whether it is new."""
+    def expect(self, name: str) -> _Started:
+        """What is known of a job; a new note if that is nothing, or that it could not be started."""
         known = self.jobs.get(name)
-        if known is not None and not known.lost and known.failed is None:
-            return known, False
-        self._forget_old()
-        self.jobs[name] = _Started(name)
-        return self.jobs[name], True
+        if known is None or known.lost or known.failed is not None:
+            self._forget_old()
+            known = self.jobs[name] = _Started(name)
+        return known
 
     def _forget_old(self) -> None:
         if len(self.jobs) > 2000:
@@ -324,12 +325,12 @@ class LocalExecutor:
         if decided is not None:
             return _handle(job, decided)
         self._hints = self._hints or _HintPipe()
-        started, new = self._hints.expect(job.name)
+        started = self._hints.expect(job.name)
         try:
             if job.attached:
                 self._start_plainly(job, started, self._hints)
             else:
-                await self._start_by_launcher(job, started, self._hints, new)
+                await self._start_by_launcher(job, started, self._hints)
         except OSError as error:
             self._hints.jobs.pop(job.name, None)
             raise ExecutorError(f"job {job.name} could not be started: {text_of_os_error(error)}") from error
@@ -424,21 +425,22 @@ class LocalExecutor:
             elif time.monotonic() > deadline:
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
-    async def _start_by_launcher(self, job: Job, started: _Started, hints: _HintPipe, new: bool) -> None:
-        request = encode_request(job.name, job.directory, job.environment)
+    async def _start_by_launcher(self, job: Job, started: _Started, hints: _HintPipe) -> None:
         deadline = time.monotonic() + START_PATIENCE
         while not started.settled:
             launcher = self._living_launcher(hints)
-            sent = launcher.send(request if new else b"")
-            new = False
+            request = b""
+            if started.launcher is not launcher:
+                if started.launcher is not None and _decided(job) is not None:
+                    # The launcher that was asked is dead, but it had come that far.
+                    started.lost = True
+                    return
+                # If that one had come half way, the fence keeps a second start harmless.
+                request = encode_request(job.name, job.directory, job.environment)
+                started.launcher = launcher
+            sent = launcher.send(request)
             await hints.turns.until(started, lambda: started.settled, 0.25 if sent else 0.01)
-            if started.settled:
-                return
-            if not launcher.alive():
-                # It may have got that far, or not. If not, the fence keeps a second start harmless.
-                started.lost = _decided(job) is not None
-                new = not started.lost
-            elif time.monotonic() > deadline:
+            if not started.settled and time.monotonic() > deadline:
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
     def _living_launcher(self, hints: _HintPipe) -> _Launcher:

@@ -43,6 +43,7 @@ def install(lib_root: str) -> str:
     Raises OSError.
     """
     contents = {name: _read(os.path.join(_SOURCE, name)) for name in FILES}
+    lib_root = os.path.abspath(lib_root)
     folder = os.path.join(lib_root, _digest(contents.values()))
     if _intact(folder, contents):
         return folder

@@ -42,8 +42,7 @@ def launch(request: list[bytes], hints_fd: int) -> None:
     try:
         pid = os.fork()
     except OSError as error:
-        line = f"{job} failed {error.errno}\n"
-        os.write(hints_fd, line.encode("utf-8", "surrogateescape"))
+        supervisor.Hints(hints_fd, job).send("failed", str(error.errno))
         return
     if pid:
         return
@@ -60,10 +59,11 @@ def launch(request: list[bytes], hints_fd: int) -> None:
 def main(arguments: list[str]) -> None:
     """``HINTS_FD``: serve the requests from standard input."""
     hints_fd = int(arguments[0])
-    supervisor.load()
+    supervisor.prepare()
     # Supervisors are nobody's to wait for: what they have to say is in their records.
     _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+    os.chdir("/")
     gc.disable()
     gc.freeze()
     for request in requests(0):

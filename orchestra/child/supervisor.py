@@ -34,6 +34,8 @@ EXIT_FAILED = 74
 
 CHUNK = 1 << 20
 """Bytes: the size of a pipe, and the most that is read at once."""
+FIRST_CHUNK = 1 << 15
+"""Bytes that are read at once until that is too little: most operations write less, and memory costs time."""
 PAUSE = 2
 """Milliseconds to let a pipe fill up while an operation writes fast in small pieces."""
 INDEX_EVERY = 50_000
@@ -487,7 +489,7 @@ class Orders:
         return environment
 
 
-class _Hints:
+class Hints:
     """Lines for whoever started us. Nothing depends on their arrival, so errors don't matter."""
 
     def __init__(self, fd: int, job: str) -> None:
@@ -519,6 +521,8 @@ class _Hints:
 
 # ---- output
 
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+
 
 class _Output:
     """The file that keeps what an operation writes, and the index of when and on which stream it did."""
@@ -533,14 +537,12 @@ class _Output:
         self.retry_at = 0.0
         self.stream = -1
         self.indexed = 0
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        self.index_path = os.path.join(directory, b"output.index")
         try:
-            self.fd = os.open(os.path.join(directory, b"output"), flags, 0o600)
-            self.index = os.open(os.path.join(directory, b"output.index"), flags, 0o600)
+            self.fd = os.open(os.path.join(directory, b"output"), _APPEND, 0o600)
         except OSError as error:
             self._note(error)
-            if self.fd < 0:
-                self.retry_at = NEVER
+            self.retry_at = NEVER
 
     def write(self, data: memoryview, stream: int) -> None:
         """Append what was read. Never raises: the operation must not suffer from a full disk."""
@@ -567,6 +569,9 @@ class _Output:
         self.indexed = now
         entry = self.size.to_bytes(8, "big") + now.to_bytes(8, "big") + bytes((stream,))
         try:
+            if self.index < 0:
+                # Only now: an operation that says nothing is spared a file.
+                self.index = os.open(self.index_path, _APPEND, 0o600)
             if os.write(self.index, entry) != len(entry):
                 # A torn entry would shift all that follow.
                 size = os.fstat(self.index).st_size
@@ -615,8 +620,14 @@ class _Output:
 _prctl_address = 0
 
 
-def load() -> None:
-    """Import what a start needs, so that forks of this process don't have to."""
+def prepare() -> None:
+    """Find out what each start needs, so that forks of this process don't have to."""
+    host_id()
+    boot_id()
+    _load()
+
+
+def _load() -> None:
     global _prctl_address
     if _LINUX and not _prctl_address:
         try:
@@ -630,7 +641,7 @@ def load() -> None:
 
 
 def _prctl(option: int, value: int) -> None:
-    load()
+    _load()
     if _prctl_address > 0:
         import _ctypes
 
@@ -686,7 +697,7 @@ def _nothing(number: int, frame: object) -> None:
 class _Supervision:
     """One attempt, from the fence to the exit record."""
 
-    def __init__(self, directory: bytes, orders: Orders, hints: _Hints, extra: list[tuple[bytes, bytes]]):
+    def __init__(self, directory: bytes, orders: Orders, hints: Hints, extra: list[tuple[bytes, bytes]]):
         self.directory = directory
         self.orders = orders
         self.hints = hints
@@ -696,7 +707,7 @@ class _Supervision:
         self.fence = -1
         self.output: Any = None
         self.streams: dict[int, int] = {}
-        self.buffer = bytearray(CHUNK)
+        self.buffer = bytearray()
         self.poller = select.poll()
         self.signals = select.poll()
         self.wakeup = -1
@@ -747,7 +758,10 @@ class _Supervision:
         self._reserve_record()
         self.begun = time.monotonic()
         self.started = time.time_ns() // 1000
-        os.write(go, b"g")
+        try:
+            os.write(go, b"g")
+        except BrokenPipeError:
+            pass  # It could not even get ready, and has said so.
         os.close(go)
         failpoint("supervisor.forked")
         self.touch_at = self.begun + TOUCH_EVERY
@@ -768,6 +782,9 @@ class _Supervision:
                 os.set_blocking(reader, False)
                 self.streams[reader] = stream
                 ends.append(writer)
+        # A stop that comes before the child is ready to die of it must not be lost, nor one that comes before
+        # we have handlers.
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, _STOPS)
         self.main = os.fork()
         if self.main == 0:
             os.close(go)
@@ -798,8 +815,9 @@ class _Supervision:
         try:
             os.setsid()
             _die_with_parent(self.pid)
-            for number in (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGINT):
+            for number in (_signal.SIGPIPE, _signal.SIGXFSZ, *_STOPS):
                 _signal.signal(number, _signal.SIG_DFL)
+            _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
             if not self.orders.inherit:
                 null = os.open(os.devnull, os.O_RDONLY)
                 os.dup2(null, 0)
@@ -833,6 +851,7 @@ class _Supervision:
         for number in (_signal.SIGCHLD, _signal.SIGINT, _signal.SIGTERM, _signal.SIGQUIT):
             _signal.signal(number, _nothing)
         _signal.signal(_signal.SIGHUP, _signal.SIG_IGN)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
         self.poller.register(self.wakeup, select.POLLIN)
         self.signals.register(self.wakeup, select.POLLIN)
 
@@ -936,17 +955,28 @@ class _Supervision:
 
     def _read(self, fd: int) -> int:
         """Move what is in a pipe into the file; return how much that was."""
+        if not self.buffer:
+            self.buffer = bytearray(FIRST_CHUNK)
         try:
             count = os.readv(fd, [self.buffer])
         except BlockingIOError:
             return 0
         if count:
             self.output.write(memoryview(self.buffer)[:count], self.streams[fd])
+            if count == FIRST_CHUNK:
+                self.buffer = bytearray(CHUNK)
         else:
             self.poller.unregister(fd)
             del self.streams[fd]
             os.close(fd)
         return count
+
+    def _drain(self) -> None:
+        """Take what is in the pipes now. What comes later is not the main process's: don't wait for it."""
+        for fd in list(self.streams):
+            left = CHUNK
+            while left > 0 and (count := self._read(fd)):
+                left -= count
 
     # -- signals
 
@@ -1025,9 +1055,16 @@ class _Supervision:
                 ended = self._wait_for(self.main)
             if ended:
                 self._on_exit(time.monotonic())
-        for pid in self._children():
-            if pid != self.main:
-                self._wait_for(pid)
+        if not self.exited:
+            self._reap_adopted()
+
+    def _reap_adopted(self) -> bool:
+        """Reap what was handed to us; whether we have any living child but the main process."""
+        while True:
+            others = [pid for pid in self._children() if pid != self.main]
+            # Who ended while we looked may have handed on children that we did not see: look again.
+            if not any([self._wait_for(pid) for pid in others]):  # noqa: C419  reap them all
+                return bool(others)
 
     def _wait_for(self, pid: int) -> bool:
         try:
@@ -1053,9 +1090,7 @@ class _Supervision:
         self.exited = True
         self.ended = now
         self.stop_at = NEVER
-        for fd in list(self.streams):
-            # One read takes all that was in the pipe: what comes later is not the main process's.
-            self._read(fd)
+        self._drain()
         if self.quit:
             self.kill_at = now
         elif self.stopped_by is not None:
@@ -1085,7 +1120,7 @@ class _Supervision:
     def _left(self) -> bool:
         # Whatever the operation left was handed to us, the subreaper: the last of it is a child of ours.
         if _PROC:
-            if set(self._children()) <= {self.main}:
+            if not self._reap_adopted():
                 return False
             return bool(_members(_processes(), self.orders.cookie, self.pid))
         try:
@@ -1116,8 +1151,7 @@ class _Supervision:
 
     def finish(self) -> bool:
         """Record the end; False if that is impossible."""
-        for fd in list(self.streams):
-            self._read(fd)
+        self._drain()
         if self.report >= 0:
             self._on_report()
         self._wait_for(self.main)
@@ -1191,7 +1225,7 @@ def supervise(
     environment.
     """
     folder = os.path.abspath(os.fsencode(directory))
-    hints = _Hints(hints_fd, job)
+    hints = Hints(hints_fd, job)
     try:
         orders = Orders(folder)
         hints.job = orders.job

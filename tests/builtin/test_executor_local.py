@@ -201,6 +201,23 @@ async def test_a_launcher_that_dies_with_a_request_is_replaced_and_the_job_runs_
 
 
 @anyio_test
+async def test_a_request_that_died_with_its_launcher_is_made_again(make_job, opener, tmp_path):
+    async with opener() as executor:
+        before = children()
+        await over(executor, await executor.submit(make_job(["true"])))
+        (launcher,) = children() - before
+        os.kill(launcher, signal.SIGSTOP)
+        job = make_job(["sh", "-c", "echo ran >> marks"])
+        with anyio.move_on_after(0.1):
+            await executor.submit(job)
+        os.kill(launcher, signal.SIGKILL)
+
+        with anyio.fail_after(10):
+            assert await over(executor, await executor.submit(job)) == "ended"
+    assert (tmp_path / "marks").read_text() == "ran\n"
+
+
+@anyio_test
 async def test_a_killed_supervisor_is_noticed_within_about_a_second(make_job, opener):
     for attached in (False, True):
         async with opener() as executor:

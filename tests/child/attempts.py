@@ -71,7 +71,8 @@ class Attempt:
 
     @property
     def index(self) -> list[tuple[int, int, int]]:
-        data = (self.directory / "output.index").read_bytes()
+        path = self.directory / "output.index"
+        data = path.read_bytes() if path.exists() else b""
         assert len(data) % 17 == 0
         entries = [data[at : at + 17] for at in range(0, len(data), 17)]
         return [(int.from_bytes(e[:8], "big"), int.from_bytes(e[8:16], "big"), e[16]) for e in entries]

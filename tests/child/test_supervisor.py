@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import os
+import shutil
 import signal
 import subprocess
 import time
 
 import pytest
+from msgspec import structs
 
 from orchestra.child import supervisor
 from tests.child.attempts import eventually, is_locked
@@ -111,6 +115,15 @@ def test_a_process_that_cannot_be_forked_leaves_the_attempt_undecided(plain):
     assert attempt.process.wait(20) == supervisor.EXIT_FAILED
     assert not (attempt.directory / "fence").exists()
     assert attempt.hints == [("failed", "11")]
+
+
+def test_a_child_that_cannot_get_ready_says_why(plain):
+    attempt = plain.prepare("true")
+
+    plain.submit(attempt, patch="supervisor._die_with_parent = lambda *_: supervisor.os.close(99)")
+
+    assert attempt.ended().code == 126
+    assert attempt.exit.reason == "could not start: Bad file descriptor: 'true'"
 
 
 def test_torn_orders_are_not_followed(plain):
@@ -337,7 +350,7 @@ def test_the_fence_is_touched_while_it_is_held(plain):
 
 def test_the_file_needs_nothing_that_is_slow_to_import(plain):
     script = (
-        f"import sys; sys.path.insert(0, {plain.jobs.lib_dir!r}); import supervisor; supervisor.load();"
+        f"import sys; sys.path.insert(0, {plain.jobs.lib_dir!r}); import supervisor; supervisor.prepare();"
         "print(*{'json', 're', 'signal', 'subprocess', 'typing', 'ctypes'} & set(sys.modules))"
     )
 
@@ -373,7 +386,17 @@ def test_a_supervisor_leaves_no_temporary_files(bench):
 
 
 def test_it_runs_on_the_oldest_syntax_we_promise():
-    import ast
-    import inspect
-
     ast.parse(inspect.getsource(supervisor), feature_version=(3, 8))
+
+
+@pytest.mark.parametrize("minor", [8, 9, 10, 12, 13, 14])
+def test_it_runs_on_each_python_that_is_there(plain, minor):
+    python = shutil.which(f"python3.{minor}")
+    if python is None or subprocess.run([python, "-c", ""], stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("not installed")
+    attempt = plain.prepare("sh", "-c", "echo out; setsid sleep 60 & exit 3", grace=0.1)
+    attempt.job = structs.replace(attempt.job, argv=(python, *attempt.job.argv[1:]))
+
+    plain.submit(attempt)
+
+    assert (attempt.ended().code, attempt.output, len(attempt.exit.leftovers)) == (3, b"out\n", 1)

@@ -135,7 +135,8 @@ def test_a_hundred_megabytes_are_kept_with_little_memory(plain, streams):
     path = attempt.directory / "output"
     assert path.stat().st_size == attempt.exit.size == 100 << 20
     assert 0 < peak < 30 << 10, "KiB of peak memory"
-    assert _blocks(path) == 1
+    # Two streams may cross within a block.
+    assert streams == "two" or _blocks(path) == 1
 
 
 def _status(pid: int) -> int | None:

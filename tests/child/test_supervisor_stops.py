@@ -274,14 +274,16 @@ def test_a_supervisor_that_is_stopped_and_continued_loses_nothing(plain):
 
 
 def test_a_signal_that_comes_at_the_first_moment_is_obeyed(plain):
-    for _ in range(5):
-        attempt = plain.prepare("sleep", "60")
-        plain.submit(attempt)
-        eventually(lambda attempt=attempt: (attempt.directory / "fence").exists())
+    # The operation's process is held up where it does not yet die of signals.
+    slow = "die = supervisor._die_with_parent;"
+    slow += " supervisor._die_with_parent = lambda parent: (supervisor.time.sleep(0.3), die(parent))"
+    attempt = plain.prepare("sleep", "60")
+    plain.submit(attempt, patch=slow)
+    eventually((attempt.directory / "fence").exists)
 
-        attempt.process.send_signal(signal.SIGINT)
+    attempt.process.send_signal(signal.SIGINT)
 
-        assert attempt.ended().stopped_by == "INT"
+    assert (attempt.ended().code, attempt.exit.stopped_by) == (-2, "INT")
 
 
 def test_nothing_is_signalled_whose_identity_is_not_proven(canary):

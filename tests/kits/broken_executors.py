@@ -17,9 +17,6 @@ from orchestra.testing import executors, scripted
 from orchestra.testing.executors import ExecutorContract, HintingContract
 from orchestra.testing.scripted import ScriptedExecutor
 
-# A test that catches its executor by waiting in vain need not wait long.
-executors.PATIENCE = 1.0
-
 
 class Hinting(ScriptedExecutor):
     """With the capability ``Hinting``, as simple as it can be."""
@@ -42,6 +39,11 @@ class Whole(HintingContract, ExecutorContract):
     executor: type = Hinting
     caught_by = ""
     many = 10
+
+    @pytest.fixture(autouse=True)
+    def impatient(self, monkeypatch):
+        """A test that catches its executor by waiting in vain need not wait long."""
+        monkeypatch.setattr(executors, "PATIENCE", 1.0)
 
     @pytest.fixture
     def opener(self):
