@@ -9,6 +9,7 @@ from __future__ import annotations
 from orchestra.child import supervisor
 from orchestra.console import Console
 from orchestra.engine.changes import tell
+from orchestra.engine.off_loop import off_loop
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, RevisionConflict, RunBroken, RunNotFound
 from orchestra.model import lifecycle
@@ -34,7 +35,7 @@ async def settle(
     """
     while run.state in ACTIVE and run.worker is not None:
         mine = given_up and run.worker.nonce == session.worker.nonce
-        judged = _judged(session, run, watched=not (mine or watcher_is_gone(run, session.clock.now())))
+        judged = await _judged(session, run, watched=not (mine or watcher_is_gone(run, session.clock.now())))
         if judged is run:
             return run
         try:
@@ -47,29 +48,33 @@ async def settle(
     return run
 
 
-def _judged(session: Session, run: Run, *, watched: bool) -> Run:
+async def _judged(session: Session, run: Run, *, watched: bool) -> Run:
     status = records.attempt_status(session.directory(run), run.attempt)
     if status.exit is not None:
         return lifecycle.finish(run, status.exit)
     fence = status.fence
     if fence is None:
-        return run if watched else _without_fence(session, run)
+        return run if watched else await _without_fence(session, run)
     if fence.fence == "revoked":
         return lifecycle.release(run)
     if status.alive is not False:
         return run if run.state == "running" else lifecycle.start(run, fence)
-    reason = _why_lost(fence) + _end_what_is_left(run, fence)
+    # What is left may take its time to die.
+    left = await off_loop(lambda: _end_what_is_left(run, fence))
+    reason = _why_lost(fence) + left
     return lifecycle.lose(run, session.clock.now(), reason)
 
 
-def _without_fence(session: Session, run: Run) -> Run:
+async def _without_fence(session: Session, run: Run) -> Run:
     """Nobody has started the attempt, and its starter won't any more: make sure that it stays so."""
     directory = session.attempt_directory(run)
     if not session.directory(run).is_dir():
         return lifecycle.lose(run, session.clock.now(), "its directory is gone")
+    if directory.parent.exists() and not directory.parent.is_dir():
+        raise RunBroken(f"'{directory.parent}' is not a directory")
     durable.make_dirs(directory)
     if not records.revoke(directory, fsync=session.fsync):
-        return _judged(session, run, watched=False)
+        return await _judged(session, run, watched=False)
     return lifecycle.release(run)
 
 
@@ -130,25 +135,40 @@ async def settle_active(session: Session, *, batch: str | None = None) -> tuple[
     active: list[Run] = []
     for run in page.runs:
         if run.worker is not None and watcher_is_gone(run, session.clock.now()):
-            try:
-                run = await _settle_or_break(session, run)
-            except RunNotFound:
+            settled = await settle_or_spoil(session, run)
+            if settled is None:
                 continue
-            except (OrchestraError, OSError) as error:
-                session.emit("log.message", run, level="warning", message=f"run {run.id}: {error}")
+            run = settled
         if run.state in ACTIVE:
             active.append(run)
     return tuple(active)
 
 
-async def _settle_or_break(session: Session, run: Run) -> Run:
+async def settle_or_spoil(
+    session: Session, run: Run, *, console: Console | None = None, given_up: bool = False
+) -> Run | None:
+    """:func:`settle` for one of many, which must not keep the others from being judged.
+
+    A run whose records can't be read becomes ``broken``; what else is wrong is told, and the run returned as
+    it is. None: it was deleted.
+    """
     try:
-        return await settle(session, run)
-    except RunBroken as error:
         try:
-            (broken,) = await session.store.update((lifecycle.spoil(run, error.message),))
-        except RevisionConflict:
-            return await session.store.get(run.id)
-        message = f"run {run.id} can't be read: {error.message}"
-        session.emit("log.message", broken, level="warning", message=message)
-        return broken
+            return await settle(session, run, console=console, given_up=given_up)
+        except RunBroken as error:
+            return await _spoil(session, run, error)
+    except RunNotFound:
+        return None
+    except (OrchestraError, OSError) as error:
+        session.emit("log.message", run, level="warning", message=f"run {run.id}: {error}", console=console)
+        return run
+
+
+async def _spoil(session: Session, run: Run, error: RunBroken) -> Run:
+    try:
+        (broken,) = await session.store.update((lifecycle.spoil(run, error.message),))
+    except RevisionConflict:
+        return await session.store.get(run.id)
+    message = f"run {run.id} can't be read: {error.message}"
+    session.emit("log.message", broken, level="warning", message=message)
+    return broken

@@ -19,7 +19,7 @@ from orchestra.engine.command_line import command_line
 from orchestra.engine.judge import settle
 from orchestra.engine.session import Session
 from orchestra.engine.stage import split_source
-from orchestra.errors import ExecutorError, ResolveError, RunBusy
+from orchestra.errors import ExecutorError, PluginError, ResolveError, RunBusy
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
 from orchestra.model.execution import Exit, Handle, Job
@@ -45,6 +45,8 @@ async def launch(session: Session, run: Run, how: Launch) -> Run:
     failure, not the caller's.
     """
     failpoint("run.claimed")
+    if not session.directory(run).is_dir():
+        return await settle(session, run, given_up=True)
     try:
         directory = session.attempt_directory(run)
         durable.make_dirs(directory)
@@ -57,7 +59,7 @@ async def launch(session: Session, run: Run, how: Launch) -> Run:
         failpoint("run.ordered")
         executor = await session.executor(run.executor)
         handle = await executor.submit(_job(session, run, directory, nonce, how))
-    except (ExecutorError, ResolveError) as error:
+    except (ExecutorError, PluginError, ResolveError) as error:
         return await fail_to_start(session, run, error.message)
     failpoint("run.submitted")
     return await _note_submission(session, run, handle)
