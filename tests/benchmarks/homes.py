@@ -1,4 +1,4 @@
-"""Homes with thousands of runs, made in bulk: records as the product writes them, without running anything."""
+"""Homes with thousands of runs, made in bulk: records as the product writes them, nothing is run."""
 
 from __future__ import annotations
 
