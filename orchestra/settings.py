@@ -222,6 +222,8 @@ def read_config(file: Path, *, required: bool = False) -> dict[str, Any]:
 
 
 def _parse(text: str, file: Path) -> dict[str, Any]:
+    if not text.strip():
+        return {}
     import yaml
 
     try:

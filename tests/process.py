@@ -24,7 +24,7 @@ class Shell:
         self.home = home
         self.cwd = cwd
         self.environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("ORCHESTRA_")},
+            **{name: value for name, value in os.environ.items() if _is_inherited(name)},
             "ORCHESTRA_HOME": str(home),
             "ORCHESTRA_CONFIG": os.devnull,
         }
@@ -82,3 +82,8 @@ class Shell:
             timeout=60,
         )
         return Ran(ended.returncode, ended.stdout, "")
+
+
+def _is_inherited(name: str) -> bool:
+    # Without cached bytecode every process would compile all of our modules anew.
+    return not name.startswith("ORCHESTRA_") and name != "PYTHONDONTWRITEBYTECODE"

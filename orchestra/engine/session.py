@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import socket
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -179,7 +178,7 @@ def new_worker(starter: Starter) -> Worker:
 
 def hostname() -> str:
     """This host's name, as records carry it."""
-    return socket.gethostname()
+    return os.uname().nodename
 
 
 @asynccontextmanager

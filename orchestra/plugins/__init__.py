@@ -8,8 +8,21 @@ importlib.metadata.
 
 from __future__ import annotations
 
-from orchestra.plugins.checking import Finding, check, probe
+from typing import TYPE_CHECKING, Any
+
 from orchestra.plugins.listing import GROUPS, PluginInfo, find, list_plugins
 from orchestra.plugins.opening import load, open_plugin
 
+if TYPE_CHECKING:
+    from orchestra.plugins.checking import Finding, check, probe
+
 __all__ = ["GROUPS", "Finding", "PluginInfo", "check", "find", "list_plugins", "load", "open_plugin", "probe"]
+
+
+def __getattr__(name: str) -> Any:
+    # Checking imports much that no other command needs.
+    if name in ("Finding", "check", "probe"):
+        from orchestra.plugins import checking
+
+        return getattr(checking, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
