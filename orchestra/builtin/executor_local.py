@@ -32,7 +32,7 @@ from orchestra.model.execution import Fence, Handle, Hint, Job
 
 NAME = "local"
 START_PATIENCE = 30.0
-"""Seconds until a start that nobody has heard of counts as failed. Who then revokes the fence rules it out."""
+"""Seconds until a start that nobody has heard of counts as failed. Revoking the fence then rules it out."""
 LOOK_EVERY = 1.0
 _SIGNALS: dict[StopHow, int] = {
     "interrupt": signal.SIGINT,
