@@ -21,13 +21,13 @@ from orchestra.contracts import Watchable
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
-from orchestra.engine.judge import settle, settle_active
+from orchestra.engine.judge import settle_active, settle_or_spoil
 from orchestra.engine.launch import Launch, with_handle
 from orchestra.engine.lines import LineConsole
 from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.supervise import keep_leases, supervise
-from orchestra.errors import OrchestraError, StoreUnavailable
+from orchestra.errors import OrchestraError, StoreError, StoreUnavailable
 from orchestra.model.events import Level
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.run import ACTIVE, Run
@@ -80,7 +80,8 @@ class _Queue:
         self.running: dict[str, Control] = {}
         """The runs that this queue has started and that have not ended, with what stops them."""
         self.adopted: dict[str, Control] = {}
-        self.set_aside: set[str] = set()
+        self.set_aside: dict[str, int | None] = {}
+        """Staged runs that are not to be tried again, and when they were staged."""
         self.blocked: set[str] = set()
         self.watches_others = False
         self.idle = False
@@ -115,11 +116,15 @@ class _Queue:
 
     async def hand_over(self) -> None:
         """Let others go on at once with what is ours: release what was not started, give up all watches."""
-        page = await self.session.store.query(RunQuery(states=ACTIVE))
-        for run in page.runs:
-            if self._is_mine(run) and run.claimed:
-                await settle(self.session, run, console=self.console, given_up=True)
-        await self.session.store.renew(self.session.worker, 0)
+        try:
+            page = await self.session.store.query(RunQuery(states=ACTIVE))
+            for run in page.runs:
+                if self._is_mine(run) and run.claimed:
+                    await settle_or_spoil(self.session, run, console=self.console, given_up=True)
+            await self.session.store.renew(self.session.worker, 0)
+        except StoreError as error:
+            # Our leases run out all the same, a little later.
+            self._tell("log.message", "warning", f"The store can't be used: {error.message}")
         self._tell("queue.ended", "debug", "Queue ended")
 
     def _is_mine(self, run: Run) -> bool:
@@ -134,6 +139,7 @@ class _Queue:
         free = self.settings.jobs - len(self.running)
         if free <= 0 or await self._is_blocked():
             return False
+        await self._forgive()
         runs = await self.session.store.claim(
             self.session.worker, LEASE, free, Wanted(excluded=tuple(self.set_aside))
         )
@@ -142,8 +148,8 @@ class _Queue:
             failpoint("queue.claimed")
             if run.kind == "queue":
                 # A queue in a queue would wait for itself: it stays staged for a person to start.
-                await settle(self.session, run, given_up=True)
-                self.set_aside.add(run.id)
+                await settle_or_spoil(self.session, run, given_up=True)
+                self.set_aside[run.id] = run.staged
                 continue
             self._say_processing()
             self._tell("queue.starting", "info", f"Starting staged run {run.id}", started=run.id)
@@ -152,6 +158,13 @@ class _Queue:
             self.running[run.id] = Control()
             group.start_soon(self._start, run)
         return bool(runs)
+
+    async def _forgive(self) -> None:
+        """Take back those of the runs set aside that somebody has staged again since."""
+        if self.set_aside:
+            page = await self.session.store.query(RunQuery(ids=tuple(self.set_aside)))
+            now = {run.id: run.staged for run in page.runs}
+            self.set_aside = {run: then for run, then in self.set_aside.items() if now.get(run) == then}
 
     async def _is_blocked(self) -> bool:
         """Whether runs that no queue started hold the staged ones back; says so once for each staged run."""
@@ -168,10 +181,10 @@ class _Queue:
         if not blocking:
             return False
         staged = await self.session.store.query(
-            RunQuery(states=frozenset(("staged",)), oldest_first=True, limit=1)
+            RunQuery(states=frozenset(("staged",)), oldest_first=True, limit=1 + len(self.set_aside))
         )
-        if staged.runs and staged.runs[0].id not in self.blocked:
-            first = staged.runs[0]
+        first = next((run for run in staged.runs if run.id not in self.set_aside), None)
+        if first is not None and first.id not in self.blocked:
             self.blocked.add(first.id)
             names = ", ".join(run.id for run in blocking)
             self._say_processing()
@@ -202,7 +215,7 @@ class _Queue:
                     "log.message", "error", f"{run.id} failed with exit code {code}{reason}", failed=run.id
                 )
         except Exception as error:
-            self.set_aside.add(run.id)
+            self.set_aside[run.id] = run.staged
             self._tell("log.message", "error", f"{run.id} could not be run: {text_of(error)}", failed=run.id)
         finally:
             self.running.pop(run.id, None)
@@ -218,13 +231,18 @@ class _Queue:
             return
         self.last_reap = now
         active = await settle_active(self.session)
-        others = [run for run in active if run.worker is not None and not self._is_mine(run)]
+        others = [
+            run
+            for run in active
+            if run.worker is not None and not self._is_mine(run) and run.id != self.run.id
+        ]
         self.watches_others = bool(others)
         for run in active:
             if self._is_mine(run) and not {run.id, run.batch} & (self.running.keys() | self.adopted.keys()):
                 # Its start failed half way.
-                run = await settle(self.session, run, console=self.console, given_up=True)
-                self._adopt(group, run)
+                settled = await settle_or_spoil(self.session, run, console=self.console, given_up=True)
+                if settled is not None:
+                    self._adopt(group, settled)
         orphans = tuple(run.id for run in others if run.kind == "run")
         if orphans:
             wanted = Wanted(ids=orphans, expired=True)

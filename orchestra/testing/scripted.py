@@ -4,8 +4,8 @@
     executor.scripts["RUN.1"] = Script(hints=("unknown", "unknown", "gone"))
     executor.scripts["RUN.2"] = Script(refuse="no more licences")
 
-A job without a script is really run, as a child process: so it passes the kit of
-:mod:`orchestra.testing.executors`.
+A job without a script goes by ``default``; where that is None, too, it is really run, as a child process: so
+it passes the kit of :mod:`orchestra.testing.executors`.
 """
 
 from __future__ import annotations
@@ -108,7 +108,8 @@ class _Scripted:
 class ScriptedExecutor:
     """Runs jobs as child processes, but for those that have a script."""
 
-    def __init__(self) -> None:
+    def __init__(self, default: Script | None = None) -> None:
+        self.default = default
         self.scripts: dict[str, Script] = {}
         self.submitted: list[Job] = []
         self.stopped: list[tuple[str, StopHow]] = []
@@ -122,7 +123,7 @@ class ScriptedExecutor:
             ExecutorError: the script says so, or the command could not be started.
         """
         self.submitted.append(job)
-        script = self.scripts.get(job.name)
+        script = self.scripts.get(job.name, self.default)
         if script is None:
             return Handle(executor=NAME, job=job.name, token=await self._run(job))
         await anyio.sleep(script.submit_delay)
@@ -156,6 +157,10 @@ class ScriptedExecutor:
             return False
         scripted.ends = time.monotonic()
         return True
+
+    def end(self, job: str) -> None:
+        """Let the scripted job of this name, which hangs, end now."""
+        self._scripted[job].ends = time.monotonic()
 
     async def _run(self, job: Job) -> str:
         # One at a time per job: whoever asks again gets the same process, also from another instance.
