@@ -260,7 +260,9 @@ async def test_a_batch_that_is_cancelled_leaves_its_other_trials_pending(home: P
                     break
             group.cancel_scope.cancel()
 
-        states = {run.flags.get("n"): run.state for run in await orch.list(RunQuery(kinds=frozenset(("run",))))}
+        states = {
+            run.flags.get("n"): run.state for run in await orch.list(RunQuery(kinds=frozenset(("run",))))
+        }
         assert states == {0: "completed", 60: "terminated", 61: "pending"}
         (batch,) = await orch.list(RunQuery(kinds=frozenset(("batch",))))
         assert batch.state == "terminated"
