@@ -193,7 +193,7 @@ async def test_a_running_run_is_not_restarted(home: Path, project: Path) -> None
     async with Orchestra(home, cwd=project) as orch:
         started = await orch.start(name)
         with anyio.fail_after(10):
-            while (await orch.get(started.id)).state != "running":
+            while (await orch.get(started.id)).state != "running":  # noqa: ASYNC110
                 await anyio.sleep(0.01)
 
         with pytest.raises(RunBusy, match="cannot restart run .* because it's running"):

@@ -42,7 +42,7 @@ class TestLoad:
             ("def broken(:", "SyntaxError: invalid syntax"),
             ("", "AttributeError: module 'mod' has no attribute 'open_it'"),
             ("open_it = 3", "is not a function"),
-            ("ORCHESTRA_CONTRACT = 99" + SOUND, f"version 99 of the contracts, and this is orchestra with {MINE}"),  # noqa: E501
+            ("ORCHESTRA_CONTRACT = 99" + SOUND, f"version 99 of the contracts, and this is orchestra with {MINE}"),
             (HEAD + "async def open_it(options: Options): yield 1", "must be decorated with contextlib"),
             (HEAD + "async def open_it(options: Options): return 1", "must be decorated with contextlib"),
             (HEAD + "def open_it(): pass", "must take its options and nothing else, but takes nothing"),
