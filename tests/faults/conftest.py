@@ -43,4 +43,5 @@ def canary() -> Iterator[subprocess.Popen[str]]:
     assert process.poll() is None, "a process that is none of ours was ended"
     os.kill(process.pid, signal.SIGKILL)
     assert process.stdout.read() == "", "a process that is none of ours was signalled"
+    process.stdout.close()
     process.wait()

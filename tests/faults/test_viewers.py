@@ -1,0 +1,96 @@
+"""Readers of output that go away, stall, or are not there; output that is no text."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import pytest
+
+from tests.faults.site import OPERATIONS, Site, wait_for
+
+
+def test_a_reader_that_has_seen_enough_harms_nothing(site: Site) -> None:
+    command = f"cd {OPERATIONS} && {' '.join(site.shell.command('run', '-y', 'work.py', 'lines=20000'))}"
+
+    ended = site.shell.bash(f"set -o pipefail; {command} | head -1; echo ${{PIPESTATUS[0]}}")
+
+    assert ended.output.splitlines()[0] == "000000"
+    assert ended.output.splitlines()[-1] in ("0", "141")
+    assert "Traceback" not in ended.output
+    assert site.states() == ["completed"]
+    assert len(site.output(site.runs()[0])) == 140_000
+
+
+def test_a_reader_that_stalls_does_not_hold_the_operation_up(site: Site) -> None:
+    process = site.start("run", "-y", "work.py", "lines=100000")
+
+    wait_for(lambda: [one for one in site.executions() if one.end], "the end of the operation")
+
+    assert process.poll() is None, "there is more output than a pipe holds, and nobody has read any"
+    assert process.communicate(timeout=30)[0].count("\n") == 100_000
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_files_change_nothing(site: Site, closed: str) -> None:
+    command = " ".join(site.shell.command("run", "-y", "work.py"))
+
+    ended = site.shell.bash(f"cd {OPERATIONS} && {command} {closed}")
+
+    assert ended.code == 0, ended.output
+    assert "Traceback" not in ended.output
+    assert site.states() == ["completed"]
+
+
+def test_a_question_that_nobody_can_answer_is_refused(site: Site) -> None:
+    for stdin in ("</dev/null", "<&-"):
+        ended = site.shell.bash(
+            f"cd {OPERATIONS} && {' '.join(site.shell.command('run', 'work.py'))} {stdin}"
+        )
+
+        assert ended.code == 2
+        assert "--yes" in ended.output and "Traceback" not in ended.output
+    assert site.runs() == []
+
+
+def test_bytes_are_kept_as_they_are_and_shown_to_programs_as_json(site: Site) -> None:
+    script = site.home.parent / "bytes.sh"
+    script.write_text(
+        "#!/bin/sh\nprintf '\\000\\377\\376 50%%\\r100%%\\n\\033[31mred\\033[0m\\357\\273\\277'\n"
+    )
+    script.chmod(0o755)
+    expected = b"\0\xff\xfe 50%\r100%\n\x1b[31mred\x1b[0m\xef\xbb\xbf"
+
+    ended = site.shell.run("--log-format", "json", "run", "-y", "bytes.sh", separate=True)
+
+    assert ended.code == 0
+    (run,) = site.runs()
+    assert site.output(run) == expected
+    events = [json.loads(line) for line in ended.error.splitlines()]
+    assert any("base64" in json.dumps(event) for event in events)
+
+
+def test_one_endless_line_needs_little_memory(site: Site) -> None:
+    script = site.home.parent / "long.sh"
+    script.write_text("#!/bin/sh\nhead -c 67108864 /dev/zero | tr '\\0' x\n")
+    script.chmod(0o755)
+    process = site.shell.start("run", "-y", "long.sh", stdout=os.open(os.devnull, os.O_WRONLY))
+    (run,) = wait_for(lambda: [run for run in site.runs() if run.handle], "the start")
+    above = site.supervisor_of(run)
+    peak = 0
+    while process.poll() is None:
+        try:
+            status = open(f"/proc/{above}/status").read()
+        except OSError:
+            status = ""
+        peak = max(
+            [peak, *(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))]
+        )
+        time.sleep(0.005)
+
+    assert process.returncode == 0
+    directory = site.layout.attempt_directory(site.layout.run_directory(run), 1)
+    assert (directory / "output").stat().st_size == 64 << 20
+    assert 0 < peak < 30 * 1024, f"{peak} KiB"
