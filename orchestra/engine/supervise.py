@@ -27,6 +27,8 @@ SHORTEST_POLL, LONGEST_POLL = 0.02, 0.25
 """Seconds between looks at an attempt whose executor sends no hints."""
 LONGEST_WAIT = 5.0
 """Seconds between looks at one whose executor sends hints: one may be lost."""
+REMIND_AFTER, KILL_AFTER = 2.0, 30.0
+"""Seconds after an interrupt that the operation has not heeded: until a person is told, and until it is killed."""
 ESCALATION: dict[Wish, StopHow] = {
     Wish.INTERRUPT: "interrupt",
     Wish.TERMINATE: "terminate",
@@ -66,6 +68,8 @@ class _Watch:
         self.directory: Path = session.attempt_directory(run)
         self.follower = OutputFollower(self.directory)
         self.told = Wish.NONE
+        self.told_at = 0.0
+        self.reminded = False
         self.hint: Hint | None = None
         """What the executor said last."""
         self.heard = anyio.Event()
@@ -197,11 +201,24 @@ class _Watch:
         data_of = {"stream": name, key: text}
         self.session.emit("run.output", self.run, console=self.console, data=data_of)
 
+    def _press_an_interrupt(self) -> None:
+        """An operation may ignore an interrupt: say what can be done, and do it when nobody does."""
+        if self.told != Wish.INTERRUPT:
+            return
+        waited = self.session.clock.monotonic() - self.told_at
+        if waited > REMIND_AFTER and not self.reminded:
+            self.reminded = True
+            message = "Waiting for the operation to end - interrupt again to terminate it"
+            self.session.emit("run.stopping", self.run, level="info", message=message, console=self.console)
+        if waited > KILL_AFTER:
+            self.control.raise_to(Wish.KILL)
+
     async def _pass_on_wish(self, executor: Executor) -> None:
+        self._press_an_interrupt()
         wish = self.control.wish
         if wish <= self.told or wish not in ESCALATION or self.run.handle is None:
             return
-        self.told = wish
+        self.told, self.told_at = wish, self.session.clock.monotonic()
         self.session.emit("run.stopping", self.run, console=self.console, how=ESCALATION[wish])
         await executor.stop(self.run.handle, ESCALATION[wish])
 
