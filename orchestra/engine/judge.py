@@ -23,19 +23,26 @@ GONE_GRACE = 120.0
 
 
 async def settle(
-    session: Session, run: Run, *, console: Console | None = None, given_up: bool = False
+    session: Session,
+    run: Run,
+    *,
+    console: Console | None = None,
+    given_up: bool = False,
+    gone: bool = False,
 ) -> Run:
     """Bring an active run to the state that its records say, and return it; others are returned as they are.
 
     A run that is alive, or that can't be judged from this host, stays as it is. ``given_up``: we hold its
-    claim and won't start it any more.
+    claim and won't start it any more. ``gone``: its executor has not known its job for :data:`GONE_GRACE`.
 
     Raises:
         RunBroken: its records can't be read.
     """
     while run.state in ACTIVE and run.worker is not None:
         mine = given_up and run.worker.nonce == session.worker.nonce
-        judged = await _judged(session, run, watched=not (mine or watcher_is_gone(run, session.clock.now())))
+        judged = await _judged(
+            session, run, watched=not (mine or watcher_is_gone(run, session.clock.now())), gone=gone
+        )
         if judged is run:
             return run
         try:
@@ -48,7 +55,7 @@ async def settle(
     return run
 
 
-async def _judged(session: Session, run: Run, *, watched: bool) -> Run:
+async def _judged(session: Session, run: Run, *, watched: bool, gone: bool = False) -> Run:
     status = records.attempt_status(session.directory(run), run.attempt)
     if status.exit is not None:
         return lifecycle.finish(run, status.exit)
@@ -57,6 +64,8 @@ async def _judged(session: Session, run: Run, *, watched: bool) -> Run:
         return run if watched else await _without_fence(session, run)
     if fence.fence == "revoked":
         return lifecycle.release(run)
+    if status.alive is None and gone and not _was_seen(session, status):
+        return lifecycle.lose(run, session.clock.now(), "its executor no longer knows it")
     if status.alive is not False:
         return run if run.state == "running" else lifecycle.start(run, fence)
     # What is left may take its time to die.
@@ -70,12 +79,19 @@ async def _without_fence(session: Session, run: Run) -> Run:
     directory = session.attempt_directory(run)
     if not session.directory(run).is_dir():
         return lifecycle.lose(run, session.clock.now(), "its directory is gone")
+    if run.state == "running":
+        return lifecycle.lose(run, session.clock.now(), "its records are gone")
     if directory.parent.exists() and not directory.parent.is_dir():
         raise RunBroken(f"'{directory.parent}' is not a directory")
     durable.make_dirs(directory)
     if not records.revoke(directory, fsync=session.fsync):
         return await _judged(session, run, watched=False)
     return lifecycle.release(run)
+
+
+def _was_seen(session: Session, status: records.AttemptStatus) -> bool:
+    """Whether the process, on whatever host, has shown lately that it lives."""
+    return status.seen is not None and session.clock.now() - status.seen <= GONE_GRACE * 1e6
 
 
 def watcher_is_gone(run: Run, now: int) -> bool:

@@ -16,7 +16,7 @@ from orchestra.engine.control import Control, Wish
 from orchestra.engine.judge import GONE_GRACE, settle
 from orchestra.engine.launch import fail_to_start
 from orchestra.engine.session import LEASE, RENEWAL, Session
-from orchestra.errors import OrchestraError, RunBusy, StoreError
+from orchestra.errors import ExecutorError, OrchestraError, RunBusy, RunNotFound, StoreError
 from orchestra.model import lifecycle
 from orchestra.model.execution import Exit
 from orchestra.model.run import FINAL, Run
@@ -109,9 +109,10 @@ class _Watch:
             if self.control.wish == Wish.LEAVE:
                 return
             await self._news(executor, pause)
-            if self.hint == "ended" or (self.hint == "gone" and self._gone_for_long()):
+            for_long = self.hint in ("ended", "gone") and self._gone_for_long()
+            if self.hint == "ended" or for_long:
                 await self._drain()
-                self.run = await self._without_exit()
+                self.run = await self._without_exit(for_long)
                 if self.run.worker is None:
                     return
                 await anyio.sleep(LONGEST_POLL)
@@ -138,7 +139,8 @@ class _Watch:
         if self.hint != "ended":
             self.heard = anyio.Event()
         hinting = isinstance(executor, Hinting)
-        with anyio.move_on_after(LONGEST_WAIT if hinting else pause):
+        longest = REMIND_AFTER if self.told == Wish.INTERRUPT else LONGEST_WAIT
+        with anyio.move_on_after(longest if hinting else pause):
             async with anyio.create_task_group() as group:
 
                 async def first(wait: Callable[[], Awaitable[object]]) -> None:
@@ -163,9 +165,17 @@ class _Watch:
             return lifecycle.finish(self.run, exit_record)
         return settled
 
-    async def _without_exit(self) -> Run:
+    async def _without_exit(self, for_long: bool) -> Run:
         """The job has ended. If no exit record comes, it is lost; or it never came to start the operation."""
-        settled = await settle(self.session, self.run, console=self.console)
+        try:
+            run = await self.session.store.get(self.run.id)
+        except RunNotFound:
+            return lifecycle.lose(self.run, self.session.clock.now(), "it was deleted")
+        if run.attempt != self.run.attempt:
+            return lifecycle.lose(self.run, self.session.clock.now(), "it was started again")
+        settled = await settle(
+            self.session, run, console=self.console, given_up=run.state == "running", gone=for_long
+        )
         if settled.claimed and settled.attempt == self.run.attempt:
             try:
                 settled = await fail_to_start(
@@ -220,7 +230,11 @@ class _Watch:
             return
         self.told, self.told_at = wish, self.session.clock.monotonic()
         self.session.emit("run.stopping", self.run, console=self.console, how=ESCALATION[wish])
-        await executor.stop(self.run.handle, ESCALATION[wish])
+        try:
+            await executor.stop(self.run.handle, ESCALATION[wish])
+        except ExecutorError as error:
+            message = f"run {self.run.id} can't be told to stop: {error.message}"
+            self.session.emit("log.message", self.run, level="warning", message=message, console=self.console)
 
 
 async def keep_leases(session: Session) -> None:
