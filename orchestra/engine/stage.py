@@ -176,7 +176,7 @@ async def make_runs(
         if session.fsync and len(runs) > 1:
             durable.sync_filesystem(session.layout.runs_dir)
         failpoint("run.created")
-        kept = await session.store.create(prepared, lease=LEASE)
+        kept = await _enter(session, prepared)
     except BaseException:
         for path in made:
             records.discard_directory(path)
@@ -184,6 +184,16 @@ async def make_runs(
     for run in kept:
         tell(session, "run.staged" if run.state == "staged" else "run.created", run)
     return kept
+
+
+async def _enter(session: Session, runs: Sequence[Run]) -> tuple[Run, ...]:
+    try:
+        return await session.store.create(runs, lease=LEASE)
+    except IdTaken:
+        # The directories are ours, made by nobody else: who has these ids in the store is a ghost, or was entered
+        # by somebody who found the store empty and our directories already there.
+        await session.store.delete([run.id for run in runs])
+        return await session.store.create(runs, lease=LEASE)
 
 
 def _make_directory(
