@@ -70,11 +70,11 @@ class Site:
         self.processes.append(process)
         return process
 
-    def run(self, *arguments: str, failpoint: str | None = None, **environment: str) -> Ran:
+    def run(self, *arguments: str, failpoint: str | None = None, **options: Any) -> Ran:
         """Run a process of orchestra's to its end in the folder of operations."""
         if failpoint:
-            environment["ORCHESTRA_FAILPOINT"] = failpoint
-        return self.shell.run(*arguments, cwd=OPERATIONS, **environment)
+            options["ORCHESTRA_FAILPOINT"] = failpoint
+        return self.shell.run(*arguments, cwd=OPERATIONS, **options)
 
     def queue(self, *flags: str, failpoint: str | None = None) -> Ran:
         """Run a queue until nothing is staged any more."""

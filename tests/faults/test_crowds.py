@@ -77,3 +77,17 @@ def test_four_queues_share_five_hundred_runs(site: Site) -> None:
     assert Counter(site.states()) == {"completed": 500}
     assert len(site.executions()) == 500
     assert {run.flags["n"] for run in site.runs()} == set(range(1, 501))
+
+
+def test_a_store_that_is_rebuilt_while_a_run_is_made_has_it_once(site: Site) -> None:
+    maker = site.start("run", "-y", "work.py", "--stage", failpoint="run.created:sleep=3")
+    wait_for(
+        lambda: site.layout.runs_dir.exists() and list(site.layout.runs_dir.glob("*/.orchestra/run.json"))
+    )
+
+    listed = json.loads(site.run("runs", "--json", separate=True).output)
+
+    output = maker.communicate(timeout=60)[0]
+    assert maker.returncode == 0, output
+    assert [run["id"] for run in listed] == [run.id for run in site.runs()]
+    assert site.states() == ["staged"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -76,18 +77,14 @@ def test_one_endless_line_needs_little_memory(site: Site) -> None:
     script = site.home.parent / "long.sh"
     script.write_text("#!/bin/sh\nhead -c 67108864 /dev/zero | tr '\\0' x\n")
     script.chmod(0o755)
-    process = site.shell.start("run", "-y", "long.sh", stdout=os.open(os.devnull, os.O_WRONLY))
+    with open(os.devnull, "w") as nowhere:
+        process = site.shell.start("run", "-y", "long.sh", stdout=nowhere)
     (run,) = wait_for(lambda: [run for run in site.runs() if run.handle], "the start")
-    above = site.supervisor_of(run)
+    status = Path(f"/proc/{site.supervisor_of(run)}/status")
     peak = 0
     while process.poll() is None:
-        try:
-            status = open(f"/proc/{above}/status").read()
-        except OSError:
-            status = ""
-        peak = max(
-            [peak, *(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))]
-        )
+        lines = status.read_text().splitlines() if status.exists() else []
+        peak = max([peak, *(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))])
         time.sleep(0.005)
 
     assert process.returncode == 0

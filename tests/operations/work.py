@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import time
 
 parser = argparse.ArgumentParser()
@@ -22,6 +23,7 @@ def journal(what, *more):
     os.close(fd)
 
 
+signal.signal(signal.SIGINT, signal.SIG_DFL)
 journal("S")
 written = 0
 for number in range(arguments.lines):
