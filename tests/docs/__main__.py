@@ -1,46 +1,35 @@
-"""``python -m tests.docs DOCUMENT PROJECT [SECTION]``: play a document in a copy of a folder; print it as it should be.
+"""``python -m tests.docs DOCUMENT``: print README, or that of an example, with the output that its commands have now.
 
-What a command prints now replaces what the document shows, unless the two differ by ids and times only.
+What differs by ids and times only is left as it is.
 """
 
 from __future__ import annotations
 
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.docs.documents import NAMED, Shell, blocks_of, commands_of, matches
+from tests.docs.documents import ROOT, blocks_of, corrected
+from tests.docs.readers import example_reader, install_plugins, readme_reader
 
 
-def main(document: Path, project: Path, section: str | None) -> str:
+def main(document: Path) -> str:
     """The document, corrected."""
     text = document.read_text()
     with tempfile.TemporaryDirectory() as temporary:
-        copy, home = Path(temporary, project.resolve().name), Path(temporary, "home")
-        shutil.copytree(project, copy, ignore=shutil.ignore_patterns(".*"))
-        home.mkdir()
-        shell = Shell(copy, home)
-        try:
-            for block in blocks_of(document, section=section):
-                if (named := NAMED.match(block.text)) and block.language != "console":
-                    (copy / named["name"]).write_text(block.text.removeprefix(named[0]))
-                if block.language != "console":
-                    continue
-                corrected = ""
-                for command in commands_of(block):
-                    _, printed = shell.run(command.text)
-                    kept = matches(command.output, printed)
-                    shown = "> ".join(command.text.splitlines(keepends=True))
-                    corrected += f"$ {shown}{command.output if kept else printed}"
-                text = text.replace(block.text, corrected, 1)
-        finally:
-            shell.close()
+        place = Path(temporary)
+        if document.parent.resolve() != ROOT:
+            with example_reader(place, document.parent) as shell:
+                return corrected(text, blocks_of(document), shell)
+        for section in ("Five minutes", "A plugin of each kind"):
+            place = Path(temporary, section.replace(" ", "-"))
+            place.mkdir()
+            with readme_reader(place, section) as shell:
+                if "plugin" in section:
+                    install_plugins(shell.files)
+                text = corrected(text, blocks_of(document, section=section), shell)
     return text
 
 
 if __name__ == "__main__":
-    arguments = sys.argv[1:]
-    sys.stdout.write(
-        main(Path(arguments[0]), Path(arguments[1]), arguments[2] if len(arguments) > 2 else None)
-    )
+    sys.stdout.write(main(Path(sys.argv[1])))

@@ -1,7 +1,7 @@
 """Runs what a document shows: every command in a real shell, in its order, and compares what it prints.
 
     ```console          commands after ``$ `` (``> `` goes on with one), each followed by what it prints
-    ```LANGUAGE         with a first line like ``# train.py`` or ``// x.js``: a file, written when it is reached
+    ```LANGUAGE         with a first line like ``# train.py``: a file, written when it is reached
 
 In shown output a line ``...`` stands for any lines. Ids, times, pids and paths of the machine are compared by
 their form alone.
@@ -26,11 +26,12 @@ FORMS = (
     (re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"), "<time>"),
     (re.compile(r"\b1[789]\d{14}\b"), "<microseconds>"),
     (re.compile(r"(?<=\")[0-9a-f]{16}(?=\")"), "<nonce>"),
-    (re.compile(r"\S+/bin/python[\d.]*"), "<python>"),
+    (re.compile(r"\(pid \d+\)"), "(pid <pid>)"),
     (re.compile(r"(?<=mean distance: )\d+\.\d+"), "<distance>"),
     (re.compile(r" +$", re.MULTILINE), ""),
 )
-TIMEOUT = 120
+SHOWN_HOME, SHOWN_CWD = "/home/ada", "/home/ada/orchestra"
+"""What stands in documents for the home directory, and for where the shell begins."""
 
 
 class Block(NamedTuple):
@@ -82,6 +83,9 @@ class Shell:
 
     def __init__(self, cwd: Path, home: Path, environment: Mapping[str, str] | None = None) -> None:
         self.cwd = cwd
+        self.home = home
+        self.files = cwd
+        """Where the files are written that a document shows."""
         tools = home.parent / f"{home.name}-bin"
         tools.mkdir(exist_ok=True)
         self._install(tools)
@@ -107,7 +111,7 @@ class Shell:
         """The commands ``python`` and ``orchestra`` of the interpreter that runs the tests."""
         for name, command in (("python", ""), ("orchestra", " -m orchestra")):
             file = tools / name
-            path = "" if command == "" else f'PYTHONPATH="{ROOT}${{PYTHONPATH:+:$PYTHONPATH}}" '
+            path = f'PYTHONPATH="{ROOT}${{PYTHONPATH:+:$PYTHONPATH}}" '
             file.write_text(f'#!/bin/sh\n{path}exec "{sys.executable}"{command} "$@"\n')
             file.chmod(0o755)
 
@@ -123,7 +127,9 @@ class Shell:
             printed += line
         # A last line without an end of line shares its line with the mark.
         last, _, code = line.decode().partition(mark)
-        return int(code or 255), printed.decode() + (f"{last}\n" if last else "")
+        text = printed.decode() + (f"{last}\n" if last else "")
+        text = text.replace(str(self.cwd), SHOWN_CWD).replace(str(self.home), SHOWN_HOME)
+        return int(code or 255), text.replace(sys.executable, f"{SHOWN_CWD}/.venv/bin/python")
 
     def close(self) -> None:
         """End the shell."""
@@ -139,16 +145,19 @@ def play(blocks: list[Block], shell: Shell) -> int:
     """
     count = 0
     for block in blocks:
-        named = NAMED.match(block.text)
-        if block.language == "console":
-            for command in commands_of(block):
-                check(command, *shell.run(command.text))
-                count += 1
-        elif named:
-            file = shell.cwd / named["name"]
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(block.text.removeprefix(named[0]))
+        if block.language != "console":
+            write_file(block, shell)
+            continue
+        for command in commands_of(block):
+            check(command, *shell.run(command.text))
+            count += 1
     return count
+
+
+def write_file(block: Block, shell: Shell) -> None:
+    """Write the file that ``block`` is, if it is one."""
+    if named := NAMED.match(block.text):
+        (shell.files / named["name"]).write_text(block.text.removeprefix(named[0]))
 
 
 def check(command: Command, code: int, printed: str) -> None:
@@ -174,4 +183,19 @@ def normalised(text: str) -> str:
     """``text`` with all that differs from run to run replaced by its kind."""
     for form, kind in FORMS:
         text = form.sub(kind, text)
+    return text
+
+
+def corrected(text: str, blocks: list[Block], shell: Shell) -> str:
+    """``text`` with what the commands of ``blocks`` print now, where that differs by more than ids and times."""
+    for block in blocks:
+        if block.language == "console":
+            console = ""
+            for command in commands_of(block):
+                _, printed = shell.run(command.text)
+                shown = command.output if matches(command.output, printed) else printed
+                console += "$ " + "> ".join(command.text.splitlines(keepends=True)) + shown
+            text = text.replace(block.text, console, 1)
+        else:
+            write_file(block, shell)
     return text

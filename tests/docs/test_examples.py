@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.docs.documents import ROOT, Shell, blocks_of, play
+from tests.docs.documents import ROOT, blocks_of, play
+from tests.docs.readers import example_reader
 
 EXAMPLES = ROOT / "examples"
 
 
 @pytest.mark.parametrize("name", ["argparse", "globals", "command"])
 def test_an_example_does_what_its_readme_shows(name: str, tmp_path: Path) -> None:
-    project = tmp_path / name
-    shutil.copytree(EXAMPLES / name, project)
-    home = tmp_path / "home"
-    home.mkdir()
-    shell = Shell(project, home)
-    try:
-        assert play(blocks_of(project / "README.md"), shell) >= 3
-    finally:
-        shell.close()
+    with example_reader(tmp_path, EXAMPLES / name) as shell:
+        assert play(blocks_of(EXAMPLES / name / "README.md"), shell) >= 3
+        left = sorted(os.listdir(shell.cwd))
 
     # Runs are in the home, so the project is as it was.
-    assert sorted(os.listdir(project)) == sorted(os.listdir(EXAMPLES / name))
+    assert left == sorted(os.listdir(EXAMPLES / name))
 
 
 def test_every_example_is_in_their_list() -> None:

@@ -1,0 +1,53 @@
+"""The places in which the documents are read: copies of the examples, homes of their own, plugins as installed."""
+
+from __future__ import annotations
+
+import shutil
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orchestra.testing.distributions import FakeSite
+from tests.docs.documents import NAMED, ROOT, Shell, blocks_of
+
+PLUGINS = "A plugin of each kind"
+
+
+@contextmanager
+def readme_reader(place: Path, section: str) -> Iterator[Shell]:
+    """A shell in a copy of what README's commands need. Files go where that section wants them."""
+    clone, home, site = place / "clone", place / "home", place / "site"
+    for folder in (clone, home, site):
+        folder.mkdir()
+    shutil.copytree(ROOT / "examples", clone / "examples")
+    shell = Shell(clone, home, {"PYTHONPATH": str(site)})
+    shell.files = site if section == PLUGINS else clone / "examples" / "argparse"
+    try:
+        if section == PLUGINS:
+            shell.run("cd examples/argparse")
+        yield shell
+    finally:
+        shell.close()
+
+
+@contextmanager
+def example_reader(place: Path, example: Path) -> Iterator[Shell]:
+    """A shell in a copy of an example."""
+    project, home = place / example.resolve().name, place / "home"
+    shutil.copytree(example, project)
+    home.mkdir()
+    shell = Shell(project, home)
+    try:
+        yield shell
+    finally:
+        shell.close()
+
+
+def install_plugins(site: Path) -> None:
+    """What README shows as files, as an installed distribution."""
+    for block in blocks_of(ROOT / "README.md", section=PLUGINS):
+        if named := NAMED.match(block.text):
+            (site / named["name"]).write_text(block.text.removeprefix(named[0]))
+    project = tomllib.loads((site / "pyproject.toml").read_text())["project"]
+    FakeSite(site).install(project["name"], project["version"], entry_points=project["entry-points"])
