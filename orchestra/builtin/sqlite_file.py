@@ -350,11 +350,20 @@ def _meaning(error: sqlite3.Error, path: Path) -> Exception:
     code = _code(error)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
         return Busy(str(error))
-    if code == sqlite3.SQLITE_FULL:
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
         return StoreUnavailable(f"No space left on device: '{path}'")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_MISMATCH):
         return StoreCorrupt(f"the store '{path}' can't be read: {error}")
     return StoreUnavailable(f"the store '{path}' can't be used: {error}")
+
+
+def _is_full(path: Path) -> bool:
+    # Where room for its shared memory is missing, SQLite speaks of an I/O error.
+    try:
+        disk = os.statvfs(path.parent)
+    except OSError:
+        return False
+    return disk.f_bavail == 0 or (disk.f_files > 0 and disk.f_favail == 0)
 
 
 def _unavailable(error: OSError) -> StoreUnavailable:
