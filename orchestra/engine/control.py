@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from enum import IntEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import anyio
 
 
 class Wish(IntEnum):
@@ -24,7 +22,7 @@ class Wish(IntEnum):
 
 
 class Control:
-    """A wish that grows. Safe to change from a signal handler; ``stronger_than`` waits for it."""
+    """A wish that grows, and who is to be called when it does."""
 
     def __init__(self, *, owned: bool = False) -> None:
         self.wish = Wish.NONE
@@ -32,21 +30,20 @@ class Control:
         """Whether cancelling the watch of a run stops its operation."""
         self.interrupted = False
         """Whether the wish came from Ctrl-C."""
-        self._changed: anyio.Event | None = None
+        self._listeners: list[Callable[[], object]] = []
 
     def raise_to(self, wish: Wish) -> None:
         """Wish for ``wish`` if it is stronger than what was wished for before."""
         if wish > self.wish:
             self.wish = wish
-            if self._changed is not None:
-                self._changed.set()
-                self._changed = None
+            for listener in tuple(self._listeners):
+                listener()
 
-    async def stronger_than(self, seen: Wish) -> None:
-        """Wait for a wish that is stronger than ``seen``, the one that the caller has acted on."""
-        import anyio
-
-        while self.wish <= seen:
-            if self._changed is None:
-                self._changed = anyio.Event()
-            await self._changed.wait()
+    @contextmanager
+    def calling(self, listener: Callable[[], object]) -> Generator[None]:
+        """While inside, each growth of the wish calls ``listener``: no task has to wait for one."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)

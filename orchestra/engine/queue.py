@@ -84,10 +84,12 @@ class _Queue:
         """Staged runs that are not to be tried again, and when they were staged."""
         self.blocked: set[str] = set()
         self.watches_others = False
+        self.hears_changes = False
         self.idle = False
         self.processing = False
         self.last_reap = -math.inf
-        self.ended = anyio.Event()
+        self.news = anyio.Event()
+        """Set when a run of ours ended, or the store changed, since it was last looked."""
 
     async def work(self) -> None:
         """Claim, start and watch until told to end, or, with run-once, until nothing is left."""
@@ -95,23 +97,23 @@ class _Queue:
         async with AsyncExitStack() as stack, anyio.create_task_group() as group:
             group.start_soon(keep_leases, self.session)
             changes = await self._changes(stack)
-            wake = _Wake(changes)
             if changes is not None:
-                group.start_soon(wake.listen)
+                self.hears_changes = True
+                group.start_soon(self._listen, changes)
             while self.control.wish < Wish.DRAIN:
-                self.ended = anyio.Event()
+                self.news = anyio.Event()
                 try:
                     await self._reap(group)
                     claimed = await self._claim(group)
                 except StoreUnavailable as error:
                     self._tell("log.message", "warning", f"The store can't be used: {error.message}")
-                    await self._pause(wake)
+                    await self._pause()
                     continue
                 if not claimed and not self.running and self.settings.run_once:
                     break
                 if not claimed:
                     self._say_waiting()
-                    await self._pause(wake)
+                    await self._pause()
             await self._end(group)
 
     async def hand_over(self) -> None:
@@ -133,6 +135,10 @@ class _Queue:
     async def _changes(self, stack: AsyncExitStack) -> AsyncIterator[None] | None:
         store = self.session.store
         return await stack.enter_async_context(store.changes()) if isinstance(store, Watchable) else None
+
+    async def _listen(self, changes: AsyncIterator[None]) -> None:
+        async for _ in changes:
+            self.news.set()
 
     async def _claim(self, group: TaskGroup) -> bool:
         """Start what may be started now; True if there was anything."""
@@ -219,7 +225,7 @@ class _Queue:
             self._tell("log.message", "error", f"{run.id} could not be run: {text_of(error)}", failed=run.id)
         finally:
             self.running.pop(run.id, None)
-            self.ended.set()
+            self.news.set()
 
     def _environment(self) -> dict[str, str]:
         return {} if self.settings.gpus is None else {"CUDA_VISIBLE_DEVICES": self.settings.gpus}
@@ -265,15 +271,20 @@ class _Queue:
             await self.session.clock.sleep(LEASE)
         finally:
             self.adopted.pop(run.id, None)
-            self.ended.set()
+            self.news.set()
 
-    async def _pause(self, wake: _Wake) -> None:
+    async def _pause(self) -> None:
         """Wait for the first of: a run of ours ended, the store changed, a wish, the poll interval."""
-        limit = self.settings.poll_interval if wake.works else min(self.settings.poll_interval, REAP_INTERVAL)
+        limit = (
+            self.settings.poll_interval
+            if self.hears_changes
+            else min(self.settings.poll_interval, REAP_INTERVAL)
+        )
         if self.watches_others or self.adopted or self.blocked:
             limit = min(limit, REAP_INTERVAL)
-        sleep = partial(self.session.clock.sleep, limit)
-        await _first_of(self.ended.wait, partial(self.control.stronger_than, Wish.NONE), wake.wait, sleep)
+        with self.control.calling(self.news.set):
+            if self.control.wish < Wish.DRAIN and not self.news.is_set():
+                await _first_of(self.news.wait, partial(self.session.clock.sleep, limit))
 
     async def _end(self, group: TaskGroup) -> None:
         """Leave as was wished: wait for what runs, stop it, or leave it running."""
@@ -281,7 +292,7 @@ class _Queue:
             self._tell("queue.stopping", "info", "Stopping queue")
         stop = Wish.TERMINATE if self.stop_runs else Wish.LEAVE
         while self.running:
-            seen = self.control.wish
+            self.news = anyio.Event()
             if self.control.wish > Wish.DRAIN or (self.stop_runs and self.control.wish >= Wish.DRAIN):
                 for control in list(self.running.values()):
                     control.raise_to(max(stop, self.control.wish) if self.stop_runs else stop)
@@ -289,8 +300,8 @@ class _Queue:
                 if not self.stop_runs:
                     self._tell("queue.stopping", "warning", f"Leaving runs running: {left}")
                     break
-            self.ended = anyio.Event()
-            await _first_of(self.ended.wait, partial(self.control.stronger_than, seen))
+            with self.control.calling(self.news.set):
+                await self.news.wait()
         group.cancel_scope.cancel()
 
     def _say_processing(self) -> None:
@@ -307,24 +318,6 @@ class _Queue:
         self.session.emit(
             name, self.run, level=level, message=message, console=self.console, logger="queue", data=more
         )
-
-
-class _Wake:
-    """Remembers that the store changed, so that a change between two waits is not missed."""
-
-    def __init__(self, changes: AsyncIterator[None] | None) -> None:
-        self._changes = changes
-        self._event = anyio.Event()
-        self.works = changes is not None
-
-    async def listen(self) -> None:
-        assert self._changes is not None
-        async for _ in self._changes:
-            self._event.set()
-
-    async def wait(self) -> None:
-        await self._event.wait()
-        self._event = anyio.Event()
 
 
 async def _first_of(*waits: Callable[[], Awaitable[None]]) -> None:

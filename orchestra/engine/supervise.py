@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import anyio
@@ -72,7 +71,8 @@ class _Watch:
         self.reminded = False
         self.hint: Hint | None = None
         """What the executor said last."""
-        self.heard = anyio.Event()
+        self.wake: Callable[[], object] = _nothing
+        """What ends the present wait for news."""
         self.gone_since: float | None = None
 
     async def to_the_end(self) -> Run:
@@ -130,27 +130,24 @@ class _Watch:
                 self.session.emit("log.message", self.run, message=f"run {self.run.id}: {error.message}")
             if self.hint != "gone":
                 self.gone_since = None
-            self.heard.set()
+            self.wake()
             await anyio.sleep(LONGEST_POLL)
 
     async def _news(self, executor: Executor, pause: float) -> None:
         """Wait for output, the end, or a wish; at most ``pause`` seconds if the executor sends no hints."""
         assert self.run.handle is not None
-        if self.hint != "ended":
-            self.heard = anyio.Event()
-        hinting = isinstance(executor, Hinting)
+        if self.hint == "ended":
+            return
         longest = REMIND_AFTER if self.told == Wish.INTERRUPT else LONGEST_WAIT
-        with anyio.move_on_after(longest if hinting else pause):
-            async with anyio.create_task_group() as group:
-
-                async def first(wait: Callable[[], Awaitable[object]]) -> None:
-                    await wait()
-                    group.cancel_scope.cancel()
-
-                if isinstance(executor, Hinting):
-                    group.start_soon(first, partial(executor.progress, self.run.handle, self.follower.offset))
-                group.start_soon(first, self.heard.wait)
-                group.start_soon(first, partial(self.control.stronger_than, max(self.told, Wish.DRAIN)))
+        hinting = isinstance(executor, Hinting)
+        with anyio.move_on_after(longest if hinting else pause) as scope, self.control.calling(scope.cancel):
+            if self.control.wish > max(self.told, Wish.DRAIN):
+                return
+            self.wake = scope.cancel
+            if isinstance(executor, Hinting):
+                await executor.progress(self.run.handle, self.follower.offset)
+            else:
+                await anyio.sleep_forever()
 
     def _gone_for_long(self) -> bool:
         if self.gone_since is None:
@@ -235,6 +232,9 @@ class _Watch:
         except ExecutorError as error:
             message = f"run {self.run.id} can't be told to stop: {error.message}"
             self.session.emit("log.message", self.run, level="warning", message=message, console=self.console)
+
+
+def _nothing() -> None: ...
 
 
 async def keep_leases(session: Session) -> None:
