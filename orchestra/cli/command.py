@@ -58,6 +58,7 @@ class RunCommand:
         background: bool = False,
         pidfile: Path | None = None,
         stop_runs: bool = False,
+        keep: bool = False,
         show: Show | None = None,
     ) -> None:
         self.context = context
@@ -68,6 +69,7 @@ class RunCommand:
         self.background = background
         self.pidfile = pidfile
         self.stop_runs = stop_runs
+        self.keep = keep
         self.show: Show | None = show
         self.console = context.console(quiet=quiet)
         self.control = Control()
@@ -151,7 +153,7 @@ class RunCommand:
             run = await launch(session, run, Launch(attached=True, stdin="null"))
             pid = run.handle.token.partition(":")[0] if run.handle else ""
         else:
-            child = start_detached(session, run)
+            child = start_detached(session, run, stop_runs=self.stop_runs, keep=self.keep)
             await hand_claim_over(session, run, child)
             pid = str(child)
         pidfile.write_text(f"{pid}\n")
@@ -169,14 +171,15 @@ class RunCommand:
             if run.kind == "run":
                 group.start_soon(keep_leases, session)
                 run = await supervise(session, run, console=self.console, control=self.control)
-            elif run.kind == "queue":
-                from orchestra.engine.queue import run_queue
-
-                run = await run_queue(
-                    session, run, console=self.console, control=self.control, stop_runs=self.stop_runs
-                )
             else:
-                run = await execute(session, run, console=self.console, control=self.control)
+                run = await execute(
+                    session,
+                    run,
+                    console=self.console,
+                    control=self.control,
+                    stop_runs=self.stop_runs,
+                    keep=self.keep,
+                )
             group.cancel_scope.cancel()
         return self._exit_code(run)
 
@@ -247,7 +250,7 @@ def _one_stream() -> bool:
         return True
 
 
-def start_detached(session: Session, run: Run) -> int:
+def start_detached(session: Session, run: Run, *, stop_runs: bool, keep: bool) -> int:
     """Hand a claimed queue or batch to a process of its own and return its pid."""
     import subprocess
 
@@ -262,6 +265,8 @@ def start_detached(session: Session, run: Run) -> int:
             "execute-claimed",
             run.id,
             session.worker.nonce,
+            *(["--stop-runs"] if stop_runs else []),
+            *(["--keep"] if keep else []),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -286,10 +291,10 @@ async def hand_claim_over(session: Session, run: Run, pid: int) -> None:
     await change(session, run, handed_over)
 
 
-def execute_claimed(run_id: str, nonce: str) -> int:
+def execute_claimed(run_id: str, nonce: str, *, stop_runs: bool = False, keep: bool = False) -> int:
     """Execute a queue or batch that another process has claimed for us (internal)."""
     context = current()
-    command = RunCommand(context, RunRequest(cwd=context.cwd))
+    command = RunCommand(context, RunRequest(cwd=context.cwd), stop_runs=stop_runs, keep=keep)
 
     async def take_over() -> int:
         session = await command.stack.enter_async_context(

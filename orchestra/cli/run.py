@@ -54,6 +54,8 @@ def run(
     print_trials: Annotated[bool, Parameter(help="Print the trials of a batch and exit.")] = False,
     help_op: Annotated[bool, Parameter(alias="-h", help="Show the operation's flags and exit.")] = False,
     stop_runs: Annotated[bool, Parameter(help="A queue that is told to end stops its runs, too.")] = False,
+    keep_run: Annotated[bool, Parameter(help="Keep the run even if interim runs are deleted.")] = False,
+    keep_batch: Annotated[bool, Parameter(help="Keep the batch even if interim runs are deleted.")] = False,
 ) -> int:
     """Run an operation: a script, an executable, a batch of trials, or a queue.
 
@@ -95,6 +97,7 @@ def run(
         background=background,
         pidfile=pidfile,
         stop_runs=stop_runs,
+        keep=keep_run or keep_batch,
         show="cmd" if print_cmd else "trials" if print_trials else "help" if help_op else None,
     ).run()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 import anyio
 
@@ -15,12 +15,12 @@ from orchestra.engine.command_line import command_line
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
-from orchestra.engine.judge import settle_active, watcher_is_gone
+from orchestra.engine.judge import settle_active, settle_or_spoil, watcher_is_gone
 from orchestra.engine.launch import with_handle
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.stage import announce_staged, make_runs, write_env_file
 from orchestra.engine.supervise import keep_leases, supervise
-from orchestra.errors import OrchestraError
+from orchestra.errors import OrchestraError, RunBroken
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
 from orchestra.model.batch import Batch, TrialResult
@@ -107,10 +107,13 @@ class _Batch:
         made = await make_runs(self.session, trials, selection) if trials else ()
         if self.spec.stage_trials:
             for trial in made:
-                self._announce(trial, "Staging")
-                write_env_file(self.session, trial)
-                announce_staged(self.session, self.console, trial)
+                self._say_staged(trial)
         return made, proposal.exhausted
+
+    def _say_staged(self, trial: Run) -> None:
+        self._announce(trial, "Staging")
+        write_env_file(self.session, trial)
+        announce_staged(self.session, self.console, trial)
 
     def _trial(self, flags: dict[str, FlagValue], number: int) -> Run:
         now = self.session.clock.now()
@@ -151,9 +154,22 @@ class _Batch:
     async def _go_on_with(self, trial: Run) -> bool:
         """Execute a pending trial, wait for one that an earlier process left running; False: end here."""
         if trial.state == "pending":
-            return await self._execute(trial)
+            return await (self._stage(trial) if self.spec.stage_trials else self._execute(trial))
         if trial.state == "running" and watcher_is_gone(trial, self.session.clock.now()):
             return await self._watch_on(trial)
+        return True
+
+    async def _stage(self, trial: Run) -> bool:
+        """Stage a trial that was proposed to be executed."""
+
+        def staged(current: Run) -> Run:
+            if current.state != "pending" or current.worker is not None:
+                return current
+            return lifecycle.restage(current, self.session.clock.now())
+
+        trial = await change(self.session, trial, staged)
+        if trial.state == "staged":
+            self._say_staged(trial)
         return True
 
     async def _watch_on(self, trial: Run) -> bool:
@@ -167,7 +183,8 @@ class _Batch:
             return True
         self._announce(trial, "Going on with")
         trial = await with_handle(self.session, trial)
-        return self._judge(await supervise(self.session, trial, console=self.console, control=self.control))
+        watch = supervise(self.session, trial, console=self.console, control=self.control)
+        return self._judge(await self._whole(trial, watch))
 
     async def _execute(self, trial: Run) -> bool:
         """Execute one pending trial; False if the batch is to end here."""
@@ -184,13 +201,22 @@ class _Batch:
         failpoint("batch.trial.claimed")
         (trial,) = claimed
         self._announce(trial, "Running")
-        return self._judge(await execute(self.session, trial, console=self.console, control=self.control))
+        execution = execute(self.session, trial, console=self.console, control=self.control)
+        return self._judge(await self._whole(trial, execution))
+
+    async def _whole(self, trial: Run, work: Awaitable[Run]) -> Run:
+        """What ``work`` makes of a trial; one whose records turn out to be damaged is ``broken``."""
+        try:
+            return await work
+        except RunBroken:
+            current = await self.session.store.get(trial.id)
+            return await settle_or_spoil(self.session, current, console=self.console) or trial
 
     def _judge(self, ended: Run) -> bool:
         """What the end of a trial means for the batch; False if it is to end, too."""
         if self.control.wish >= Wish.LEAVE:
             return self._stopped(ended)
-        if ended.state in ("error", "lost"):
+        if ended.state in ("error", "lost", "broken"):
             return self._failed(ended)
         if ended.state == "terminated":
             self._say_error(f"Trial {ended.id} was terminated", ended)

@@ -16,18 +16,36 @@ async def execute(
     console: Console,
     control: Control | None = None,
     how: Launch | None = None,
+    stop_runs: bool = False,
+    keep: bool = False,
 ) -> Run:
-    """Start a claimed run of any kind, watch it to its end, and return it in its final state."""
+    """Start a claimed run of any kind, watch it to its end, and return it in its final state.
+
+    ``stop_runs``: a queue that is told to end stops its runs. ``keep``: a batch or queue that completed is not
+    deleted, whatever is set for interim runs.
+    """
     control = control or Control()
-    if run.kind == "batch":
-        from orchestra.engine.batch import run_batch
+    if run.kind != "run":
+        ended = await _execute_here(session, run, console, control, stop_runs)
+        if session.settings.interim == "delete" and not keep:
+            from orchestra.engine.interim import delete_interim
 
-        return await run_batch(session, run, console=console, control=control)
-    if run.kind == "queue":
-        from orchestra.engine.queue import run_queue
-
-        return await run_queue(session, run, console=console, control=control)
+            await delete_interim(session, ended, console=console)
+        return ended
     from orchestra.engine.supervise import supervise
 
     started = await launch(session, run, how or Launch())
     return await supervise(session, started, console=console, control=control)
+
+
+async def _execute_here(
+    session: Session, run: Run, console: Console, control: Control, stop_runs: bool
+) -> Run:
+    """Execute a batch or a queue, which this process is."""
+    if run.kind == "batch":
+        from orchestra.engine.batch import run_batch
+
+        return await run_batch(session, run, console=console, control=control)
+    from orchestra.engine.queue import run_queue
+
+    return await run_queue(session, run, console=console, control=control, stop_runs=stop_runs)

@@ -55,7 +55,8 @@ async def attempt_in_process(
         except BaseException as error:
             if attempt.code == 0:
                 attempt.code, attempt.stopped_by = _code_of(error)
-                attempt.reason = attempt.reason or str(error) or type(error).__name__
+                if attempt.stopped_by is None:
+                    attempt.reason = attempt.reason or str(error) or type(error).__name__
             raise
         finally:
             records.write_exit(

@@ -1,0 +1,350 @@
+"""How a batch proposes, executes, resumes and stops: with scripted trials."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import anyio
+import pytest
+from msgspec import structs
+
+from orchestra.engine import batch as batches
+from orchestra.engine.control import Control, Wish
+from orchestra.model.batch import Choices
+from orchestra.model.execution import Exit
+from orchestra.model.filters import RunQuery
+from orchestra.model.run import Run
+from orchestra.testing.builders import a_batch, a_worker
+from orchestra.testing.scripted import Script
+from tests.engine.workbench import HANGS, Bench
+
+pytestmark = pytest.mark.anyio
+
+FAILS = Script(exit=Exit(code=3, started=0, stopped=0))
+POINTS = [{"epochs": epochs, "lr": lr} for epochs in (3, 5) for lr in (0.01, 0.1)]
+"""What the batch of the builders proposes, in its order."""
+
+
+async def a_batch_run(bench: Bench, **spec: Any) -> Run:
+    return await bench.make(kind="batch", flags={}, batch_spec=a_batch(**spec))
+
+
+async def trials(bench: Bench, batch: Run, generation: int = 1) -> list[Run]:
+    page = await bench.store.query(RunQuery(batch=batch.id))
+    mine = [run for run in page.runs if run.generation == generation]
+    return sorted(mine, key=lambda run: run.trial or 0)
+
+
+async def states_of(bench: Bench, batch: Run, generation: int = 1) -> list[str]:
+    return [run.state for run in await trials(bench, batch, generation)]
+
+
+class Scripts(dict[str, Script]):
+    """A script for the trials that have certain flags, whose ids nobody knows beforehand."""
+
+    def __init__(self, bench: Bench, wanted: dict[int, Script]) -> None:
+        super().__init__()
+        self.bench = bench
+        self.wanted = wanted
+
+    def get(self, job: str, default: Any = None) -> Any:
+        run = self.bench.data.runs[job.partition(".")[0]]
+        return self.wanted.get((run.trial or 0), default)
+
+
+def script_trials(bench: Bench, **wanted: Script) -> None:
+    """Let the trials ``first``, ``second``, ... go by scripts of their own."""
+    numbers = {"first": 1, "second": 2, "third": 3, "fourth": 4}
+    bench.executor.scripts = Scripts(bench, {numbers[name]: script for name, script in wanted.items()})
+
+
+async def test_trials_are_proposed_and_executed_in_order_one_after_the_other(bench: Bench) -> None:
+    batch = await a_batch_run(bench)
+
+    ended = await bench.execute(batch)
+
+    made = await trials(bench, batch)
+    assert (ended.state, ended.exit_code) == ("completed", 0)
+    assert [run.flags for run in made] == POINTS
+    assert [(run.trial, run.generation, run.state) for run in made] == [
+        (n, 1, "completed") for n in (1, 2, 3, 4)
+    ]
+    assert bench.started == [run.id for run in made]
+    assert bench.lines == [
+        f"INFO: [orchestra] Running trial {run.id}: train.py (epochs={run.flags['epochs']}, lr={run.flags['lr']})"
+        for run in made
+    ]
+
+
+async def test_trials_take_over_what_the_batch_was_given(bench: Bench) -> None:
+    batch = await bench.make(
+        kind="batch",
+        flags={},
+        batch_spec=a_batch(),
+        tags=("t",),
+        label_template="is ${lr}",
+        environment={"A": "1"},
+    )
+
+    await bench.execute(batch)
+
+    trial = (await trials(bench, batch))[0]
+    assert (trial.tags, trial.label, trial.environment) == (("t",), "is 0.01", {"A": "1"})
+    assert (trial.random_seed, trial.executor) == (1, "scripted")
+
+
+async def test_a_batch_goes_on_when_a_trial_fails(bench: Bench) -> None:
+    batch = await a_batch_run(bench)
+    script_trials(bench, second=FAILS)
+
+    ended = await bench.execute(batch)
+
+    made = await trials(bench, batch)
+    assert (ended.state, [run.state for run in made]) == (
+        "completed",
+        ["completed", "error", "completed", "completed"],
+    )
+    line = f"ERROR: [orchestra] Trial {made[1].id} exited with an error (3) - see log for details"
+    assert line in bench.lines
+
+
+async def test_a_trial_that_could_not_be_started_tells_the_reason(bench: Bench) -> None:
+    batch = await a_batch_run(bench)
+    script_trials(bench, first=Script(refuse="no licence"))
+
+    await bench.execute(batch)
+
+    first = (await trials(bench, batch))[0]
+    assert f"ERROR: [orchestra] Trial {first.id} exited with an error: (1) no licence" in bench.lines
+
+
+async def test_fail_on_trial_error_ends_the_batch_with_the_code_of_the_trial(bench: Bench) -> None:
+    batch = await a_batch_run(bench, fail_on_trial_error=True)
+    script_trials(bench, second=FAILS)
+
+    ended = await bench.execute(batch)
+
+    assert (ended.state, ended.exit_code) == ("error", 3)
+    assert await states_of(bench, batch) == ["completed", "error", "pending", "pending"]
+    assert bench.lines[-1] == (
+        "ERROR: [orchestra] Stopping batch because a trial failed (pending trials can be started as needed)"
+    )
+
+
+@pytest.mark.parametrize(("wish", "code"), [(Wish.INTERRUPT, -2), (Wish.TERMINATE, -15)])
+async def test_a_batch_that_is_stopped_ends_its_trial_and_leaves_the_others_pending(
+    bench: Bench, wish: Wish, code: int
+) -> None:
+    batch = await a_batch_run(bench)
+    script_trials(bench, second=Script(after=math.inf, exit=Exit(code=code, started=0, stopped=0)))
+    control = Control()
+    ended: list[Run] = []
+    async with anyio.create_task_group() as group:
+
+        async def work() -> None:
+            ended.append(await bench.execute(batch, control))
+
+        group.start_soon(work)
+        await bench.until(lambda: len(bench.started) == 2)
+        control.raise_to(wish)
+
+    assert (ended[0].state, ended[0].exit_code) == ("terminated", code)
+    made = await trials(bench, batch)
+    assert [run.state for run in made] == ["completed", "terminated", "pending", "pending"]
+    assert bench.lines[-2:] == [
+        f"INFO: [orchestra] Stopping trial {made[1].id}",
+        "INFO: [orchestra] Stopping batch (pending trials can be started as needed)",
+    ]
+
+
+async def test_a_batch_that_is_left_leaves_its_trial_running(bench: Bench) -> None:
+    batch = await a_batch_run(bench)
+    script_trials(bench, first=HANGS)
+    control = Control()
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.execute, batch, control)
+        await bench.until(lambda: len(bench.started) == 1)
+        control.raise_to(Wish.LEAVE)
+
+    assert await states_of(bench, batch) == ["running", "pending", "pending", "pending"]
+    assert bench.executor.stopped == []
+
+
+async def test_a_cancelled_batch_gives_no_reason_that_a_person_can_not_read(bench: Bench) -> None:
+    batch = await a_batch_run(bench)
+    script_trials(bench, first=HANGS)
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.execute, batch)
+        await bench.until(lambda: len(bench.started) == 1)
+        group.cancel_scope.cancel()
+
+    kept = await bench.store.get(batch.id)
+    assert (kept.state, kept.exit_code, kept.reason) == ("terminated", -15, None)
+
+
+async def interrupted(bench: Bench, after: int, **spec: Any) -> Run:
+    """A batch that was stopped while its trial number ``after`` + 1 ran, which was terminated."""
+    batch = await a_batch_run(bench, **spec)
+    bench.executor.scripts = Scripts(
+        bench, {after + 1: Script(after=math.inf, exit=Exit(code=-15, started=0, stopped=0))}
+    )
+    control = Control()
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.execute, batch, control)
+        await bench.until(lambda: len(bench.started) == after + 1)
+        control.raise_to(Wish.TERMINATE)
+    bench.executor.scripts = {}
+    return await bench.store.get(batch.id)
+
+
+async def restarted(bench: Bench, batch: Run, **request: Any) -> Run:
+    begun = await bench.begin(restart=batch.id, **request)
+    assert begun.run is not None
+    return await bench.execute(begun.run)
+
+
+async def test_a_batch_that_was_stopped_goes_on_with_its_own_trials(bench: Bench) -> None:
+    batch = await interrupted(bench, 1)
+    before = [run.id for run in await trials(bench, batch)]
+
+    ended = await restarted(bench, batch)
+
+    made = await trials(bench, batch)
+    assert (ended.state, ended.batch_spec.generation) == ("completed", 1)  # pyright: ignore[reportOptionalMemberAccess]
+    assert [run.id for run in made] == before
+    assert [run.state for run in made] == ["completed", "terminated", "completed", "completed"]
+    assert bench.started[2:] == before[2:]
+
+
+async def test_what_is_proposed_in_parts_is_proposed_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "PROPOSAL_LIMIT", 3)
+    batch = await interrupted(bench, 1)
+    assert await states_of(bench, batch) == ["completed", "terminated", "pending"]
+
+    await restarted(bench, batch)
+
+    assert [run.flags for run in await trials(bench, batch)] == POINTS
+
+
+@pytest.mark.parametrize("spec", [{}, {"max_trials": 3}])
+async def test_a_batch_that_completed_proposes_anew(bench: Bench, spec: dict[str, Any]) -> None:
+    batch = await a_batch_run(bench, **spec)
+    await bench.execute(batch)
+    first = await trials(bench, batch)
+
+    ended = await restarted(bench, await bench.store.get(batch.id))
+
+    second = await trials(bench, batch, 2)
+    assert ended.state == "completed"
+    assert [run.flags for run in second] == [run.flags for run in first]
+    assert not {run.id for run in first} & {run.id for run in second}
+
+
+async def test_a_batch_that_is_restarted_with_flags_proposes_anew(bench: Bench) -> None:
+    batch = await interrupted(bench, 1)
+
+    ended = await restarted(bench, batch, flags={"lr": [0.5, 0.6]})
+
+    assert ended.batch_spec is not None
+    assert ended.batch_spec.space["lr"] == Choices(values=(0.5, 0.6))
+    assert await states_of(bench, batch) == ["completed", "terminated", "pending", "pending"]
+    new = await trials(bench, batch, 2)
+    assert [(run.flags["lr"], run.state) for run in new] == [(lr, "completed") for lr in (0.5, 0.6)] * 2
+
+
+async def test_a_staged_batch_that_gets_flags_has_no_generation_before(bench: Bench) -> None:
+    batch = await a_batch_run(bench)
+
+    ended = await restarted(bench, batch, flags={"lr": [0.5]})
+
+    assert ended.batch_spec is not None
+    assert ended.batch_spec.generation == 1
+
+
+async def test_a_trial_that_a_dead_batch_left_running_is_watched_on(bench: Bench) -> None:
+    batch = await a_batch_run(bench)
+    script_trials(bench, first=HANGS)
+    control = Control()
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.execute, batch, control)
+        await bench.until(lambda: len(bench.started) == 1)
+        control.raise_to(Wish.LEAVE)
+    (trial, *_) = await trials(bench, batch)
+    (trial,) = await bench.store.update((structs.replace(trial, worker=a_worker(starter="batch")),))
+    bench.clock.advance(20)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(restarted, bench, batch)
+        await bench.until(lambda: any("Going on with trial" in line for line in bench.lines))
+        with bench.writer(trial) as writer:
+            writer.write(0, b"still here\n")
+        await bench.until(lambda: "still here" in bench.lines)
+        assert len(bench.started) == 1
+        bench.end(trial)
+
+    assert await states_of(bench, batch) == ["completed"] * 4
+
+
+async def test_staged_trials_are_announced_and_not_started(bench: Bench) -> None:
+    batch = await a_batch_run(bench, stage_trials=True, max_trials=None, space={"lr": a_batch().space["lr"]})
+
+    ended = await bench.execute(batch)
+
+    made = await trials(bench, batch)
+    assert (ended.state, [run.state for run in made], bench.started) == ("completed", ["staged"] * 2, [])
+    assert bench.lines == [
+        line
+        for run in made
+        for line in (
+            f"INFO: [orchestra] Staging trial {run.id}: train.py (lr={run.flags['lr']})",
+            f"train.py staged as {run.id}",
+            f"To start the operation, use 'orchestra run --start {run.id}'",
+        )
+    ]
+    assert (bench.session.directory(made[0]) / ".orchestra" / "ENV").exists()
+
+
+async def test_pending_trials_are_staged_when_the_batch_is_restarted_for_that(bench: Bench) -> None:
+    batch = await interrupted(bench, 1)
+
+    await restarted(bench, batch, stage_trials=True)
+
+    assert await states_of(bench, batch) == ["completed", "terminated", "staged", "staged"]
+    assert len(bench.started) == 2
+
+
+async def test_a_search_that_can_not_be_made_fails_the_batch_with_the_reason(bench: Bench) -> None:
+    batch = await a_batch_run(bench, expander="nowhere")
+
+    ended = await bench.execute(batch)
+
+    assert (ended.state, ended.exit_code, ended.reason) == ("error", 1, "there is no expander 'nowhere'")
+    assert bench.lines == ["ERROR: [orchestra] there is no expander 'nowhere'"]
+
+
+async def test_a_damaged_trial_does_not_stop_the_others(bench: Bench) -> None:
+    batch = await a_batch_run(bench)
+    script_trials(bench, first=HANGS)
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.execute, batch)
+        await bench.until(lambda: len(bench.started) == 1)
+        (first, *_) = await trials(bench, batch)
+        await bench.until(lambda: bench.state(first) == "running")
+        (bench.session.attempt_directory(first) / "exit").write_bytes(b"{torn")
+
+    assert await states_of(bench, batch) == ["broken", "completed", "completed", "completed"]
+    assert (await bench.store.get(batch.id)).state == "completed"
+
+
+async def test_what_a_batch_prints_is_its_output(bench: Bench) -> None:
+    batch = await a_batch_run(bench, space={"lr": Choices(values=(1,))})
+    bench.executor.default = Script(output=b"from the trial\n")
+
+    ended = await bench.execute(batch)
+
+    text = (bench.session.attempt_directory(ended) / "output").read_text()
+    assert text.splitlines() == bench.lines
+    assert "from the trial" in bench.lines
