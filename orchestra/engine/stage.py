@@ -216,6 +216,9 @@ def _make_directory(
     if selection is not None and run.kind != "queue":
         source.copy_selection(selection, directory)
         run = structs.replace(run, sourcecode_digest=selection.digest)
+        if session.fsync and single and run.state == "staged":
+            # Its id is about to be printed, and its source may be gone when it is started.
+            durable.sync_files(directory, selection.paths)
     records.write_run(directory, run, fsync=session.fsync and single)
     return run
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from orchestra.errors import HomeError, OrchestraError, StoreUnavailable
@@ -209,6 +209,28 @@ def _sync_directory(path: str) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def sync_files(root: str | os.PathLike[str], files: Iterable[str]) -> None:
+    """Let these files below ``root`` (relative paths), and the names of their folders, reach the disk.
+
+    Raises:
+        StoreUnavailable, HomeError: the disk failed.
+    """
+    base = os.fspath(root)
+    folders = {base}
+    for name in files:
+        path = os.path.join(base, name)
+        folders.add(os.path.dirname(path))
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            fail(error, path)
+    sync_directories(*folders)
 
 
 def sync_filesystem(path: str | os.PathLike[str]) -> None:

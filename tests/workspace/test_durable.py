@@ -217,3 +217,23 @@ def test_an_error_says_whether_trying_again_can_help(number: str, kind: type[Exc
     assert isinstance(error, kind)
     assert str(error) == f"{os.strerror(code)}: '/x/y'"
     assert error.hint
+
+
+def test_files_and_the_names_of_their_folders_reach_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pkg").mkdir()
+    for name in ("a.py", "pkg/b.py"):
+        (tmp_path / name).write_text("x")
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+
+    durable.sync_files(tmp_path, ["a.py", "pkg/b.py"])
+
+    assert set(synced) == {str(tmp_path / name) for name in ("a.py", "pkg/b.py", "pkg", ".")}
