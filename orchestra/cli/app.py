@@ -16,11 +16,19 @@ class Verb(NamedTuple):
     target: str
     """``MODULE:FUNCTION`` of a cyclopts command."""
     help: str
+    usage: str = ""
+    """What follows the verb in the usage line, where its parser's own words do not tell."""
 
 
 VERBS: dict[str, Verb] = {
-    "run": Verb("orchestra.cli.run:run", "Run an operation, or start a run again."),
-    "queue": Verb("orchestra.cli.run:queue", "Start a queue, which runs staged runs."),
+    "run": Verb(
+        "orchestra.cli.run:run",
+        "Run an operation, or start a run again.",
+        "[OPTIONS] [OPERATION] [FLAG=VALUE]...",
+    ),
+    "queue": Verb(
+        "orchestra.cli.run:queue", "Start a queue, which runs staged runs.", "[OPTIONS] [FLAG=VALUE]..."
+    ),
     "runs list": Verb("orchestra.cli.runs_list:runs_list", "List runs."),
     "runs info": Verb("orchestra.cli.runs_info:runs_info", "Show what is known of a run."),
     "runs delete": Verb("orchestra.cli.runs_delete:runs_delete", "Delete runs."),
@@ -117,7 +125,8 @@ def build_parser(name: str) -> Any:
     """The cyclopts parser of one verb."""
     from cyclopts import App, Parameter
 
-    module, _, function = {**VERBS, **HIDDEN}[name].target.partition(":")
+    verb = {**VERBS, **HIDDEN}[name]
+    module, _, function = verb.target.partition(":")
     settings: dict[str, Any] = {
         "version_flags": (),
         "help_flags": ("--help",),
@@ -133,7 +142,8 @@ def build_parser(name: str) -> Any:
         inner = App(name=group, **settings)
         top.command(inner)
     command = getattr(importlib.import_module(module), function)
-    inner.command(command, name=word, help=_description(command.__doc__ or ""))
+    usage = f"Usage: orchestra {name} {verb.usage}" if verb.usage else None
+    inner.command(command, name=word, help=_description(command.__doc__ or ""), usage=usage)
     return top
 
 

@@ -103,12 +103,16 @@ def run(
 
 
 def queue(
-    *assignments: Annotated[str, Parameter(help="run-once=yes poll-interval=N ignore-running=yes gpus=IDS")],
+    *assignments: Annotated[str, Parameter(show=False)],
     jobs: Annotated[int | None, Parameter(alias="-j", help="Runs at once.")] = None,
     stop_runs: Annotated[bool, Parameter(help="Told to end, stop the running runs, too.")] = False,
     background: Annotated[bool, Parameter(alias="-b", help="Return at once.")] = False,
 ) -> int:
     """Work through the staged runs, oldest first.
+
+    Flags: run-once=yes (end when nothing is left to start), poll-interval=N (look again at least every N seconds),
+    ignore-running=yes (start though runs that no queue started are running), gpus=IDS (CUDA_VISIBLE_DEVICES of the
+    runs).
 
     Told to end (TERM, or Ctrl-C twice) a queue leaves its runs running; the next queue watches them on.
     """
