@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 
 from orchestra.engine.changes import change, tell
 from orchestra.engine.judge import settle
+from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.request import RunRequest
 from orchestra.engine.session import LEASE, Session
 from orchestra.errors import FlagError, RunBusy, RunNotFound, UserError
@@ -22,6 +23,8 @@ from orchestra.model.run import FINAL, Run, State
 from orchestra.workspace import records
 
 STARTABLE: frozenset[State] = frozenset(("staged", "pending", *FINAL)) - {"broken"}
+NOT_DONE: frozenset[State] = frozenset(("staged", "pending", "error", "lost", "aborted"))
+"""What ``--needed`` starts again though the flags are the same."""
 CANDIDATES = 10
 
 
@@ -47,10 +50,10 @@ async def find_run(session: Session, spec: str, *, cwd: Path) -> Run:
     """
     if spec.startswith((".", "/")):
         return await _run_in(session, (cwd / spec).resolve())
-    page = await session.store.query(RunQuery(id_prefix=spec, limit=CANDIDATES + 1))
-    exact = [run for run in page.runs if run.id == spec]
-    runs = exact or list(page.runs)
-    if not runs or not spec:
+    runs = list((await session.store.query(RunQuery(ids=(spec,)))).runs)
+    if not runs and spec:
+        runs = list((await session.store.query(RunQuery(id_prefix=spec, limit=CANDIDATES + 1))).runs)
+    if not runs:
         raise RunNotFound(
             f"could not find a run matching '{spec}'", "Try 'orchestra runs list' for a list of runs."
         )
@@ -90,7 +93,7 @@ async def plan_restart(session: Session, request: RunRequest) -> Restart:
 
 
 def _same_start(before: Run, after: Run) -> bool:
-    if before.state in ("staged", "pending", "error"):
+    if before.state in NOT_DONE:
         return False
     if before.batch_spec is None or after.batch_spec is None:
         return before.flags == after.flags
@@ -127,6 +130,8 @@ def _flags_of_restart(run: Run, request: RunRequest) -> dict[str, FlagValue]:
             f"run {run.id} is one run and can't be restarted with a list of values",
             "Start a new batch with these values instead.",
         )
+    if run.kind == "queue":
+        QueueSettings.from_flags(values)
     return values
 
 
@@ -152,6 +157,8 @@ def _batch_of_restart(run: Run, spec: Batch, request: RunRequest) -> Batch:
         changes["seed"] = request.random_seed
     if request.stage_trials:
         changes["stage_trials"] = True
+    if request.fail_on_trial_error:
+        changes["fail_on_trial_error"] = True
     if run.executions and (request.flags or run.state == "completed"):
         changes["generation"] = spec.generation + 1
     return structs.replace(spec, **changes)
@@ -182,10 +189,19 @@ async def keep_changes(session: Session, run: Run, wished: Run) -> Run:
 
 
 async def restage(session: Session, restart: Restart) -> Run:
-    """Make the run ready for a queue (again), with what the request changed."""
+    """Make the run ready for a queue (again), with what the request changed.
+
+    Raises:
+        RunBusy: somebody has started it meanwhile.
+    """
     wished = restart.run
-    run = await session.store.get(wished.id)
-    (run,) = await session.store.update((lifecycle.restage(run, session.clock.now()),))
+
+    def restaged(current: Run) -> Run:
+        if current.worker is not None:
+            raise RunBusy(f"run {current.id} is already being started by {current.worker.name}")
+        return lifecycle.restage(current, session.clock.now())
+
+    run = await change(session, await session.store.get(wished.id), restaged)
     run = await keep_changes(session, run, wished)
     records.write_run(session.directory(run), run, fsync=session.fsync)
     tell(session, "run.staged", run)
