@@ -151,6 +151,8 @@ class RunCommand:
         pidfile = self.pidfile or session.layout.control(session.directory(run)) / "pid"
         if run.kind == "run":
             run = await launch(session, run, Launch(attached=True, stdin="null"))
+            if run.state == "error" and run.handle is None:
+                return self._exit_code(run)
             pid = run.handle.token.partition(":")[0] if run.handle else ""
         else:
             child = start_detached(session, run, stop_runs=self.stop_runs, keep=self.keep)

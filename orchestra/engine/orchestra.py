@@ -31,7 +31,7 @@ from orchestra.settings import find_home, load_settings
 from orchestra.workspace.output import OutputFollower, read_output
 
 EVENT_BUFFER = 10_000
-"""Events that a slow reader may be behind; older ones are dropped."""
+"""Events that a slow reader may be behind; further ones are dropped."""
 
 
 class StartedRun:
@@ -99,7 +99,8 @@ class Orchestra:
         self._session = await stack.enter_async_context(
             open_session(self._home, settings, console=self._console)
         )
-        self._group = await stack.enter_async_context(anyio.create_task_group())
+        self._group = await anyio.create_task_group().__aenter__()
+        stack.push_async_exit(self._end_watches)
         self._group.start_soon(keep_leases, self._session)
         self._stack = stack
         return self
@@ -107,10 +108,20 @@ class Orchestra:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> bool | None:
-        assert self._stack is not None and self._group is not None
-        # What was started goes on; only our watch of it ends.
-        self._group.cancel_scope.cancel()
+        assert self._stack is not None
         return await self._stack.__aexit__(kind, error, trace)
+
+    async def _end_watches(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        """What was started goes on; only our watch of it ends."""
+        assert self._group is not None
+        self._group.cancel_scope.cancel()
+        if error is None or isinstance(error, anyio.get_cancelled_exc_class()):
+            return await self._group.__aexit__(kind, error, trace)
+        # A task group would wrap what the caller's own block has raised.
+        await self._group.__aexit__(None, None, None)
+        return None
 
     @property
     def home(self) -> Path:

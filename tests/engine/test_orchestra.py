@@ -216,6 +216,12 @@ async def test_what_can_not_be_run_leaves_nothing_behind(home: Path, project: Pa
         assert list((home / "runs").iterdir()) == []
 
 
+async def test_what_a_caller_raises_passes_through_as_it_is(home: Path, project: Path) -> None:
+    with pytest.raises(OperationNotFound):
+        async with Orchestra(home, cwd=project) as orch:
+            await orch.run("none.py")
+
+
 async def test_events_tell_the_life_of_a_run_in_order(home: Path, project: Path) -> None:
     name = script(project, "print('hello')\n")
     async with Orchestra(home, cwd=project) as orch, orch.events(output=True) as events:
