@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import anyio
 
 
 class Clock:
@@ -25,3 +29,10 @@ class Clock:
         import anyio
 
         await anyio.sleep(seconds)
+
+    async def wait(self, event: anyio.Event, seconds: float) -> None:
+        """Return when ``event`` is set, or so many seconds are over."""
+        import anyio
+
+        with anyio.move_on_after(seconds):
+            await event.wait()

@@ -7,9 +7,8 @@ gone leaves its runs running, and the next one takes over their watch.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from functools import partial
 
 import anyio
 from anyio.abc import TaskGroup
@@ -222,6 +221,8 @@ class _Queue:
                 )
         except Exception as error:
             self.set_aside[run.id] = run.staged
+            # Whatever it has come to is to be looked at now, not in a while.
+            self.last_reap = -math.inf
             self._tell("log.message", "error", f"{run.id} could not be run: {text_of(error)}", failed=run.id)
         finally:
             self.running.pop(run.id, None)
@@ -284,7 +285,7 @@ class _Queue:
             limit = min(limit, REAP_INTERVAL)
         with self.control.calling(self.news.set):
             if self.control.wish < Wish.DRAIN and not self.news.is_set():
-                await _first_of(self.news.wait, partial(self.session.clock.sleep, limit))
+                await self.session.clock.wait(self.news, limit)
 
     async def _end(self, group: TaskGroup) -> None:
         """Leave as was wished: wait for what runs, stop it, or leave it running."""
@@ -318,18 +319,6 @@ class _Queue:
         self.session.emit(
             name, self.run, level=level, message=message, console=self.console, logger="queue", data=more
         )
-
-
-async def _first_of(*waits: Callable[[], Awaitable[None]]) -> None:
-    """Wait until one of them returns."""
-    async with anyio.create_task_group() as group:
-
-        async def end_with(wait: Callable[[], Awaitable[None]]) -> None:
-            await wait()
-            group.cancel_scope.cancel()
-
-        for wait in waits:
-            group.start_soon(end_with, wait)
 
 
 def text_of(error: Exception) -> str:

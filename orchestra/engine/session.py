@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,8 @@ class Session:
         self._open_plugin = open_plugin
         self._opened: dict[tuple[Kind, str, str], Any] = {}
         self._library: str | None = None
+        # Asked for a dozen times a run.
+        self._directory_of = lru_cache(maxsize=1024)(layout.directory_of)
 
     @property
     def fsync(self) -> bool:
@@ -163,7 +166,7 @@ class Session:
 
     def directory(self, run: Run) -> Path:
         """Where a run's files are."""
-        return self.layout.run_directory(run)
+        return Path(run.directory) if run.directory is not None else self._directory_of(run.id)
 
     def attempt_directory(self, run: Run) -> Path:
         """Where the records of a run's newest attempt are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import anyio
@@ -138,7 +139,7 @@ async def test_a_claimed_run_without_its_directory_is_lost(bench: Bench) -> None
 
 
 async def test_many_who_judge_at_once_agree_and_tell_it_once(bench: Bench) -> None:
-    run = await bench.running(Script(exit=None))
+    run = await bench.running(Script(exit=None, after=math.inf))
     bench.end(run)
     await bench.executor.wait(run.handle)  # pyright: ignore[reportArgumentType]
     bench.events.clear()

@@ -72,6 +72,17 @@ class FakeClock(Clock):
         finally:
             self.sleeping.remove(seconds)
 
+    async def wait(self, event: anyio.Event, seconds: float) -> None:
+        async with anyio.create_task_group() as group:
+
+            async def sleep() -> None:
+                await self.sleep(seconds)
+                group.cancel_scope.cancel()
+
+            group.start_soon(sleep)
+            await event.wait()
+            group.cancel_scope.cancel()
+
     def advance(self, seconds: float) -> None:
         self._seconds += seconds
         moved, self._moved = self._moved, anyio.Event()
