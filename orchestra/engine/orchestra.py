@@ -17,11 +17,12 @@ from orchestra.engine.begin import begin, prepare
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.judge import settle, settle_active
+from orchestra.engine.launch import Launch, launch
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import find_run
 from orchestra.engine.runs import delete_runs, stop_runs
 from orchestra.engine.session import Session, open_session
-from orchestra.engine.supervise import LONGEST_POLL, SHORTEST_POLL, keep_leases
+from orchestra.engine.supervise import LONGEST_POLL, SHORTEST_POLL, keep_leases, supervise
 from orchestra.errors import OrchestraError
 from orchestra.model.events import Event
 from orchestra.model.filters import RunQuery
@@ -175,10 +176,15 @@ class Orchestra:
     async def start(
         self, operation: str | None = None, flags: Mapping[str, FlagValue] | None = None, **options: Any
     ) -> StartedRun:
-        """Start a run and return at once. It goes on if the caller is cancelled, or this object is closed."""
+        """Start a run and return. It goes on if the caller is cancelled then, or this object is closed.
+
+        A batch or a queue executes in this object: closing it ends them, and leaves their runs running.
+        """
         run = await self._begin(self._request(operation, flags, options))
         if run is None:
             raise OrchestraError("the run was skipped: there is nothing to start")
+        if run.kind == "run":
+            run = await launch(self.session, run, Launch())
         started = StartedRun(self, run)
         assert self._group is not None
         self._group.start_soon(self._watch, started)
@@ -186,7 +192,8 @@ class Orchestra:
 
     async def _watch(self, started: StartedRun) -> None:
         try:
-            started.record = await execute(
+            work = supervise if started.record.kind == "run" else execute
+            started.record = await work(
                 self.session, started.record, console=self._console, control=started.control
             )
         except OrchestraError as error:
