@@ -6,10 +6,8 @@ import os
 from typing import TypeVar
 
 from orchestra.errors import OrchestraError, RunBroken, StoreUnavailable
-from orchestra.model.encoding import decode, encode
+from orchestra.model.encoding import decode
 from orchestra.workspace.durable import storage_error
-
-__all__ = ["READ", "damaged", "encode", "read_bytes", "read_open", "read_record", "unreadable"]
 
 T = TypeVar("T")
 

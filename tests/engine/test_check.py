@@ -15,11 +15,11 @@ from msgspec import structs
 from orchestra.child.supervisor import COOKIE
 from orchestra.engine.check import Finding, check_runs
 from orchestra.engine.session import Session
+from orchestra.model.encoding import encode
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 from orchestra.testing.builders import a_fence, a_run
 from orchestra.workspace import records
-from orchestra.workspace.codec import encode
 from tests.saved_runs import ended, opened, save, write, write_exit
 
 pytestmark = pytest.mark.anyio

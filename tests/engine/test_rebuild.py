@@ -12,11 +12,11 @@ from orchestra.engine.judge import settle_active
 from orchestra.engine.rebuild import CHUNK, rebuild_store
 from orchestra.engine.session import Session
 from orchestra.model import lifecycle
+from orchestra.model.encoding import encode
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 from orchestra.testing.builders import a_fence, a_run, a_worker, an_identity, some_runs
 from orchestra.workspace import records
-from orchestra.workspace.codec import encode
 from orchestra.workspace.layout import attempt_directory
 from tests.process import Shell
 from tests.saved_runs import ended, opened, save, saved, write, write_exit

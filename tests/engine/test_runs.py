@@ -417,7 +417,7 @@ async def test_a_claimed_run_is_kept_from_starting(home: Path) -> None:
 
 def write_fence(session: Session, run: Run, fence: object) -> None:
     """The fence of a process that is not there to hold its lock."""
-    from orchestra.workspace.codec import encode
+    from orchestra.model.encoding import encode
 
     write(session, run)
     folder = session.attempt_directory(run)
