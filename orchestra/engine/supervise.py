@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 
 from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
@@ -146,6 +147,8 @@ class _Watch:
             self.wake = scope.cancel
             if isinstance(executor, Hinting):
                 await executor.progress(self.run.handle, self.follower.offset)
+                # A job that has ended answers at once, each time: whoever waits for its end must get a turn.
+                await anyio.lowlevel.checkpoint()
             else:
                 await anyio.sleep_forever()
 
