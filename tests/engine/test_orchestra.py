@@ -86,7 +86,10 @@ async def test_cancelling_an_awaited_run_stops_its_operation(home: Path, project
 async def test_a_started_run_outlives_the_wait_for_it_and_the_session(home: Path, project: Path) -> None:
     gate = project / "gate"
     name = script(
-        project, f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)\nprint('end')\n"
+        project,
+        "import os, time\nend = time.time() + 30\n"
+        f"while not os.path.exists({str(gate)!r}) and time.time() < end: time.sleep(0.01)\n"
+        "print('end')\n",
     )
     async with Orchestra(home, cwd=project) as orch:
         started = await orch.start(name)
