@@ -7,6 +7,7 @@ win, and the other reads what became of it.
 from __future__ import annotations
 
 from orchestra.child import supervisor
+from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.engine.changes import tell
 from orchestra.engine.off_loop import off_loop
@@ -58,6 +59,7 @@ async def settle(
 async def _judged(session: Session, run: Run, *, watched: bool, gone: bool = False) -> Run:
     status = records.attempt_status(session.directory(run), run.attempt)
     if status.exit is not None:
+        failpoint("run.exited")
         return lifecycle.finish(run, status.exit)
     fence = status.fence
     if fence is None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 
-from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.contracts import Executor, Hint, Hinting, StopHow
 from orchestra.engine.control import Control, Wish
@@ -158,7 +157,6 @@ class _Watch:
         return self.session.clock.monotonic() - self.gone_since > GONE_GRACE
 
     async def _settled(self, exit_record: Exit) -> Run:
-        failpoint("run.exited")
         settled = await settle(self.session, self.run, console=self.console)
         if settled.attempt != self.run.attempt:
             # Somebody else has seen the end before us and has started the run again: ours ended all the same.
