@@ -7,6 +7,7 @@ imported beside it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
@@ -242,7 +243,9 @@ class RunCommand:
 
 def _import_event_loop() -> None:
     for name in ("anyio._backends._asyncio", "orchestra.engine.supervise"):
-        importlib.import_module(name)
+        # The main thread comes to the same import. If it fails there, too, it is told there.
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
 
 
 def _one_stream() -> bool:
