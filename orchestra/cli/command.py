@@ -167,9 +167,10 @@ class RunCommand:
         """Watch the started run to its end, with the signals that reach us passed on."""
         import anyio
 
+        from orchestra.engine.hosting import plugin_host
         from orchestra.engine.supervise import keep_leases, supervise
 
-        async with self.stack, anyio.create_task_group() as group:
+        async with self.stack, plugin_host(session), anyio.create_task_group() as group:
             await group.start(self._receive_signals)
             if run.kind == "run":
                 group.start_soon(keep_leases, session)

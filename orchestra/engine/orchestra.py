@@ -16,6 +16,7 @@ from orchestra.console import Console, SilentConsole
 from orchestra.engine.begin import begin, prepare
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
+from orchestra.engine.hosting import plugin_host
 from orchestra.engine.judge import settle, settle_active
 from orchestra.engine.launch import Launch, launch
 from orchestra.engine.request import RunRequest
@@ -100,6 +101,7 @@ class Orchestra:
         self._session = await stack.enter_async_context(
             open_session(self._home, settings, console=self._console)
         )
+        await stack.enter_async_context(plugin_host(self._session))
         self._group = await anyio.create_task_group().__aenter__()
         stack.push_async_exit(self._end_watches)
         self._group.start_soon(keep_leases, self._session)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestra import plugins
 from orchestra.child import install, supervisor
@@ -22,6 +22,9 @@ from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run, Starter, Worker
 from orchestra.settings import Settings
 from orchestra.workspace.layout import Layout
+
+if TYPE_CHECKING:
+    from orchestra.engine.hosting import PluginHost
 
 LEASE = 15.0
 """Seconds that a claim lasts unless it is renewed."""
@@ -69,6 +72,8 @@ class Session:
         self.sinks = Sinks(sinks)
         self._stack = stack
         self._open_plugin = open_plugin
+        self.host: PluginHost | None = None
+        """Who keeps plugins open while several tasks may need them."""
         self._opened: dict[tuple[Kind, str, str], Any] = {}
         self._library: str | None = None
         # Asked for a dozen times a run.
@@ -144,8 +149,14 @@ class Session:
 
     async def _open(self, kind: Kind, spec: str, options: Mapping[str, Any] | None = None) -> Any:
         key = (kind, spec, repr(sorted((options or {}).items())))
-        if key not in self._opened:
+        if key in self._opened:
+            return self._opened[key]
+        if self.host is None:
             self._opened[key] = await self._stack.enter_async_context(self._found(kind, spec, options))
+            return self._opened[key]
+        async with self.host.lock:
+            if key not in self._opened:
+                self._opened[key] = await self.host.open(self._found(kind, spec, options))
         return self._opened[key]
 
     def _found(
