@@ -28,6 +28,7 @@ FORMS = (
     (re.compile(r"(?<=\")[0-9a-f]{16}(?=\")"), "<nonce>"),
     (re.compile(r"\(pid \d+\)"), "(pid <pid>)"),
     (re.compile(r"(?<=mean distance: )\d+\.\d+"), "<distance>"),
+    (re.compile(r"  +"), "  "),
     (re.compile(r" +$", re.MULTILINE), ""),
 )
 SHOWN_HOME, SHOWN_CWD = "/home/ada", "/home/ada/orchestra"
