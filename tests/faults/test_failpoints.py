@@ -7,8 +7,9 @@ import signal
 import pytest
 
 from orchestra.child.supervisor import FAILPOINTS
+from orchestra.model.run import Run
 from orchestra.workspace import records
-from tests.faults.site import Site
+from tests.faults.site import Site, kill, wait_for
 
 KILLED = -signal.SIGKILL
 
@@ -130,8 +131,6 @@ def test_a_supervisor_that_is_killed_leaves_a_known_state(
 def test_a_slow_supervisor_whose_attempt_was_revoked_executes_nothing(site: Site) -> None:
     queue = site.start_queue(failpoint="supervisor.fence.before:sleep=3")
     site.stage()
-    from tests.faults.site import kill, wait_for
-
     wait_for(lambda: [run for run in site.runs() if run.claimed and _ordered(site, run)], "the orders")
     kill(queue)
     site.judge()
@@ -140,9 +139,6 @@ def test_a_slow_supervisor_whose_attempt_was_revoked_executes_nothing(site: Site
     assert [one.attempt for one in site.executions()] == [2]
 
 
-def _ordered(site: Site, run: object) -> bool:
-    from orchestra.model.run import Run
-
-    assert isinstance(run, Run)
+def _ordered(site: Site, run: Run) -> bool:
     directory = site.layout.attempt_directory(site.layout.run_directory(run), run.attempt)
     return any(directory.glob("fence.*.tmp"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -16,7 +17,6 @@ pytestmark = [pytest.mark.nightly, pytest.mark.timeout(300)]
 
 def paused(process: subprocess.Popen[str] | int, seconds: float) -> None:
     pid = process if isinstance(process, int) else process.pid
-    import os
 
     os.kill(pid, signal.SIGSTOP)
     time.sleep(seconds)
