@@ -23,7 +23,6 @@ from orchestra.workspace import records
 from orchestra.workspace.layout import Layout, attempt_directory, control
 from orchestra.workspace.output import read_output
 
-
 JOURNALING = ("work.py", "quick.sh")
 """The operations that keep a journal."""
 
