@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from orchestra.cli import prompts, run_text, tables
+from orchestra.cli import prompts, run_text, tables, terminal
 from orchestra.cli.context import complete, current, in_event_loop
 from orchestra.engine.judge import settle_active
 from orchestra.engine.runs import delete_runs, finish_deletions, select_runs
@@ -39,13 +39,13 @@ def runs_delete(
     """
     chosen, rows = complete(lambda: _choose(runs))
     if not chosen:
-        _tell("Nothing to delete.")
+        os.write(2, b"Nothing to delete.\n")
         return 0
     if not yes:
         # Not in an event loop: there Ctrl-C would have to wait for the answer.
         prompts.insist(_question(chosen, rows))
     count = in_event_loop(lambda: _delete(chosen, stop))
-    _tell(f"{'Permanently deleted' if permanent else 'Deleted'} {count} run(s)")
+    terminal.write(f"{'Permanently deleted' if permanent else 'Deleted'} {count} run(s)\n")
     return 0
 
 
@@ -70,7 +70,3 @@ def _question(chosen: tuple[Run, ...], rows: list[tuple[str, ...]]) -> str:
     more = f"  ... and {len(chosen) - len(rows)} more\n" if len(chosen) > len(rows) else ""
     question = f"Delete {len(chosen)} run(s)?"
     return f"You are about to delete the following runs:\n{listed}{more}{question}"
-
-
-def _tell(text: str) -> None:
-    os.write(2, f"{text}\n".encode())

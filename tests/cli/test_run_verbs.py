@@ -175,9 +175,9 @@ def test_cat_has_to_be_told_what_to_show(call: Call) -> None:
 def test_delete_counts_what_it_deleted(call: Call, home: Path) -> None:
     saved(home, *some_runs(4))
 
-    assert call("runs", "rm", "1", "-y") == (0, "", "Deleted 1 run(s)\n")
-    assert call("runs", "delete", "-p", "--yes", ":2") == (0, "", "Permanently deleted 2 run(s)\n")
-    assert call("rm", "-y") == (0, "", "Deleted 1 run(s)\n")
+    assert call("runs", "rm", "1", "-y") == (0, "Deleted 1 run(s)\n", "")
+    assert call("runs", "delete", "-p", "--yes", ":2") == (0, "Permanently deleted 2 run(s)\n", "")
+    assert call("rm", "-y") == (0, "Deleted 1 run(s)\n", "")
     assert call("rm", "-y") == (0, "", "Nothing to delete.\n")
 
 
