@@ -24,7 +24,7 @@ from orchestra.child.supervisor import COOKIE, process_start
 from orchestra.cli.context import Context, current, drive
 from orchestra.cli.preview import help_operation, preview, print_commands, print_trials
 from orchestra.cli.prompts import confirm
-from orchestra.engine.begin import begin, prepare
+from orchestra.engine.begin import begin, operation_of, prepare
 from orchestra.engine.changes import change
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
@@ -118,6 +118,9 @@ class RunCommand:
             )
         )
         session.sinks.output = self.context.wants_output_events
+        if self.show == "help":
+            print(help_operation(await operation_of(session, self.request)))
+            return 0
         prepared = await prepare(session, self.request)
         if self.show is not None:
             print(await self._shown(session, prepared))
@@ -138,9 +141,6 @@ class RunCommand:
         return session, await launch(session, begun.run, Launch(attached=True, stdin="inherit"))
 
     async def _shown(self, session: Session, prepared: Plan | Restart) -> str:
-        if self.show == "help":
-            operation = prepared.run.operation if isinstance(prepared, Restart) else prepared.operation
-            return help_operation(operation)
         if self.show == "trials":
             return await print_trials(session, prepared)
         return await print_commands(session, self.request, prepared)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from typing import Literal
 
 from msgspec import Struct, structs
@@ -11,7 +12,7 @@ from msgspec import Struct, structs
 from orchestra.console import Console
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.request import RunRequest
-from orchestra.engine.restart import Restart, claim_restart, plan_restart, restage
+from orchestra.engine.restart import Restart, claim_restart, find_run, plan_restart, restage
 from orchestra.engine.session import Session
 from orchestra.engine.stage import (
     Plan,
@@ -22,10 +23,12 @@ from orchestra.engine.stage import (
     place,
     plan,
     select_source,
+    wanted_operation,
     write_env_file,
 )
 from orchestra.model import lifecycle
 from orchestra.model.filters import RunQuery
+from orchestra.model.operation import Operation
 from orchestra.model.run import Run, State
 
 MATCHING: frozenset[State] = frozenset(("completed", "terminated"))
@@ -53,9 +56,27 @@ async def prepare(session: Session, request: RunRequest) -> Plan | Restart:
     # A parser that can't be read statically is run, which may take a while.
     planned = await off_loop(lambda: plan(session, request))
     check_can_stage(planned, request)
-    for warning in planned.warnings if not os.environ.get("NO_WARN_FLAGS_IMPORT") else ():
-        session.emit("log.message", level="warning", message=warning, logger="")
+    _warn_of_flags(session, planned.warnings)
     return planned
+
+
+async def operation_of(session: Session, request: RunRequest) -> Operation:
+    """The operation that is asked for; the request's flags are not looked at.
+
+    Raises:
+        UserError: in one of its kinds, when there is no such operation or run.
+    """
+    if request.restart is not None:
+        return (await find_run(session, request.restart, cwd=request.cwd)).operation
+    warnings: list[str] = []
+    operation = await off_loop(lambda: wanted_operation(session, request, warnings.append))
+    _warn_of_flags(session, warnings)
+    return operation
+
+
+def _warn_of_flags(session: Session, warnings: Sequence[str]) -> None:
+    for warning in warnings if not os.environ.get("NO_WARN_FLAGS_IMPORT") else ():
+        session.emit("log.message", level="warning", message=warning, logger="")
 
 
 async def begin(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from msgspec import Struct, structs
@@ -54,21 +54,33 @@ def plan(session: Session, request: RunRequest) -> Plan:
         OperationNotFound: there is no such operation.
         ScriptError: the script can't be read.
         FlagError: a flag is unknown, missing, or has a value that it can't have.
+        UserError: the directory asked for holds files, or the project.
     """
     warnings: list[str] = []
-    operation = find_operation(
-        request.operation,
-        cwd=request.cwd,
-        cache_dir=session.layout.cache_dir,
-        python=operation_python(),
-        warn=warnings.append,
-    )
+    operation = wanted_operation(session, request, warnings.append)
     values = flag_rules.check(operation, request.flags, force=request.force_flags)
     if operation.kind == "queue":
         QueueSettings.from_flags(values)
     batch = plan_batch(request, operation, values)
     _require_plugins(session, request, batch)
+    _check_directory(session, request, operation)
     return Plan(operation=operation, flags=values, batch=batch, warnings=tuple(warnings))
+
+
+def wanted_operation(session: Session, request: RunRequest, warn: Callable[[str], None]) -> Operation:
+    """Find the operation that is asked for. ``warn`` is told why its flags could not be found.
+
+    Raises:
+        OperationNotFound: there is no such operation.
+        ScriptError: the script can't be read.
+    """
+    return find_operation(
+        request.operation,
+        cwd=request.cwd,
+        cache_dir=session.layout.cache_dir,
+        python=operation_python(),
+        warn=warn,
+    )
 
 
 def _require_plugins(session: Session, request: RunRequest, batch: Batch | None) -> None:
@@ -153,6 +165,39 @@ def place(session: Session, request: RunRequest) -> tuple[str, str | None]:
     return (check_run_id(request.run_id) if request.run_id else new_run_id()), str(directory)
 
 
+def _check_directory(session: Session, request: RunRequest, operation: Operation) -> None:
+    directory = place(session, request)[1]
+    if directory is None:
+        return
+    if operation.source is not None and _holds(directory, operation.source):
+        raise UserError(
+            f"'{directory}' can't be a run's directory: the project is in it",
+            "Choose a --run-dir that is empty or does not exist.",
+        )
+    if session.layout.control(Path(directory)).exists():
+        raise _is_a_run(directory)
+    try:
+        is_empty = not os.listdir(directory)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        durable.fail(error, directory)
+    if not is_empty:
+        raise UserError(
+            f"'{directory}' can't be a run's directory: it is not empty",
+            "Choose a --run-dir that is empty or does not exist.",
+        )
+
+
+def _holds(directory: str, project: str) -> bool:
+    outer, inner = os.path.realpath(directory), os.path.realpath(project)
+    return os.path.commonpath((outer, inner)) == outer
+
+
+def _is_a_run(directory: str | Path) -> IdTaken:
+    return IdTaken(f"'{directory}' is the directory of a run already", "Choose another --run-dir.")
+
+
 def select_source(session: Session, operation: Operation) -> source.Selection | None:
     """Which of the project's files a run of ``operation`` takes along."""
     if operation.source is None:
@@ -204,10 +249,12 @@ def _make_directory(
     try:
         if outside:
             if session.layout.control(directory).exists():
-                raise IdTaken(f"'{directory}' is the directory of a run already", "Choose another --run-dir.")
+                raise _is_a_run(directory)
             durable.make_dirs(directory)
             durable.link_directory(session.layout.runs_dir / run.id, directory)
             made.append(session.layout.runs_dir / run.id)
+            if session.fsync:
+                durable.sync_directories(session.layout.runs_dir, directory.parent)
         else:
             durable.make_run_directory(directory)
     except FileExistsError:
