@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 
 import anyio
+from msgspec import structs
 
 from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
@@ -16,7 +17,7 @@ from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import settle_active, settle_or_spoil, watcher_is_gone
-from orchestra.engine.launch import with_handle
+from orchestra.engine.launch import Launch, with_handle
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.stage import announce_staged, make_runs, write_env_file
 from orchestra.engine.supervise import keep_leases, supervise
@@ -35,19 +36,28 @@ PROPOSAL_LIMIT = 1000
 SIGNALS = {Wish.INTERRUPT: ("INT", -2), Wish.TERMINATE: ("TERM", -15), Wish.KILL: ("KILL", -9)}
 
 
-async def run_batch(session: Session, run: Run, *, console: Console, control: Control) -> Run:
+async def run_batch(
+    session: Session,
+    run: Run,
+    *,
+    console: Console,
+    control: Control,
+    environment: Mapping[str, str] | None = None,
+) -> Run:
     """Execute a claimed batch in this process and return it in its final state.
 
     A batch whose trials failed is completed, unless it was told to fail with them. One that was stopped is
-    terminated, and its remaining trials stay pending.
+    terminated, and its remaining trials stay pending. The trials are given to the batch's executor, with
+    ``environment`` beyond what they asked for.
     """
+    how = Launch(environment=environment or {})
     async with (
         attempt_in_process(session, run, console=console) as attempt,
         anyio.create_task_group() as group,
     ):
         group.start_soon(keep_leases, session)
         try:
-            await _Batch(session, attempt, control).work()
+            await _Batch(session, attempt, control, run.executor, how).work()
         except OrchestraError as error:
             attempt.code, attempt.reason = 1, error.message
             text = error.message + (f"\n{error.hint}" if error.hint else "")
@@ -57,13 +67,17 @@ async def run_batch(session: Session, run: Run, *, console: Console, control: Co
 
 
 class _Batch:
-    def __init__(self, session: Session, attempt: InProcessAttempt, control: Control) -> None:
+    def __init__(
+        self, session: Session, attempt: InProcessAttempt, control: Control, executor: str, how: Launch
+    ) -> None:
         assert attempt.run.batch_spec is not None
         self.session = session
         self.attempt = attempt
         self.run = attempt.run
         self.spec: Batch = attempt.run.batch_spec
         self.control = control
+        self.executor = executor
+        self.how = how
         self.console = attempt.console
 
     async def work(self) -> None:
@@ -134,7 +148,7 @@ class _Batch:
             sources=self.run.sources,
             environment=self.run.environment,
             random_seed=self.spec.seed,
-            executor=self.run.executor,
+            executor=self.executor,
             command=command_line(self.run.operation, flags),
             user=self.run.user,
             host=self.run.host,
@@ -199,9 +213,10 @@ class _Batch:
         if not claimed:
             return True
         failpoint("batch.trial.claimed")
-        (trial,) = claimed
+        # A queue may give an executor of its own to a batch whose trials were made long ago.
+        trial = structs.replace(claimed[0], executor=self.executor)
         self._announce(trial, "Running")
-        execution = execute(self.session, trial, console=self.console, control=self.control)
+        execution = execute(self.session, trial, console=self.console, control=self.control, how=self.how)
         return self._judge(await self._whole(trial, execution))
 
     async def _whole(self, trial: Run, work: Awaitable[Run]) -> Run:

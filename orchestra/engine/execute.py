@@ -26,7 +26,7 @@ async def execute(
     """
     control = control or Control()
     if run.kind != "run":
-        ended = await _execute_here(session, run, console, control, stop_runs)
+        ended = await _execute_here(session, run, console, control, how, stop_runs)
         if session.settings.interim == "delete" and not keep:
             from orchestra.engine.interim import delete_interim
 
@@ -39,13 +39,15 @@ async def execute(
 
 
 async def _execute_here(
-    session: Session, run: Run, console: Console, control: Control, stop_runs: bool
+    session: Session, run: Run, console: Console, control: Control, how: Launch | None, stop_runs: bool
 ) -> Run:
     """Execute a batch or a queue, which this process is."""
     if run.kind == "batch":
         from orchestra.engine.batch import run_batch
 
-        return await run_batch(session, run, console=console, control=control)
+        return await run_batch(
+            session, run, console=console, control=control, environment=how.environment if how else None
+        )
     from orchestra.engine.queue import run_queue
 
     return await run_queue(session, run, console=console, control=control, stop_runs=stop_runs)

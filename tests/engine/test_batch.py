@@ -339,6 +339,15 @@ async def test_a_damaged_trial_does_not_stop_the_others(bench: Bench) -> None:
     assert (await bench.store.get(batch.id)).state == "completed"
 
 
+async def test_pending_trials_go_to_the_executor_that_the_batch_is_given_now(bench: Bench) -> None:
+    batch = await a_batch_run(bench, max_trials=1)
+    await bench.make(batch=batch.id, trial=1, generation=1, state="pending", executor="nowhere")
+
+    await bench.execute(batch)
+
+    assert [(run.state, run.executor) for run in await trials(bench, batch)] == [("completed", "scripted")]
+
+
 async def test_what_a_batch_prints_is_its_output(bench: Bench) -> None:
     batch = await a_batch_run(bench, space={"lr": Choices(values=(1,))})
     bench.executor.default = Script(output=b"from the trial\n")

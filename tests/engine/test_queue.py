@@ -378,6 +378,18 @@ async def test_a_queue_gives_its_devices_and_its_executor_to_what_it_starts(benc
     assert b"env=CUDA_VISIBLE_DEVICES=0,1" in orders
 
 
+async def test_a_queue_gives_its_devices_and_its_executor_to_the_trials_of_a_batch(bench: Bench) -> None:
+    batch = await bench.make(kind="batch", flags={}, batch_spec=a_batch(), executor="nowhere")
+
+    await bench.queue(gpus="3", executor="scripted")
+
+    trials = [run for run in bench.data.runs.values() if run.batch == batch.id]
+    assert [(run.state, run.executor) for run in trials] == [("completed", "scripted")] * 4
+    for trial in trials:
+        orders = (bench.session.attempt_directory(trial) / "orders").read_bytes().split(b"\0")
+        assert b"env=CUDA_VISIBLE_DEVICES=3" in orders
+
+
 async def test_two_queues_start_each_run_once(bench: Bench) -> None:
     runs = [await bench.make() for _ in range(8)]
     async with anyio.create_task_group() as group:
