@@ -155,16 +155,26 @@ def _holds_special_floats(value: Any) -> bool:
 
 
 def check_argument(name: str, value: FlagValue) -> None:
-    """Refuse a value that no process can be given.
+    """Refuse a value that no process can be given; of a list, which stands for several runs, any such item.
 
     Raises:
         FlagError: it holds a NUL, or is longer than one argument can be.
     """
-    if not isinstance(value, str | list | tuple | dict):
-        return
-    text = to_argument(value)
-    if "\0" in text or "\0" in name:
-        raise FlagError(f"the value of flag {name!r} holds a NUL character, which no process can be given")
+    if "\0" in name:
+        raise _holds_nul(name)
+    # A character takes 4 bytes at most. There may be a hundred thousand items.
+    short = (MAX_ARGUMENT - len("FLAG_=")) // 4 - len(name)
+    for item in cast("list[FlagValue]", value) if isinstance(value, list | tuple) else (value,):
+        if isinstance(item, str):
+            if len(item) > short or "\0" in item:
+                _check_text(name, item)
+        elif isinstance(item, (list, tuple, dict)):
+            _check_text(name, to_argument(item))
+
+
+def _check_text(name: str, text: str) -> None:
+    if "\0" in text:
+        raise _holds_nul(name)
     prefix = max(len(env_name(name)) + 1, len(name.encode("utf-8", "surrogateescape")) + 3)
     size = len(text.encode("utf-8", "surrogateescape")) + prefix
     if size > MAX_ARGUMENT:
@@ -173,3 +183,7 @@ def check_argument(name: str, value: FlagValue) -> None:
             f"(the limit is {grouped(MAX_ARGUMENT - prefix)})",
             "Pass large values in a file.",
         )
+
+
+def _holds_nul(name: str) -> FlagError:
+    return FlagError(f"the value of flag {name!r} holds a NUL character, which no process can be given")

@@ -118,7 +118,8 @@ def check(
     checked.update(stored or {})
     for name, value in values.items():
         definition = definitions.get(name) or FlagDef(name=name)
-        check_argument(name, value)
+        if isinstance(value, str):
+            check_argument(name, value)
         checked[name] = _settle(definition, value, force)
         check_argument(name, checked[name])
     missing = [flag for flag in operation.flags if flag.required and checked.get(flag.name) in (None, "")]

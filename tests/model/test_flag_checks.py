@@ -225,3 +225,16 @@ def test_a_text_of_a_python_caller_is_not_decoded() -> None:
 
 def test_a_text_of_a_python_caller_becomes_the_number_that_its_flag_wants() -> None:
     assert repr(settled(FlagDef(name="x", type="float"), "1")) == "1.0"
+
+
+@pytest.mark.parametrize("definition", [FlagDef(name="x"), FlagDef(name="x", type="string")])
+def test_a_list_may_be_longer_than_one_argument_since_a_run_is_given_one_item(definition: FlagDef) -> None:
+    values = settled(definition, Text("range[1:100000]"))
+    assert isinstance(values, list) and len(values) == 100_000
+
+
+@pytest.mark.parametrize(("item", "why"), [("a" * 131_072, "argument list too long"), ("a\0b", "NUL")])
+def test_an_item_that_no_process_can_be_given_is_refused(item: str, why: str) -> None:
+    for value in (["a", item], ["a", [item]]):
+        with pytest.raises(FlagError, match=why):
+            settled(FlagDef(name="x"), value)
