@@ -250,11 +250,11 @@ def _make_directory(
         if outside:
             if session.layout.control(directory).exists():
                 raise _is_a_run(directory)
-            durable.make_dirs(directory)
+            durable.make_dirs(directory, fsync=session.fsync)
             durable.link_directory(session.layout.runs_dir / run.id, directory)
             made.append(session.layout.runs_dir / run.id)
             if session.fsync:
-                durable.sync_directories(session.layout.runs_dir, directory.parent)
+                durable.sync_directories(session.layout.runs_dir)
         else:
             durable.make_run_directory(directory)
     except FileExistsError:

@@ -182,7 +182,12 @@ def _make(target: str) -> list[str]:
         if parent == target:
             raise
         made = _make(parent)
-        return [*made, *_make(target)]
+        # Not once more from the start: /proc says ENOENT for what can't be made in it.
+        try:
+            os.mkdir(target, 0o700)
+        except FileExistsError:
+            return [*made, *_make(target)]
+        return [*made, target]
     return [target]
 
 

@@ -208,7 +208,8 @@ def copy_selection(selection: Selection, into: Path | str) -> SnapshotResult:
     Each copy is a file of its own: a run that changes its source changes no other run's.
 
     Raises:
-        ScriptError: a file that was too big to be kept in memory has changed since it was selected.
+        ScriptError: a file that was too big to be kept in memory has changed since it was selected, or a
+            copy would replace the file itself.
         HomeError, StoreUnavailable: ``into`` can't be written.
     """
     target = os.fspath(into)
@@ -243,6 +244,9 @@ def _copy(root: str, file: SelectedFile, target: str) -> None:
     try:
         descriptor = os.open(target, _WRITE, file.mode)
     except FileExistsError:
+        status = os.stat(target, follow_symlinks=False)
+        if (status.st_dev, status.st_ino) == file.signature[:2]:
+            raise _same(target) from None
         # Never written through: what is there may be a link to somebody else's file.
         os.unlink(target)
         descriptor = os.open(target, _WRITE, file.mode)
@@ -257,6 +261,12 @@ def _copy(root: str, file: SelectedFile, target: str) -> None:
         raise
     finally:
         os.close(descriptor)
+
+
+def _same(path: str) -> ScriptError:
+    return ScriptError(
+        f"source file '{path}' can't be copied onto itself", "Choose another directory for the run."
+    )
 
 
 def _copy_from_project(path: str, file: SelectedFile, descriptor: int) -> None:

@@ -92,6 +92,33 @@ async def test_a_run_in_a_directory_of_its_own_says_how_to_start_it_there(
         await bench.begin(cwd=project, operation="job.py", stage=True, run_dir=Path("it's here"))
 
 
+@pytest.mark.parametrize("place", [".", "..", "full", "link"])
+async def test_a_directory_with_files_or_the_project_is_never_a_new_runs_directory(
+    bench: Bench, project: Path, place: str
+) -> None:
+    (project / "full").mkdir()
+    (project / "full" / "job.py").write_text("mine")
+    (project / "link").symlink_to(project)
+    before = (project / "job.py").read_text()
+
+    with pytest.raises(UserError, match="can't be a run's directory"):
+        await bench.begin(cwd=project, operation="job.py", stage=True, run_dir=Path(place))
+
+    assert (project / "job.py").read_text() == before
+    assert (project / "full" / "job.py").read_text() == "mine"
+    assert not (project / ".orchestra").exists()
+    assert list(bench.layout.runs_dir.iterdir()) == []
+
+
+async def test_an_empty_directory_may_become_a_runs_directory(bench: Bench, project: Path) -> None:
+    (project / "empty").mkdir()
+
+    begun = await bench.begin(cwd=project, operation="job.py", stage=True, run_dir=Path("empty"))
+
+    assert begun.run is not None
+    assert (project / "empty" / "job.py").exists()
+
+
 async def test_an_id_is_used_once(bench: Bench, project: Path) -> None:
     first = await bench.begin(cwd=project, operation="job.py", stage=True, run_id="mine")
     with pytest.raises(IdTaken, match="'mine'"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from orchestra.engine.stage import make_runs, select_source
 from orchestra.errors import HomeError, IdTaken, StoreUnavailable
 from orchestra.model.run import Run
+from orchestra.settings import Settings
 from orchestra.testing.builders import a_run, an_operation, some_runs
 from orchestra.testing.memory_store import MemoryStore
+from orchestra.testing.scripted import NAME
 from orchestra.workspace import records
 from tests.engine.workbench import Bench
 
@@ -75,6 +78,24 @@ async def test_a_directory_that_holds_other_files_keeps_them(bench: Bench, tmp_p
     (run,) = await make_runs(bench.session, [a_run(directory=str(place))], None)
     assert (place / "notes.txt").read_text() == "keep"
     assert entries(bench) == [run.id]
+
+
+async def test_the_link_to_a_directory_elsewhere_reaches_the_disk(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    session = bench.open(settings=Settings(executor=NAME, durability="full"))
+
+    await make_runs(session, [a_run(directory=str(tmp_path / "far" / "away"))], None)
+
+    assert {str(bench.layout.runs_dir), str(tmp_path), str(tmp_path / "far")} <= set(synced)
 
 
 async def test_a_directory_that_can_not_be_made_is_told(bench: Bench, tmp_path: Path) -> None:

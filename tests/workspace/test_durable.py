@@ -182,6 +182,11 @@ def test_directories_are_made_with_their_parents_and_may_be_there(tmp_path: Path
             durable.make_dirs(tmp_path / name)
 
 
+def test_a_place_where_no_directory_can_be_made_is_told() -> None:
+    with pytest.raises(HomeError, match="/proc/x"):
+        durable.make_dirs("/proc/x/y")
+
+
 def test_an_id_can_be_taken_once(tmp_path: Path) -> None:
     durable.make_run_directory(tmp_path / "id")
     with pytest.raises(FileExistsError):

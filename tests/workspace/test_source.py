@@ -359,3 +359,12 @@ def test_a_file_that_may_not_be_read_is_left_out() -> None:
         Path(folder, "secret").chmod(0)
         done = run_python(code, folder)
     assert done.stdout == "('say.py',)\nPermission denied\n", done.stderr
+
+
+def test_a_file_is_never_replaced_by_its_own_copy(project: Path) -> None:
+    fill(project, "say.py")
+
+    with pytest.raises(ScriptError, match="onto itself"):
+        source.copy_selection(source.select(project), project)
+
+    assert (project / "say.py").read_bytes() == b"text\n"
