@@ -14,7 +14,10 @@ import sys
 import time
 from typing import Protocol, TextIO
 
+from msgspec import structs
+
 from orchestra.model.events import Event, Level
+from orchestra.model.ids import short_id
 
 LEVELS: dict[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -40,6 +43,23 @@ def log_line(event: Event) -> str:
     return prefix + printable(event.message)
 
 
+def shown_line(event: Event, threshold: int) -> str | None:
+    """What a console that shows ``threshold`` (of :data:`LEVELS`) and above prints for an event; None: nothing.
+
+    An event without a message is for those who watch what happens inside: it is shown by its name and fields.
+    """
+    if LEVELS[event.level] < threshold:
+        return None
+    if event.message:
+        return log_line(event)
+    if threshold > LEVELS["debug"] or event.name == "run.output":
+        return None
+    fields = {"run": event.run and short_id(event.run), "attempt": event.attempt, **event.data}
+    told = (f"{name}={value}" for name, value in fields.items() if value is not None)
+    text = " ".join((event.name, *told)).replace("\n", "\\n")
+    return log_line(structs.replace(event, level="debug", message=text))
+
+
 class Console(Protocol):
     """Where the lines and the output of a command go."""
 
@@ -48,7 +68,7 @@ class Console(Protocol):
         ...
 
     def log(self, event: Event) -> None:
-        """An event: shown if it has a message and its level is wanted."""
+        """An event: shown if its level is wanted, and if it has a message or all is wanted."""
         ...
 
     async def output(self, stream: int, data: bytes) -> None:
@@ -73,8 +93,9 @@ class ProcessConsole:
         self._write(1, (printable(text) + "\n").encode(errors="backslashreplace"))
 
     def log(self, event: Event) -> None:
-        if event.message and LEVELS[event.level] >= self._threshold:
-            self._write(2, (log_line(event) + "\n").encode(errors="backslashreplace"))
+        line = shown_line(event, self._threshold)
+        if line is not None:
+            self._write(2, (line + "\n").encode(errors="backslashreplace"))
 
     async def output(self, stream: int, data: bytes) -> None:
         fd = 2 if stream == 1 else 1
@@ -133,8 +154,9 @@ class TextConsole:
         self._print(printable(text) + "\n")
 
     def log(self, event: Event) -> None:
-        if event.message and LEVELS[event.level] >= self._threshold:
-            self._print(log_line(event) + "\n")
+        line = shown_line(event, self._threshold)
+        if line is not None:
+            self._print(line + "\n")
 
     async def output(self, stream: int, data: bytes) -> None:
         if not self._quiet:
@@ -174,8 +196,9 @@ class RecordingConsole:
         self._console.say(text)
 
     def log(self, event: Event) -> None:
-        if event.message and LEVELS[event.level] >= self._threshold:
-            self._record.write(1, (log_line(event) + "\n").encode(errors="backslashreplace"))
+        line = shown_line(event, self._threshold)
+        if line is not None:
+            self._record.write(1, (line + "\n").encode(errors="backslashreplace"))
         self._console.log(event)
 
     async def output(self, stream: int, data: bytes) -> None:
