@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import structs
 
 from orchestra.child.supervisor import COOKIE, process_start
+from orchestra.cli import run_checks
 from orchestra.cli.context import Context, current, drive
 from orchestra.cli.preview import help_operation, preview, print_commands, print_trials
 from orchestra.cli.prompts import confirm
@@ -121,7 +123,12 @@ class RunCommand:
         if self.show == "help":
             print(help_operation(await operation_of(session, self.request)))
             return 0
+        run_checks.check_together(session, self.request)
+        if self.background and self.pidfile is not None:
+            run_checks.check_pidfile(self.pidfile)
         prepared = await prepare(session, self.request)
+        run_checks.check_directory(session, self.request, prepared)
+        run_checks.warn_of_ignored(session, self.request, prepared)
         if self.show is not None:
             print(await self._shown(session, prepared))
             return 0
@@ -156,7 +163,9 @@ class RunCommand:
                 return self._exit_code(run)
             pid = run.handle.token.partition(":")[0] if run.handle else ""
         else:
-            child = start_detached(session, run, stop_runs=self.stop_runs, keep=self.keep)
+            child = start_detached(
+                session, run, self.context.passed_on, stop_runs=self.stop_runs, keep=self.keep
+            )
             await hand_claim_over(session, run, child)
             pid = str(child)
         pidfile.write_text(f"{pid}\n")
@@ -256,8 +265,11 @@ def _one_stream() -> bool:
         return True
 
 
-def start_detached(session: Session, run: Run, *, stop_runs: bool, keep: bool) -> int:
-    """Hand a claimed queue or batch to a process of its own and return its pid."""
+def start_detached(session: Session, run: Run, options: Sequence[str] = (), **switches: bool) -> int:
+    """Hand a claimed queue or batch to a process of its own and return its pid.
+
+    ``options`` are global ones; ``switches`` are those of :func:`execute_claimed`.
+    """
     import subprocess
 
     environment = {**os.environ, COOKIE: f"{run.id}.{run.attempt}.{session.worker.nonce}"}
@@ -268,11 +280,11 @@ def start_detached(session: Session, run: Run, *, stop_runs: bool, keep: bool) -
             "orchestra",
             "-H",
             str(session.layout.home),
+            *options,
             "execute-claimed",
             run.id,
             session.worker.nonce,
-            *(["--stop-runs"] if stop_runs else []),
-            *(["--keep"] if keep else []),
+            *(f"--{name.replace('_', '-')}" for name, wanted in switches.items() if wanted),
         ],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -306,6 +318,7 @@ def execute_claimed(run_id: str, nonce: str, *, stop_runs: bool = False, keep: b
         session = await command.stack.enter_async_context(
             open_session(context.home, command.settings, console=command.console, sinks=context.sinks())
         )
+        session.sinks.output = context.wants_output_events
         run = await session.store.get(run_id)
         if run.worker is None or run.worker.nonce != nonce:
             raise OrchestraError(f"run {run_id} is no longer claimed by {nonce}")

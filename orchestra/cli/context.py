@@ -68,6 +68,16 @@ class Context:
         """Whether what operations print is to be told as ``run.output`` events."""
         return self._given.log_format == "json" or self._given.log_file is not None
 
+    @property
+    def passed_on(self) -> tuple[str, ...]:
+        """The global options about logs, for a process that goes on with the command's work."""
+        given = self._given
+        return (
+            *(["--debug"] if given.debug else []),
+            *(["--log-format", given.log_format] if given.log_format != "console" else []),
+            *(["--log-file", os.path.abspath(given.log_file)] if given.log_file is not None else []),
+        )
+
     def console(self, *, quiet: bool = False) -> Console:
         """A console as the global options ask for."""
         if self._given.log_format == "json":

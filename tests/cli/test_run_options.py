@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
 from pathlib import Path
 
+import pytest
+
+from orchestra.model.batch import Batch, Choices
 from tests.cli.conftest import Call
 from tests.process import Shell
+from tests.saved_runs import ended, saved
 
 REQUIRED = (
     "import argparse\np = argparse.ArgumentParser()\np.add_argument('--lr', required=True)\np.parse_args()\n"
@@ -35,3 +41,86 @@ def test_debug_shows_every_event_by_its_name(shell: Shell, tmp_path: Path) -> No
     assert f"DEBUG: [orchestra] run.created run={run_id[:8]} attempt=1" in lines
     assert all(line.startswith("DEBUG: [orchestra] ") and "hello" not in line for line in lines)
     assert shell.run("run", "train.py", "-y", separate=True).error == ""
+
+
+def test_a_batch_in_the_background_writes_to_the_same_log_file(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\nprint('x is', x)\n")
+
+    shell.run("--log-file", "events", "run", "train.py", "x=[1,2]", "-y", "--background")
+
+    told: list[dict[str, object]] = []
+    deadline = time.monotonic() + 30
+    while [one["operation"] for one in told if one["event"] == "run.exited" and not one.get("batch")] != [
+        "train.py+"
+    ]:
+        assert time.monotonic() < deadline, told
+        time.sleep(0.05)
+        told = [json.loads(line) for line in (tmp_path / "events").read_text().splitlines()]
+    assert {"run.started", "run.output", "batch.trial"} <= {str(one["event"]) for one in told}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--dep", "x"), ("--optimizer", "random"), ("--opt-flag", "a=1"), ("--run-id", "z"), ("--run-dir", "z")],
+)
+def test_what_a_run_was_made_with_can_not_be_given_at_a_restart(
+    call: Call, home: Path, options: tuple[str, ...]
+) -> None:
+    run = ended()
+    saved(home, run)
+
+    refused = call("run", "--restart", run.id, "-y", *options)
+
+    assert refused.code == 2
+    assert refused.error.startswith(f"orchestra: {options[0]} cannot be used with --restart\n")
+
+
+def test_a_run_may_be_restarted_with_the_directory_that_it_has(call: Call, home: Path) -> None:
+    run = ended()
+    saved(home, run)
+
+    same = call("run", "--restart", run.id, "-d", str(home / "runs" / run.id), "--print-cmd")
+
+    assert same.code == 0
+
+
+def test_an_id_and_a_directory_of_two_runs_are_refused(call: Call, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("")
+    place = str(home / "runs" / "yy")
+
+    refused = call("run", "train.py", "-y", "--run-id", "zz", "--run-dir", place)
+
+    assert refused.code == 2
+    assert refused.error.startswith(f"orchestra: --run-id 'zz' is not the run of --run-dir '{place}'\n")
+    assert call("run", "train.py", "--stage", "-y", "--run-id", "yy", "--run-dir", place).code == 0
+
+
+def test_options_of_batches_are_ignored_aloud_for_one_run(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("print('ran')\n")
+    options = ("--max-trials", "2", "--stage-trials", "--fail-on-trial-error")
+
+    assert shell.run("run", "train.py", "-y", *options).output.splitlines() == [
+        *(f"WARNING: not a batch run - ignoring {name}" for name in options if name.startswith("--")),
+        "ran",
+    ]
+
+
+def test_options_of_batches_are_not_warned_of_for_a_batch(call: Call, home: Path, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\n")
+    saved(home, run := ended(kind="batch", batch_spec=Batch(space={"x": Choices(values=(1, 2))}, seed=1)))
+
+    assert call("run", "train.py", "x=[1,2]", "-m", "1", "--print-cmd").error == ""
+    assert call("run", "--restart", run.id, "-m", "1", "--print-cmd").error == ""
+
+
+def test_a_pidfile_that_can_not_be_written_is_told_before_the_start(
+    call: Call, home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "train.py").write_text("")
+    place = str(tmp_path / "nowhere" / "pid")
+
+    refused = call("run", "train.py", "-y", "--background", "--pidfile", place)
+
+    reason = f"No such file or directory: '{place}'"
+    assert (refused.code, refused.error) == (1, f"orchestra: the pidfile can't be written: {reason}\n")
+    assert not list((home / "runs").glob("*"))

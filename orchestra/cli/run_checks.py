@@ -1,0 +1,82 @@
+"""Options of ``run`` that make no sense together: refused before anything is made, or ignored with a warning."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from orchestra.engine.request import RunRequest
+from orchestra.engine.restart import Restart
+from orchestra.engine.session import Session
+from orchestra.engine.stage import Plan
+from orchestra.errors import UsageError, UserError, text_of_os_error
+
+
+def check_together(session: Session, request: RunRequest) -> None:
+    """Refuse options that contradict each other.
+
+    Raises:
+        UsageError: names the option.
+    """
+    if request.restart is not None:
+        given = {
+            "--dep": request.sources,
+            "--optimizer": request.expander,
+            "--opt-flag": request.expander_options,
+            "--run-id": request.run_id,
+        }
+        for name, value in given.items():
+            if value:
+                raise UsageError(f"{name} cannot be used with --restart")
+    elif request.run_id and request.run_dir is not None:
+        directory = _absolute(request)
+        of_home = os.path.realpath(directory.parent) == os.path.realpath(session.layout.runs_dir)
+        if of_home and directory.name != request.run_id:
+            raise UsageError(f"--run-id '{request.run_id}' is not the run of --run-dir '{directory}'")
+
+
+def check_directory(session: Session, request: RunRequest, prepared: Plan | Restart) -> None:
+    """Refuse another directory for a run that has one.
+
+    Raises:
+        UsageError: ``--run-dir`` was given for a run that is elsewhere.
+    """
+    if not isinstance(prepared, Restart) or request.run_dir is None:
+        return
+    if os.path.realpath(_absolute(request)) != os.path.realpath(session.directory(prepared.run)):
+        raise UsageError("--run-dir cannot be used with --restart")
+
+
+def warn_of_ignored(session: Session, request: RunRequest, prepared: Plan | Restart) -> None:
+    """Warn of options that only a batch knows when it is not one that is asked for."""
+    kind = prepared.run.kind if isinstance(prepared, Restart) else prepared.kind
+    if kind == "batch":
+        return
+    given = {
+        "--max-trials": request.max_trials is not None,
+        "--stage-trials": request.stage_trials,
+        "--fail-on-trial-error": request.fail_on_trial_error,
+    }
+    for name in (name for name, is_given in given.items() if is_given):
+        message = f"not a batch run - ignoring {name}"
+        session.emit("log.message", level="warning", message=message, logger="")
+
+
+def check_pidfile(path: Path) -> None:
+    """Refuse a pidfile that can't be written: the run would be started already when that shows.
+
+    Raises:
+        UserError: with the operating system's reason.
+    """
+    existed = os.path.lexists(path)
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o666))
+    except OSError as error:
+        raise UserError(f"the pidfile can't be written: {text_of_os_error(error)}") from error
+    if not existed:
+        path.unlink()
+
+
+def _absolute(request: RunRequest) -> Path:
+    assert request.run_dir is not None
+    return Path(os.path.abspath(request.cwd / request.run_dir))
