@@ -132,9 +132,27 @@ def _decode_yaml(text: str) -> Decoded:
         value = load(text)
     except (ValueError, RecursionError):
         return text
+    if not text.startswith("!!") and not _is_enclosed(text.strip()):
+        return value if _means_so(text, value) else text
     if isinstance(value, int | float) and not isinstance(value, bool) and ("_" in text or ":" in text):
         return text if "!!" not in text else value
     return value
+
+
+def _is_enclosed(text: str) -> bool:
+    return text[:1] + text[-1:] in ("[]", "{}", "''", '""')
+
+
+def _means_so(text: str, value: FlagValue) -> bool:
+    """Whether a person who wrote ``text`` means what YAML reads, though nothing encloses it.
+
+    YAML folds lines and drops comments, which are part of a text for everybody else.
+    """
+    if isinstance(value, dict):
+        return "\n" not in text and " #" not in text and "\t#" not in text
+    if isinstance(value, float):
+        return not any(character in "_:" or character.isspace() for character in text)
+    return text == "-"
 
 
 def encode(value: Decoded) -> str:

@@ -148,7 +148,11 @@ def _decode_for(definition: FlagDef, text: str) -> Decoded:
     if definition.type in ("string", "path") and not text.startswith(("[", "'", '"', "{")):
         value = decode(text, definition.name) if text.endswith("]") or "]*" in text else text
         return cast(Decoded, value) if isinstance(value, list | Interval) else text
-    return decode(text, definition.name)
+    value = decode(text, definition.name)
+    if isinstance(value, dict) and isinstance(definition.default, str) and not text.startswith("{"):
+        # 'note: this' is a map to YAML and a text to a flag that has held one all along.
+        return text
+    return cast(Decoded, value)
 
 
 def _settle_interval(definition: FlagDef, interval: Interval) -> Interval:

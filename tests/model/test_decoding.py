@@ -121,6 +121,28 @@ def test_a_text_means_what_the_table_says(text: str) -> None:
     assert repr(value) == repr(MEANINGS[text])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a\nb",
+        "x #y",
+        "a: b #c",
+        "a: b\nc: d",
+        "# x",
+        "#x",
+        "yes #x",
+        "1 #x",
+        "---",
+        "- a",
+        "a ",
+        "| a",
+        "[1] #x",
+    ],
+)
+def test_a_text_that_nothing_encloses_loses_no_line_and_no_comment(text: str) -> None:
+    assert decode(text) == text
+
+
 @pytest.mark.parametrize("text", ["nan", ".nan", "NaN"])
 def test_not_a_number_is_a_float(text: str) -> None:
     assert math.isnan(decode(text))

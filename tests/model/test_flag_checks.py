@@ -227,6 +227,13 @@ def test_a_text_of_a_python_caller_becomes_the_number_that_its_flag_wants() -> N
     assert repr(settled(FlagDef(name="x", type="float"), "1")) == "1.0"
 
 
+def test_a_flag_that_holds_a_text_is_given_no_map_unless_braces_ask_for_one() -> None:
+    holds_text = FlagDef(name="msg", default="hello")
+    assert settled(holds_text, Text("a: b")) == "a: b"
+    assert settled(holds_text, Text("{a: b}")) == {"a": "b"}
+    assert settled(FlagDef(name="msg"), Text("a: b")) == {"a": "b"}
+
+
 @pytest.mark.parametrize("definition", [FlagDef(name="x"), FlagDef(name="x", type="string")])
 def test_a_list_may_be_longer_than_one_argument_since_a_run_is_given_one_item(definition: FlagDef) -> None:
     values = settled(definition, Text("range[1:100000]"))
