@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec import Struct, structs
 
+from orchestra.child import supervisor
 from orchestra.engine.changes import change, tell
 from orchestra.engine.judge import settle
 from orchestra.engine.queue_settings import QueueSettings
@@ -74,7 +75,7 @@ async def plan_restart(session: Session, request: RunRequest) -> Restart:
 
     Raises:
         RunNotFound: there is no such run.
-        RunBusy: it is running, or being started.
+        RunBusy: it is running, or being started, or is lost but processes of it live.
         FlagError: a flag is unknown or has a value that it can't have.
     """
     assert request.restart is not None
@@ -88,8 +89,25 @@ async def plan_restart(session: Session, request: RunRequest) -> Restart:
         raise RunBusy(f"run {run.id} is already being started by {run.worker.name}")
     if run.state == "broken":
         raise UserError(f"run {run.id} can't be read: {run.reason}", "Repair or delete it.")
+    _require_gone(session, run)
     changed = _with_request(session, run, request)
     return Restart(run=changed, unchanged=_same_start(run, changed))
+
+
+def _require_gone(session: Session, run: Run) -> None:
+    """A run whose supervisor was killed is lost, but its operation may go on: two of them must not."""
+    if run.state != "lost":
+        return
+    fence = records.read_fence(session.attempt_directory(run))
+    if fence is None or fence.identity.host != supervisor.host_id():
+        return
+    tree = supervisor.tree_of(f"{run.id}.{run.attempt}.{fence.nonce}")
+    if tree:
+        pids = ", ".join(str(pid) for pid, _ in tree)
+        raise RunBusy(
+            f"cannot restart run {run.id} because processes of it go on: {pids}",
+            "End them (or use 'orchestra check --runs --fix') and try again.",
+        )
 
 
 def _same_start(before: Run, after: Run) -> bool:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
+from orchestra.child import supervisor
 from orchestra.engine.launch import fail_to_start
 from orchestra.errors import FlagError, RunBusy, RunNotFound, UserError
 from orchestra.model.batch import Choices
+from orchestra.model.encoding import encode
+from orchestra.model.execution import Identity
 from orchestra.model.run import Run, State
 from orchestra.project.find import queue_operation
-from orchestra.testing.builders import a_batch, a_worker
+from orchestra.testing.builders import a_batch, a_fence, a_worker
 from orchestra.testing.scripted import Script
 from orchestra.workspace import records
 from tests.engine.workbench import Bench
@@ -261,3 +267,23 @@ async def test_a_queue_is_restarted_with_flags_that_make_sense_alone(bench: Benc
         await bench.begin(restart=queue.id, flags={"poll-interval": 0})
 
     assert (await bench.store.get(queue.id)).worker is None
+
+
+async def test_a_lost_run_is_not_started_again_while_processes_of_it_live(bench: Bench) -> None:
+    run = await bench.make(state="lost", attempt=1, executions=1)
+    folder = bench.session.attempt_directory(run)
+    folder.mkdir(parents=True)
+    identity = Identity(**supervisor.own_identity())
+    (folder / "fence").write_bytes(encode(a_fence(nonce="n", identity=identity)))
+    command = [sys.executable, "-c", "print(flush=True); import time; time.sleep(60)"]
+    environment = {**os.environ, "ORCHESTRA_ATTEMPT": f"{run.id}.1.n"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            with pytest.raises(RunBusy, match=f"processes of it go on: {process.pid}$"):
+                await restarted(bench, run)
+        finally:
+            process.kill()
+
+    assert (await restarted(bench, run)).state == "completed"
