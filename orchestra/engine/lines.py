@@ -1,6 +1,8 @@
-"""Whole lines only: what keeps the outputs of runs that run at once readable."""
+"""Whole lines and whole characters: what keeps outputs readable that arrive in chunks."""
 
 from __future__ import annotations
+
+import codecs
 
 from orchestra.console import Console
 from orchestra.model.events import Event
@@ -28,3 +30,26 @@ class LineConsole:
         """Pass on what has no line end, with one."""
         for stream, data in self._lines.finish():
             await self._console.output(stream, data)
+
+
+class WholeCharacters:
+    """Passes on whole UTF-8 characters only, each stream on its own: chunks end anywhere."""
+
+    def __init__(self) -> None:
+        self._rest: dict[int, bytes] = {}
+
+    def feed(self, stream: int, data: bytes) -> bytes:
+        """All but a character at the end that is not complete yet; perhaps nothing."""
+        data = self._rest.pop(stream, b"") + data
+        # A character has 4 bytes at most; what is not UTF-8 at all is never waited for.
+        end = data[-4:]
+        held = len(end) - codecs.utf_8_decode(end, "replace", False)[1]
+        if held:
+            self._rest[stream] = data[-held:]
+        return data[:-held] if held else data
+
+    def finish(self) -> list[tuple[int, bytes]]:
+        """What is left of each stream once no more will come."""
+        rests = sorted(self._rest.items())
+        self._rest.clear()
+        return rests

@@ -14,6 +14,7 @@ from orchestra.contracts import Executor, Hint, Hinting, StopHow
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.judge import GONE_GRACE, settle
 from orchestra.engine.launch import fail_to_start
+from orchestra.engine.lines import WholeCharacters
 from orchestra.engine.session import LEASE, RENEWAL, Session
 from orchestra.errors import ExecutorError, OrchestraError, RunBusy, RunNotFound, StoreError
 from orchestra.model import lifecycle
@@ -66,6 +67,7 @@ class _Watch:
         self.quiet = quiet
         self.directory: Path = session.attempt_directory(run)
         self.follower = OutputFollower(self.directory)
+        self.characters = WholeCharacters()
         self.told = Wish.NONE
         self.told_at = 0.0
         self.reminded = False
@@ -79,6 +81,7 @@ class _Watch:
         if self.run.state in FINAL:
             # It was short, and somebody else has seen its end before us: its output is still to be shown.
             await self._drain()
+            await self._show_rest()
             return self.run
         executor = await self.session.executor(self.run.executor)
         failure: Exception | None = None
@@ -86,6 +89,7 @@ class _Watch:
             group.start_soon(self._await_job, executor)
             try:
                 await self._follow(executor)
+                await self._show_rest()
             except Exception as error:
                 # Raised below, as it is: a task group would wrap it.
                 failure = error
@@ -194,11 +198,20 @@ class _Watch:
         while chunks := self.follower.read_new():
             moved = True
             for stream, data in chunks:
-                if not self.quiet:
-                    await self.console.output(stream, data)
-                if self.session.sinks.output:
-                    self._emit_output(stream, data)
+                if whole := self.characters.feed(stream, data):
+                    await self._show(stream, whole)
         return moved
+
+    async def _show_rest(self) -> None:
+        """Pass on what ended within a character."""
+        for stream, data in self.characters.finish():
+            await self._show(stream, data)
+
+    async def _show(self, stream: int, data: bytes) -> None:
+        if not self.quiet:
+            await self.console.output(stream, data)
+        if self.session.sinks.output:
+            self._emit_output(stream, data)
 
     def _emit_output(self, stream: int, data: bytes) -> None:
         try:

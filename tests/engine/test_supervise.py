@@ -271,6 +271,26 @@ async def test_output_events_tell_text_and_bytes(bench: Bench) -> None:
     assert told == [{"stream": "stdout", "text": "é"}, {"stream": "stderr", "base64": "/w=="}]
 
 
+async def test_a_character_that_is_written_in_parts_is_shown_whole(bench: Bench) -> None:
+    told: list[dict[str, Any]] = []
+    session = bench.open(
+        sinks=[lambda event: told.append(event.data) if event.name == "run.output" else None]
+    )
+    session.sinks.output = True
+    run = await bench.claim(await bench.make(HANGS), session)
+    async with anyio.create_task_group() as group:
+        group.start_soon(lambda: execute(session, run, console=bench.console))
+        await bench.until(lambda: bench.state(run) == "running")
+        with bench.writer(run) as writer:
+            for number, part in enumerate((b"a\xc3", b"\xa9b\xe2\x82", b"\xac\xc3"), 1):
+                writer.write(0, part)
+                await bench.until(lambda number=number: len(told) == number)
+        bench.end(run)
+
+    assert [data.get("text", data.get("base64")) for data in told] == ["a", "éb", "€", "ww=="]
+    assert bench.stream.getvalue() == "aéb€\ufffd"
+
+
 class _Renewals(MemoryStore):
     """Remembers when leases were renewed; can't do it the first time."""
 
