@@ -29,6 +29,7 @@ VERBS: dict[str, Verb] = {
     "queue": Verb(
         "orchestra.cli.run:queue", "Start a queue, which runs staged runs.", "[OPTIONS] [FLAG=VALUE]..."
     ),
+    "operations": Verb("orchestra.cli.operations:operations", "List what can be run."),
     "runs list": Verb("orchestra.cli.runs_list:runs_list", "List runs."),
     "runs info": Verb("orchestra.cli.runs_info:runs_info", "Show what is known of a run."),
     "runs delete": Verb("orchestra.cli.runs_delete:runs_delete", "Delete runs."),
@@ -47,7 +48,12 @@ HIDDEN: dict[str, Verb] = {
     "execute-claimed": Verb("orchestra.cli.command:execute_claimed", "Execute a run claimed for us."),
 }
 """Verbs that only orchestra itself uses."""
-ALIASES: dict[str, str] = {"runs rm": "runs delete", "rm": "runs delete", "runs ls": "runs list"}
+ALIASES: dict[str, str] = {
+    "ops": "operations",
+    "runs rm": "runs delete",
+    "rm": "runs delete",
+    "runs ls": "runs list",
+}
 
 
 def verb_of(arguments: list[str]) -> list[str]:
