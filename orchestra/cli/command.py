@@ -203,7 +203,7 @@ class RunCommand:
             self.console_error(f"run {run.id} is lost: {run.reason}")
             return LOST
         if run.state == "error" and run.reason:
-            self.console_error(f"run failed because {run.reason}")
+            self.console_error(f"run failed: {run.reason}")
         if run.exit_code is None:
             return 0
         return run.exit_code if run.exit_code >= 0 else 256 + run.exit_code

@@ -17,6 +17,7 @@ from orchestra.errors import UserError
 from orchestra.settings import Settings, find_home, load_settings
 
 T = TypeVar("T")
+_DIRECTORY_HINT = "Give the project's directory with -C."
 
 
 class Context:
@@ -40,9 +41,9 @@ class Context:
         if given is None:
             return here
         if not os.path.lexists(given):
-            raise UserError(f"directory '{given}' does not exist")
+            raise UserError(f"directory '{given}' does not exist", _DIRECTORY_HINT)
         if not os.path.isdir(given):
-            raise UserError(f"'{given}' is not a directory")
+            raise UserError(f"'{given}' is not a directory", _DIRECTORY_HINT)
         return Path(os.path.normpath(here / given))
 
     @cached_property

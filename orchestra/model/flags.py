@@ -256,7 +256,8 @@ _COERCIONS: dict[str, Callable[[FlagValue], FlagValue]] = {
 
 def _invalid(definition: FlagDef, value: FlagValue) -> FlagError:
     return FlagError(
-        f"invalid value {encode(value)} for {definition.name}: invalid value for type '{definition.type}'"
+        f"invalid value {encode(value)} for {definition.name}: invalid value for type '{definition.type}'",
+        "Give yes or no." if definition.type == "boolean" else None,
     )
 
 

@@ -195,7 +195,7 @@ def _installed_only() -> Generator[None]:
 def _reason(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"it called sys.exit({error.code!r})"
-    text = str(error).strip()
+    text = str(error).strip().replace("\n", "\\n")
     kind = type(error).__name__
     if isinstance(error, SyntaxError) and error.filename:
         return f"{kind}: {error.msg} ({error.filename}, line {error.lineno})"

@@ -119,7 +119,10 @@ def test_the_project_directory_has_to_be_one(call: Call, tmp_path: Path, name: s
 
     called = call("-C", name, "runs")
 
-    assert (called.code, called.error) == (1, f"orchestra: {message}\n")
+    assert (called.code, called.error) == (
+        1,
+        f"orchestra: {message}\nGive the project's directory with -C.\n",
+    )
 
 
 def test_a_deleted_current_directory_is_said(

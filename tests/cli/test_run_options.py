@@ -124,3 +124,20 @@ def test_a_pidfile_that_can_not_be_written_is_told_before_the_start(
     reason = f"No such file or directory: '{place}'"
     assert (refused.code, refused.error) == (1, f"orchestra: the pidfile can't be written: {reason}\n")
     assert not list((home / "runs").glob("*"))
+
+
+def test_the_hint_of_an_unknown_operation_names_a_verb_that_there_is(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text('"""Train it."""\n')
+
+    assert "\nTry 'orchestra operations' for a list" in call("run", "trian.py", "-y").error
+    assert call("operations").lines == ["queue     Start staged runs.", "train.py  Train it."]
+    assert call("ops").output == call("operations").output
+
+
+def test_why_a_run_could_not_start_is_one_sentence(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "tool").write_text("#!/no/interpreter\n")
+    (tmp_path / "tool").chmod(0o755)
+
+    failed = shell.run("run", "tool", "-y").output
+
+    assert failed.startswith("orchestra: run failed: could not start: its interpreter is missing: ")

@@ -88,6 +88,7 @@ def test_a_value_of_another_type_is_refused(type_: str, value: object, message: 
     with pytest.raises(FlagError) as caught:
         settled(definition, value)
     assert caught.value.message == message
+    assert caught.value.hint == ("Give yes or no." if type_ == "boolean" else None)
 
 
 def test_force_keeps_a_value_of_another_type() -> None:

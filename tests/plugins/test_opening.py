@@ -37,6 +37,7 @@ class TestLoad:
         ("source", "reason"),
         [
             ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
+            (r"raise RuntimeError('one\ntwo')", r"RuntimeError: one\ntwo"),
             ("import sys; sys.exit('bye')", "it called sys.exit('bye')"),
             ("import not_installed", "ModuleNotFoundError: No module named 'not_installed'"),
             ("def broken(:", "SyntaxError: invalid syntax"),
