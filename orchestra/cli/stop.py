@@ -12,7 +12,7 @@ from orchestra.cli.context import complete, current, in_event_loop
 from orchestra.console import printable
 from orchestra.engine.judge import settle_active
 from orchestra.engine.runs import StopReport, select_runs, stop_runs
-from orchestra.engine.stopping import TIMEOUT
+from orchestra.engine.stopping import TIMEOUT, not_stopped
 from orchestra.errors import UsageError
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
@@ -80,8 +80,7 @@ async def _stop(chosen: tuple[Run, ...], timeout: float | None, force: bool) -> 
 
 def _told(report: StopReport) -> int:
     if report.left:
-        pids = ", ".join(f"{pid} (run {run.short_id})" for run, pid in report.left)
-        _tell(f"The following processes did not stop as expected: {pids}")
+        _tell(not_stopped(report))
     return 0 if report.done else 1
 
 

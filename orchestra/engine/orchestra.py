@@ -11,9 +11,10 @@ from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
+from msgspec import structs
 
 from orchestra.console import Console, SilentConsole
-from orchestra.engine.begin import begin, prepare
+from orchestra.engine.begin import Begun, begin, prepare
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.hosting import plugin_host
@@ -23,8 +24,9 @@ from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import find_run
 from orchestra.engine.runs import delete_runs, stop_runs
 from orchestra.engine.session import Session, open_session
+from orchestra.engine.stopping import not_stopped
 from orchestra.engine.supervise import LONGEST_POLL, SHORTEST_POLL, keep_leases, supervise
-from orchestra.errors import OrchestraError
+from orchestra.errors import OrchestraError, RunBusy
 from orchestra.model.events import Event
 from orchestra.model.filters import RunQuery
 from orchestra.model.operation import FlagValue
@@ -34,6 +36,10 @@ from orchestra.workspace.output import OutputFollower, read_output
 
 EVENT_BUFFER = 10_000
 """Events that a slow reader may be behind; further ones are dropped."""
+
+
+STOP_TIMEOUT = 30.0
+"""Seconds that a run is waited for that was told to stop."""
 
 
 class StartedRun:
@@ -46,7 +52,7 @@ class StartedRun:
         self.control = Control()
         """What stops it."""
         self.ended = anyio.Event()
-        self.error: OrchestraError | None = None
+        self.error: Exception | None = None
 
     @property
     def id(self) -> str:
@@ -152,7 +158,7 @@ class Orchestra:
     ) -> Run:
         """Stage a run, or a batch if a flag has a list of values. ``options``: fields of ``RunRequest``."""
         request = self._request(operation, flags, {**options, "stage": True})
-        run = await self._begin(request)
+        run = (await self._begin(request)).run
         assert run is not None
         return run
 
@@ -169,11 +175,23 @@ class Orchestra:
         A list of values makes a batch; ``restart=RUN`` starts a run that is there; ``operation="queue"``
         works as a queue. Cancelling stops the operation.
         """
-        run = await self._begin(self._request(operation, flags, options), console)
-        if run is None or run.state == "staged":
-            return run
+        return (await self.carry_out(operation, flags, console=console, **options)).run
+
+    async def carry_out(
+        self,
+        operation: str | None = None,
+        flags: Mapping[str, FlagValue] | None = None,
+        *,
+        console: Console | None = None,
+        **options: Any,
+    ) -> Begun:
+        """As :meth:`run`, and tell what became of the request: of a skipped one, which runs match."""
+        begun = await self._begin(self._request(operation, flags, options), console)
+        if begun.run is None or begun.what == "staged":
+            return begun
         control = Control(owned=True)
-        return await execute(self.session, run, console=console or self._console, control=control)
+        ended = await execute(self.session, begun.run, console=console or self._console, control=control)
+        return structs.replace(begun, run=ended)
 
     async def start(
         self, operation: str | None = None, flags: Mapping[str, FlagValue] | None = None, **options: Any
@@ -182,7 +200,7 @@ class Orchestra:
 
         A batch or a queue executes in this object: closing it ends them, and leaves their runs running.
         """
-        run = await self._begin(self._request(operation, flags, options))
+        run = (await self._begin(self._request(operation, flags, options))).run
         if run is None:
             raise OrchestraError("the run was skipped: there is nothing to start")
         if run.kind == "run":
@@ -198,7 +216,8 @@ class Orchestra:
             started.record = await work(
                 self.session, started.record, console=self._console, control=started.control
             )
-        except OrchestraError as error:
+        except Exception as error:
+            # Raised by ``wait()``: what goes wrong with one run must not end the caller's whole block.
             started.error = error
         finally:
             started.ended.set()
@@ -217,10 +236,9 @@ class Orchestra:
         assert run is not None
         return run
 
-    async def _begin(self, request: RunRequest, console: Console | None = None) -> Run | None:
+    async def _begin(self, request: RunRequest, console: Console | None = None) -> Begun:
         prepared = await prepare(self.session, request)
-        begun = await begin(self.session, request, prepared, console=console or self._console)
-        return begun.run
+        return await begin(self.session, request, prepared, console=console or self._console)
 
     async def get(self, run: str) -> Run:
         """The run with this id or beginning of one, in its true state.
@@ -241,15 +259,18 @@ class Orchestra:
         return await delete_runs(self.session, found, stop=stop)
 
     async def stop(self, run: str) -> Run:
-        """Stop a run, its whole tree of processes included, and return it when it has ended."""
+        """Stop a run, its whole tree of processes included, and return it when it has ended.
+
+        Raises:
+            RunBusy: it has not ended after ``STOP_TIMEOUT``, or runs on another host and can't be told.
+        """
         return await self._stop(await self.get(run))
 
     async def _stop(self, run: Run) -> Run:
-        await stop_runs(self.session, (run,))
-        while run.state in ACTIVE and run.worker is not None:
-            await anyio.sleep(SHORTEST_POLL)
-            run = await settle(self.session, await self.session.store.get(run.id))
-        return run
+        report = await stop_runs(self.session, (run,), timeout=STOP_TIMEOUT)
+        if not report.done:
+            raise RunBusy(not_stopped(report))
+        return await settle(self.session, await self.session.store.get(run.id))
 
     async def output(self, run: str, *, follow: bool = False) -> AsyncIterator[bytes]:
         """The output of a run's newest attempt in chunks; with ``follow``, as it is written, to the end."""

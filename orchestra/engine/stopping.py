@@ -46,6 +46,16 @@ class StopReport(Struct, frozen=True, kw_only=True):
         return not self.elsewhere and not self.left
 
 
+def not_stopped(report: StopReport) -> str:
+    """A line on the runs that go on though they were told to stop."""
+    if report.left:
+        pids = ", ".join(f"{pid} (run {run.short_id})" for run, pid in report.left)
+        return f"The following processes did not stop as expected: {pids}"
+    return "\n".join(
+        f"Run {run.id} runs on host {host} and can't be stopped from here" for run, host in report.elsewhere
+    )
+
+
 async def stop_runs(
     session: Session,
     runs: Sequence[Run],

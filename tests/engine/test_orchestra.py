@@ -8,6 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from orchestra.engine.control import Wish
 from orchestra.engine.orchestra import Orchestra
 from orchestra.errors import FlagError, OperationNotFound, RunBusy, RunNotFound
 from orchestra.model.filters import RunQuery
@@ -112,6 +113,42 @@ async def test_a_started_run_can_be_waited_for_and_stopped(home: Path, project: 
         started = await orch.start(name)
         started.stop()
 
+        assert (await started.wait()).state == "terminated"
+
+
+async def test_what_goes_wrong_with_a_started_run_is_told_to_who_waits_for_it_alone(
+    home: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: object, **__: object) -> Run:
+        raise OSError("no space")
+
+    monkeypatch.setattr("orchestra.engine.orchestra.supervise", fails)
+    async with Orchestra(home, cwd=project) as orch:
+        started = await orch.start(script(project, "print(1)\n"))
+
+        with pytest.raises(OSError, match="no space"):
+            await started.wait()
+
+
+async def test_a_stop_ends_with_an_error_when_the_run_does_not(
+    home: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestra.engine.orchestra.STOP_TIMEOUT", 0.1)
+    name = script(
+        project,
+        "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "print('ready', flush=True)\ntime.sleep(60)\n",
+    )
+    async with Orchestra(home, cwd=project) as orch:
+        started = await orch.start(name)
+        with anyio.fail_after(10):
+            while await output_of(orch, started.record) != b"ready\n":  # noqa: ASYNC110  it is another process
+                await anyio.sleep(0.01)
+
+        with pytest.raises(RunBusy, match="The following processes did not stop as expected: "):
+            await orch.stop(started.id)
+
+        started.control.raise_to(Wish.KILL)
         assert (await started.wait()).state == "terminated"
 
 
