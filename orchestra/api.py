@@ -6,6 +6,8 @@ command line would print goes to ``sys.stdout``.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import io
 import os
 import sys
@@ -17,6 +19,7 @@ from typing import Any, TextIO, TypeVar
 import anyio
 
 from orchestra.console import TextConsole
+from orchestra.engine.begin import Begun
 from orchestra.engine.orchestra import Orchestra
 from orchestra.errors import OrchestraError, UserError
 from orchestra.model.filters import RunQuery
@@ -64,18 +67,48 @@ def run(
     Returns None if the run was skipped.
 
     Raises:
-        RunError: the run ended with an error or was terminated.
+        RunError: the run ended with an error, was terminated, or did not come to start.
         OrchestraError: it could not be made.
     """
+    return _carry_out(
+        operation,
+        flags,
+        home=orchestra_home or home,
+        cwd=cwd,
+        restart=restart or start,
+        extra_env=extra_env,
+        optimizer=optimizer,
+        opt_flags=opt_flags,
+        quiet=quiet,
+        stdout=stdout,
+        **options,
+    ).run
+
+
+def _carry_out(
+    operation: str | None,
+    flags: Mapping[str, FlagValue] | None = None,
+    *,
+    home: Home,
+    cwd: str | os.PathLike[str] | None,
+    restart: str | None = None,
+    start: str | None = None,
+    extra_env: Mapping[str, str] | None = None,
+    optimizer: str | None = None,
+    opt_flags: Mapping[str, FlagValue] | None = None,
+    quiet: bool = False,
+    stdout: TextIO | None,
+    **options: Any,
+) -> Begun:
     if "run_dir" in options and options["run_dir"] is not None:
         options["run_dir"] = Path(options["run_dir"])
     if "tags" in options:
         options["tags"] = tuple(options["tags"])
     console = TextConsole(stdout or sys.stdout, quiet=quiet)
 
-    async def call() -> Run | None:
-        async with Orchestra(orchestra_home or home, cwd=cwd, console=console) as orch:
-            return await orch.run(
+    async def call() -> Begun:
+        async with Orchestra(home, cwd=cwd, console=console) as orch:
+            return await orch.carry_out(
                 operation,
                 flags,
                 restart=restart or start,
@@ -85,14 +118,20 @@ def run(
                 **options,
             )
 
-    ended = _wait(call)
-    if ended is not None and ended.state in ("error", "terminated", "lost"):
-        code = 75 if ended.exit_code is None else ended.exit_code
-        reason = f": {ended.reason}" if ended.reason else ""
-        raise RunError(
-            f"run {ended.id} ended as {ended.state}{reason}", returncode=code if code >= 0 else 256 + code
-        )
-    return ended
+    begun = _wait(call)
+    if begun.run is not None:
+        _check_end(begun.run)
+    return begun
+
+
+def _check_end(ended: Run) -> None:
+    if ended.state not in ("error", "terminated", "lost", "aborted", "broken"):
+        return
+    code = 75 if ended.exit_code is None else ended.exit_code
+    reason = f": {ended.reason}" if ended.reason else ""
+    raise RunError(
+        f"run {ended.id} ended as {ended.state}{reason}", returncode=code if code >= 0 else 256 + code
+    )
 
 
 def run_capture_output(operation: str | None = None, **options: Any) -> str:
@@ -164,11 +203,18 @@ class Project:
     def run_capture(self, operation: str | None = None, **options: Any) -> tuple[Run, str]:
         """Run, and return the run and what the command line would have shown.
 
+        Of a run that is skipped (``needed=True``), the newest that matches.
+
         Raises:
-            RunError: the run failed.
+            RunError: the run failed; with the output up to there.
         """
         text = io.StringIO()
-        run_id = self._run(operation, text, options)
+        try:
+            begun = self._run(operation, text, options)
+        except RunError as error:
+            error.output = text.getvalue()
+            raise
+        run_id = (begun.run or begun.matching[0]).id
 
         async def call() -> Run:
             async with Orchestra(self.home, cwd=self.cwd) as orch:
@@ -176,20 +222,19 @@ class Project:
 
         return _wait(call), text.getvalue()
 
-    def _run(self, operation: str | None, stream: TextIO, options: dict[str, Any]) -> str:
+    def _run(self, operation: str | None, stream: TextIO, options: dict[str, Any]) -> Begun:
         again = options.get("restart") or options.get("start")
         if again is None and "run_dir" not in options:
-            # The directory is chosen here, so that the caller knows the run though all that is shown is text.
+            # Chosen here, so that a staged run is shown by its directory.
             options = {**options, "run_dir": Layout(self.home).runs_dir / new_run_id()}
         env = {**self._env, **options.pop("extra_env", {})}
         try:
-            run(operation, home=self.home, cwd=self.cwd, extra_env=env, stdout=stream, **options)
-        except (RunError, UserError) as error:
-            if not isinstance(error, RunError):
-                stream.write(f"orchestra: {error.message}\n" + (f"{error.hint}\n" if error.hint else ""))
-                raise RunError(error.message, returncode=error.exit_code) from error
-            raise
-        return str(again) if again is not None else Path(options["run_dir"]).name
+            return _carry_out(
+                operation, home=self.home, cwd=self.cwd, extra_env=env, stdout=stream, **options
+            )
+        except UserError as error:
+            stream.write(f"orchestra: {error.message}\n" + (f"{error.hint}\n" if error.hint else ""))
+            raise RunError(error.message, returncode=error.exit_code) from error
 
     def list_runs(self, **options: Any) -> list[Run]:
         """The home's runs, newest first."""
@@ -232,11 +277,26 @@ def _wait(call: Callable[[], Awaitable[T]]) -> T:
     """The result of ``call``, from an event loop of its own: in another thread if one runs in this."""
     if not _loop_runs_here():
         return anyio.run(call)
+    return _wait_in_thread(call)
+
+
+def _wait_in_thread(call: Callable[[], Awaitable[T]]) -> T:
+    """As :func:`_wait`. What interrupts the waiting, Ctrl-C above all, cancels ``call`` and waits for its end."""
     outcome: list[Callable[[], T]] = []
+    cancel: list[Callable[[], object]] = []
+    begun, ended = threading.Event(), threading.Event()
+
+    async def cancellable() -> None:
+        loop = asyncio.get_running_loop()
+        with anyio.CancelScope() as scope:
+            cancel.append(lambda: loop.call_soon_threadsafe(scope.cancel))
+            begun.set()
+            result = await call()
+            outcome.append(lambda: result)
 
     def in_thread() -> None:
         try:
-            result = anyio.run(call)
+            anyio.run(cancellable)
         except BaseException as error:
             failure = error
 
@@ -244,18 +304,26 @@ def _wait(call: Callable[[], Awaitable[T]]) -> T:
                 raise failure
 
             outcome.append(again)
-        else:
-            outcome.append(lambda: result)
+        finally:
+            begun.set()
+            ended.set()
 
-    thread = threading.Thread(target=in_thread, name="orchestra")
-    thread.start()
-    thread.join()
+    # A daemon: who interrupts a second time wants the program to end, and the run goes on without us.
+    threading.Thread(target=in_thread, name="orchestra", daemon=True).start()
+    try:
+        ended.wait()
+    except BaseException:
+        begun.wait()
+        for each in cancel:
+            with contextlib.suppress(RuntimeError):
+                # The loop may have ended by itself meanwhile.
+                each()
+        ended.wait()
+        raise
     return outcome[0]()
 
 
 def _loop_runs_here() -> bool:
-    import asyncio
-
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,0 +1,90 @@
+"""The synchronous facade: what it returns, raises, and does when it is interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestra import api
+from orchestra.testing.builders import a_run
+
+
+@pytest.fixture
+def project(tmp_path: Path, home: Path) -> api.Project:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / "job.py").write_text("x = 1\nprint('x is', x)\nif x > 5:\n    raise SystemExit(x)\n")
+    return api.Project(folder, home)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_run_that_is_skipped_is_captured_as_the_one_that_matches(project: api.Project, again: bool) -> None:
+    first, _ = project.run_capture("job.py", flags={"x": 2})
+    if again:
+        skipped, text = project.run_capture(restart=first.id, needed=True)
+    else:
+        skipped, text = project.run_capture("job.py", flags={"x": 2}, needed=True)
+
+    assert skipped.id == first.id
+    assert "needed specified" in text
+    assert len(project.list_runs()) == 1
+
+
+def test_the_error_of_a_captured_run_has_the_output_up_to_there(project: api.Project) -> None:
+    with pytest.raises(api.RunError) as caught:
+        project.run_capture("job.py", flags={"x": 7})
+    assert (caught.value.returncode, caught.value.output) == (7, "x is 7\n")
+
+    with pytest.raises(api.RunError) as caught:
+        project.run_capture("nowhere.py")
+    assert caught.value.output.startswith("orchestra: ")
+
+
+@pytest.mark.parametrize("state", ["error", "terminated", "lost", "aborted", "broken"])
+def test_a_run_that_did_not_end_well_is_an_error(
+    project: api.Project, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    async def ended(*_: object, **__: object) -> object:
+        return a_run(state=state)
+
+    monkeypatch.setattr("orchestra.engine.orchestra.execute", ended)
+    with pytest.raises(api.RunError, match=f"ended as {state}"):
+        api.run("job.py", cwd=project.cwd, home=project.home)
+
+
+INTERRUPTED = """
+import asyncio, os, sys, threading
+from orchestra import api
+
+async def main():
+    try:
+        api.run("sleep.py", cwd=sys.argv[1], home=sys.argv[2])
+    except KeyboardInterrupt:
+        print("interrupted", threading.active_count(), flush=True)
+
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+os._exit(0)
+"""
+
+
+def test_an_interrupt_within_an_event_loop_stops_the_run_and_is_raised_when_it_has_ended(
+    project: api.Project,
+) -> None:
+    (project.cwd / "sleep.py").write_text("import time\nprint('sleeps', flush=True)\ntime.sleep(60)\n")
+    command = [sys.executable, "-c", INTERRUPTED, str(project.cwd), str(project.home)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "sleeps\n"
+        os.kill(process.pid, signal.SIGINT)
+        begun = time.monotonic()
+        assert process.stdout.read().splitlines()[-1].startswith("interrupted")
+        assert time.monotonic() - begun < 30
+
+    assert [run.state for run in project.list_runs()] == ["terminated"]
