@@ -14,7 +14,7 @@ from orchestra.engine.session import Session
 from orchestra.engine.stage import Plan, new_run
 from orchestra.errors import UserError
 from orchestra.model.batch import Batch, unexpanded
-from orchestra.model.flags import encode
+from orchestra.model.flags import Text, encode
 from orchestra.model.operation import FlagValue, Operation
 from orchestra.model.run import Run
 
@@ -107,19 +107,47 @@ async def print_commands(session: Session, request: RunRequest, prepared: Plan |
     )
     batch = _batch_of(prepared)
     if batch is None:
-        return print_command(run) if run.kind == "run" else _own_command(run)
+        return print_command(run) if run.kind == "run" else _own_command(run, request)
     from msgspec import structs
 
     trials = await trial_flags_of(session, batch)
     commands = [print_command(structs.replace(run, flags=flags, batch_spec=None)) for flags in trials]
-    return "\n".join([_own_command(run), *commands])
+    return "\n".join([_own_command(run, request), *commands])
 
 
-def _own_command(run: Run) -> str:
+def _own_command(run: Run, request: RunRequest) -> str:
     """How a queue or batch is started: they execute in a process of ours."""
-    flags = unexpanded(run.batch_spec) if run.batch_spec is not None else run.flags
-    given = [f"{name}={encode(value)}" for name, value in flags.items() if value is not None]
-    return shlex.join(["orchestra", "run", "-y", run.operation.name, *given])
+    command = ["orchestra", "run", "-y"]
+    if request.restart is not None:
+        # Only what is changed: without flags a batch goes on with the trials that it has.
+        flags, wanted = request.flags, [*command, "--start", run.id]
+    else:
+        flags = unexpanded(run.batch_spec) if run.batch_spec is not None else run.flags
+        wanted = [*command, run.operation.name]
+    given = [f"{name}={_as_argument(value)}" for name, value in flags.items() if value is not None]
+    return shlex.join([*wanted, *given, *_batch_options(run.batch_spec, request)])
+
+
+def _as_argument(value: FlagValue) -> str:
+    return str(value) if isinstance(value, Text) else encode(value)
+
+
+def _batch_options(batch: Batch | None, request: RunRequest) -> list[str]:
+    """The options that make the same trials of the same flags."""
+    if batch is None:
+        return []
+    options: list[str] = []
+    if request.restart is None and batch.expander != "grid":
+        options += ["--optimizer", batch.expander]
+        for name, value in batch.options.items():
+            options += ["--opt-flag", f"{name}={encode(value)}"]
+    if batch.max_trials is not None:
+        options += ["--max-trials", str(batch.max_trials)]
+    if request.random_seed is not None or batch.expander != "grid" or batch.max_trials is not None:
+        options += ["--random-seed", str(batch.seed)]
+    options += ["--stage-trials"] if batch.stage_trials else []
+    options += ["--fail-on-trial-error"] if batch.fail_on_trial_error else []
+    return options
 
 
 def _batch_of(prepared: Plan | Restart) -> Batch | None:

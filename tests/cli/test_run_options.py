@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
 from pathlib import Path
 
@@ -141,3 +142,43 @@ def test_why_a_run_could_not_start_is_one_sentence(shell: Shell, tmp_path: Path)
     failed = shell.run("run", "tool", "-y").output
 
     assert failed.startswith("orchestra: run failed: could not start: its interpreter is missing: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "printed"),
+    [
+        ((), ""),
+        (("--stage-trials", "--fail-on-trial-error"), " --stage-trials --fail-on-trial-error"),
+        (("-m", "2", "--random-seed", "7"), " --max-trials 2 --random-seed 7"),
+        (
+            ("-o", "random", "-m", "2", "--random-seed", "7"),
+            " --optimizer random --max-trials 2 --random-seed 7",
+        ),
+    ],
+)
+def test_the_printed_command_of_a_batch_makes_the_same_batch(
+    call: Call, tmp_path: Path, options: tuple[str, ...], printed: str
+) -> None:
+    (tmp_path / "train.py").write_text("x = 1\nname = 'a'\n")
+
+    first = call("run", "train.py", "x=[1,2,3]", "name=bc", *options, "--print-cmd")
+
+    assert first.lines[0] == f"orchestra run -y train.py name=bc 'x=[1, 2, 3]'{printed}"
+    again = call(*shlex.split(first.lines[0])[1:], "--print-cmd")
+    assert again.output == first.output
+
+
+def test_a_sampled_batch_is_printed_with_the_seed_that_it_drew(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\n")
+
+    first = call("run", "train.py", "x=[1:9]", "-m", "2", "--print-cmd")
+
+    assert call(*shlex.split(first.lines[0])[1:], "--print-cmd").output == first.output
+
+
+def test_the_printed_command_of_a_restart_restarts(call: Call, home: Path) -> None:
+    saved(home, run := ended(kind="batch", batch_spec=Batch(space={"x": Choices(values=(1, 2))}, seed=1)))
+
+    printed = call("run", "--restart", run.id, "--stage-trials", "--print-cmd").lines[0]
+
+    assert printed == f"orchestra run -y --start {run.id} --stage-trials"
