@@ -120,20 +120,27 @@ async def _begin_again(
     session: Session, request: RunRequest, restart: Restart, console: Console, quiet: bool
 ) -> Begun:
     run = restart.run
-    if restart.announced:
-        console.say(f"Restarting {run.id}")
-        session.emit("run.restarting", run, console=console)
     if request.needed and restart.unchanged:
+        _say_restarting(session, restart, console)
         console.say("Skipping run because flags have not changed (--needed specified)")
         session.emit("run.skipped", run, console=console)
         return Begun(what="skipped", matching=(run,))
     if request.stage:
         run = await restage(session, restart)
+        _say_restarting(session, restart, console)
         write_env_file(session, run)
         if not quiet:
             announce_staged(session, console, run, in_directory=request.run_dir is not None)
         return Begun(what="staged", run=run)
-    return Begun(what="claimed", run=await claim_restart(session, restart))
+    run = await claim_restart(session, restart)
+    _say_restarting(session, restart, console)
+    return Begun(what="claimed", run=run)
+
+
+def _say_restarting(session: Session, restart: Restart, console: Console) -> None:
+    if restart.announced:
+        console.say(f"Restarting {restart.run.id}")
+        session.emit("run.restarting", restart.run, console=console)
 
 
 async def find_matching(session: Session, planned: Plan) -> tuple[Run, ...]:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from orchestra.errors import FlagError, IdTaken, UserError
+from orchestra.engine.begin import begin, prepare
+from orchestra.engine.request import RunRequest
+from orchestra.errors import FlagError, IdTaken, RunBusy, UserError
 from orchestra.model.batch import Choices
 from orchestra.model.run import Run, State
 from orchestra.testing.scripted import Script
@@ -204,3 +206,16 @@ async def test_needed_takes_batches_for_the_same_whatever_their_seed(bench: Benc
     assert (await bench.begin(**again, flags={"n": [1, 3]})).what == "claimed"
     assert (await bench.begin(**again, flags={"n": 1}, stage=True)).what == "skipped"
     assert (await bench.begin(**again, flags={"n": 3}, stage=True)).what == "staged"
+
+
+async def test_a_restart_is_not_announced_before_the_run_is_claimed(bench: Bench) -> None:
+    run = await bench.execute(await bench.make())
+    request = RunRequest(restart=run.id, cwd=bench.layout.home.parent)
+    prepared = await prepare(bench.session, request)
+    await bench.claim(await bench.store.get(run.id), bench.open())
+
+    for asked in (request, structs.replace(request, stage=True)):
+        with pytest.raises(RunBusy, match="being started"):
+            await begin(bench.session, asked, prepared, console=bench.console)
+
+    assert bench.lines == []
