@@ -6,6 +6,7 @@ import os
 from collections.abc import Awaitable, Mapping, Sequence
 
 import anyio
+import anyio.lowlevel
 from msgspec import structs
 
 from orchestra.child.supervisor import failpoint
@@ -18,6 +19,8 @@ from orchestra.engine.execute import execute
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import settle_active, settle_or_spoil, watcher_is_gone
 from orchestra.engine.launch import Launch, with_handle
+from orchestra.engine.off_loop import off_loop
+from orchestra.engine.rebuild import adopt_unknown
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.stage import announce_staged, make_runs, write_env_file
 from orchestra.engine.supervise import keep_leases, supervise
@@ -30,9 +33,14 @@ from orchestra.model.ids import new_run_id
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import FINAL, Run
 from orchestra.workspace import source
+from orchestra.workspace.durable import sync_filesystem
 
 PROPOSAL_LIMIT = 1000
-"""Trials that are proposed and made at once."""
+"""Trials that are proposed at once."""
+CHUNK = 100
+"""Trials that are made, at most, between two looks at whether the batch is to stop."""
+CHUNK_FILES = 1500
+"""Files that are copied, about, in that time."""
 SIGNALS = {Wish.INTERRUPT: ("INT", -2), Wish.TERMINATE: ("TERM", -15), Wish.KILL: ("KILL", -9)}
 
 
@@ -83,6 +91,8 @@ class _Batch:
     async def work(self) -> None:
         """Propose, make and execute trials until the expander has no more."""
         expander = await self.session.expander(self.spec.expander, self.spec.options)
+        if self.run.attempt > 1:
+            await self._adopt_orphans()
         await settle_active(self.session, batch=self.run.id)
         made = await self._made_before()
         exhausted = False
@@ -92,10 +102,20 @@ class _Batch:
                     return
             if exhausted:
                 return
+            if self.control.wish >= Wish.DRAIN:
+                self._stopped()
+                return
             history = await self._history()
             made, exhausted = await self._propose(expander, history)
             if not made and not exhausted:
                 return
+
+    async def _adopt_orphans(self) -> None:
+        """Take over trials that an attempt made and was killed before entering them: or they come twice."""
+        adopted = await adopt_unknown(self.session, batch=self.run.id)
+        for trial in sorted(adopted, key=lambda run: run.trial or 0):
+            if trial.state == "staged" and trial.generation == self.spec.generation:
+                self._say_staged(trial)
 
     async def _made_before(self) -> tuple[Run, ...]:
         page = await self.session.store.query(RunQuery(batch=self.run.id, oldest_first=True))
@@ -113,16 +133,31 @@ class _Batch:
     ) -> tuple[tuple[Run, ...], bool]:
         proposal = await expander.propose(self.spec, history, PROPOSAL_LIMIT)
         failpoint("batch.proposed")
-        first = len(history) + 1
-        trials = [self._trial(flags, first + number) for number, flags in enumerate(proposal.trials)]
-        self.session.emit("batch.proposed", self.run, console=self.console, trials=len(trials))
-        # The trials run the source that the batch took along, not today's project.
-        selection = source.select_all(self.session.directory(self.run)) if self.run.operation.source else None
-        made = await make_runs(self.session, trials, selection) if trials else ()
+        self.session.emit("batch.proposed", self.run, console=self.console, trials=len(proposal.trials))
+        made = await self._make(proposal.trials, len(history) + 1)
         if self.spec.stage_trials:
             for trial in made:
                 self._say_staged(trial)
-        return made, proposal.exhausted
+                await anyio.lowlevel.checkpoint()
+        return made, proposal.exhausted and len(made) == len(proposal.trials)
+
+    async def _make(self, proposed: Sequence[dict[str, FlagValue]], first: int) -> tuple[Run, ...]:
+        """Make the trials, as many as there is time for until the batch is to stop."""
+        # The trials run the source that the batch took along, not today's project.
+        directory = self.session.directory(self.run)
+        has_source = self.run.operation.source and proposed
+        selection = await off_loop(lambda: source.select_all(directory)) if has_source else None
+        size = min(CHUNK, 1 + CHUNK_FILES // (len(selection.files) or 1)) if selection else CHUNK
+        made: list[Run] = []
+        for begin in range(0, len(proposed), size):
+            if self.control.wish >= Wish.DRAIN:
+                break
+            chunk = proposed[begin : begin + size]
+            trials = [self._trial(flags, first + begin + number) for number, flags in enumerate(chunk)]
+            made += await make_runs(self.session, trials, selection, sync=False)
+        if made and self.session.fsync:
+            await off_loop(lambda: sync_filesystem(self.session.layout.runs_dir))
+        return tuple(made)
 
     def _say_staged(self, trial: Run) -> None:
         self._announce(trial, "Staging")

@@ -13,7 +13,7 @@ from orchestra.child import supervisor
 from orchestra.engine.deleting import finish_deletions, pending_deletions
 from orchestra.engine.judge import settle, watcher_is_gone
 from orchestra.engine.presence import without_directory
-from orchestra.engine.rebuild import enter, read_recorded
+from orchestra.engine.rebuild import TrialKey, enter, read_recorded, trial_key
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
 from orchestra.model.filters import RunQuery
@@ -84,9 +84,10 @@ class _Check:
     async def directories(self) -> None:
         known = {run.id: run for run in (await self.session.store.query(RunQuery())).runs}
         there = set(os.listdir(self.session.layout.runs_dir))
+        trials = {key: run.id for run in known.values() if (key := trial_key(run))}
         for name in sorted(there - known.keys()):
             if not name.startswith("."):
-                await self._unknown(name)
+                await self._unknown(name, trials)
         gone = {run.id for run in without_directory(self.session, tuple(known.values()))}
         for run in known.values():
             if run.id in gone:
@@ -94,18 +95,26 @@ class _Check:
             elif run.state == "broken":
                 await self._broken(run)
 
-    async def _unknown(self, name: str) -> None:
+    async def _unknown(self, name: str, trials: dict[TrialKey, str]) -> None:
         run = read_recorded(self.session, name)
         if run is None:
             self.found("stranger", f"'{name}' among the runs is not the directory of a run", None)
         elif run.state == "broken":
             self.found("broken", f"run {name} can't be read: {run.reason}", name)
+        elif run.attempt == 0 and (key := trial_key(run)) is not None and key in trials:
+            done = None
+            if self.fix:
+                records.discard_directory(self.session.layout.runs_dir / name)
+                done = "removed it, for it never ran"
+            self.found("orphan", f"run {name} is the same trial as run {trials[key]}", name, done)
         else:
             done = None
             if self.fix:
                 await enter(self.session, [run])
                 done = "entered it into the store"
             self.found("orphan", f"run {name} is missing in the store", name, done)
+            if key := trial_key(run):
+                trials[key] = name
 
     async def _ghost(self, run: Run) -> None:
         done = None

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 from msgspec import structs
 
 from orchestra.child import supervisor
+from orchestra.engine.off_loop import off_loop
 from orchestra.engine.session import LEASE, Session
 from orchestra.errors import IdTaken, OrchestraError, RunBroken, RunNotFound, UserError
 from orchestra.model import lifecycle
 from orchestra.model.execution import Exit, Fence, Identity
+from orchestra.model.filters import RunQuery
 from orchestra.model.ids import check_run_id
 from orchestra.model.operation import Operation
 from orchestra.model.run import Run, State, Worker
 from orchestra.workspace import records
 from orchestra.workspace.layout import attempt_directory
 
+TrialKey: TypeAlias = tuple[str, int, int]
 CHUNK = 1000
 """How many runs are entered in one transaction."""
 UNREADABLE = Operation(name="?", kind="executable")
@@ -33,7 +37,7 @@ async def rebuild_store(session: Session) -> int:
     """
     entered = 0
     chunk: list[Run] = []
-    for run in read_all_runs(session):
+    for run in without_doubles(read_all_runs(session), set()):
         chunk.append(run)
         if len(chunk) == CHUNK:
             entered += await enter(session, chunk)
@@ -43,6 +47,44 @@ async def rebuild_store(session: Session) -> int:
         message = f"Rebuilt the store from the records of {entered} run{'' if entered == 1 else 's'}"
         session.emit("store.rebuilt", level="info", message=message, count=entered)
     return entered
+
+
+async def adopt_unknown(session: Session, *, batch: str | None = None) -> tuple[Run, ...]:
+    """Enter the runs (the trials of ``batch``, if given) that have a directory and are not in the store.
+
+    They were made by somebody who was killed before entering them, or the store is older than they are.
+    Returns those that were entered; trials that the store has already are left alone.
+    """
+    known = (await session.store.query(RunQuery())).runs
+    ids = {run.id for run in known}
+    names = await off_loop(lambda: sorted(set(os.listdir(session.layout.runs_dir)) - ids))
+    unknown = (run for name in names if (run := read_recorded(session, name)) is not None)
+    wanted = (run for run in unknown if batch is None or run.batch == batch)
+    fresh = list(without_doubles(wanted, {key for run in known if (key := trial_key(run))}))
+    await enter(session, fresh)
+    return tuple(fresh)
+
+
+def trial_key(run: Run) -> TrialKey | None:
+    """What there is to be one trial for: batch, generation and number. None for what is no trial."""
+    return None if run.batch is None or run.trial is None else (run.batch, run.generation or 0, run.trial)
+
+
+def without_doubles(runs: Iterable[Run], known: set[TrialKey]) -> Iterator[Run]:
+    """``runs`` but for the trials that never started and are there, or in ``known``, a second time."""
+    waiting: list[tuple[TrialKey, Run]] = []
+    for run in runs:
+        key = trial_key(run)
+        if key is not None and run.attempt == 0:
+            waiting.append((key, run))
+            continue
+        if key is not None:
+            known.add(key)
+        yield run
+    for key, run in waiting:
+        if key not in known:
+            known.add(key)
+            yield run
 
 
 async def enter(session: Session, runs: list[Run]) -> int:

@@ -12,6 +12,7 @@ from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.engine.changes import tell
 from orchestra.engine.command_line import command_line, operation_python, print_command
+from orchestra.engine.off_loop import off_loop
 from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.request import RunRequest
 from orchestra.engine.session import LEASE, Session, hostname
@@ -207,19 +208,27 @@ def select_source(session: Session, operation: Operation) -> source.Selection | 
 
 
 async def make_runs(
-    session: Session, runs: Sequence[Run], selection: source.Selection | None
+    session: Session, runs: Sequence[Run], selection: source.Selection | None, *, sync: bool = True
 ) -> tuple[Run, ...]:
     """Make the runs' directories and records, then enter them in the store; all or none.
+
+    Several are made in a thread. Without ``sync`` the caller sees to it that they reach the disk.
 
     Raises:
         IdTaken: an id is in use.
         HomeError: a directory can't be made, or there is no space.
     """
     made: list[Path] = []
-    try:
-        prepared = [_make_directory(session, run, selection, made, single=len(runs) == 1) for run in runs]
-        if session.fsync and len(runs) > 1:
+    single = sync and len(runs) == 1
+
+    def make() -> list[Run]:
+        prepared = [_make_directory(session, run, selection, made, single=single) for run in runs]
+        if session.fsync and sync and not single:
             durable.sync_filesystem(session.layout.runs_dir)
+        return prepared
+
+    try:
+        prepared = make() if single else await off_loop(make)
         failpoint("run.created")
         kept = await _enter(session, prepared)
     except BaseException:

@@ -12,11 +12,13 @@ from msgspec import structs
 from orchestra.engine import batch as batches
 from orchestra.engine.control import Control, Wish
 from orchestra.model.batch import Choices
+from orchestra.model.events import Event
 from orchestra.model.execution import Exit
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
-from orchestra.testing.builders import a_batch, a_worker
-from orchestra.testing.scripted import Script
+from orchestra.testing.builders import a_batch, a_run, a_worker
+from orchestra.testing.scripted import NAME, Script
+from orchestra.workspace import records
 from tests.engine.workbench import HANGS, Bench
 
 pytestmark = pytest.mark.anyio
@@ -357,3 +359,41 @@ async def test_what_a_batch_prints_is_its_output(bench: Bench) -> None:
     text = (bench.session.attempt_directory(ended) / "output").read_text()
     assert text.splitlines() == bench.lines
     assert "from the trial" in bench.lines
+
+
+async def test_trials_that_were_made_and_never_entered_are_not_made_again(bench: Bench) -> None:
+    batch = await bench.make(
+        kind="batch", flags={}, batch_spec=a_batch(), state="lost", attempt=1, executions=1
+    )
+    fields: dict[str, Any] = {"executor": NAME, "batch": batch.id, "generation": 1, "state": "pending"}
+    orphans = [a_run(trial=n, flags=flags, **fields) for n, flags in enumerate(POINTS[:2], 1)]
+    for run in orphans:
+        records.write_run(bench.session.directory(run), run, fsync=False)
+
+    assert (await bench.execute(batch)).state == "completed"
+
+    made = await trials(bench, batch)
+    assert [run.id for run in made[:2]] == [run.id for run in orphans]
+    assert [run.flags for run in made] == POINTS
+    assert bench.started == [run.id for run in made]
+
+
+async def test_a_batch_that_is_told_to_stop_while_it_makes_trials_makes_no_more(bench: Bench) -> None:
+    space = {"epochs": Choices(values=tuple(range(3 * batches.CHUNK)))}
+    batch = await a_batch_run(bench, space=space, stage_trials=True)
+    control = Control()
+
+    def stop(event: Event) -> None:
+        if event.name == "run.staged" and event.batch == batch.id:
+            control.raise_to(Wish.TERMINATE)
+
+    bench.session.sinks.append(stop)
+    ended = await bench.execute(batch, control)
+
+    assert (ended.state, ended.exit_code) == ("terminated", -15)
+    assert [run.trial for run in await trials(bench, batch)] == list(range(1, batches.CHUNK + 1))
+
+    assert (await bench.execute(ended)).state == "completed"
+
+    made = await trials(bench, batch)
+    assert [run.flags["epochs"] for run in made] == list(range(3 * batches.CHUNK))

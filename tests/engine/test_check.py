@@ -62,6 +62,20 @@ async def test_a_directory_that_the_store_does_not_know_is_entered(home: Path) -
         assert run.id in await ids(session)
 
 
+async def test_a_trial_that_is_there_already_is_not_entered_again(home: Path) -> None:
+    async with opened(home) as session:
+        trial = {"batch": "b", "generation": 1, "trial": 1}
+        (there,) = await save(session, ended(**trial))
+        run = write(session, a_run(state="pending", **trial))
+
+        before, _ = await found_and_fixed(session)
+
+        assert (before.kind, before.run) == ("orphan", run.id)
+        assert there.id in before.message
+        assert await ids(session) == [there.id]
+        assert not session.directory(run).exists()
+
+
 async def test_a_run_without_a_directory_is_forgotten(home: Path) -> None:
     async with opened(home) as session:
         (run,) = await session.store.create([ended()])

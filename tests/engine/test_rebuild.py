@@ -183,3 +183,20 @@ def test_a_store_full_of_garbage_is_set_aside_and_rebuilt(home: Path, shell: She
 
     assert (damaged.code, damaged.output) == (0, before.output)
     assert list(home.glob("store.db.broken-*"))
+
+
+def test_a_trial_that_is_there_twice_and_ran_once_is_entered_once(home: Path) -> None:
+    async def work() -> None:
+        async with opened(home) as session:
+            trial = {"batch": "b", "generation": 1, "trial": 1}
+            ran, doubled = ended(**trial), a_run(state="pending", **trial)
+            for run in (doubled, ran):
+                write(session, run)
+            write_exit(session, ran)
+
+            assert await rebuild_store(session) == 1
+
+            (run,) = (await session.store.query(RunQuery())).runs
+            assert run.id == ran.id
+
+    drive(work())

@@ -277,7 +277,7 @@ async def test_a_lost_run_is_not_started_again_while_processes_of_it_live(bench:
     (folder / "fence").write_bytes(encode(a_fence(nonce="n", identity=identity)))
     command = [sys.executable, "-c", "print(flush=True); import time; time.sleep(60)"]
     environment = {**os.environ, "ORCHESTRA_ATTEMPT": f"{run.id}.1.n"}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:  # noqa: ASYNC220
         assert process.stdout is not None
         process.stdout.readline()
         try:
