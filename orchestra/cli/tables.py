@@ -44,11 +44,6 @@ def cut(text: str, width: int) -> str:
     return kept + _ELLIPSIS if width > 0 else ""
 
 
-def format_table(rows: Sequence[Sequence[str]], *, width: int | None = None) -> list[str]:
-    """The rows as lines, without their ends."""
-    return render(rows, width=width).splitlines()
-
-
 def render(rows: Sequence[Sequence[str]], *, width: int | None = None, indent: str = "") -> str:
     """The rows as lines. No line ends in spaces; with ``width`` lines are cut to so many columns."""
     if not rows:

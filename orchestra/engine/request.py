@@ -38,8 +38,3 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     fail_on_trial_error: bool = False
     executor: str | None = None
     """The executor plugin, with options; None: as set."""
-
-    @property
-    def makes_batch_settings(self) -> bool:
-        """Whether something was asked for that only a batch has."""
-        return self.expander is not None or self.max_trials is not None

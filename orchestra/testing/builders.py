@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import structs
 
 from orchestra.model.batch import Batch, Choices
-from orchestra.model.execution import Exit, Fence, Handle, Identity, Job
+from orchestra.model.execution import Exit, Fence, Handle, Identity
 from orchestra.model.ids import new_run_id
 from orchestra.model.operation import FlagDef, Operation
 from orchestra.model.run import ResolvedSource, Run, Worker
@@ -63,11 +63,6 @@ def a_batch(**fields: Any) -> Batch:
     """A grid of 2 x 2 trials."""
     space = {"epochs": Choices(values=(3, 5)), "lr": Choices(values=(0.01, 0.1))}
     return structs.replace(Batch(space={**space}, seed=1), **fields)
-
-
-def a_job(**fields: Any) -> Job:
-    """A job that does nothing and succeeds."""
-    return structs.replace(Job(name=f"{new_run_id()}.1", argv=("true",), directory="/"), **fields)
 
 
 def a_handle(**fields: Any) -> Handle:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -314,17 +314,3 @@ class WholeLines:
         rests = [(stream, rest + b"\n") for stream, rest in sorted(self._rest.items()) if rest]
         self._rest.clear()
         return rests
-
-
-def lines_of(chunks: Iterable[tuple[int, bytes]], limit: int = LINE_LIMIT) -> Iterator[tuple[int, bytes]]:
-    """The lines of (stream, bytes) chunks, each with its newline, in the order in which they were completed.
-
-    A line longer than ``limit`` is cut into lines of that size.
-    """
-    whole = WholeLines(limit)
-    for stream, data in chunks:
-        block = whole.feed(stream, data)
-        for line in block[:-1].split(b"\n") if block else ():
-            for at in range(0, len(line), limit) if len(line) > limit else (0,):
-                yield stream, line[at : at + limit] + b"\n"
-    yield from whole.finish()

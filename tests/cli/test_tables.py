@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestra.cli.tables import cut, format_table, render, text_width
+from orchestra.cli.tables import cut, render, text_width
 
 
 def test_columns_are_two_spaces_apart_and_no_line_ends_in_spaces() -> None:
@@ -13,7 +13,7 @@ def test_columns_are_two_spaces_apart_and_no_line_ends_in_spaces() -> None:
 
 def test_wide_and_combining_characters_are_counted_as_a_terminal_does() -> None:
     assert [text_width(text) for text in ("abc", "漢字", "e\u0301", "")] == [3, 4, 1, 0]
-    assert format_table([("漢", "x"), ("abc", "y")]) == ["漢   x", "abc  y"]
+    assert render([("漢", "x"), ("abc", "y")]) == "漢   x\nabc  y\n"
 
 
 def test_a_cell_never_breaks_its_line_or_drives_the_terminal() -> None:
@@ -27,4 +27,3 @@ def test_a_line_is_cut_to_the_columns_there_are(width: int, shown: str) -> None:
 
 def test_no_rows_are_no_lines() -> None:
     assert render([]) == ""
-    assert format_table([]) == []
