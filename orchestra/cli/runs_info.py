@@ -18,6 +18,8 @@ from orchestra.model.flags import encode
 from orchestra.model.run import Run
 from orchestra.workspace import records
 
+UNSEEN_MINUTES = 5
+"""After so long without a sign a run on another host is shown as unseen: its fence is touched twice a minute."""
 _DIGITS = re.compile(r"([0-9]+)")
 
 
@@ -52,7 +54,10 @@ async def _info(spec: str | None, *, as_json: bool, env: bool, deps: bool) -> in
         chosen = await select_runs(session, () if spec is None else (spec,), default="latest")
         if not chosen:
             raise RunNotFound("no matching runs")
-        fields = describe(session, await settle(session, chosen[0]), env=env, deps=deps)
+        run = await settle(session, chosen[0])
+        fields = describe(session, run, env=env, deps=deps)
+        if not as_json:
+            fields["status"] += _unseen(session, run)
     if as_json:
         terminal.write_json(fields)
     else:
@@ -92,6 +97,21 @@ def describe(session: Session, run: Run, *, env: bool = False, deps: bool = Fals
     if deps:
         fields["dependencies"] = {entry.source: list(entry.paths) for entry in run.resolved}
     return fields
+
+
+def _unseen(session: Session, run: Run) -> str:
+    """Since when nothing is known of a run that goes on on another host, if that is long; else nothing."""
+    if run_text.status(session, run) != "running":
+        return ""
+    try:
+        found = records.attempt_status(session.directory(run), run.attempt)
+    except OrchestraError:
+        return ""
+    if found.alive is not None or found.fence is None or found.seen is None:
+        return ""
+    minutes = (session.clock.now() - found.seen) // 60_000_000
+    host = found.fence.identity.host.partition("/")[0]
+    return f" (not seen for {minutes} minutes on {host})" if minutes >= UNSEEN_MINUTES else ""
 
 
 def _searched(run: Run) -> dict[str, Any]:

@@ -50,6 +50,7 @@ async def attempt_in_process(
         # By the records, as for any other run: who looked meanwhile may have seen the start before us.
         run = await settle(session, run, console=console)
         attempt = InProcessAttempt(run, directory, RecordingConsole(console, output))
+        session.fences.add(fence)
         try:
             yield attempt
         except BaseException as error:
@@ -59,6 +60,7 @@ async def attempt_in_process(
                     attempt.reason = attempt.reason or str(error) or type(error).__name__
             raise
         finally:
+            session.fences.discard(fence)
             records.write_exit(
                 directory,
                 Exit(

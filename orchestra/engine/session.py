@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from orchestra.workspace.layout import Layout
 
 if TYPE_CHECKING:
     from orchestra.engine.hosting import PluginHost
+    from orchestra.workspace.fence import HeldFence
 
 LEASE = 15.0
 """Seconds that a claim lasts unless it is renewed."""
@@ -70,6 +71,8 @@ class Session:
         self.one_stream = one_stream
         """Whether an operation's two streams end up in the same file, so that one pipe keeps their order."""
         self.sinks = Sinks(sinks)
+        self.fences: set[HeldFence] = set()
+        """Of the attempts that this process executes itself."""
         self._stack = stack
         self._open_plugin = open_plugin
         self.host: PluginHost | None = None
@@ -236,17 +239,69 @@ async def open_session(
             starter=starter,
             one_stream=one_stream,
         )
-        if await _is_unfilled(session):
-            from orchestra.engine.rebuild import rebuild_store
-
-            await rebuild_store(session)
+        await _reconcile(session)
         yield session
 
 
-async def _is_unfilled(session: Session) -> bool:
-    """Whether the store is empty though there are runs: it is new, was deleted, or could not be read."""
+async def _reconcile(session: Session) -> None:
+    """Enter the runs that the store does not know, when it may be older than their directories.
+
+    That is so when it is empty, was replaced, has lost runs since we looked last, or when the computer was
+    started since: with the power, a store may lose the last of what it was told.
+    """
     page = await session.store.query(RunQuery(limit=1))
-    if page.runs:
-        return False
+    note = _Note(session, page.total)
+    before = note.read()
+    if before == note.fields:
+        return
+    if not page.runs:
+        if _has_entries(session):
+            from orchestra.engine.rebuild import rebuild_store
+
+            await rebuild_store(session)
+    elif before[:2] != note.fields[:2] or (
+        before[2] > page.total and len(os.listdir(session.layout.runs_dir)) != page.total
+    ):
+        from orchestra.engine.rebuild import adopt_unknown
+
+        entered = len(await adopt_unknown(session))
+        if entered:
+            message = f"Entered {entered} run{'' if entered == 1 else 's'} that the store did not know"
+            session.emit("store.rebuilt", level="info", message=message, count=entered)
+    note.write((await session.store.query(RunQuery(limit=1))).total)
+
+
+def _has_entries(session: Session) -> bool:
     with os.scandir(session.layout.runs_dir) as entries:
         return any(entries)
+
+
+class _Note:
+    """What the store was like when it was last known to be complete: boot, file, number of runs."""
+
+    def __init__(self, session: Session, total: int) -> None:
+        self._path = os.path.join(session.layout.cache_dir, "reconciled")
+        try:
+            inode = os.stat(session.layout.store_path).st_ino
+        except OSError:
+            # Another store than the default one.
+            inode = 0
+        self.fields = (supervisor.boot_id(), inode, total)
+
+    def read(self) -> tuple[str, int, int]:
+        try:
+            with open(self._path, encoding="utf-8") as file:
+                boot, inode, total = file.read().split(" ")
+            return boot, int(inode), int(total)
+        except (OSError, ValueError):
+            return "", -1, 0
+
+    def write(self, total: int) -> None:
+        """Torn or not written it only costs another look."""
+        boot, inode, _ = self.fields
+        with suppress(OSError), open(self._path, "w", encoding="utf-8", opener=_private) as file:
+            file.write(f"{boot} {inode} {total}")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)

@@ -252,7 +252,10 @@ def _nothing() -> None: ...
 
 
 async def keep_leases(session: Session) -> None:
-    """Renew the leases of all runs that this session watches, until cancelled."""
+    """Renew the leases of all runs that this session watches, until cancelled.
+
+    The fences that this process holds are touched, so that other hosts see that it lives.
+    """
     while True:
         await session.clock.sleep(RENEWAL)
         try:
@@ -260,3 +263,10 @@ async def keep_leases(session: Session) -> None:
         except StoreError as error:
             # A lease that runs out only lets others watch, too: no reason to end.
             session.emit("log.message", level="warning", message=f"leases are not renewed: {error.message}")
+        for fence in tuple(session.fences):
+            try:
+                fence.touch()
+            except OrchestraError as error:
+                session.emit(
+                    "log.message", level="warning", message=f"a fence is not touched: {error.message}"
+                )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from orchestra.model.batch import Batch, Choices
-from orchestra.testing.builders import a_run, an_operation, some_runs
+from orchestra.model.encoding import encode
+from orchestra.model.execution import Fence
+from orchestra.testing.builders import a_run, a_worker, an_operation, some_runs
 from orchestra.workspace.output import OutputWriter
 from tests.cli.conftest import Call
 from tests.process import Shell
@@ -67,6 +71,27 @@ def test_info_of_a_batch_shows_what_it_searches(call: Call, home: Path) -> None:
     lines = call("runs", "info").lines
     assert "proto-flags:" in lines and "  depth: 3" in lines and "  lr: [0.1, 0.2]" in lines
     assert "reason: told so" in lines
+
+
+@pytest.mark.parametrize(
+    ("seconds", "status"), [(30, "running"), (450, "running (not seen for 7 minutes on far-away)")]
+)
+def test_a_run_on_another_host_that_was_not_seen_for_long_shows_so(
+    call: Call, home: Path, seconds: int, status: str
+) -> None:
+    worker = a_worker()
+    run = a_run(state="running", attempt=1, executions=1, worker=worker, lease=2**60)
+    identity = structs.replace(worker.identity, host="far-away/1")
+    saved(home, run)
+    path = home / "runs" / run.id / ".orchestra" / "attempts" / "1" / "fence"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(encode(Fence(fence="started", nonce="1", identity=identity, time=1)))
+    seen = time.time() - seconds
+    os.utime(path, (seen, seen))
+
+    assert f"status: {status}" in call("runs", "info").lines
+    assert call("runs", "info", "--json").json["status"] == "running"
+    assert call("runs").lines[0].split()[-1] == "running"
 
 
 def test_info_without_runs_is_an_error(call: Call) -> None:

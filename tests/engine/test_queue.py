@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 import anyio
 import pytest
@@ -388,6 +389,22 @@ async def test_a_queue_gives_its_devices_and_its_executor_to_the_trials_of_a_bat
     for trial in trials:
         orders = (bench.session.attempt_directory(trial) / "orders").read_bytes().split(b"\0")
         assert b"env=CUDA_VISIBLE_DEVICES=3" in orders
+
+
+async def test_queues_and_batches_show_other_hosts_that_they_live(bench: Bench) -> None:
+    batch = await bench.make(kind="batch", flags={}, batch_spec=a_batch())
+    bench.executor.default = HANGS
+    async with bench.a_queue():
+        await bench.until(lambda: len(bench.started) == 1)
+        own = [run for run in bench.data.runs.values() if run.kind != "run"]
+        assert batch.id in {run.id for run in own} and len(own) == 2
+        fences = [bench.session.attempt_directory(run) / "fence" for run in own]
+        for fence in fences:
+            os.utime(fence, (1, 1))
+
+        await bench.until(lambda: 5 in bench.clock.sleeping)
+        bench.clock.advance(5)
+        await bench.until(lambda: all(fence.stat().st_mtime > 1 for fence in fences))
 
 
 async def test_two_queues_start_each_run_once(bench: Bench) -> None:
