@@ -15,7 +15,7 @@ from orchestra.child import install, supervisor
 from orchestra.console import Console, SilentConsole
 from orchestra.contracts import BatchExpander, Executor, Kind, Page, Resolver, Store
 from orchestra.engine.clock import Clock
-from orchestra.errors import StoreCorrupt
+from orchestra.errors import OrchestraError, StoreCorrupt
 from orchestra.model.events import Event, Level
 from orchestra.model.execution import Identity
 from orchestra.model.filters import RunQuery
@@ -241,6 +241,8 @@ async def open_session(
         )
         await _reconcile(session)
         yield session
+        with suppress(OrchestraError):
+            await _note_total(session)
 
 
 async def _reconcile(session: Session) -> None:
@@ -252,7 +254,7 @@ async def _reconcile(session: Session) -> None:
     page = await session.store.query(RunQuery(limit=1))
     note = _Note(session, page.total)
     before = note.read()
-    if before == note.fields:
+    if page.runs and before == note.fields:
         return
     if not page.runs:
         if _has_entries(session):
@@ -268,7 +270,13 @@ async def _reconcile(session: Session) -> None:
         if entered:
             message = f"Entered {entered} run{'' if entered == 1 else 's'} that the store did not know"
             session.emit("store.rebuilt", level="info", message=message, count=entered)
-    note.write((await session.store.query(RunQuery(limit=1))).total)
+    await _note_total(session)
+
+
+async def _note_total(session: Session) -> None:
+    note = _Note(session, (await session.store.query(RunQuery(limit=1))).total)
+    if note.read() != note.fields:
+        note.write()
 
 
 def _has_entries(session: Session) -> bool:
@@ -296,9 +304,9 @@ class _Note:
         except (OSError, ValueError):
             return "", -1, 0
 
-    def write(self, total: int) -> None:
+    def write(self) -> None:
         """Torn or not written it only costs another look."""
-        boot, inode, _ = self.fields
+        boot, inode, total = self.fields
         with suppress(OSError), open(self._path, "w", encoding="utf-8", opener=_private) as file:
             file.write(f"{boot} {inode} {total}")
 

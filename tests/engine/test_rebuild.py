@@ -5,9 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import anyio
+import pytest
 from msgspec import structs
 
 from orchestra.cli.context import drive
+from orchestra.engine import rebuild
+from orchestra.engine.deleting import delete_runs
 from orchestra.engine.judge import settle_active
 from orchestra.engine.rebuild import CHUNK, rebuild_store
 from orchestra.engine.session import Session
@@ -200,3 +204,65 @@ def test_a_trial_that_is_there_twice_and_ran_once_is_entered_once(home: Path) ->
             assert run.id == ran.id
 
     drive(work())
+
+
+def test_runs_that_an_older_store_does_not_know_are_entered(home: Path, tmp_path: Path) -> None:
+    first, second = ended(), ended()
+    saved(home, first)
+    old = tmp_path / "old.db"
+    shutil.copy(home / "store.db", old)
+    saved(home, second)
+
+    for replace in (shutil.copyfile, replaced):
+        replace(old, home / "store.db")
+
+        assert listed(home) == {first.id, second.id}
+
+
+def test_after_a_power_cut_runs_that_the_store_lost_are_entered(home: Path) -> None:
+    first, second = ended(), ended()
+    saved(home, first)
+
+    async def work() -> None:
+        async with opened(home) as session:
+            write(session, second)
+
+    drive(work())
+    assert listed(home) == {first.id}
+    note = home / "cache" / "reconciled"
+    note.write_text(" ".join(["another-boot", *note.read_text().split(" ")[1:]]))
+
+    assert listed(home) == {first.id, second.id}
+
+
+def test_a_store_that_grew_or_shrank_by_our_doing_is_not_read_as_a_whole(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = ended(), ended()
+    saved(home, first, second)
+    assert len(listed(home)) == 2
+
+    async def delete() -> None:
+        async with opened(home) as session:
+            await delete_runs(session, [first])
+
+    anyio.run(delete)
+    monkeypatch.setattr(rebuild, "adopt_unknown", None)
+
+    assert listed(home) == {second.id}
+
+
+def listed(home: Path) -> set[str]:
+    """The ids of the runs that a command sees."""
+
+    async def work() -> set[str]:
+        async with opened(home) as session:
+            return {run.id for run in (await session.store.query(RunQuery())).runs}
+
+    return drive(work())
+
+
+def replaced(source: Path, target: Path) -> None:
+    """Put a file in the place of another, by a rename."""
+    shutil.copyfile(source, target.with_name("new.db"))
+    target.with_name("new.db").rename(target)
