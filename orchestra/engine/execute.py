@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestra.console import Console
 from orchestra.engine.control import Control
+from orchestra.engine.judge import require_record
 from orchestra.engine.launch import Launch, launch
 from orchestra.engine.session import Session
 from orchestra.model.run import Run
@@ -42,6 +43,7 @@ async def _execute_here(
     session: Session, run: Run, console: Console, control: Control, how: Launch | None, stop_runs: bool
 ) -> Run:
     """Execute a batch or a queue, which this process is."""
+    await require_record(session, run)
     if run.kind == "batch":
         from orchestra.engine.batch import run_batch
 

@@ -182,6 +182,22 @@ async def settle_or_spoil(
         return run
 
 
+async def require_record(session: Session, run: Run) -> None:
+    """Make sure that the record of a run that we have claimed can be read; else the run is ``broken``.
+
+    Raises:
+        RunBroken: it can't; the message names the file.
+    """
+    try:
+        records.read_run(session.directory(run))
+    except RunBroken as error:
+        await _spoil(session, run, error)
+        raise
+    except RunNotFound:
+        # Its directory is gone, or was never ours alone: what becomes of it is judged elsewhere.
+        pass
+
+
 async def _spoil(session: Session, run: Run, error: RunBroken) -> Run:
     try:
         (broken,) = await session.store.update((lifecycle.spoil(run, error.message),))

@@ -16,7 +16,7 @@ from orchestra.console import Console
 from orchestra.contracts import Source
 from orchestra.engine.changes import change, tell
 from orchestra.engine.command_line import command_line
-from orchestra.engine.judge import settle
+from orchestra.engine.judge import require_record, settle
 from orchestra.engine.session import Session
 from orchestra.engine.stage import split_source
 from orchestra.errors import ExecutorError, PluginError, ResolveError, RunBusy
@@ -43,10 +43,14 @@ async def launch(session: Session, run: Run, how: Launch) -> Run:
 
     A dependency or an executor that fails ends the run with an exit record that says why: it is the run's
     failure, not the caller's.
+
+    Raises:
+        RunBroken: the run's record can't be read: it is ``broken`` now.
     """
     failpoint("run.claimed")
     if not session.directory(run).is_dir():
         return await settle(session, run, given_up=True)
+    await require_record(session, run)
     try:
         directory = session.attempt_directory(run)
         durable.make_dirs(directory)

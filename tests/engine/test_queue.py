@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from typing import Any
 
 import anyio
 import pytest
@@ -331,6 +332,22 @@ async def test_one_run_with_a_damaged_record_does_not_stop_the_others(bench: Ben
         bench.end(good)
         await bench.until(lambda: bench.state(good) == bench.state(third) == "completed")
         await bench.until(lambda: bench.state(bad) == "broken")
+
+
+@pytest.mark.parametrize("fields", [{}, {"kind": "batch", "flags": {}, "batch_spec": a_batch()}])
+async def test_a_staged_run_with_a_damaged_record_is_not_started(
+    bench: Bench, fields: dict[str, Any]
+) -> None:
+    bad, good = await bench.make(**fields), await bench.make()
+    record = bench.session.directory(bad) / ".orchestra" / "run.json"
+    record.write_bytes(b"{torn")
+
+    await bench.queue()
+
+    assert (bench.state(bad), bench.state(good)) == ("broken", "completed")
+    assert bench.started == [good.id]
+    assert str(record) in (bench.data.runs[bad.id].reason or "")
+    assert any(f"{bad.id} could not be run: " in line and str(record) in line for line in bench.lines)
 
 
 class _LockedStore(MemoryStore):
