@@ -52,13 +52,15 @@ async def _cat(spec: str | None, path: str | None) -> int:
         directory = session.directory(chosen[0])
         attempt = session.attempt_directory(chosen[0])
     if path is None:
+        show = terminal.shower()
         for chunk in read_output(attempt):
-            terminal.write_bytes(chunk)
+            show(chunk)
         return 0
     descriptor = open_inside(directory, path)
+    show = terminal.shower()
     try:
         while chunk := os.read(descriptor, CHUNK):
-            terminal.write_bytes(chunk)
+            show(chunk)
     finally:
         os.close(descriptor)
     return 0

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import os
+import re
+from collections.abc import Callable
 from typing import Any, cast
+
+_HARMFUL = re.compile(
+    "\x1b(?!\\[[0-9;:]*m)|[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+)
+_UNDECIDED = re.compile("\x1b(\\[[0-9;:]{0,64})?$")
 
 
 def write(text: str) -> None:
@@ -66,3 +74,28 @@ def width() -> int | None:
         return os.get_terminal_size(1).columns or None
     except OSError:
         return None
+
+
+def shower() -> Callable[[bytes], None]:
+    """What writes somebody's bytes, chunk by chunk: as they are, but to a terminal nothing that could drive it.
+
+    Colours stay; every other control sequence is shown escaped.
+    """
+    if not os.isatty(1):
+        return write_bytes
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    held = ""
+
+    def show(chunk: bytes) -> None:
+        nonlocal held
+        text = held + decoder.decode(chunk)
+        undecided = _UNDECIDED.search(text)
+        held = undecided[0] if undecided else ""
+        write(defuse(text[: len(text) - len(held)]))
+
+    return show
+
+
+def defuse(text: str) -> str:
+    """``text`` with all escaped that could drive a terminal, but for colours and the ends of lines."""
+    return _HARMFUL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)

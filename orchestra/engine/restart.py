@@ -27,6 +27,8 @@ STARTABLE: frozenset[State] = frozenset(("staged", "pending", *FINAL)) - {"broke
 NOT_DONE: frozenset[State] = frozenset(("staged", "pending", "error", "lost", "aborted"))
 """What ``--needed`` starts again though the flags are the same."""
 CANDIDATES = 10
+MOST_RUNS = 10_000_000
+"""A number above this is the beginning of an id, and no place in a listing."""
 
 
 class Restart(Struct, frozen=True, kw_only=True):
@@ -44,7 +46,8 @@ class Restart(Struct, frozen=True, kw_only=True):
 
 
 async def find_run(session: Session, spec: str, *, cwd: Path) -> Run:
-    """The one run that ``spec`` names: an id, the beginning of one, or a run's directory.
+    """The one run that ``spec`` names: an id, its place in the listing of all runs, the beginning of an id, or a
+    run's directory.
 
     Raises:
         RunNotFound: none matches, or several do.
@@ -52,6 +55,9 @@ async def find_run(session: Session, spec: str, *, cwd: Path) -> Run:
     if spec.startswith((".", "/")):
         return await _run_in(session, (cwd / spec).resolve())
     runs = list((await session.store.query(RunQuery(ids=(spec,)))).runs)
+    if not runs and spec.isdecimal() and 0 < int(spec) <= MOST_RUNS:
+        # As everywhere else: its place in the listing, where there is one.
+        runs = list((await session.store.query(RunQuery(limit=1, offset=int(spec) - 1))).runs)
     if not runs and spec:
         runs = list((await session.store.query(RunQuery(id_prefix=spec, limit=CANDIDATES + 1))).runs)
     if not runs:

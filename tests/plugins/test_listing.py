@@ -28,7 +28,12 @@ def names(found) -> list[str]:
 def in_new_process(code: str, *path: Path, cwd: Path | None = None) -> str:
     result = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ROOT, *path)))},
+        # Cached bytecode would change the site's folder, and so what is known of it.
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, (ROOT, *path))),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        },
         cwd=cwd or ROOT,
         capture_output=True,
         text=True,
