@@ -18,6 +18,8 @@ def check_together(session: Session, request: RunRequest) -> None:
     Raises:
         UsageError: names the option.
     """
+    if request.max_trials is not None and request.max_trials < 1:
+        raise UsageError(f"invalid value {request.max_trials} for --max-trials: it is at least 1")
     if request.restart is not None:
         given = {
             "--dep": request.sources,
