@@ -395,8 +395,6 @@ def win_fence(directory: str | bytes, fields: dict[str, Any], fsync: bool) -> in
     fence = os.path.join(folder, b"fence")
     data = to_json(fields).encode("utf-8")
     temporary = fence + b".%d.%d.tmp" % (os.getpid(), time.monotonic_ns())
-    if fsync:
-        _sync_names(folder)
     fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     won = False
     try:
@@ -422,14 +420,6 @@ def win_fence(directory: str | bytes, fields: dict[str, Any], fsync: bool) -> in
     if fsync:
         _sync_directory(folder)
     return fd
-
-
-def _sync_names(folder: bytes) -> None:
-    """Let the attempt's own name reach the disk: no power cut may leave a started run that knows no start."""
-    attempts, number = os.path.split(os.path.abspath(folder))
-    _sync_directory(attempts)
-    if number == b"1":
-        _sync_directory(os.path.dirname(attempts))
 
 
 def _is_same_file(fd: int, path: bytes) -> bool:

@@ -41,7 +41,7 @@ async def attempt_in_process(
         RunBusy: somebody else has started the attempt, or it was revoked.
     """
     directory = session.attempt_directory(run)
-    durable.make_dirs(directory)
+    durable.make_dirs(directory, fsync=session.fsync)
     try:
         fence = records.hold(directory, session.worker.nonce, fsync=session.fsync)
     except records.FenceLost:

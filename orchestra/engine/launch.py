@@ -53,7 +53,8 @@ async def launch(session: Session, run: Run, how: Launch) -> Run:
     await require_record(session, run)
     try:
         directory = session.attempt_directory(run)
-        durable.make_dirs(directory)
+        # Its name must be on the disk before its fence: no power cut may leave a started run that knows no start.
+        durable.make_dirs(directory, fsync=session.fsync)
         run = await _resolve(session, run)
         command = command_line(run.operation, run.flags)
         run = structs.replace(run, command=command)

@@ -314,3 +314,25 @@ async def test_a_batch_that_is_cancelled_leaves_its_other_trials_pending(home: P
         assert states == {0: "completed", 60: "terminated", 61: "pending"}
         (batch,) = await orch.list(RunQuery(kinds=frozenset(("batch",))))
         assert batch.state == "terminated"
+
+
+async def test_the_name_of_an_attempt_is_on_the_disk_before_it_is_started(
+    home: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: set[str] = set()
+    fsync = os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    name = script(project, "print(1)\n")
+    async with Orchestra(home, cwd=project) as orch:
+        staged = await orch.stage(name)
+        monkeypatch.setattr(os, "fsync", record)
+        started = await orch.start(restart=staged.id)
+        before = set(synced)
+        await started.wait()
+
+    control = home / "runs" / staged.id / ".orchestra"
+    assert {str(control), str(control / "attempts")} <= before

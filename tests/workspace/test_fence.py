@@ -208,28 +208,3 @@ def test_what_a_supervisor_writes_can_be_read(attempt: Path, tmp_path: Path) -> 
     assert status.exit is not None and status.exit.code == 3
     assert (attempt / "output").read_text() == "out\né\n"
     assert status.exit.size == len("out\né\n".encode())
-
-
-def test_the_name_of_an_attempt_reaches_the_disk_before_its_fence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / ".orchestra" / "attempts" / "1"
-    folder.mkdir(parents=True)
-    happened: list[str] = []
-    fsync, link = os.fsync, os.link
-
-    def record(descriptor: int) -> None:
-        happened.append(os.readlink(f"/proc/self/fd/{descriptor}"))
-        fsync(descriptor)
-
-    def record_link(source: bytes, target: bytes) -> None:
-        happened.append("link")
-        link(source, target)
-
-    monkeypatch.setattr(os, "fsync", record)
-    monkeypatch.setattr(os, "link", record_link)
-
-    records.hold(folder, "0", fsync=True).close()
-
-    before = happened[: happened.index("link")]
-    assert {str(folder.parent), str(folder.parent.parent)} <= set(before)
