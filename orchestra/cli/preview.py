@@ -71,7 +71,7 @@ def help_operation(operation: Operation) -> str:
             elif flag.default is not None:
                 text += f" (default is {encode(flag.default)})"
             rows.append([f"  {flag.name}", text.strip()])
-            rows += [["", f"  {encode(choice)}"] for choice in flag.choices]
+            rows += [["", f"  {encode(choice.value)}"] for choice in flag.choices]
         lines.append(tables.render(rows).rstrip("\n"))
     elif not operation.accepts_any_flag:
         lines += ["", "Takes no flags."]

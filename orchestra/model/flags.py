@@ -176,7 +176,7 @@ def _settle_one(definition: FlagDef, value: FlagValue, force: bool) -> FlagValue
             raise _invalid(definition, value) from None
         return value
     if definition.choices and value is not None and not force and not _is_choice(definition, value):
-        choices = "\n".join(f"  {encode(choice)}" for choice in definition.choices)
+        choices = "\n".join(f"  {encode(choice.value)}" for choice in definition.choices)
         raise FlagError(
             f"Unsupported value for '{definition.name}' - supported values are:\n{choices}",
             f"{encode(value)} is not one of them. Use --force-flags to skip this check.",
@@ -186,7 +186,9 @@ def _settle_one(definition: FlagDef, value: FlagValue, force: bool) -> FlagValue
 
 def _is_choice(definition: FlagDef, value: FlagValue) -> bool:
     # yes is not 1 here, though Python says that they are equal.
-    return any(value == choice and _is_bool(value) == _is_bool(choice) for choice in definition.choices)
+    return any(
+        value == choice.value and _is_bool(value) == _is_bool(choice.value) for choice in definition.choices
+    )
 
 
 def _is_bool(value: FlagValue) -> bool:
@@ -251,6 +253,7 @@ _COERCIONS: dict[str, Callable[[FlagValue], FlagValue]] = {
     "number": _to_number,
     "boolean": _to_boolean,
     "path": _to_path,
+    "existing-path": _to_path,
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias, cast
 from msgspec import structs
 
 from orchestra.model.flags import coerce, to_argument
-from orchestra.model.operation import FlagDef, FlagValue
+from orchestra.model.operation import FlagDef, FlagValue, choices_of
 
 Action: TypeAlias = dict[str, Any]
 
@@ -51,7 +51,7 @@ def _flag_of_action(action: Action) -> FlagDef | None:
         type=None if splits else flag_type,  # pyright: ignore[reportArgumentType]
         description=description,
         required=bool(action["required"]),
-        choices=() if splits else tuple(action["choices"] or ()),
+        choices=() if splits else choices_of(*action["choices"] or ()),
         arg_name=arg_name,
         arg_split=splits,
     )
@@ -79,7 +79,7 @@ def _switch(
         default=default,
         type="boolean" if boolean else None,
         description=description,
-        choices=(True, False) if boolean else (),
+        choices=choices_of(True, False) if boolean else (),
         arg_name=arg_name,
         arg_switch=const,
     )
@@ -93,7 +93,7 @@ def _pair(name: str, arg_name: str | None, description: str, default: FlagValue)
         default=default,
         type="boolean",
         description=description,
-        choices=(True, False),
+        choices=choices_of(True, False),
         arg_name=arg_name if switched else f"--no-{name}",
         arg_switch=switched,
     )

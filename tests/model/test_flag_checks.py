@@ -7,7 +7,7 @@ import pytest
 from orchestra.errors import FlagError
 from orchestra.model.batch import Interval
 from orchestra.model.flags import Text, check, typed_from_api
-from orchestra.model.operation import FlagDef, Operation
+from orchestra.model.operation import FlagDef, Operation, choices_of
 
 
 def operation(*flags: FlagDef, **changes: object) -> Operation:
@@ -136,7 +136,7 @@ def test_all_missing_flags_are_named_at_once() -> None:
 
 
 def test_a_value_that_is_no_choice_is_refused_with_all_choices() -> None:
-    definition = FlagDef(name="opt", choices=("adam", "sgd", "1"))
+    definition = FlagDef(name="opt", choices=choices_of("adam", "sgd", "1"))
     assert settled(definition, Text("sgd")) == "sgd"
     for value in (Text("sdg"), ["adam", "sdg"]):
         with pytest.raises(FlagError) as caught:
@@ -150,7 +150,7 @@ def test_a_value_that_is_no_choice_is_refused_with_all_choices() -> None:
 
 def test_a_number_is_no_choice_between_yes_and_no() -> None:
     with pytest.raises(FlagError):
-        settled(FlagDef(name="x", choices=(True, False)), 1)
+        settled(FlagDef(name="x", choices=choices_of(True, False)), 1)
 
 
 def test_a_nul_character_is_refused() -> None:

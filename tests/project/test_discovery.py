@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestra.errors import ScriptError
-from orchestra.model.operation import FlagDef
+from orchestra.model.operation import FlagDef, choices_of
 from orchestra.project.discovery import Discovery, run_discovery
 from orchestra.project.find import find_operation
 from orchestra.project.script import discover_flags
@@ -74,7 +74,7 @@ def test_values_that_json_can_not_say_are_texts(script: Path) -> None:
     found = discover_flags(script, cache_dir=None, python=sys.executable)
     assert found.flags == (
         FlagDef(name="path", default="a/b"),
-        FlagDef(name="n", type="int", choices=(0, 1, 2)),
+        FlagDef(name="n", type="int", choices=choices_of(0, 1, 2)),
         FlagDef(name="many"),
         FlagDef(name="huge", type="int"),
     )

@@ -6,7 +6,7 @@ import pytest
 
 from orchestra.errors import OperationNotFound, OrchestraError, ScriptError
 from orchestra.model.flags import check, format_flags
-from orchestra.model.operation import FlagDef, Operation
+from orchestra.model.operation import FlagDef, Operation, choices_of
 from orchestra.project.find import find_operation
 
 SAMPLES = Path(__file__).parent.parent / "samples"
@@ -36,7 +36,7 @@ def test_a_script_of_the_project_takes_the_project_along() -> None:
                 default=False,
                 type="boolean",
                 description="say it in capitals",
-                choices=(True, False),
+                choices=choices_of(True, False),
                 arg_switch=True,
             ),
         ),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.model.operation import FlagDef
+from orchestra.model.operation import FlagDef, choices_of
 from orchestra.project.argument_parsers import read_parser, uses_argparse
 from orchestra.project.discovery import run_discovery
 from orchestra.project.parser_actions import flags_of_actions
@@ -130,10 +130,14 @@ def test_the_flags_of_a_literal_parser() -> None:
         FlagDef(name="lr", type="float", default=0.1, description="rate (0.1, 5% more)"),
         FlagDef(name="max-depth", type="int", default=3),
         FlagDef(name="name", type="string", required=True),
-        FlagDef(name="verbose", type="boolean", default=False, choices=(True, False), arg_switch=True),
-        FlagDef(name="no-cache", type="boolean", default=True, choices=(True, False), arg_switch=False),
+        FlagDef(
+            name="verbose", type="boolean", default=False, choices=choices_of(True, False), arg_switch=True
+        ),
+        FlagDef(
+            name="no-cache", type="boolean", default=True, choices=choices_of(True, False), arg_switch=False
+        ),
         FlagDef(name="x", arg_name="-x"),
-        FlagDef(name="opt", default="sgd", choices=("adam", "sgd")),
+        FlagDef(name="opt", default="sgd", choices=choices_of("adam", "sgd")),
         FlagDef(name="flag", type="boolean", default=False),
         FlagDef(name="mode", default="slow", arg_switch="fast"),
         FlagDef(name="suppressed"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestra.model.batch import Batch, Choices, Interval
 from orchestra.model.execution import Exit, Fence, Handle, Identity
-from orchestra.model.operation import FlagDef, Operation
+from orchestra.model.operation import FlagDef, Operation, choices_of
 from orchestra.model.run import ResolvedSource, Run, Worker
 
 IDENTITY = Identity(host="other/0123", boot="b", pid=7, start=8)
@@ -34,7 +34,7 @@ def a_full_run() -> Run:
             name="train.py",
             kind="script",
             source="/p",
-            flags=(FlagDef(name="lr", default=0.1, choices=(1, 2.5), type="float"),),
+            flags=(FlagDef(name="lr", default=0.1, choices=choices_of(1, 2.5), type="float"),),
             flags_dest="args",
         ),
         label="lr=0.1",
