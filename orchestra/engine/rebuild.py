@@ -140,6 +140,9 @@ def _broken(name: str, directory: Path, reason: str) -> Run:
 
 def _in_its_state(run: Run, directory: Path) -> Run:
     attempts = records.attempts(directory)
+    if attempts and not os.listdir(attempt_directory(directory, attempts[-1])):
+        # Made ahead, for a start that has not begun.
+        attempts.pop()
     newest = attempts[-1] if attempts else 0
     if newest == 0 or (run.worker is None and run.attempt >= newest):
         # It has rested since its record was written (only a claim or a start makes a newer attempt).

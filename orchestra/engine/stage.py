@@ -24,7 +24,7 @@ from orchestra.model.operation import FlagValue, Operation
 from orchestra.model.run import Run, RunKind, State
 from orchestra.project.find import find_operation
 from orchestra.workspace import durable, env_file, records, source
-from orchestra.workspace.layout import ATTEMPTS
+from orchestra.workspace.layout import FIRST_ATTEMPT
 
 SEED_LIMIT = 2**32
 LOCAL = "local"
@@ -279,7 +279,7 @@ def _make_directory(
     records.write_run(directory, run, fsync=session.fsync and single)
     if not single:
         # Reaches the disk with all the others: one thing less to wait for when the run is started.
-        durable.make_run_directory(session.layout.control(directory) / ATTEMPTS)
+        durable.make_dirs(session.layout.attempt_directory(directory, FIRST_ATTEMPT))
     return run
 
 

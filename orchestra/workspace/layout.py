@@ -13,6 +13,7 @@ CONTROL = ".orchestra"
 """The folder below a run's directory that holds what is ours."""
 
 ATTEMPTS = "attempts"
+FIRST_ATTEMPT = 1
 
 
 def control(run_dir: Path) -> Path:

@@ -45,7 +45,9 @@ def rebuilt(home: Path, run: Run, attempts: list[str], *, judged: bool = True) -
                     held.append(records.hold(folder, "0", fsync=False))
                 elif what == "revoked":
                     records.revoke(folder, fsync=False)
-                elif what != "claimed":
+                elif what == "claimed":
+                    (folder / "orders").write_bytes(b"version=1\0")
+                elif what != "made ahead":
                     fence = a_fence(identity=structs.replace(session.worker.identity, pid=2**22, start=1))
                     (folder / "fence").write_bytes(encode(fence))
                     if what != "dead":
@@ -102,6 +104,13 @@ def test_a_claim_that_nobody_lives_to_use_is_given_back(home: Path) -> None:
     dead = a_worker(identity=an_identity(host="here", boot="before"))
     made = lifecycle.admit(a_run(state="pending"), dead)
     assert rebuilt(home.with_name("4"), made, [], judged=False).claimed
+
+
+def test_a_folder_that_was_made_for_the_first_attempt_is_no_start(home: Path) -> None:
+    for state in ("staged", "pending"):
+        run = a_run(state=state, batch="b", trial=1)
+        again = rebuilt(home / state, run, ["made ahead"])
+        assert (again.state, again.attempt, again.worker) == (state, 0, None)
 
 
 def test_a_revoked_attempt_never_started(home: Path) -> None:
