@@ -152,6 +152,17 @@ class Hinting(Protocol):
         ...
 
 
+@runtime_checkable
+class Foretelling(Protocol):
+    """Capability of a :class:`Hinting` executor: it learns that an operation has ended well before the record of
+    that has reached the disk. What comes next may begin meanwhile."""
+
+    def ended_well(self, handle: Handle) -> bool:
+        """Whether the job's operation, and all that it left, ended with 0, unasked, and all its output is there to
+        be read. Once it is so, ``progress`` returns once more. False as long as nothing is known."""
+        ...
+
+
 class BatchExpander(Protocol):
     """Turns a batch into trials. A pure function of its inputs, so that a batch resumes after a crash."""
 

@@ -99,7 +99,7 @@ class _Launcher:
 
 
 class LocalExecutor:
-    """Runs jobs on this machine. Of the capabilities it has ``Hinting``."""
+    """Runs jobs on this machine. Of the capabilities it has ``Hinting`` and ``Foretelling``."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -167,10 +167,16 @@ class LocalExecutor:
                 self._asked.pop(handle.job, None)
             return
         while not await self._hints.turns.until(
-            started, lambda: started.ended or started.size > size, LOOK_EVERY
+            started, lambda: started.ended or started.size > size or started.foretells, LOOK_EVERY
         ):
             if not token.alive():
                 started.ended = True
+        started.ended_well_told = started.ended_well
+
+    def ended_well(self, handle: Handle) -> bool:
+        """Whether a job's operation has ended well, though the record of it may still be on its way."""
+        started = self._own(handle, Token.parse(handle.token))
+        return started is not None and started.ended_well
 
     async def stop(self, handle: Handle, how: StopHow) -> bool:
         """Tell a job's supervisor to stop it; False if there is none that could be told."""

@@ -73,10 +73,18 @@ class Started(Watched):
         self.token: Token | None = None
         self.size = 0
         self.lost = False
+        self.ended_well = False
+        self.ended_well_told = False
+        """Whether somebody who waits for progress was told."""
         self.ended = False
         self.failed: int | None = None
         self.launcher: object | None = None
         """Who was asked to start it."""
+
+    @property
+    def foretells(self) -> bool:
+        """Whether it is news that the operation has ended well."""
+        return self.ended_well and not self.ended_well_told
 
     @property
     def settled(self) -> bool:
@@ -96,12 +104,17 @@ class Turns:
         """Wait until ``ready()``, at most for so long; whether it is."""
         import anyio
 
-        with anyio.move_on_after(seconds):
-            while not ready():
-                if self._looking:
-                    await self._follow(watched, anyio.Event())
-                else:
-                    await self._lead(ready)
+        try:
+            with anyio.move_on_after(seconds):
+                while not ready():
+                    if self._looking:
+                        await self._follow(watched, anyio.Event())
+                    else:
+                        await self._lead(ready)
+        finally:
+            # Also by a follower that needs no more looks: it may have been woken to take the lead.
+            if not self._looking and self._waiting:
+                self._waiting[0].wake()
         return ready()
 
     async def _follow(self, watched: Watched, event: anyio.Event) -> None:
@@ -121,8 +134,6 @@ class Turns:
                 await self._look()
         finally:
             self._looking = False
-            if self._waiting:
-                self._waiting[0].wake()
 
 
 class HintPipe:
@@ -175,6 +186,8 @@ class HintPipe:
             job.token = Token(int(pid), int(start), supervisor.boot_id(), supervisor.host_id())
         elif kind == "size":
             job.size = int(value)
+        elif kind == "over":
+            job.ended_well = True
         elif kind == "lost":
             job.lost = True
         elif kind == "failed":

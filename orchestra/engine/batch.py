@@ -31,7 +31,7 @@ from orchestra.model.batch import Batch, TrialResult
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.ids import new_run_id
 from orchestra.model.operation import FlagValue
-from orchestra.model.run import FINAL, Run
+from orchestra.model.run import FINAL, Run, State
 from orchestra.workspace import source
 from orchestra.workspace.durable import sync_filesystem
 
@@ -41,6 +41,7 @@ CHUNK = 100
 """Trials that are made, at most, between two looks at whether the batch is to stop."""
 CHUNK_FILES = 1500
 """Files that are copied, about, in that time."""
+FAILED: frozenset[State] = frozenset(("error", "lost", "broken"))
 SIGNALS = {Wish.INTERRUPT: ("INT", -2), Wish.TERMINATE: ("TERM", -15), Wish.KILL: ("KILL", -9)}
 
 
@@ -74,6 +75,24 @@ async def run_batch(
     return attempt.run
 
 
+class _Watch:
+    """The execution of one trial, which may still be brought to its end while the next one runs."""
+
+    def __init__(self, trial: Run) -> None:
+        self.trial = trial
+        self.over = anyio.Event()
+        """Set once the operation has ended, at the latest with the execution itself."""
+        self.ended = anyio.Event()
+        self.error: Exception | None = None
+
+    async def result(self) -> Run:
+        """The trial at its end; raises what the execution raised."""
+        await self.ended.wait()
+        if self.error is not None:
+            raise self.error
+        return self.trial
+
+
 class _Batch:
     def __init__(
         self, session: Session, attempt: InProcessAttempt, control: Control, executor: str, how: Launch
@@ -87,9 +106,23 @@ class _Batch:
         self.executor = executor
         self.how = how
         self.console = attempt.console
+        self.ending: list[_Watch] = []
+        """Trials that ended well, whose records are being written."""
 
     async def work(self) -> None:
         """Propose, make and execute trials until the expander has no more."""
+        failure: Exception | None = None
+        async with anyio.create_task_group() as self.group:
+            try:
+                await self._work()
+                await self._settle_ending()
+            except Exception as error:
+                # Raised below, as it is: a task group would wrap it.
+                failure = error
+        if failure is not None:
+            raise failure
+
+    async def _work(self) -> None:
         expander = await self.session.expander(self.spec.expander, self.spec.options)
         if self.run.attempt > 1:
             await self._adopt_orphans()
@@ -104,6 +137,8 @@ class _Batch:
                 return
             if self.control.wish >= Wish.DRAIN:
                 self._stopped()
+                return
+            if not await self._settle_ending():
                 return
             history = await self._history()
             made, exhausted = await self._propose(expander, history)
@@ -251,8 +286,40 @@ class _Batch:
         # A queue may give an executor of its own to a batch whose trials were made long ago.
         trial = structs.replace(claimed[0], executor=self.executor)
         self._announce(trial, "Running")
-        execution = execute(self.session, trial, console=self.console, control=self.control, how=self.how)
-        return self._judge(await self._whole(trial, execution))
+        watch = _Watch(trial)
+        self.group.start_soon(self._watch, watch)
+        await watch.over.wait()
+        if watch.ended.is_set():
+            return self._judge(await watch.result())
+        self.ending.append(watch)
+        return True
+
+    async def _watch(self, watch: _Watch) -> None:
+        work = execute(
+            self.session,
+            watch.trial,
+            console=self.console,
+            control=self.control,
+            how=self.how,
+            foretold=watch.over.set,
+        )
+        try:
+            watch.trial = await self._whole(watch.trial, work)
+        except Exception as error:
+            watch.error = error
+        finally:
+            watch.ended.set()
+            watch.over.set()
+
+    async def _settle_ending(self) -> bool:
+        """Wait for the records of the trials that ended well; False if one could not be kept, and that matters."""
+        ending, self.ending = self.ending, []
+        ended = [await watch.result() for watch in ending]
+        goes_on = True
+        for trial in ended:
+            if trial.state in FAILED:
+                goes_on = self._failed(trial) and goes_on
+        return goes_on
 
     async def _whole(self, trial: Run, work: Awaitable[Run]) -> Run:
         """What ``work`` makes of a trial; one whose records turn out to be damaged is ``broken``."""
@@ -266,7 +333,7 @@ class _Batch:
         """What the end of a trial means for the batch; False if it is to end, too."""
         if self.control.wish >= Wish.LEAVE:
             return self._stopped(ended)
-        if ended.state in ("error", "lost", "broken"):
+        if ended.state in FAILED:
             return self._failed(ended)
         if ended.state == "terminated":
             self._say_error(f"Trial {ended.id} was terminated", ended)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from orchestra.console import Console
 from orchestra.engine.control import Control
 from orchestra.engine.judge import require_record
@@ -19,11 +21,12 @@ async def execute(
     how: Launch | None = None,
     stop_runs: bool = False,
     keep: bool = False,
+    foretold: Callable[[], object] | None = None,
 ) -> Run:
     """Start a claimed run of any kind, watch it to its end, and return it in its final state.
 
     ``stop_runs``: a queue that is told to end stops its runs. ``keep``: a batch or queue that completed is not
-    deleted, whatever is set for interim runs.
+    deleted, whatever is set for interim runs. ``foretold``: see :func:`~orchestra.engine.supervise.supervise`.
     """
     control = control or Control()
     if run.kind != "run":
@@ -36,7 +39,7 @@ async def execute(
     from orchestra.engine.supervise import supervise
 
     started = await launch(session, run, how or Launch())
-    return await supervise(session, started, console=console, control=control)
+    return await supervise(session, started, console=console, control=control, foretold=foretold)
 
 
 async def _execute_here(

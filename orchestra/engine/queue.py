@@ -78,6 +78,8 @@ class _Queue:
         self.stop_runs = stop_runs
         self.running: dict[str, Control] = {}
         """The runs that this queue has started and that have not ended, with what stops them."""
+        self.ending: set[str] = set()
+        """Those of them that ended well, whose records are being written: they hold no slot any more."""
         self.adopted: dict[str, Control] = {}
         self.set_aside: dict[str, int | None] = {}
         """Staged runs that are not to be tried again, and when they were staged."""
@@ -141,7 +143,7 @@ class _Queue:
 
     async def _claim(self, group: TaskGroup) -> bool:
         """Start what may be started now; True if there was anything."""
-        free = self.settings.jobs - len(self.running)
+        free = self.settings.jobs - len(self.running) + len(self.ending)
         if free <= 0 or await self._is_blocked():
             return False
         await self._forgive()
@@ -210,7 +212,14 @@ class _Queue:
             how = Launch(environment=self._environment())
             if self.settings.executor is not None:
                 run = structs.replace(run, executor=self.settings.executor)
-            ended = await execute(self.session, run, console=console, control=control, how=how)
+            ended = await execute(
+                self.session,
+                run,
+                console=console,
+                control=control,
+                how=how,
+                foretold=lambda: self._free_slot(run.id),
+            )
             if isinstance(console, LineConsole):
                 await console.flush()
             if ended.state in ("error", "lost"):
@@ -226,6 +235,12 @@ class _Queue:
             self._tell("log.message", "error", f"{run.id} could not be run: {text_of(error)}", failed=run.id)
         finally:
             self.running.pop(run.id, None)
+            self.ending.discard(run.id)
+            self.news.set()
+
+    def _free_slot(self, run_id: str) -> None:
+        if run_id not in self.ending:
+            self.ending.add(run_id)
             self.news.set()
 
     def _environment(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ import anyio
 import anyio.lowlevel
 
 from orchestra.console import Console
-from orchestra.contracts import Executor, Hint, Hinting, StopHow
+from orchestra.contracts import Executor, Foretelling, Hint, Hinting, StopHow
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.judge import GONE_GRACE, settle
 from orchestra.engine.launch import fail_to_start
@@ -37,17 +37,25 @@ ESCALATION: dict[Wish, StopHow] = {
 
 
 async def supervise(
-    session: Session, run: Run, *, console: Console, control: Control | None = None, quiet: bool = False
+    session: Session,
+    run: Run,
+    *,
+    console: Console,
+    control: Control | None = None,
+    quiet: bool = False,
+    foretold: Callable[[], object] | None = None,
 ) -> Run:
     """Follow a submitted run until it has ended, and return it in its final state.
 
     ``control`` stops the operation as its wish grows; with ``Wish.LEAVE`` the watch ends and the run goes on.
-    ``quiet``: the output is not shown (the watch of a run that somebody else started).
+    ``quiet``: the output is not shown (the watch of a run that somebody else started). ``foretold`` is called,
+    where the executor can tell, when the operation has ended well and its output was shown, while the record of
+    that is still being written.
     """
     if run.handle is None and run.state not in FINAL:
         return run
     control = control or Control()
-    watch = _Watch(session, run, console, control, quiet)
+    watch = _Watch(session, run, console, control, quiet, foretold or _nothing)
     try:
         return await watch.to_the_end()
     except anyio.get_cancelled_exc_class():
@@ -59,12 +67,21 @@ async def supervise(
 
 
 class _Watch:
-    def __init__(self, session: Session, run: Run, console: Console, control: Control, quiet: bool) -> None:
+    def __init__(
+        self,
+        session: Session,
+        run: Run,
+        console: Console,
+        control: Control,
+        quiet: bool,
+        foretold: Callable[[], object],
+    ) -> None:
         self.session = session
         self.run = run
         self.console = console
         self.control = control
         self.quiet = quiet
+        self.foretold = foretold
         self.directory: Path = session.attempt_directory(run)
         self.follower = OutputFollower(self.directory)
         self.characters = WholeCharacters()
@@ -109,6 +126,8 @@ class _Watch:
                 await self._drain(upto=exit_record.size)
                 self.run = await self._settled(exit_record)
                 return
+            if self._has_ended_well(executor):
+                self.foretold()
             await self._pass_on_wish(executor)
             if self.control.wish == Wish.LEAVE:
                 return
@@ -121,6 +140,10 @@ class _Watch:
                     return
                 await anyio.sleep(LONGEST_POLL)
             pause = SHORTEST_POLL if moved else min(pause * 1.5, LONGEST_POLL)
+
+    def _has_ended_well(self, executor: Executor) -> bool:
+        handle = self.run.handle
+        return isinstance(executor, Foretelling) and handle is not None and executor.ended_well(handle)
 
     async def _await_job(self, executor: Executor) -> None:
         """Keep what the executor says of the job. It may take its time, so this is never cut short."""

@@ -12,10 +12,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from orchestra.contracts import CONTRACTS, Counting, Hinting, Kind, Watchable
+from orchestra.contracts import CONTRACTS, Counting, Foretelling, Hinting, Kind, Watchable
 
 CAPABILITIES: dict[Kind, tuple[type, ...]] = {
-    "executor": (Hinting,),
+    "executor": (Hinting, Foretelling),
     "expander": (Counting,),
     "resolver": (),
     "store": (Watchable,),

@@ -7,7 +7,8 @@
 
 The jobs are real: what they run is told by ``make_job``, and seen by the files that they write. The default
 makes supervised jobs, as the engine does; override it for an executor that shares no files with the tests.
-An executor with the capability :class:`orchestra.contracts.Hinting` also inherits :class:`HintingContract`.
+An executor with the capability :class:`orchestra.contracts.Hinting` also inherits the
+``HintingContract`` of :mod:`orchestra.testing.hinting`, one that is ``Foretelling`` its ``ForetellingContract``.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from msgspec import structs
 
 from orchestra.child import supervisor
 from orchestra.child.install import install, supervisor_command
-from orchestra.contracts import Executor, Hinting, StopHow
+from orchestra.contracts import Executor, StopHow
 from orchestra.model.execution import Exit, Fence, Handle, Hint, Job
 from orchestra.testing.kit import Kit
 
@@ -457,57 +458,6 @@ class ExecutorContract(Kit):
         await eventually(lambda: not _zombies() - dead)
 
         assert _open_files() <= before
-
-
-class HintingContract:
-    """For executors with the capability :class:`orchestra.contracts.Hinting`."""
-
-    async def test_progress_returns_once_there_is_more_output(
-        self, opener: ExecutorOpener, make_job: JobMaker, tmp_path: Path
-    ) -> None:
-        gate = tmp_path / "gate"
-        script = f"echo first; while ! test -e '{gate}'; do sleep 0.02; done; echo second; sleep 30"
-        async with opener() as executor:
-            assert isinstance(executor, Hinting)
-            job = make_job(["sh", "-c", script])
-            handle = await executor.submit(job)
-            with anyio.fail_after(PATIENCE):
-                while len(output_of(job)) < 6:
-                    await executor.progress(handle, 0)
-                gate.touch()
-                while len(output_of(job)) < 13:
-                    await executor.progress(handle, 6)
-            await executor.stop(handle, "kill")
-            await over(executor, handle)
-
-    async def test_progress_returns_when_the_job_ends(
-        self, opener: ExecutorOpener, make_job: JobMaker
-    ) -> None:
-        job = make_job(["sleep", "0.2"])
-        async with opener() as executor:
-            assert isinstance(executor, Hinting)
-            handle = await executor.submit(job)
-            with anyio.fail_after(PATIENCE):
-                while exit_of(job) is None:
-                    await executor.progress(handle, 1 << 40)
-
-    async def test_progress_rests_while_nothing_is_written(
-        self, opener: ExecutorOpener, make_gated: Callable[[], tuple[Job, Path, Path]]
-    ) -> None:
-        job, begun, gate = make_gated()
-        async with opener() as executor:
-            assert isinstance(executor, Hinting)
-            handle = await executor.submit(job)
-            await appears(begun)
-            asked = 0
-            with anyio.move_on_after(0.5):
-                while True:
-                    await executor.progress(handle, 0)
-                    asked += 1
-            gate.touch()
-            await over(executor, handle)
-
-        assert asked < 50, "progress() returned again and again though nothing was written"
 
 
 def stored(handle: Handle) -> Handle:

@@ -20,7 +20,6 @@ from orchestra.contracts import Hinting
 from orchestra.errors import ExecutorError
 from orchestra.testing.executors import (
     ExecutorContract,
-    HintingContract,
     SupervisedJobs,
     eventually,
     exit_of,
@@ -28,9 +27,10 @@ from orchestra.testing.executors import (
     output_of,
     over,
 )
+from orchestra.testing.hinting import ForetellingContract, HintingContract
 
 
-class TestKit(HintingContract, ExecutorContract):
+class TestKit(ForetellingContract, HintingContract, ExecutorContract):
     @pytest.fixture
     def opener(self, tmp_path_factory):
         home = tmp_path_factory.getbasetemp() / "home"

@@ -13,11 +13,11 @@ from orchestra.engine import batch as batches
 from orchestra.engine.control import Control, Wish
 from orchestra.model.batch import Choices
 from orchestra.model.events import Event
-from orchestra.model.execution import Exit
+from orchestra.model.execution import Exit, Handle
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 from orchestra.testing.builders import a_batch, a_run, a_worker
-from orchestra.testing.scripted import NAME, Script
+from orchestra.testing.scripted import NAME, Script, ScriptedExecutor
 from orchestra.workspace import records
 from tests.engine.workbench import HANGS, Bench
 
@@ -397,3 +397,60 @@ async def test_a_batch_that_is_told_to_stop_while_it_makes_trials_makes_no_more(
 
     made = await trials(bench, batch)
     assert [run.flags["epochs"] for run in made] == list(range(3 * batches.CHUNK))
+
+
+class Foretelling(ScriptedExecutor):
+    """Foretells a good end and keeps the record back until ``release``."""
+
+    def __init__(self) -> None:
+        super().__init__(default=HANGS)
+        self.well: set[str] = set()
+        self.news = anyio.Event()
+
+    async def progress(self, handle: Handle, size: int) -> None:
+        with anyio.move_on_after(0.01):
+            await self.news.wait()
+        self.news = anyio.Event()
+
+    def ended_well(self, handle: Handle) -> bool:
+        return handle.job in self.well
+
+    def foretell(self, run: str) -> None:
+        self.well.add(f"{run}.1")
+        self.news.set()
+
+
+def running_trials(bench: Bench, batch: Run) -> int:
+    return sum(run.batch == batch.id and run.state == "running" for run in bench.data.runs.values())
+
+
+async def test_the_next_trial_starts_while_the_record_of_the_last_is_written(bench: Bench) -> None:
+    bench.executor = executor = Foretelling()
+    batch = await a_batch_run(bench)
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.execute, batch)
+        for number in range(4):
+            await bench.until(lambda number=number: running_trials(bench, batch) == number + 1)
+            executor.foretell(bench.started[-1])
+        await anyio.sleep(0.05)
+        assert bench.state(batch) == "running"
+        for run in bench.started:
+            executor.end(f"{run}.1")
+
+    assert await states_of(bench, batch) == ["completed"] * 4
+    assert bench.state(batch) == "completed"
+
+
+async def test_a_record_that_fails_after_all_fails_the_batch_that_was_told_to(bench: Bench) -> None:
+    bench.executor = executor = Foretelling()
+    executor.default = structs.replace(HANGS, exit=Exit(code=3, started=0, stopped=0))
+    batch = await a_batch_run(bench, fail_on_trial_error=True)
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.execute, batch)
+        for number in range(4):
+            await bench.until(lambda number=number: running_trials(bench, batch) == number + 1)
+            executor.foretell(bench.started[-1])
+        for run in bench.started:
+            executor.end(f"{run}.1")
+
+    assert (bench.data.runs[batch.id].state, bench.data.runs[batch.id].exit_code) == ("error", 3)

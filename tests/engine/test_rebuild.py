@@ -109,7 +109,7 @@ def test_a_claim_that_nobody_lives_to_use_is_given_back(home: Path) -> None:
 def test_a_folder_that_was_made_for_the_first_attempt_is_no_start(home: Path) -> None:
     for state in ("staged", "pending"):
         run = a_run(state=state, batch="b", trial=1)
-        again = rebuilt(home / state, run, ["made ahead"])
+        again = rebuilt(home.with_name(state), run, ["made ahead"])
         assert (again.state, again.attempt, again.worker) == (state, 0, None)
 
 

@@ -14,16 +14,24 @@ import pytest
 from msgspec import structs
 
 from orchestra.testing import executors, scripted
-from orchestra.testing.executors import ExecutorContract, HintingContract
+from orchestra.testing.executors import ExecutorContract, exit_of
+from orchestra.testing.hinting import ForetellingContract, HintingContract
 from orchestra.testing.scripted import ScriptedExecutor
 
 
 class Hinting(ScriptedExecutor):
-    """With the capability ``Hinting``, as simple as it can be."""
+    """With the capabilities ``Hinting`` and ``Foretelling``, as simple as they can be."""
 
     async def progress(self, handle, size):
         with anyio.move_on_after(0.1):
             await self.wait(handle)
+
+    def exit_of(self, handle):
+        return exit_of(next(job for job in self.submitted if job.name == handle.job))
+
+    def ended_well(self, handle):
+        end = self.exit_of(handle)
+        return end is not None and end.code == 0 and end.stopped_by is None
 
 
 async def forget(job):
@@ -35,7 +43,7 @@ async def forget(job):
         (Path(job.directory) / name).unlink(missing_ok=True)
 
 
-class Whole(HintingContract, ExecutorContract):
+class Whole(ForetellingContract, HintingContract, ExecutorContract):
     executor: type = Hinting
     caught_by = ""
     many = 10
@@ -324,6 +332,24 @@ class NeverRests(Hinting):
 
 class TestNeverRests(Whole):
     executor, caught_by = NeverRests, "test_progress_rests_while_nothing_is_written"
+
+
+class ForetellsTooEarly(Hinting):
+    def ended_well(self, handle):
+        return True
+
+
+class TestForetellsTooEarly(Whole):
+    executor, caught_by = ForetellsTooEarly, "test_when_a_good_end_is_foretold_all_output_is_there"
+
+
+class ForetellsEachEnd(Hinting):
+    def ended_well(self, handle):
+        return self.exit_of(handle) is not None
+
+
+class TestForetellsEachEnd(Whole):
+    executor, caught_by = ForetellsEachEnd, "test_a_bad_end_is_not_foretold"
 
 
 class TestOverridesATestSilently(Whole):

@@ -1,0 +1,106 @@
+"""The kit for the capabilities of executors: they learn of output, and of a good end, before it is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+
+from orchestra.contracts import Executor, Foretelling, Hinting
+from orchestra.model.execution import Handle, Job
+from orchestra.testing import executors
+from orchestra.testing.executors import ExecutorOpener, JobMaker, appears, exit_of, output_of, over
+
+
+class HintingContract:
+    """For executors with the capability :class:`orchestra.contracts.Hinting`."""
+
+    async def test_progress_returns_once_there_is_more_output(
+        self, opener: ExecutorOpener, make_job: JobMaker, tmp_path: Path
+    ) -> None:
+        gate = tmp_path / "gate"
+        script = f"echo first; while ! test -e '{gate}'; do sleep 0.02; done; echo second; sleep 30"
+        async with opener() as executor:
+            assert isinstance(executor, Hinting)
+            job = make_job(["sh", "-c", script])
+            handle = await executor.submit(job)
+            with anyio.fail_after(executors.PATIENCE):
+                while len(output_of(job)) < 6:
+                    await executor.progress(handle, 0)
+                gate.touch()
+                while len(output_of(job)) < 13:
+                    await executor.progress(handle, 6)
+            await executor.stop(handle, "kill")
+            await over(executor, handle)
+
+    async def test_progress_returns_when_the_job_ends(
+        self, opener: ExecutorOpener, make_job: JobMaker
+    ) -> None:
+        job = make_job(["sleep", "0.2"])
+        async with opener() as executor:
+            assert isinstance(executor, Hinting)
+            handle = await executor.submit(job)
+            with anyio.fail_after(executors.PATIENCE):
+                while exit_of(job) is None:
+                    await executor.progress(handle, 1 << 40)
+
+    async def test_progress_rests_while_nothing_is_written(
+        self, opener: ExecutorOpener, make_gated: Callable[[], tuple[Job, Path, Path]]
+    ) -> None:
+        job, begun, gate = make_gated()
+        async with opener() as executor:
+            assert isinstance(executor, Hinting)
+            handle = await executor.submit(job)
+            await appears(begun)
+            asked = 0
+            with anyio.move_on_after(0.5):
+                while True:
+                    await executor.progress(handle, 0)
+                    asked += 1
+            gate.touch()
+            await over(executor, handle)
+
+        assert asked < 50, "progress() returned again and again though nothing was written"
+
+
+class ForetellingContract:
+    """For executors with the capability :class:`orchestra.contracts.Foretelling`."""
+
+    async def test_when_a_good_end_is_foretold_all_output_is_there(
+        self, opener: ExecutorOpener, make_job: JobMaker
+    ) -> None:
+        job = make_job(["sh", "-c", "sleep 0.1; echo first; echo second"])
+        async with opener() as executor:
+            handle = await executor.submit(job)
+            assert isinstance(executor, Foretelling)
+            with anyio.fail_after(executors.PATIENCE):
+                while not executor.ended_well(handle):
+                    await _progress(executor, handle, 1 << 40)
+            assert output_of(job) == b"first\nsecond\n"
+            await over(executor, handle)
+            end = exit_of(job)
+            assert end is not None
+            assert (end.code, executor.ended_well(handle)) == (0, True)
+
+    async def test_a_bad_end_is_not_foretold(self, opener: ExecutorOpener, make_job: JobMaker) -> None:
+        async with opener() as executor:
+            assert isinstance(executor, Foretelling)
+            failing = make_job(["sh", "-c", "exit 3"])
+            handle = await executor.submit(failing)
+            await over(executor, handle)
+            assert not executor.ended_well(handle)
+
+            stopped = make_job(["sh", "-c", "trap 'exit 0' TERM; echo ready; while :; do sleep 0.02; done"])
+            handle = await executor.submit(stopped)
+            with anyio.fail_after(executors.PATIENCE):
+                while not output_of(stopped):
+                    await _progress(executor, handle, 0)
+            await executor.stop(handle, "terminate")
+            await over(executor, handle)
+            assert not executor.ended_well(handle)
+
+
+async def _progress(executor: Executor, handle: Handle, size: int) -> None:
+    assert isinstance(executor, Hinting)
+    await executor.progress(handle, size)
