@@ -1,5 +1,8 @@
 """A process that is loaded once and forks supervisors: a start for a few milliseconds.
 
+One supervisor is always forked ahead, and waits to be told which attempt is its own: a start then waits for one
+fork, the operation's, instead of two.
+
 Runs beside its own copy of ``supervisor.py``. It reads requests from its standard input, each a sequence of
 items that end with NUL, closed by an empty item: the job's name, the attempt's directory, then ``NAME=VALUE``
 of what the job adds to the environment. At the end of input it ends; the supervisors go on.
@@ -7,6 +10,7 @@ of what the job adds to the environment. At the end of input it ends; the superv
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 
@@ -36,24 +40,72 @@ def requests(fd: int) -> Iterator[list[bytes]]:
             yield request.split(b"\0")
 
 
-def launch(request: list[bytes], hints_fd: int) -> None:
-    """Fork a supervisor for one request."""
-    job = os.fsdecode(request[0])
-    try:
-        pid = os.fork()
-    except OSError as error:
-        supervisor.Hints(hints_fd, job).send("failed", str(error.errno))
-        return
-    if pid:
-        return
+class Spare:
+    """A supervisor that is forked ahead of its request. Raises OSError where there can be no process."""
+
+    def __init__(self, hints_fd: int) -> None:
+        reader, self._writer = os.pipe()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(reader)
+            os.close(self._writer)
+            raise
+        if not pid:
+            os.close(self._writer)
+            _serve_one(reader, hints_fd)
+        os.close(reader)
+
+    def take(self, request: list[bytes]) -> bool:
+        """Hand a request over; False if the process is gone."""
+        try:
+            return os.write(self._writer, b"\0".join(request)) > 0
+        except BrokenPipeError:
+            return False
+        finally:
+            os.close(self._writer)
+
+
+def _serve_one(reader: int, hints_fd: int) -> None:
+    """Be the supervisor of the request that comes; end if none does. Never returns."""
     status = supervisor.EXIT_FAILED
     try:
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 0)
-        extra = [tuple(item.split(b"=", 1)) for item in request[2:]]
-        status = supervisor.supervise(request[1], hints_fd, job, [(name, value) for name, value in extra])
+        umask = supervisor.detach(hints_fd, reader)
+        data = b""
+        while part := os.read(reader, 1 << 16):
+            data += part
+        os.close(reader)
+        if not data:
+            os._exit(0)
+        job, directory, *items = data.split(b"\0")
+        extra = [tuple(item.split(b"=", 1)) for item in items]
+        status = supervisor.supervise(
+            directory, hints_fd, os.fsdecode(job), [(name, value) for name, value in extra], umask
+        )
     finally:
         os._exit(status)
+
+
+def _fork_ahead(hints_fd: int) -> Spare | None:
+    try:
+        return Spare(hints_fd)
+    except OSError:
+        return None
+
+
+def launch(spare: Spare | None, request: list[bytes], hints_fd: int) -> None:
+    """Give one request to the supervisor that was forked ahead, or to a new one if that is gone."""
+    number = errno.EAGAIN
+    for _ in range(3):
+        try:
+            if (spare or Spare(hints_fd)).take(request):
+                return
+        except OSError as error:
+            number = error.errno or number
+        spare = None
+    supervisor.Hints(hints_fd, os.fsdecode(request[0])).send("failed", str(number))
 
 
 def main(arguments: list[str]) -> None:
@@ -66,6 +118,8 @@ def main(arguments: list[str]) -> None:
     os.chdir("/")
     gc.disable()
     gc.freeze()
+    spare = _fork_ahead(hints_fd)
     for request in requests(0):
-        launch(request, hints_fd)
+        launch(spare, request, hints_fd)
+        spare = _fork_ahead(hints_fd)
     os._exit(0)

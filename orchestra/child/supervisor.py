@@ -675,10 +675,10 @@ def _execute(arguments: list[bytes], environment: dict[bytes, bytes]) -> None:
     raise telling
 
 
-def _close_inherited(keep: int) -> None:
+def _close_inherited(*keep: int) -> None:
     for name in os.listdir("/proc/self/fd" if _PROC else "/dev/fd"):
         fd = int(name)
-        if fd > 2 and fd != keep:
+        if fd > 2 and fd not in keep:
             try:
                 os.close(fd)
             except OSError:
@@ -1220,12 +1220,13 @@ def supervise(
     hints_fd: int = -1,
     job: str = "",
     extra: list[tuple[bytes, bytes]] | None = None,
+    umask: int | None = None,
 ) -> int:
     """Do the orders of an attempt's directory, in this process; return its exit status.
 
     0: the end is recorded; 75: somebody else owns the attempt; 74: it could not begin, or not record the end.
     Hints go to ``hints_fd``, under the name ``job`` until the orders are read; ``extra`` is added to the
-    environment.
+    environment. ``umask`` is the user's, of a process that is detached already (:func:`detach`).
     """
     folder = os.path.abspath(os.fsencode(directory))
     hints = Hints(hints_fd, job)
@@ -1233,7 +1234,8 @@ def supervise(
         orders = Orders(folder)
         hints.job = orders.job
         failpoint("supervisor.started")
-        umask = _detach(hints_fd)
+        if umask is None:
+            umask = detach(hints_fd)
         supervision = _Supervision(folder, orders, hints, extra or [])
         won = supervision.begin(umask)
     except (OSError, ValueError) as error:
@@ -1258,14 +1260,14 @@ def _complain(text: str) -> None:
         pass
 
 
-def _detach(hints_fd: int) -> int:
-    """Leave session, files and signals of the starter behind; return the user's umask."""
+def detach(hints_fd: int, keep: int = -1) -> int:
+    """Leave session, signals and files (but those two) of the starter behind; return the user's umask."""
     try:
         os.setsid()
     except PermissionError:
         pass
     umask = os.umask(0o077)
-    _close_inherited(hints_fd)
+    _close_inherited(hints_fd, keep)
     if hints_fd >= 0:
         os.set_inheritable(hints_fd, False)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())

@@ -33,6 +33,8 @@ from orchestra.model.run import ACTIVE, Run
 
 HAND_OVER_PATIENCE = 1.5
 """Seconds that a queue takes at its end to let go of what is its own."""
+CHANGES_REST = 0.005
+"""Seconds from one change that a queue hears of to the next."""
 REAP_INTERVAL = 1.0
 """Least seconds between two looks for runs whose watcher is gone."""
 
@@ -140,6 +142,8 @@ class _Queue:
     async def _listen(self, changes: AsyncIterator[None]) -> None:
         async for _ in changes:
             self.news.set()
+            # One look at the store for what comes in a burst: our own starts and ends ring, too.
+            await anyio.sleep(CHANGES_REST)
 
     async def _claim(self, group: TaskGroup) -> bool:
         """Start what may be started now; True if there was anything."""

@@ -133,7 +133,7 @@ class _Watch:
                 return
             await self._news(executor, pause)
             for_long = self.hint in ("ended", "gone") and self._gone_for_long()
-            if self.hint == "ended" or for_long:
+            if (self.hint == "ended" or for_long) and records.read_exit(self.directory) is None:
                 await self._drain()
                 self.run = await self._without_exit(for_long)
                 if self.run.worker is None:

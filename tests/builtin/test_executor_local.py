@@ -200,6 +200,30 @@ async def test_a_launcher_that_dies_with_a_request_is_replaced_and_the_job_runs_
     assert (tmp_path / "marks").read_text() == "ran\n"
 
 
+def children_of(pid: int) -> set[int]:
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+@anyio_test
+async def test_a_supervisor_that_dies_before_it_has_a_job_is_replaced(make_job, opener):
+    before = children()
+    async with opener() as executor:
+        await over(executor, await executor.submit(make_job(["true"])))
+        (launcher,) = children() - before
+        await eventually(lambda: len(children_of(launcher)) == 1)
+        (spare,) = children_of(launcher)
+        os.kill(spare, signal.SIGKILL)
+        await eventually(lambda: not children_of(launcher))
+
+        job = make_job(["sh", "-c", "echo done"])
+        await over(executor, await executor.submit(job))
+
+        assert output_of(job) == b"done\n"
+        await eventually(lambda: len(children_of(launcher)) == 1)
+        (spare,) = children_of(launcher)
+    await eventually(lambda: supervisor.process_start(spare) is None)
+
+
 @anyio_test
 async def test_a_request_that_died_with_its_launcher_is_made_again(make_job, opener, tmp_path):
     async with opener() as executor:
