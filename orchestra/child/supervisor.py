@@ -754,8 +754,6 @@ class _Supervision:
         self.fence = fence
         failpoint("supervisor.fence.after")
         self.hints.send("pid", f"{self.pid}:{fields['identity']['start']}")
-        self.output = _Output(self.directory)
-        self._reserve_record()
         self.begun = time.monotonic()
         self.started = time.time_ns() // 1000
         try:
@@ -764,6 +762,9 @@ class _Supervision:
             pass  # It could not even get ready, and has said so.
         os.close(go)
         failpoint("supervisor.forked")
+        # While the operation's program is loaded: what it writes waits in the pipe.
+        self.output = _Output(self.directory)
+        self._reserve_record()
         self.touch_at = self.begun + TOUCH_EVERY
         self.stop_at = self.begun + self.orders.stop_after
         if self.orders.direct:
