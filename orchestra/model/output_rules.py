@@ -1,0 +1,257 @@
+r"""Which lines of an operation's output tell a scalar or an attribute, and what they tell.
+
+Patterns are regular expressions that are looked for anywhere in a line, as often as they are there. ``\key``,
+``\value`` and ``\step`` stand for what such things look like. What a match tells:
+
+- each named group a value called like it; of a pair ``x_key`` and ``x_val`` the one names the other,
+- else, where the pattern comes with a name, its first group the value,
+- else its two groups a name and a value.
+
+A value called ``step`` is the step of those that follow, until the next. As long as none was told, steps are
+counted: a new one begins whenever a name comes again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, cast
+
+from msgspec import Struct
+
+from orchestra.errors import UserError
+from orchestra.model.operation import Operation, OutputPattern
+from orchestra.model.scalars import Scalar, join, single
+
+STEP = "step"
+NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?|(?i:nan|inf(?:inity)?))"
+_ALIASES = {"key": r"[_a-zA-Z]\S*", "value": NUMBER, "step": "[0-9]+"}
+_ALIAS = re.compile(r"\\(?:(key|value|step)|.)", re.DOTALL)
+
+DEFAULT_SCALARS = (
+    OutputPattern(pattern=r"^\key:\s+\value\s+\((?:step\s+)?(?P<step>\step)\)$"),
+    OutputPattern(pattern=r"^(\key):\s+(\value)(?:\s+\(.*\))?$"),
+)
+DEFAULT_ATTRIBUTES = (OutputPattern(pattern=r"^(\key):\s+(\S+)$"),)
+
+_COLOUR = re.compile("\x1b\\[[0-9;:]*[A-Za-z]")
+_LINE_END = re.compile(r"[\r\n]+")
+_MOST_STEP_DIGITS = 18
+
+
+class Matched(NamedTuple):
+    """What one pattern found in a line."""
+
+    groups: list[tuple[str | None, ...]]
+    values: dict[str, str]
+
+
+class LinePattern:
+    """One pattern, ready for use.
+
+    Raises:
+        UserError: it is no regular expression, or does not tell what is the name and what the value.
+    """
+
+    def __init__(self, pattern: OutputPattern) -> None:
+        self.text = pattern.pattern
+        """As the project has it."""
+        self._name = pattern.key
+        try:
+            self._regex = re.compile(_ALIAS.sub(_expanded, pattern.pattern))
+        except (re.error, OverflowError, RecursionError) as error:
+            raise UserError(f"'{pattern.pattern}' is not a regular expression: {error}") from error
+        self._named = self._regex.groupindex
+        named = set(self._named.values())
+        self._bare = [number for number in range(1, self._regex.groups + 1) if number not in named]
+        if pattern.key is not None:
+            clear = self._regex.groups > 0
+        else:
+            clear = len(self._bare) == 2 or (bool(self._named) and not self._bare)
+        if not clear:
+            raise UserError(
+                f"the output pattern '{pattern.pattern}' does not tell a name and a value",
+                r"Write it with two groups, as '(\key): (\value)', or give it a name and one group.",
+            )
+
+    def match(self, line: str) -> Matched:
+        """What the pattern finds in ``line``; a later match of the same name wins."""
+        groups: list[tuple[str | None, ...]] = []
+        values: dict[str, str] = {}
+        for match in self._regex.finditer(line):
+            groups.append(match.groups())
+            values.update((name, value) for name, value in self._told(match) if name and value is not None)
+        return Matched(groups, values)
+
+    def _told(self, match: re.Match[str]) -> Iterator[tuple[str | None, str | None]]:
+        if self._bare:
+            first = match[self._bare[0]]
+            yield (first, match[self._bare[1]]) if self._name is None else (self._name, first)
+        elif self._name is not None and STEP not in self._named:
+            yield self._name, match[1]
+        elif self._name is not None:
+            others = [number for name, number in self._named.items() if name != STEP]
+            yield self._name, match[others[0]] if others else match[STEP]
+        for name in self._named:
+            if name.endswith("_key") and f"{name[:-4]}_val" in self._named:
+                yield match[name], match[f"{name[:-4]}_val"]
+            elif not (name.endswith("_val") and f"{name[:-4]}_key" in self._named):
+                yield name, match[name]
+
+
+def _expanded(match: re.Match[str]) -> str:
+    return f"(?:{_ALIASES[match[1]]})" if match[1] else match[0]
+
+
+class OutputRules:
+    """Which lines of one operation's output tell what.
+
+    Raises:
+        UserError: one of its patterns can't be used.
+    """
+
+    def __init__(
+        self,
+        scalars: Sequence[OutputPattern] | None = None,
+        attributes: Sequence[OutputPattern] | None = None,
+        flags: Collection[str] = (),
+    ) -> None:
+        self.default_scalars = scalars is None
+        """The default patterns: they take no notice of lines that are called like a flag, and know JSON lines."""
+        self.default_attributes = attributes is None
+        self.scalars = [LinePattern(one) for one in (DEFAULT_SCALARS if scalars is None else scalars)]
+        self.attributes = [
+            LinePattern(one) for one in (DEFAULT_ATTRIBUTES if attributes is None else attributes)
+        ]
+        self._flags = frozenset(flags)
+        self._quick = self.default_scalars and (self.default_attributes or not self.attributes)
+
+    @classmethod
+    def of(cls, operation: Operation, flags: Collection[str]) -> OutputRules:
+        """Those of ``operation``, which was given ``flags``."""
+        return cls(operation.output_scalars, operation.output_attrs, flags)
+
+    def read(self, line: str) -> tuple[dict[str, float], dict[str, str], int | None]:
+        """The scalars and attributes that ``line`` tells, and the step if it tells that."""
+        if self._quick and ":" not in line:
+            return {}, {}, None
+        line = clean(line)
+        if line.startswith("{") and (self.default_scalars or self.default_attributes):
+            told = _from_json(line)
+            if told is not None:
+                return self._told_by_json(told)
+        numbers = self._numbers(line)
+        ignored = self._flags if self.default_scalars else frozenset[str]()
+        scalars = {name: value for name, value in numbers.items() if name not in ignored}
+        step = _as_step(scalars.get(STEP))
+        if step is not None:
+            del scalars[STEP]
+        return scalars, self._texts(line, numbers), step
+
+    def _numbers(self, line: str) -> dict[str, float]:
+        numbers: dict[str, float] = {}
+        for pattern in self.scalars:
+            for name, text in pattern.match(line).values.items():
+                try:
+                    numbers[name] = float(text)
+                except ValueError:
+                    continue
+        return numbers
+
+    def _texts(self, line: str, numbers: dict[str, float]) -> dict[str, str]:
+        if self.default_attributes and numbers:
+            return {}
+        ignored = self._flags if self.default_attributes else frozenset[str]()
+        return {
+            name: text
+            for pattern in self.attributes
+            for name, text in pattern.match(line).values.items()
+            if name not in ignored
+        }
+
+    def _told_by_json(self, told: dict[str, Any]) -> tuple[dict[str, float], dict[str, str], int | None]:
+        scalars: dict[str, float] = {}
+        texts: dict[str, str] = {}
+        step = None
+        for name, value in told.items():
+            number = _number(value)
+            if not name or name in self._flags:
+                continue
+            if name == STEP and self.default_scalars and _as_step(number) is not None:
+                step = _as_step(number)
+            elif number is not None and self.default_scalars:
+                scalars[_storable(name)] = number
+            elif isinstance(value, str) and self.default_attributes:
+                texts[_storable(name)] = _storable(value)
+        return scalars, texts, step
+
+
+def clean(line: str) -> str:
+    """``line`` without colours and without the white space at its end."""
+    return (_COLOUR.sub("", line) if "\x1b" in line else line).rstrip()
+
+
+def split_lines(text: str) -> list[str]:
+    """The lines of ``text``; a progress bar that writes over its own line has several. The last has no end yet."""
+    return _LINE_END.split(text)
+
+
+def _from_json(line: str) -> dict[str, Any] | None:
+    try:
+        told = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", told) if isinstance(told, dict) else None
+
+
+def _number(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+def _as_step(value: float | None) -> int | None:
+    """A step is a whole number that records can keep."""
+    if value is None or not value.is_integer() or not 0 <= value < 10**_MOST_STEP_DIGITS:
+        return None
+    return int(value)
+
+
+def _storable(text: str) -> str:
+    """JSON may spell halves of characters, which are no text."""
+    return text.encode(errors="replace").decode()
+
+
+class Told(Struct, gc=False, omit_defaults=True):
+    """What lines told so far: grows line by line, and can be kept and gone on with later."""
+
+    scalars: dict[str, Scalar] = {}
+    attributes: dict[str, str] = {}
+    step: int = 0
+    explicit: bool = False
+    """The output tells its steps, so that they are not counted."""
+    seen: set[str] = set()
+    """The names that came since the present step began."""
+
+    def add(self, rules: OutputRules, lines: Iterable[str]) -> None:
+        """Go on with ``lines``."""
+        for line in lines:
+            scalars, texts, step = rules.read(line)
+            if texts:
+                self.attributes.update(texts)
+            if step is not None:
+                self.step, self.explicit = step, True
+            elif scalars and not self.explicit:
+                self._count(scalars)
+            for name, value in scalars.items():
+                self.scalars[name] = join(self.scalars.get(name), single(value, self.step))
+
+    def _count(self, names: Iterable[str]) -> None:
+        if not self.seen.isdisjoint(names):
+            self.step += 1
+            self.seen = set()
+        self.seen.update(names)
