@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from orchestra.cli import run_text, terminal
 from orchestra.cli.context import complete, current
+from orchestra.cli.scalars import scalar_text, shown_scalars
 from orchestra.cli.tables import cell
 from orchestra.engine.judge import settle
+from orchestra.engine.results import results_of
 from orchestra.engine.runs import select_runs
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, RunNotFound
 from orchestra.model.flags import encode
 from orchestra.model.run import Run
+from orchestra.model.scalars import natural
 from orchestra.workspace import records
+from orchestra.workspace.results import Results
 
 UNSEEN_MINUTES = 5
 """After so long without a sign a run on another host is shown as unseen: its fence is touched twice a minute."""
-_DIGITS = re.compile(r"([0-9]+)")
 
 
 def runs_info(
@@ -28,6 +30,7 @@ def runs_info(
     /,
     *,
     json: Annotated[bool, Parameter(name="--json")] = False,
+    all_scalars: Annotated[bool, Parameter(name=("--all-scalars", "-s"))] = False,
     env: Annotated[bool, Parameter(name=("--env", "-e"))] = False,
     deps: Annotated[bool, Parameter(name=("--deps", "-d"))] = False,
 ) -> int:
@@ -41,31 +44,45 @@ def runs_info(
         Which run: its index in the listing, its id, or the beginning of its id.
     json
         Print JSON.
+    all_scalars
+        Show those that we measured, too, and of each the first, last, least and greatest value, mean and sum.
     env
         Show the environment variables that were asked for.
     deps
         Show what was resolved for the run.
     """
-    return complete(lambda: _info(run, as_json=json, env=env, deps=deps))
+    return complete(lambda: _info(run, as_json=json, all_scalars=all_scalars, env=env, deps=deps))
 
 
-async def _info(spec: str | None, *, as_json: bool, env: bool, deps: bool) -> int:
+async def _info(spec: str | None, *, as_json: bool, all_scalars: bool, env: bool, deps: bool) -> int:
     async with current().session() as session:
         chosen = await select_runs(session, () if spec is None else (spec,), default="latest")
         if not chosen:
             raise RunNotFound("no matching runs")
         run = await settle(session, chosen[0])
-        fields = describe(session, run, env=env, deps=deps)
+        results = results_of(session, run)
+        fields = describe(session, run, results, all_scalars=all_scalars, env=env, deps=deps)
         if not as_json:
             fields["status"] += _unseen(session, run)
+        for problem in results.problems:
+            session.emit("log.message", run, level="warning", message=problem)
     if as_json:
         terminal.write_json(fields)
     else:
+        fields["scalars"] = {name: scalar_text(value) for name, value in fields["scalars"].items()}
         terminal.write("".join(map(_lines, fields.items())))
     return 0
 
 
-def describe(session: Session, run: Run, *, env: bool = False, deps: bool = False) -> dict[str, Any]:
+def describe(
+    session: Session,
+    run: Run,
+    results: Results,
+    *,
+    all_scalars: bool = False,
+    env: bool = False,
+    deps: bool = False,
+) -> dict[str, Any]:
     """The fields of a run in the order in which they are shown."""
     directory = run_text.run_directory(session, run)
     fields: dict[str, Any] = {
@@ -86,7 +103,8 @@ def describe(session: Session, run: Run, *, env: bool = False, deps: bool = Fals
         "tags": list(run.tags),
         "flags": _natural(run.flags),
         **({"proto-flags": _natural(_searched(run))} if run.batch_spec is not None else {}),
-        "scalars": {},
+        "scalars": shown_scalars(results, everything=all_scalars),
+        **({"attributes": _natural(results.attributes)} if results.attributes else {}),
     }
     if run.reason:
         fields["reason"] = run.reason
@@ -134,15 +152,13 @@ def _pid(session: Session, run: Run) -> int | None:
 
 def _natural(values: dict[str, Any]) -> dict[str, Any]:
     """Sorted by name, numbers in names by their value."""
-    return {name: values[name] for name in sorted(values, key=_natural_key)}
-
-
-def _natural_key(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (0, part) for part in _DIGITS.split(name)]
+    return {name: values[name] for name in natural(values)}
 
 
 def _lines(field: tuple[str, Any]) -> str:
     name, value = field
+    if name == "scalars":
+        return f"{name}:\n" + "".join(f"  {cell(key)}:{text}\n" for key, text in value.items())
     if isinstance(value, dict):
         inner = "".join(f"  {cell(key)}: {_text(one)}\n" for key, one in value.items())  # pyright: ignore
         return f"{name}:\n{inner}"

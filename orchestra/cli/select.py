@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from cyclopts import Parameter
@@ -10,9 +11,11 @@ from cyclopts import Parameter
 from orchestra.cli import run_text, terminal
 from orchestra.cli.context import complete, current
 from orchestra.engine.judge import settle_active
+from orchestra.engine.results import column_value
 from orchestra.engine.runs import select_runs
 from orchestra.engine.session import Session
-from orchestra.errors import RunNotFound, UserError
+from orchestra.errors import RunNotFound, UsageError, UserError
+from orchestra.model.columns import Column, parse_column, sort_by_value
 from orchestra.model.run import Run
 
 
@@ -22,6 +25,8 @@ def select(
     short_id: Annotated[bool, Parameter(name=("--short-id", "-s"))] = False,
     path: Annotated[bool, Parameter(name=("--path", "-p", "--dir"))] = False,
     attr: Annotated[str | None, Parameter(name=("--attr", "-a"))] = None,
+    min_: Annotated[str | None, Parameter(name="--min")] = None,
+    max_: Annotated[str | None, Parameter(name="--max")] = None,
 ) -> int:
     """Print the full ids of runs, one a line; of the latest run unless told otherwise.
 
@@ -37,19 +42,49 @@ def select(
         Print the runs' directories.
     attr
         Print this attribute instead, such as status, label, run_dir, started, flags, exit_status.
+    min_
+        Of all runs, or those that are named, the one that has the least of this column: 'loss', 'min loss', '=lr'
+        (a flag) or '.label' (an attribute). With --all they are all printed, sorted by it.
+    max_
+        As --min, for the greatest.
     """
-    return complete(lambda: _select(runs, all_, "short_id" if short_id else "run_dir" if path else attr))
+    attribute = "short_id" if short_id else "run_dir" if path else attr
+    if min_ is not None and max_ is not None:
+        raise UsageError("--min and --max cannot both be used")
+    column = None if min_ is None and max_ is None else parse_column(min_ or max_ or "")
+    order = None if column is None else Order(column, largest_first=max_ is not None)
+    return complete(lambda: _select(runs, all_, attribute, order))
 
 
-async def _select(specs: tuple[str, ...], everything: bool, attribute: str | None) -> int:
+class Order(NamedTuple):
+    """By what the runs are sorted."""
+
+    column: Column
+    largest_first: bool
+
+
+async def _select(
+    specs: tuple[str, ...], everything: bool, attribute: str | None, order: Order | None
+) -> int:
     async with current().session() as session:
         await settle_active(session)
-        chosen = await select_runs(session, specs, default="all" if everything else "latest")
+        of_all = everything or order is not None
+        chosen = await select_runs(session, specs, default="all" if of_all else "latest")
         if not chosen:
             raise RunNotFound("no matching runs")
+        if order is not None:
+            chosen = _sorted(session, chosen, order)[: None if everything else 1]
         lines = [run.id if attribute is None else attribute_text(session, run, attribute) for run in chosen]
     terminal.write_exact("".join(f"{line}\n" for line in lines))
     return 0
+
+
+def _sorted(session: Session, runs: Sequence[Run], order: Order) -> Sequence[Run]:
+    return sort_by_value(
+        runs,
+        lambda run: column_value(session, run, order.column),
+        largest_first=order.largest_first,
+    )
 
 
 def attribute_text(session: Session, run: Run, name: str) -> str:

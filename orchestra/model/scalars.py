@@ -89,4 +89,5 @@ def natural(names: Iterable[str]) -> list[str]:
 
 def natural_key(name: str) -> list[tuple[int, str]]:
     """What :func:`natural` sorts by."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in _DIGITS.split(name)]
+    parts = _DIGITS.split(name)
+    return [(int(part), "") if index % 2 else (0, part) for index, part in enumerate(parts)]

@@ -63,4 +63,4 @@ def test_a_name_without_a_prefix_finds_the_first_that_has_one(name: str, value: 
 
 
 def test_names_are_sorted_by_the_numbers_in_them() -> None:
-    assert natural(["x10", "x9", "a", "x"]) == ["a", "x", "x9", "x10"]
+    assert natural(["x10", "x9", "a", "x", "x²"]) == ["a", "x", "x9", "x10", "x²"]

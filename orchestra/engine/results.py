@@ -1,0 +1,124 @@
+"""What runs came to: their scalars and attributes, the values of columns, and the objective of a search."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestra.engine.off_loop import off_loop
+from orchestra.engine.session import Session
+from orchestra.errors import OrchestraError
+from orchestra.model.columns import Column, as_number, parse_column
+from orchestra.model.operation import FlagValue
+from orchestra.model.run import Run
+from orchestra.model.scalars import SYSTEM, Scalar, find_scalar
+from orchestra.workspace import records
+from orchestra.workspace.layout import CONTROL
+from orchestra.workspace.results import Results, read_results
+
+DEEPEST = 8
+"""Pipelines within pipelines that are looked into."""
+
+
+def results_of(session: Session, run: Run) -> Results:
+    """The results of the newest attempt of ``run``; why some may be missing is in ``problems``.
+
+    A pipeline has those of its steps, with the step's name and ``#`` before each scalar's.
+    """
+    return _results_in(session.directory(run), run, DEEPEST)
+
+
+def _results_in(directory: Path, run: Run, depth: int) -> Results:
+    try:
+        own = read_results(directory, run)
+    except OrchestraError as error:
+        own = Results(problems=(error.message,))
+    if run.operation.kind != "steps" or run.kind != "run" or not depth:
+        return own
+    scalars: dict[str, Scalar] = dict(own.scalars)
+    problems = list(own.problems)
+    for name, step in _steps(directory):
+        try:
+            found = _results_in(step, records.read_run(step), depth - 1)
+        except OrchestraError as error:
+            problems.append(error.message)
+            continue
+        results = found.scalars.items()
+        scalars |= {_below(name, key): scalar for key, scalar in results if not key.startswith(SYSTEM)}
+        problems += found.problems
+    return Results(scalars=scalars, attributes=own.attributes, problems=tuple(problems))
+
+
+def _steps(directory: Path) -> list[tuple[str, Path]]:
+    """The links of a pipeline's directory to the directories of its steps' runs."""
+    try:
+        names = sorted(os.listdir(directory))
+    except OSError:
+        return []
+    found = [(name, directory / name) for name in names]
+    return [(name, path) for name, path in found if path.is_symlink() and (path / CONTROL).is_dir()]
+
+
+def _below(step: str, key: str) -> str:
+    prefix, separator, tag = key.rpartition("#")
+    return f"{step}/{prefix}#{tag}" if separator else f"{step}#{tag}"
+
+
+def column_value(session: Session, run: Run, column: Column) -> FlagValue:
+    """What ``run`` has in ``column``; None if nothing. Of its results no more is read than that takes."""
+    if column.kind == "flag":
+        return run.flags.get(column.name)
+    if column.kind == "attribute":
+        return _attribute(session, run, column.name)
+    scalar = find_scalar(results_of(session, run).scalars, column.name)
+    if scalar is None:
+        return None
+    return scalar.point(column.qualifier)[1 if column.step else 0]
+
+
+def _attribute(session: Session, run: Run, name: str) -> FlagValue:
+    known: dict[str, FlagValue] = {
+        "run": run.short_id,
+        "short_id": run.short_id,
+        "operation": run.operation_name,
+        "op": run.operation.name,
+        "status": run.state,
+        "time": None if run.stopped is None or run.started is None else (run.stopped - run.started) / 1e6,
+        "exit_status": run.exit_code,
+        "run_dir": str(session.directory(run)),
+        "from": run.operation.source,
+    }
+    if name in known:
+        return known[name]
+    if name in Run.__struct_fields__:
+        return getattr(run, name)
+    return results_of(session, run).attributes.get(name)
+
+
+def split_objective(objective: str) -> tuple[Column, float]:
+    """The column that a search is about, and what its values are multiplied by so that less is better.
+
+    Raises:
+        UserError: it is no column.
+    """
+    if objective.startswith("-"):
+        return parse_column(objective[1:]), -1.0
+    return parse_column(objective), 1.0
+
+
+async def objectives_of(session: Session, runs: Sequence[Run], objective: str) -> list[float | None]:
+    """Of each run the value that a search minimises; None where it has none.
+
+    ``objective`` is a column; with ``-`` before it its greatest values are searched.
+
+    Raises:
+        UserError: it is no column.
+    """
+    column, sign = split_objective(objective)
+
+    def read() -> list[float | None]:
+        found = [as_number(column_value(session, run, column)) for run in runs]
+        return [None if value is None else sign * value for value in found]
+
+    return await off_loop(read)

@@ -1,0 +1,193 @@
+"""The results of a run's newest attempt: scalars and attributes, from its output and from event files.
+
+They are worked out when somebody asks, by whoever that is, and kept in ``.orchestra/scalars.json`` together with how
+far all was read: the next one reads only what came since, and of an attempt that has ended nothing but that file. It
+can be deleted at any time. Nothing is read while runs are listed, and nothing while they run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from msgspec import Struct, field
+
+from orchestra.errors import (
+    HomeError,
+    OrchestraError,
+    RunBroken,
+    StoreUnavailable,
+    UserError,
+    text_of_os_error,
+)
+from orchestra.model.encoding import encode
+from orchestra.model.execution import Exit
+from orchestra.model.output_rules import OutputRules, Told, split_lines
+from orchestra.model.run import Run
+from orchestra.model.scalars import SYSTEM, Scalar, join, single
+from orchestra.workspace import event_files
+from orchestra.workspace.codec import read_record
+from orchestra.workspace.durable import write_atomic
+from orchestra.workspace.event_files import EventFile
+from orchestra.workspace.layout import CONTROL, attempt_directory
+from orchestra.workspace.output import LINE_LIMIT, OutputFollower
+from orchestra.workspace.records import read_exit
+
+SCALARS = "scalars.json"
+VERSION = 1
+"""Grows when the same output is to be read in another way: what was kept before is then worked out anew."""
+PREDECESSOR = ".guild"
+"""The folder in which the predecessor kept a run's own event files. It is no part of a scalar's name."""
+CLOCKS_APART = 2_000_000
+"""Microseconds that the clock of a file system may be behind."""
+
+
+class Results(Struct, frozen=True, kw_only=True):
+    """What a run came to."""
+
+    scalars: dict[str, Scalar] = {}
+    """By their names: ``loss``, of an event file in a folder ``FOLDER#loss``, of our own making ``sys/max_rss``."""
+    attributes: dict[str, str] = {}
+    problems: tuple[str, ...] = ()
+    """Why some of them may be missing, each in a sentence."""
+
+
+class _Index(Struct, kw_only=True, omit_defaults=True):
+    version: int
+    attempt: int
+    final: bool = False
+    """The attempt has ended and all is read."""
+    offset: int = 0
+    """Up to here its output is read."""
+    rests: list[bytes] = field(default_factory=lambda: [b"", b""])
+    """The beginning of a line of each stream."""
+    told: Told
+    events: dict[str, EventFile] = {}
+    system: dict[str, float] = {}
+    problems: list[str] = []
+
+
+def read_results(run_dir: Path, run: Run) -> Results:
+    """The results of the newest attempt of ``run``, brought up to date.
+
+    Raises:
+        HomeError, StoreUnavailable: the output can't be read.
+    """
+    if not run.attempt:
+        return Results()
+    path = os.path.join(run_dir, CONTROL, SCALARS)
+    index = _kept(path, run.attempt) or _Index(version=VERSION, attempt=run.attempt, told=Told())
+    if not index.final:
+        before = encode(index)
+        index = _refreshed(index, run_dir, run)
+        if (after := encode(index)) != before:
+            # What is kept only saves time: where it can't be written, it is worked out again.
+            with contextlib.suppress(HomeError, StoreUnavailable):
+                write_atomic(path, after, fsync=False)
+    return _results(index)
+
+
+def _kept(path: str, attempt: int) -> _Index | None:
+    try:
+        index = read_record(path, _Index)
+    except OrchestraError:
+        return None
+    usable = index is not None and index.version == VERSION and index.attempt == attempt
+    return index if usable and index is not None and len(index.rests) == 2 else None
+
+
+def _refreshed(index: _Index, run_dir: Path, run: Run) -> _Index:
+    directory = attempt_directory(run_dir, run.attempt)
+    exit_record = _exit_of(directory)
+    index.problems = []
+    # The output of a batch or a pipeline is that of its runs, which have their own results.
+    if run.kind == "run" and run.operation.kind != "steps":
+        try:
+            rules = OutputRules.of(run.operation, run.flags)
+        except UserError as error:
+            index.problems.append(error.message)
+        else:
+            index = _take_output(index, directory, rules, ended=exit_record is not None)
+    since = (run.started or 0) - CLOCKS_APART if run.attempt > 1 else 0
+    if run.kind == "run":
+        _take_event_files(index, run_dir, since)
+    if exit_record is not None:
+        index.system = _measured(exit_record)
+        index.final = True
+    return index
+
+
+def _exit_of(directory: Path) -> Exit | None:
+    try:
+        return read_exit(directory)
+    except RunBroken:
+        return None
+
+
+def _measured(exit_record: Exit) -> dict[str, float]:
+    return {
+        f"{SYSTEM}cpu_seconds": exit_record.cpu,
+        f"{SYSTEM}max_rss": float(exit_record.max_rss * 1024),
+        f"{SYSTEM}wall_seconds": (exit_record.stopped - exit_record.started) / 1e6,
+    }
+
+
+def _take_output(index: _Index, directory: Path, rules: OutputRules, *, ended: bool) -> _Index:
+    with OutputFollower(directory, index.offset) as follower:
+        if follower.size < index.offset:
+            # It was cut short, or replaced: what it tells now is all that counts.
+            index = _Index(version=VERSION, attempt=index.attempt, told=Told(), problems=index.problems)
+            follower.offset = 0
+        while chunks := follower.read_new():
+            for stream, data in chunks:
+                _take(index, rules, min(stream, 1), data)
+        index.offset = follower.offset
+    if ended:
+        for stream in (0, 1):
+            _take(index, rules, stream, b"\n")
+    return index
+
+
+def _take(index: _Index, rules: OutputRules, stream: int, data: bytes) -> None:
+    """Go on with ``data``, line by line; a line that is not there yet as a whole waits."""
+    data = index.rests[stream] + data
+    end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+    if len(data) - end > LINE_LIMIT:
+        end = len(data)
+    index.rests[stream] = data[end:]
+    if end:
+        index.told.add(rules, split_lines(data[:end].decode(errors="replace")))
+
+
+def _take_event_files(index: _Index, run_dir: Path, since: int) -> None:
+    found: dict[str, EventFile] = {}
+    for folder, entry in event_files.find_event_files(run_dir, passed_over=CONTROL):
+        name = os.fsencode(f"{folder}/{entry.name}" if folder else entry.name).decode(errors="replace")
+        try:
+            if entry.stat().st_mtime_ns // 1000 < since:
+                # An earlier attempt's.
+                continue
+            found[name] = event_files.refresh(entry.path, index.events.get(name))
+        except OSError as error:
+            index.problems.append(f"an event file can't be read: {text_of_os_error(error)}")
+            continue
+        if found[name].problem:
+            index.problems.append(found[name].problem)
+    index.events = found
+
+
+def _results(index: _Index) -> Results:
+    scalars = dict(index.told.scalars)
+    logged: dict[str, Scalar] = {}
+    for name, file in index.events.items():
+        prefix = name.rpartition("/")[0]
+        if prefix == PREDECESSOR or prefix.endswith(f"/{PREDECESSOR}"):
+            prefix = prefix[: -len(PREDECESSOR)].rstrip("/")
+        for tag, scalar in file.scalars.items():
+            key = f"{prefix}#{tag}" if prefix else tag
+            logged[key] = join(logged.get(key), scalar)
+    # A script that prints what it logs, too, rounds it for people.
+    scalars |= logged
+    scalars |= {name: single(value, 0) for name, value in index.system.items()}
+    return Results(scalars=scalars, attributes=dict(index.told.attributes), problems=tuple(index.problems))

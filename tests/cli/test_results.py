@@ -1,0 +1,151 @@
+"""Scalars and attributes as commands show and use them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec import structs
+
+from orchestra.model.run import Run
+from orchestra.testing.builders import an_exit
+from orchestra.workspace import records
+from orchestra.workspace.layout import Layout, attempt_directory
+from orchestra.workspace.output import OutputWriter
+from tests.cli.conftest import Call
+from tests.process import Shell
+from tests.saved_runs import ended, saved
+from tests.workspace.event_samples import scalar_event
+
+SCRIPT = r"""
+lr = 0.1
+for step in range(3):
+    print(f"loss: {lr * (3 - step):.2f} (step {step * 10})")
+print("lr: 5")
+print("model: resnet\x07")
+print('{"val": 0.5, "device": "cuda:0"}')
+"""
+
+
+def printed(home: Path, output: str, **fields: object) -> Run:
+    """A run that completed and printed that."""
+    run = ended(**fields)
+    saved(home, run)
+    directory = attempt_directory(Layout(home).run_directory(run), run.attempt)
+    directory.mkdir(parents=True)
+    writer = OutputWriter(directory)
+    writer.write(0, output.encode())
+    writer.close()
+    records.write_exit(directory, an_exit(cpu=0.5, size=len(output)), fsync=False)
+    return run
+
+
+def block(output: str, name: str) -> list[str]:
+    """The lines of ``runs info`` that belong to ``name``."""
+    lines = output.partition(f"\n{name}:\n")[2].splitlines()
+    return lines[: next((index for index, line in enumerate(lines) if not line.startswith(" ")), None)]
+
+
+# runs info
+
+
+def test_what_a_script_prints_is_shown_as_scalars_and_attributes(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(SCRIPT)
+    assert shell.run("run", "train.py", "-y").code == 0
+
+    shown = shell.run("runs", "info").output
+
+    assert block(shown, "scalars") == ["  loss: 0.100000 (step 20)", "  val: 0.500000 (step 20)"]
+    assert block(shown, "attributes") == ["  device: cuda:0", r"  model: resnet\x07"]
+
+
+def test_all_scalars_are_shown_with_all_that_is_known(call: Call, home: Path) -> None:
+    printed(home, "loss: 3\nloss: 1\nloss: 2\n")
+
+    lines = block(call("runs", "info", "--all-scalars").output, "scalars")
+
+    assert lines[:7] == [
+        "  loss:",
+        "    first: 3.000000 (step 0)",
+        "    last: 2.000000 (step 2)",
+        "    min: 1.000000 (step 1)",
+        "    max: 3.000000 (step 0)",
+        "    avg: 2.000000 (count 3)",
+        "    total: 6.000000 (count 3)",
+    ]
+    assert "  sys/cpu_seconds:" in lines and "    last: 0.500000 (step 0)" in lines
+
+
+def test_json_has_values_with_their_steps(call: Call, home: Path) -> None:
+    printed(home, "loss: 3\nloss: 1\nacc: nan\nname: x\n")
+
+    told = call("runs", "info", "--json").json
+    assert told["scalars"] == {"acc": [None, 1], "loss": [1.0, 1]}
+    assert told["attributes"] == {"name": "x"}
+    told = call("runs", "info", "--json", "-s").json["scalars"]
+    assert told["loss"] == {
+        "first": [3.0, 0],
+        "last": [1.0, 1],
+        "min": [1.0, 1],
+        "max": [3.0, 0],
+        "avg": [2.0, 2],
+        "total": [4.0, 2],
+    }
+    assert told["sys/cpu_seconds"]["last"] == [0.5, 0]
+
+
+def test_event_files_are_shown_and_damaged_ones_are_told_of(call: Call, home: Path) -> None:
+    directory = Layout(home).run_directory(printed(home, ""))
+    (directory / "logs").mkdir()
+    (directory / "logs/events.out.tfevents.1").write_bytes(scalar_event("loss", 0.5, step=7) + b"x" * 20)
+
+    called = call("runs", "info")
+
+    assert block(called.output, "scalars") == ["  logs#loss: 0.500000 (step 7)"]
+    assert "events.out.tfevents.1' is damaged at byte" in called.error
+
+
+def test_a_pipeline_has_the_scalars_of_its_steps(call: Call, home: Path) -> None:
+    step = printed(home, "loss: 1\n")
+    run = ended()
+    run = structs.replace(run, operation=structs.replace(run.operation, kind="steps"))
+    saved(home, run)
+    layout = Layout(home)
+    (layout.run_directory(run) / "train").symlink_to(layout.run_directory(step))
+    (layout.run_directory(run) / "gone").symlink_to(layout.runs_dir / "none")
+
+    shown = call("runs", "info", run.id).output
+
+    assert block(shown, "scalars") == ["  train#loss: 1.000000 (step 0)"]
+
+
+# select
+
+
+def test_select_finds_the_run_with_the_least_or_greatest(call: Call, home: Path) -> None:
+    low = printed(home, "loss: 2\nloss: 4\nname: b\n", flags={"lr": 0.3})
+    high = printed(home, "loss: 1\nloss: 5\nname: a\n", flags={"lr": 0.1})
+    none = printed(home, "loss: nan\n", flags={"lr": 0.2})
+
+    for arguments, expected in {
+        ("--min", "loss"): low,
+        ("--max", "loss"): high,
+        ("--min", "min loss"): high,
+        ("--max", "count loss"): high,
+        ("--max", "=lr"): low,
+        ("--min", ".name"): high,
+        ("--min", "loss", "2", "1"): high,
+        ("--min", "nothing"): none,
+    }.items():
+        assert call("select", *arguments).lines == [expected.id], arguments
+    assert call("select", "--all", "--max", "loss").lines == [high.id, low.id, none.id]
+    assert call("select", "--min", "loss", "--short-id").lines == [low.short_id]
+
+
+def test_select_refuses_columns_that_are_none(call: Call, home: Path) -> None:
+    printed(home, "")
+
+    assert (called := call("select", "--min", "a b")).code == 1
+    assert called.error.startswith("orchestra: invalid column 'a b': unexpected 'b'\n")
+    assert call("select", "--max", "").code == 1
+    assert (called := call("select", "--min", "a", "--max", "b")).code == 2
+    assert "--min and --max cannot both be used" in called.error
