@@ -27,9 +27,21 @@ from orchestra.model.flags import format_flags
 from orchestra.model.ids import new_run_id
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run, State
+from orchestra.model.scalars import Scalar
 from orchestra.workspace.layout import Layout
+from orchestra.workspace.results import Results
 
-__all__ = ["Project", "RunError", "run", "run_capture_output", "runs_delete", "runs_list"]
+__all__ = [
+    "Project",
+    "RunError",
+    "attributes",
+    "run",
+    "run_capture_output",
+    "runs_delete",
+    "runs_list",
+    "scalar",
+    "scalars",
+]
 
 T = TypeVar("T")
 Home = str | os.PathLike[str] | None
@@ -178,6 +190,44 @@ def runs_delete(runs: Sequence[str] | None = None, *, home: Home = None, orchest
     return _wait(call)
 
 
+def scalars(run: Run | str, *, home: Home = None, orchestra_home: Home = None) -> dict[str, Scalar]:
+    """The scalars of a run by their names: those that it printed or logged, and ``sys/...``, what we measured."""
+    return _results(run, orchestra_home or home).scalars
+
+
+def attributes(run: Run | str, *, home: Home = None, orchestra_home: Home = None) -> dict[str, str]:
+    """The attributes that a run printed."""
+    return _results(run, orchestra_home or home).attributes
+
+
+def scalar(
+    run: Run | str, column: str, *, home: Home = None, orchestra_home: Home = None
+) -> float | int | None:
+    """One number of a run: ``loss`` (the last value), ``min loss``, ``max logs#acc step``; None if it has none.
+
+    Raises:
+        UserError: it is no such column.
+    """
+
+    async def call() -> FlagValue:
+        async with Orchestra(orchestra_home or home) as orch:
+            return await orch.value(_id_of(run), column)
+
+    return _wait(call)
+
+
+def _results(run: Run | str, home: Home) -> Results:
+    async def call() -> Results:
+        async with Orchestra(home) as orch:
+            return await orch.results(_id_of(run))
+
+    return _wait(call)
+
+
+def _id_of(run: Run | str) -> str:
+    return run if isinstance(run, str) else run.id
+
+
 class Project:
     """A project's directory and a home to run it in."""
 
@@ -266,6 +316,14 @@ class Project:
         for row in rows:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
             print("  ".join(cells).rstrip())  # noqa: T201
+
+    def scalars(self, run: Run | str) -> dict[str, Scalar]:
+        """The scalars of a run, as :func:`scalars` has them."""
+        return scalars(run, home=self.home)
+
+    def scalar(self, run: Run | str, column: str) -> float | int | None:
+        """One number of a run, as :func:`scalar` has it."""
+        return scalar(run, column, home=self.home)
 
     def delete_runs(self, runs: Sequence[Run | str] | None = None) -> None:
         """Delete runs (all of them, if none are named) and say how many."""

@@ -88,3 +88,16 @@ def test_an_interrupt_within_an_event_loop_stops_the_run_and_is_raised_when_it_h
         assert time.monotonic() - begun < 30
 
     assert [run.state for run in project.list_runs()] == ["terminated"]
+
+
+def test_the_numbers_of_a_run_are_at_hand(project: api.Project) -> None:
+    (project.cwd / "fit.py").write_text("for i in range(3):\n    print('loss:', 3 - i)\nprint('kind: a')\n")
+    run, _ = project.run_capture("fit.py")
+
+    scalars = project.scalars(run)
+    assert (scalars["loss"].first, scalars["loss"].last, scalars["loss"].last_step) == (3.0, 1.0, 2)
+    assert "sys/wall_seconds" in scalars
+    assert project.scalar(run.id, "max loss") == 3.0
+    assert project.scalar(run, "loss step") == 2
+    assert project.scalar(run, "other") is None
+    assert api.attributes(run, home=project.home) == {"kind": "a"}

@@ -20,19 +20,23 @@ from orchestra.engine.execute import execute
 from orchestra.engine.hosting import plugin_host
 from orchestra.engine.judge import settle, settle_active
 from orchestra.engine.launch import Launch, launch
+from orchestra.engine.off_loop import off_loop
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import find_run
+from orchestra.engine.results import column_value, results_of
 from orchestra.engine.runs import delete_runs, stop_runs
 from orchestra.engine.session import Session, open_session
 from orchestra.engine.stopping import not_stopped
 from orchestra.engine.supervise import LONGEST_POLL, SHORTEST_POLL, keep_leases, supervise
 from orchestra.errors import OrchestraError, RunBusy
+from orchestra.model.columns import parse_column
 from orchestra.model.events import Event
 from orchestra.model.filters import RunQuery
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import ACTIVE, Run
 from orchestra.settings import find_home, load_settings
 from orchestra.workspace.output import OutputFollower, read_output
+from orchestra.workspace.results import Results
 
 EVENT_BUFFER = 10_000
 """Events that a slow reader may be behind; further ones are dropped."""
@@ -252,6 +256,21 @@ class Orchestra:
         """The runs that match, newest first, in their true states."""
         await settle_active(self.session)
         return (await self.session.store.query(query or RunQuery())).runs
+
+    async def results(self, run: str) -> Results:
+        """The scalars and attributes of a run's newest attempt, as far as it has come."""
+        record = await self.get(run)
+        return await off_loop(lambda: results_of(self.session, record))
+
+    async def value(self, run: str, column: str) -> FlagValue:
+        """What a run has in a column, such as ``min loss``, ``loss step``, ``=lr`` or ``.label``; None if nothing.
+
+        Raises:
+            UserError: it is no column.
+        """
+        wanted = parse_column(column)
+        record = await self.get(run)
+        return await off_loop(lambda: column_value(self.session, record, wanted))
 
     async def delete(self, runs: Sequence[str], *, stop: bool = False) -> int:
         """Delete runs and return how many there were; running ones only with ``stop``."""
