@@ -52,6 +52,14 @@ def run(
     quiet: Annotated[bool, Parameter(alias="-q", help="Do not show the operation's output.")] = False,
     print_cmd: Annotated[bool, Parameter(help="Print the command and exit.")] = False,
     print_trials: Annotated[bool, Parameter(help="Print the trials of a batch and exit.")] = False,
+    test_output_scalars: Annotated[
+        str | None,
+        Parameter(help="Show which scalars the lines of a file (-: input) tell.", allow_leading_hyphen=True),
+    ] = None,
+    test_output_attrs: Annotated[
+        str | None,
+        Parameter(help="Show which attributes they tell.", allow_leading_hyphen=True),
+    ] = None,
     help_op: Annotated[bool, Parameter(alias="-h", help="Show the operation's flags and exit.")] = False,
     stop_runs: Annotated[bool, Parameter(help="A queue that is told to end stops its runs, too.")] = False,
     keep_run: Annotated[bool, Parameter(help="Keep the run even if interim runs are deleted.")] = False,
@@ -89,6 +97,10 @@ def run(
         fail_on_trial_error=fail_on_trial_error,
         executor=executor,
     )
+    if test_output_scalars is not None or test_output_attrs is not None:
+        from orchestra.cli.output_test import test_output
+
+        return test_output(request, scalars=test_output_scalars, attributes=test_output_attrs)
     return RunCommand(
         context,
         request,

@@ -137,10 +137,9 @@ class OutputRules:
         if self._quick and ":" not in line:
             return {}, {}, None
         line = clean(line)
-        if line.startswith("{") and (self.default_scalars or self.default_attributes):
-            told = _from_json(line)
-            if told is not None:
-                return self._told_by_json(told)
+        told = self._from_json(line)
+        if told is not None:
+            return self._told_by_json(told)
         numbers = self._numbers(line)
         ignored = self._flags if self.default_scalars else frozenset[str]()
         scalars = {name: value for name, value in numbers.items() if name not in ignored}
@@ -148,6 +147,19 @@ class OutputRules:
         if step is not None:
             del scalars[STEP]
         return scalars, self._texts(line, numbers), step
+
+    def is_json(self, line: str) -> bool:
+        """Whether ``line`` is an object of JSON, of which patterns take no notice."""
+        return self._from_json(clean(line)) is not None
+
+    def _from_json(self, line: str) -> dict[str, Any] | None:
+        if not line.startswith("{") or not (self.default_scalars or self.default_attributes):
+            return None
+        try:
+            told = json.loads(line)
+        except (ValueError, RecursionError):
+            return None
+        return cast("dict[str, Any]", told) if isinstance(told, dict) else None
 
     def _numbers(self, line: str) -> dict[str, float]:
         numbers: dict[str, float] = {}
@@ -195,14 +207,6 @@ def clean(line: str) -> str:
 def split_lines(text: str) -> list[str]:
     """The lines of ``text``; a progress bar that writes over its own line has several. The last has no end yet."""
     return _LINE_END.split(text)
-
-
-def _from_json(line: str) -> dict[str, Any] | None:
-    try:
-        told = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return cast("dict[str, Any]", told) if isinstance(told, dict) else None
 
 
 def _number(value: object) -> float | None:

@@ -149,3 +149,50 @@ def test_select_refuses_columns_that_are_none(call: Call, home: Path) -> None:
     assert call("select", "--max", "").code == 1
     assert (called := call("select", "--min", "a", "--max", "b")).code == 2
     assert "--min and --max cannot both be used" in called.error
+
+
+# run --test-output-scalars, --test-output-attrs
+
+
+def test_the_rules_for_output_can_be_tried(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("lr = 0.1\n")
+    (tmp_path / "log").write_bytes(
+        b'loss: 0.5 (step 3)\r\nlr: 1\n{"acc": 1, "who": "me"}\nmodel: x\x1b[2J\xff'
+    )
+
+    called = call("run", "train.py", "--test-output-scalars", "log")
+
+    first, second = (
+        r"'^\\key:\\s+\\value\\s+\\((?:step\\s+)?(?P<step>\\step)\\)$'",
+        r"'^(\\key):\\s+(\\value)(?:\\s+\\(.*\\))?$'",
+    )
+    assert called.lines == [
+        "loss: 0.5 (step 3)",
+        f"  {first}: [('3',)] (step=3)",
+        f"  {second}: [('loss', '0.5')] (loss=0.5)",
+        "lr: 1",
+        f"  {first}: <no matches>",
+        f"  {second}: [('lr', '1')] ()",
+        '{"acc": 1, "who": "me"}',
+        "  JSON: (acc=1.0)",
+        "model: x\\x1b[2J\ufffd",
+        f"  {first}: <no matches>",
+        f"  {second}: <no matches>",
+    ]
+    called = call("run", "train.py", "--test-output-attrs", "log")
+    assert called.code == 0 and "  JSON: (who=me)" in called.lines
+    assert not (tmp_path / "home" / "runs").exists() or not list((tmp_path / "home" / "runs").iterdir())
+
+
+def test_the_rules_can_be_tried_on_what_comes_in(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("lr = 0.1\n")
+    ran = shell.run("run", "train.py", "--test-output-scalars", "-", stdin="loss: 2\n")
+    assert ran.code == 0 and "(loss=2.0)" in ran.output
+
+
+def test_trying_them_on_no_file_or_no_operation_is_an_error(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train.py").touch()
+    called = call("run", "train.py", "--test-output-scalars", "none")
+    assert called.code == 1
+    assert "orchestra: the output can't be read: No such file or directory: 'none'" in called.error
+    assert call("run", "nothing.py", "--test-output-attrs", "-").code == 1
