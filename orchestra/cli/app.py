@@ -39,6 +39,7 @@ VERBS: dict[str, Verb] = {
     "select": Verb("orchestra.cli.select:select", "Print the ids of runs, or one of their attributes."),
     "plugins list": Verb("orchestra.cli.plugins:plugins_list", "List the plugins that are installed."),
     "plugins check": Verb("orchestra.cli.plugins:plugins_check", "Check that a plugin can be used."),
+    "completion": Verb("orchestra.cli.completion:completion", "Complete what is typed, in your shell."),
     "check": Verb("orchestra.cli.check:check", "Compare runs, records and processes, and repair them."),
 }
 GROUPS: dict[str, str] = {"runs": "Work with runs.", "plugins": "Work with plugins."}
@@ -48,6 +49,8 @@ HIDDEN: dict[str, Verb] = {
     "execute-claimed": Verb("orchestra.cli.command:execute_claimed", "Execute a run claimed for us."),
 }
 """Verbs that only orchestra itself uses."""
+COMPLETE_WORDS = "complete-words"
+"""What the scripts of ``completion`` call: its words are not ours to parse."""
 ALIASES: dict[str, str] = {
     "ops": "operations",
     "runs rm": "runs delete",
@@ -60,7 +63,7 @@ def verb_of(arguments: list[str]) -> list[str]:
     """The verb that ``arguments`` begin with, as far as it is one: what a usage hint names."""
     if not arguments or arguments[0] not in _first_words():
         return []
-    known = len(arguments) > 1 and _resolve(f"{arguments[0]} {arguments[1]}") is not None
+    known = len(arguments) > 1 and resolve(f"{arguments[0]} {arguments[1]}") is not None
     return arguments[: 1 + known]
 
 
@@ -75,11 +78,15 @@ def run(arguments: list[str]) -> int:
         terminal.write(top_help())
         return 0
     first, rest = arguments[0], arguments[1:]
+    if first == COMPLETE_WORDS:
+        from orchestra.cli.completing import complete_words
+
+        return complete_words(rest)
     if first.startswith("-"):
         raise UsageError(f"no such option '{first}'")
     if first in GROUPS:
         return _run_in_group(first, rest)
-    name = _resolve(first)
+    name = resolve(first)
     if name is None:
         raise UsageError(f"no such command '{first}'{_did_you_mean(first, _first_words())}")
     return _call(name, rest)
@@ -91,14 +98,15 @@ def _run_in_group(group: str, rest: list[str]) -> int:
         return 0
     if not rest or rest[0].startswith("-"):
         return _call(f"{group} {DEFAULTS[group]}", rest)
-    name = _resolve(f"{group} {rest[0]}")
+    name = resolve(f"{group} {rest[0]}")
     if name is None:
         words = [known.partition(" ")[2] for known in (*VERBS, *ALIASES) if known.startswith(f"{group} ")]
         raise UsageError(f"no such command '{group} {rest[0]}'{_did_you_mean(rest[0], words)}")
     return _call(name, rest[1:])
 
 
-def _resolve(name: str) -> str | None:
+def resolve(name: str) -> str | None:
+    """The verb that a name or an alias stands for; None if there is none."""
     name = ALIASES.get(name, name)
     return name if name in VERBS or name in HIDDEN else None
 

@@ -1,0 +1,318 @@
+"""What may come next on a command line: what a shell asks for when somebody presses Tab.
+
+The words are looked at from the left only as far as it matters: the parser of a verb is built only where its
+options are asked for, and the store is opened only where a run is.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from orchestra.cli import app, options, terminal
+from orchestra.errors import OrchestraError
+
+MOST_RUNS = 50
+"""So many runs are offered, the newest first."""
+RUN_NAMES = frozenset(("run", "runs", "run_ids", "start", "proto"))
+"""Parameters of verbs that stand for runs."""
+
+
+class Candidate(NamedTuple):
+    """A word that may stand where the cursor is, and what a person is told of it."""
+
+    word: str
+    text: str = ""
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether something is to be typed right behind it."""
+        return self.word.endswith(("=", "/"))
+
+
+class Option(NamedTuple):
+    """An option, or an argument, of a verb."""
+
+    names: tuple[str, ...]
+    """As typed; a positional argument's own name in capitals."""
+    help: str
+    takes_value: bool
+    positional: bool
+    field: str
+    values: tuple[str, ...]
+    """All that it can be, where there are few."""
+
+
+def candidates(words: Sequence[str]) -> list[Candidate]:
+    """What the last of ``words``, which follow ``orchestra``, may become. What can't be
+    looked up is not offered."""
+    *before, current = words or [""]
+    given = options.GlobalOptions()
+    try:
+        if before and before[-1] in ("-H", "-C", "--log-file"):
+            return list(_files(current))
+        if before and before[-1] == "--log-format":
+            return _beginning(current, (Candidate(name) for name in options.LOG_FORMATS))
+        rest = options.take(list(before), given)
+        options.current.home, options.current.directory = given.home, given.directory
+        return _beginning(current, _next(rest, current))
+    except (OrchestraError, OSError, ValueError):
+        return []
+
+
+def _beginning(start: str, found: Iterator[Candidate]) -> list[Candidate]:
+    return [one for one in found if one.word.startswith(start)]
+
+
+def _next(words: list[str], current: str) -> Iterator[Candidate]:
+    if not words:
+        yield from _verbs("")
+        yield from _globals(current)
+        return
+    first, *rest = words
+    if first in app.GROUPS:
+        if not rest and not current.startswith("-"):
+            yield from _verbs(first)
+            return
+        name = app.resolve(f"{first} {rest[0]}") if rest else None
+        rest = rest[1:] if name else rest
+        name = name or f"{first} {app.DEFAULTS[first]}"
+    else:
+        found = app.resolve(first)
+        if found is None:
+            return
+        name = found
+    yield from _of_verb(name, rest, current)
+
+
+def _verbs(group: str) -> Iterator[Candidate]:
+    for name, verb in app.VERBS.items():
+        head, _, tail = name.rpartition(" ")
+        if head == group and verb.help:
+            yield Candidate(tail, verb.help)
+    if not group:
+        for name, text in app.GROUPS.items():
+            yield Candidate(name, text)
+
+
+def _globals(current: str) -> Iterator[Candidate]:
+    if current.startswith("-"):
+        for usage, text in options.HELP:
+            yield Candidate(usage.split()[0], text)
+
+
+def _of_verb(name: str, words: list[str], current: str) -> Iterator[Candidate]:
+    known: list[Option] | None = None
+    if current.startswith("-") or any(word.startswith("-") for word in words):
+        known = options_of(name)
+    if words and words[-1].startswith("-"):
+        option = next((one for one in known or () if words[-1] in one.names), None)
+        if option is not None and option.takes_value:
+            yield from _values(option, current)
+            return
+    if current.startswith("-"):
+        for option in known or ():
+            if not option.positional:
+                yield Candidate(_shown(option, current), option.help)
+        yield from _globals(current)
+        return
+    arguments = _arguments(words, known or [])
+    if name in ("run", "queue"):
+        yield from _of_run(arguments if name == "run" else ["queue", *arguments], current)
+        return
+    known = options_of(name) if known is None else known
+    positional = [one for one in known if one.positional]
+    if positional and positional[min(len(arguments), len(positional) - 1)].field in RUN_NAMES:
+        yield from _runs()
+    elif positional:
+        yield from _files(current)
+
+
+def _shown(option: Option, current: str) -> str:
+    """The option's long name; a short one only where that is what was begun."""
+    long = next((name for name in option.names if name.startswith("--")), option.names[0])
+    return current if current in option.names else long
+
+
+def _arguments(words: list[str], known: list[Option]) -> list[str]:
+    """The words that are neither options nor values of options."""
+    with_value = {name for one in known if one.takes_value for name in one.names}
+    found: list[str] = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word.startswith("-"):
+            skip = word in with_value
+        else:
+            found.append(word)
+    return found
+
+
+def _values(option: Option, current: str) -> Iterator[Candidate]:
+    if option.values:
+        yield from map(Candidate, option.values)
+    elif option.field in RUN_NAMES:
+        yield from _runs()
+    else:
+        yield from _files(current)
+
+
+def _of_run(arguments: list[str], current: str) -> Iterator[Candidate]:
+    if not arguments:
+        yield from _operations()
+        yield from _files(current, executables=True)
+        return
+    operation = _operation(arguments[0])
+    if operation is None:
+        return
+    name, equals, _ = current.partition("=")
+    if not equals:
+        used = {word.partition("=")[0] for word in arguments[1:]}
+        for flag in operation.flags:
+            if flag.name not in used:
+                yield Candidate(f"{flag.name}=", _flag_text(flag))
+        return
+    flag = operation.flag(name)
+    if flag is None:
+        return
+    from orchestra.model.flags import encode
+
+    if flag.choices:
+        for choice in flag.choices:
+            yield Candidate(f"{name}={encode(choice.value)}", choice.description)
+    elif flag.type == "boolean":
+        yield Candidate(f"{name}=yes")
+        yield Candidate(f"{name}=no")
+    elif flag.type in (None, "string", "path", "existing-path"):
+        for found in _files(current.partition("=")[2]):
+            yield Candidate(f"{name}={found.word}")
+
+
+def _flag_text(flag: Any) -> str:
+    from orchestra.model.flags import encode
+
+    default = "" if flag.default is None else f"(default is {encode(flag.default)})"
+    return " ".join(f"{flag.description} {default}".split())
+
+
+def _operation(spec: str) -> Any:
+    from orchestra.cli.context import current as context
+    from orchestra.engine.command_line import operation_python
+    from orchestra.project.find import find_operation
+    from orchestra.workspace.layout import Layout
+
+    here = context()
+    try:
+        return find_operation(
+            spec, cwd=here.cwd, cache_dir=Layout(here.home).cache_dir, python=operation_python()
+        )
+    except OrchestraError:
+        return None
+
+
+def _operations() -> Iterator[Candidate]:
+    from orchestra.cli.context import current as context
+    from orchestra.project.listing import list_operations
+
+    for listed in list_operations(context().cwd):
+        yield Candidate(listed.name, listed.description)
+
+
+def _runs() -> Iterator[Candidate]:
+    from orchestra.cli.context import complete
+    from orchestra.cli.context import current as context
+    from orchestra.model.filters import RunQuery
+
+    here = context()
+    if not os.path.isdir(here.home):
+        return
+
+    async def newest() -> Any:
+        async with here.session() as session:
+            return await session.store.query(RunQuery(limit=MOST_RUNS))
+
+    for run in complete(newest).runs:
+        text = f"{run.operation_name} {run.state} {run.label or ''}"
+        yield Candidate(run.short_id, " ".join(text.split()))
+
+
+def _files(start: str, *, executables: bool = False) -> Iterator[Candidate]:
+    """The files and folders that ``start`` may become; hidden ones only where a dot was typed."""
+    folder, _, begun = start.rpartition("/")
+    prefix = start[: len(start) - len(begun)]
+    place = Path(os.path.expanduser(prefix or "."))
+    try:
+        entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        if entry.name.startswith(".") > begun.startswith(".") or not entry.name.startswith(begun):
+            continue
+        if entry.is_dir():
+            yield Candidate(f"{prefix}{entry.name}/")
+        elif not executables or (folder and (entry.name.endswith(".py") or os.access(entry.path, os.X_OK))):
+            yield Candidate(f"{prefix}{entry.name}")
+
+
+def options_of(name: str) -> list[Option]:
+    """The options and arguments of a verb, as its parser knows them."""
+    parser = app.build_parser(name)
+    for word in name.split():
+        parser = parser[word]
+    found: list[Option] = []
+    for argument in parser.assemble_argument_collection():
+        positional = argument.index is not None and not any(one.startswith("-") for one in argument.names)
+        names = tuple(one for one in argument.names if not one.startswith(("--no-", "--empty-")))
+        if not argument.show and not positional:
+            continue
+        takes_value = argument.token_count()[0] > 0
+        text = " ".join((argument.parameter.help or "").split())
+        field = argument.field_info.name
+        values = _literals(argument.hint)
+        found.append(Option(names or argument.names, text, takes_value, positional, field, values))
+    return found
+
+
+def _literals(hint: Any) -> tuple[str, ...]:
+    from typing import Literal, get_args, get_origin
+
+    if get_origin(hint) is Literal:
+        return tuple(str(value) for value in get_args(hint))
+    return next((found for part in get_args(hint) if (found := _literals(part))), ())
+
+
+def complete_words(arguments: Sequence[str]) -> int:
+    """``SHELL [WORDBREAKS] -- WORD...``: print what the last word may become, one to a line."""
+    place = list(arguments).index("--")
+    shell, *more = arguments[:place]
+    words = list(arguments[place + 1 :])
+    if shell != "bash":
+        lines = [f"{word}\t{text}" if text else word for word, text in candidates(words or [""])]
+    else:
+        words = split_line(words[0])[1:]
+        lines = [_for_bash(one.word, words[-1], more[0] if more else "") for one in candidates(words)]
+    terminal.write("".join(f"{line}\n" for line in lines))
+    return 0
+
+
+def split_line(line: str) -> list[str]:
+    """The words of a command line that is being typed; the last one is the one that is to be completed."""
+    for closing in ("", "'", '"'):
+        try:
+            words = shlex.split(line + closing)
+        except ValueError:
+            continue
+        begins_anew = not closing and line[-1:].isspace() and not line.endswith("\\ ")
+        return [*words, ""] if begins_anew else words
+    return line.split(" ")
+
+
+def _for_bash(word: str, typed: str, breaks: str) -> str:
+    """What bash is to put in place of its own last word, which begins behind a character of ``breaks``."""
+    cut = max((typed.rfind(char) for char in breaks if char in "=:"), default=-1) + 1
+    quoted = word if word.endswith(("=", "/")) and shlex.quote(word[:-1]) == word[:-1] else shlex.quote(word)
+    return word[cut:] if cut else quoted
