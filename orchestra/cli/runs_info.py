@@ -78,7 +78,7 @@ def describe(session: Session, run: Run, *, env: bool = False, deps: bool = Fals
         "marked": False,
         "label": run.label or "",
         "sourcecode_digest": run.sourcecode_digest or "",
-        "vcs_commit": "",
+        "vcs_commit": run.vcs_commit or "",
         "run_dir": directory,
         "command": run_text.command(session, run),
         "exit_status": run.exit_code,

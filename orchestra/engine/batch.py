@@ -181,6 +181,7 @@ class _Batch:
             created=now,
             staged=now if staged else None,
             sources=self.run.sources,
+            vcs_commit=self.run.vcs_commit,
             environment=self.run.environment,
             random_seed=self.spec.seed,
             executor=self.executor,
