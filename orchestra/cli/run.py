@@ -52,6 +52,7 @@ def run(
     quiet: Annotated[bool, Parameter(alias="-q", help="Do not show the operation's output.")] = False,
     print_cmd: Annotated[bool, Parameter(help="Print the command and exit.")] = False,
     print_trials: Annotated[bool, Parameter(help="Print the trials of a batch and exit.")] = False,
+    test_sourcecode: Annotated[bool, Parameter(help="Show which source would be copied and exit.")] = False,
     help_op: Annotated[bool, Parameter(alias="-h", help="Show the operation's flags and exit.")] = False,
     stop_runs: Annotated[bool, Parameter(help="A queue that is told to end stops its runs, too.")] = False,
     keep_run: Annotated[bool, Parameter(help="Keep the run even if interim runs are deleted.")] = False,
@@ -98,7 +99,15 @@ def run(
         pidfile=pidfile,
         stop_runs=stop_runs,
         keep=keep_run or keep_batch,
-        show="cmd" if print_cmd else "trials" if print_trials else "help" if help_op else None,
+        show="cmd"
+        if print_cmd
+        else "trials"
+        if print_trials
+        else "help"
+        if help_op
+        else "source"
+        if test_sourcecode
+        else None,
     ).run()
 
 

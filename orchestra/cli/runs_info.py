@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from orchestra.errors import OrchestraError, RunNotFound
 from orchestra.model.flags import encode
 from orchestra.model.run import Run
 from orchestra.workspace import records
+from orchestra.workspace.source_patch import patch_path
 
 UNSEEN_MINUTES = 5
 """After so long without a sign a run on another host is shown as unseen: its fence is touched twice a minute."""
@@ -79,6 +81,7 @@ def describe(session: Session, run: Run, *, env: bool = False, deps: bool = Fals
         "label": run.label or "",
         "sourcecode_digest": run.sourcecode_digest or "",
         "vcs_commit": run.vcs_commit or "",
+        **_patch(session, run),
         "run_dir": directory,
         "command": run_text.command(session, run),
         "exit_status": run.exit_code,
@@ -97,6 +100,15 @@ def describe(session: Session, run: Run, *, env: bool = False, deps: bool = Fals
     if deps:
         fields["dependencies"] = {entry.source: list(entry.paths) for entry in run.resolved}
     return fields
+
+
+def _patch(session: Session, run: Run) -> dict[str, str]:
+    """Where the changes are that the commit does not have: with the run, or with its batch."""
+    directories = [session.directory(run)]
+    if run.batch is not None:
+        directories.append(session.layout.directory_of(run.batch))
+    found = next((path for path in map(patch_path, directories) if os.path.exists(path)), None)
+    return {} if found is None else {"vcs_patch": found}
 
 
 def _unseen(session: Session, run: Run) -> str:

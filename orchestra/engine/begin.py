@@ -10,6 +10,7 @@ from typing import Literal
 from msgspec import Struct, structs
 
 from orchestra.console import Console
+from orchestra.engine.capture import after_making
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart, claim_restart, find_run, plan_restart, restage
@@ -102,12 +103,14 @@ async def begin(
     if request.stage:
         new = new_run(session, request, prepared, state="staged")
         (run,) = await make_runs(session, (structs.replace(new, vcs_commit=taken.vcs_commit),), selection)
+        after_making(session, run)
         write_env_file(session, run)
         if not quiet:
             announce_staged(session, console, run, in_directory=request.run_dir is not None)
         return Begun(what="staged", run=run)
     new = lifecycle.admit(new_run(session, request, prepared, state="pending"), session.worker)
     (run,) = await make_runs(session, (structs.replace(new, vcs_commit=taken.vcs_commit),), selection)
+    after_making(session, run)
     return Begun(what="claimed", run=run)
 
 

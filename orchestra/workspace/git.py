@@ -6,7 +6,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from msgspec import Struct
 
@@ -144,23 +144,28 @@ class Git:
         finally:
             os.close(writing)
 
-    def answer(self, patience: float = PATIENCE) -> bytes | None:
-        """All that it writes; None where it isn't installed, fails, or takes longer than ``patience`` seconds."""
+    def answer(self, patience: float = PATIENCE, *, most: int | None = None) -> bytes | None:
+        """All that it writes; None where it isn't installed, fails, or takes longer than ``patience`` seconds.
+
+        What writes more than ``most`` bytes is ended, with a little more than that as its answer.
+        """
         if not self._pid:
             return None
         try:
-            blocks = _read_until(self._output, time.monotonic() + patience)
+            blocks = _read_until(self._output, time.monotonic() + patience, most)
         finally:
             os.close(self._output)
-        if blocks is None:
+        too_much = blocks is not None and most is not None and sum(map(len, blocks)) > most
+        if blocks is None or too_much:
             os.kill(self._pid, signal.SIGKILL)
         _, status = os.waitpid(self._pid, 0)
         self._pid = 0
-        return b"".join(blocks) if blocks is not None and status == 0 else None
+        return b"".join(blocks) if blocks is not None and (too_much or status == 0) else None
 
 
-def _read_until(descriptor: int, deadline: float) -> list[bytes] | None:
+def _read_until(descriptor: int, deadline: float, most: int | None) -> list[bytes] | None:
     blocks: list[bytes] = []
+    size = 0
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     while (left := deadline - time.monotonic()) > 0:
@@ -169,6 +174,9 @@ def _read_until(descriptor: int, deadline: float) -> list[bytes] | None:
             if not block:
                 return blocks
             blocks.append(block)
+            size += len(block)
+            if most is not None and size > most:
+                return blocks
     return None
 
 
@@ -203,14 +211,3 @@ def commit_of_status(status: bytes) -> str | None:
 
 def _is_commit(text: str) -> bool:
     return len(text) >= 40 and set(text) <= set("0123456789abcdef")
-
-
-def top_folder(folder: str) -> str | None:
-    """The folder that the working tree around ``folder`` begins with."""
-    answer = Git(folder, "rev-parse", "--show-toplevel").answer()
-    return None if answer is None else os.fsdecode(answer.rstrip(b"\n"))
-
-
-def joined(paths: Sequence[str]) -> bytes:
-    """As Git reads paths with ``-z``."""
-    return b"".join(os.fsencode(path) + b"\0" for path in paths)

@@ -138,8 +138,7 @@ class _Walker:
         self._rules = rules
         self._ignored = _ignore_file(root)
         self._by_default = 0
-        self._max_files = _limit("MAX_DEFAULT_SOURCECODE_COUNT", MAX_FILES)
-        self._max_size = _limit("MAX_DEFAULT_SOURCECODE_FILE_SIZE", MAX_SIZE)
+        self._max_size, self._max_files = limits()
         self._excluded = {identity for path in excluded if (identity := _identity(path)) is not None}
         self._too_big: list[str] = []
         self._outside: list[str] = []
@@ -355,6 +354,12 @@ def _is_inside(identity: tuple[int, int], folder: _Folder | None) -> bool:
 
 def _holds(folder: str, names: Sequence[str]) -> bool:
     return any(os.path.lexists(os.path.join(folder, name)) for name in names)
+
+
+def limits() -> tuple[int, int]:
+    """The biggest size, and the number, of the files that are taken of a project that is not in Git."""
+    size = _limit("MAX_DEFAULT_SOURCECODE_FILE_SIZE", MAX_SIZE)
+    return size, _limit("MAX_DEFAULT_SOURCECODE_COUNT", MAX_FILES)
 
 
 def _limit(variable: str, default: int) -> int:

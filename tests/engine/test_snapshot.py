@@ -11,6 +11,7 @@ from msgspec import structs
 from orchestra.engine.snapshot import select_source, take_snapshot, takes_source, where_it_runs
 from orchestra.model.operation import Operation, SourceCode, SourceRule
 from orchestra.workspace.manifest import read_manifest
+from orchestra.workspace.source_patch import patch_path
 from tests.engine.workbench import Bench
 from tests.workspace.test_git import run_git
 
@@ -104,3 +105,51 @@ async def test_a_module_need_not_be_a_file_of_the_project(bench: Bench, project:
     module = structs.replace(job(project), kind="module", main="json.tool")
     selection = select_source(bench.session, module)
     assert selection is not None and selection.paths == ("job.py", "lib/a.py")
+
+
+def committed(project: Path) -> None:
+    run_git(project, "init", "-q")
+    run_git(project, "add", "-A")
+    run_git(project, "commit", "-qm", "one")
+
+
+async def test_the_patch_of_a_staged_run_is_there_when_its_session_is_closed(
+    bench: Bench, project: Path
+) -> None:
+    committed(project)
+    (project / "new.py").write_text("x = 1\n")
+    run = (await bench.begin(cwd=project, operation="job.py", stage=True)).run
+    assert run is not None
+    bench.session.finish_afterwards()
+    assert "+x = 1\n" in Path(patch_path(bench.session.directory(run))).read_text()
+
+
+async def test_a_run_has_its_patch_when_it_has_been_started(bench: Bench, project: Path) -> None:
+    committed(project)
+    clean = (await bench.begin(cwd=project, operation="job.py")).run
+    (project / "new.py").write_text("x = 1\n")
+    dirty = (await bench.begin(cwd=project, operation="job.py")).run
+    assert clean is not None and dirty is not None
+    for run in (clean, dirty):
+        await bench.execute(run)
+    bench.session.finish_afterwards()
+    assert not os.path.exists(patch_path(bench.session.directory(clean)))
+    assert os.path.exists(patch_path(bench.session.directory(dirty)))
+
+
+async def test_who_starts_a_run_later_writes_no_patch_of_another_working_tree(
+    bench: Bench, project: Path
+) -> None:
+    committed(project)
+    (project / "new.py").write_text("x = 1\n")
+    run = (await bench.begin(cwd=project, operation="job.py", stage=True)).run
+    assert run is not None
+    bench.session.finish_afterwards()
+    patch = Path(patch_path(bench.session.directory(run)))
+    before = patch.read_bytes()
+    (project / "new.py").write_text("x = 2\n")
+    again = (await bench.begin(cwd=project, restart=run.id)).run
+    assert again is not None
+    await bench.execute(again)
+    bench.session.finish_afterwards()
+    assert patch.read_bytes() == before
