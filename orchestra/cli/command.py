@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 LOST = 75
-Show = Literal["cmd", "trials", "help"]
+Show = Literal["cmd", "trials", "help", "source"]
 
 
 class RunCommand:
@@ -122,6 +122,11 @@ class RunCommand:
         session.sinks.output = self.context.wants_output_events
         if self.show == "help":
             print(help_operation(await operation_of(session, self.request)))
+            return 0
+        if self.show == "source":
+            from orchestra.engine.source_listing import source_listing
+
+            print(source_listing(session, await operation_of(session, self.request)), end="")
             return 0
         run_checks.check_together(session, self.request)
         if self.background and self.pidfile is not None:

@@ -60,6 +60,7 @@ def run(
         str | None,
         Parameter(help="Show which attributes they tell.", allow_leading_hyphen=True),
     ] = None,
+    test_sourcecode: Annotated[bool, Parameter(help="Show which source would be copied and exit.")] = False,
     help_op: Annotated[bool, Parameter(alias="-h", help="Show the operation's flags and exit.")] = False,
     stop_runs: Annotated[bool, Parameter(help="A queue that is told to end stops its runs, too.")] = False,
     keep_run: Annotated[bool, Parameter(help="Keep the run even if interim runs are deleted.")] = False,
@@ -110,7 +111,15 @@ def run(
         pidfile=pidfile,
         stop_runs=stop_runs,
         keep=keep_run or keep_batch,
-        show="cmd" if print_cmd else "trials" if print_trials else "help" if help_op else None,
+        show="cmd"
+        if print_cmd
+        else "trials"
+        if print_trials
+        else "help"
+        if help_op
+        else "source"
+        if test_sourcecode
+        else None,
     ).run()
 
 

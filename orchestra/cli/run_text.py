@@ -103,6 +103,7 @@ def as_json(session: Session, run: Run) -> dict[str, Any]:
         "trial": run.trial,
         "executor": run.executor,
         "sourcecode_digest": run.sourcecode_digest,
+        "vcs_commit": run.vcs_commit,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -20,6 +21,7 @@ from orchestra.model.run import Run
 from orchestra.model.scalars import natural
 from orchestra.workspace import records
 from orchestra.workspace.results import Results
+from orchestra.workspace.source_patch import patch_path
 
 UNSEEN_MINUTES = 5
 """After so long without a sign a run on another host is shown as unseen: its fence is touched twice a minute."""
@@ -95,7 +97,8 @@ def describe(
         "marked": False,
         "label": run.label or "",
         "sourcecode_digest": run.sourcecode_digest or "",
-        "vcs_commit": "",
+        "vcs_commit": run.vcs_commit or "",
+        **_patch(session, run),
         "run_dir": directory,
         "command": run_text.command(session, run),
         "exit_status": run.exit_code,
@@ -115,6 +118,15 @@ def describe(
     if deps:
         fields["dependencies"] = {entry.source: list(entry.paths) for entry in run.resolved}
     return fields
+
+
+def _patch(session: Session, run: Run) -> dict[str, str]:
+    """Where the changes are that the commit does not have: with the run, or with its batch."""
+    directories = [session.directory(run)]
+    if run.batch is not None:
+        directories.append(session.layout.directory_of(run.batch))
+    found = next((path for path in map(patch_path, directories) if os.path.exists(path)), None)
+    return {} if found is None else {"vcs_patch": found}
 
 
 def _unseen(session: Session, run: Run) -> str:

@@ -32,8 +32,8 @@ def runs_list(
 
     Shows the newest 20 unless told otherwise. With --json all runs are printed, as an array of objects with
     the keys id, short_id, run_dir, operation, opref, kind, status, reason, exit_status, flags, label, tags,
-    comments, marked, cmd, created, staged, started, stopped, attempt, batch, trial, executor and
-    sourcecode_digest. Times are whole microseconds since 1970 (UTC); what is not known is null.
+    comments, marked, cmd, created, staged, started, stopped, attempt, batch, trial, executor,
+    sourcecode_digest and vcs_commit. Times are whole microseconds since 1970 (UTC); what is not known is null.
 
     Parameters
     ----------

@@ -12,6 +12,7 @@ from msgspec import structs
 from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.contracts import BatchExpander
+from orchestra.engine.capture import share_with_trials
 from orchestra.engine.changes import change
 from orchestra.engine.command_line import command_line
 from orchestra.engine.control import Control, Wish
@@ -189,7 +190,9 @@ class _Batch:
                 break
             chunk = proposed[begin : begin + size]
             trials = [self._trial(flags, first + begin + number) for number, flags in enumerate(chunk)]
-            made += await make_runs(self.session, trials, selection, sync=False)
+            new = await make_runs(self.session, trials, selection, sync=False)
+            await off_loop(lambda new=new: share_with_trials(self.session, self.run, new))
+            made += new
         if made and self.session.fsync:
             await off_loop(lambda: sync_filesystem(self.session.layout.runs_dir))
         return tuple(made)
@@ -216,6 +219,7 @@ class _Batch:
             created=now,
             staged=now if staged else None,
             sources=self.run.sources,
+            vcs_commit=self.run.vcs_commit,
             environment=self.run.environment,
             random_seed=self.spec.seed,
             executor=self.executor,

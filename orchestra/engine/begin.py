@@ -10,10 +10,12 @@ from typing import Literal
 from msgspec import Struct, structs
 
 from orchestra.console import Console
+from orchestra.engine.capture import after_making
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart, claim_restart, find_run, plan_restart, restage
 from orchestra.engine.session import Session
+from orchestra.engine.snapshot import Snapshot, take_snapshot
 from orchestra.engine.stage import (
     Plan,
     announce_staged,
@@ -22,7 +24,6 @@ from orchestra.engine.stage import (
     new_run,
     place,
     plan,
-    select_source,
     wanted_operation,
     write_env_file,
 )
@@ -93,19 +94,23 @@ async def begin(
     if request.needed and (matching := await find_matching(session, prepared)):
         _say_matching(session, console, matching)
         return Begun(what="skipped", matching=matching)
-    selection = None if prepared.kind == "queue" else select_source(session, prepared.operation)
+    taken = Snapshot() if prepared.kind == "queue" else take_snapshot(session, prepared.operation)
+    selection = taken.selection
     for warning in selection.warnings if selection else ():
         session.emit("log.message", level="warning", message=warning, console=console, logger="")
     if request.run_dir is not None and not request.stage:
         _warn_of_directory(session, request, console)
     if request.stage:
-        (run,) = await make_runs(session, (new_run(session, request, prepared, state="staged"),), selection)
+        new = new_run(session, request, prepared, state="staged")
+        (run,) = await make_runs(session, (structs.replace(new, vcs_commit=taken.vcs_commit),), selection)
+        after_making(session, run)
         write_env_file(session, run)
         if not quiet:
             announce_staged(session, console, run, in_directory=request.run_dir is not None)
         return Begun(what="staged", run=run)
     new = lifecycle.admit(new_run(session, request, prepared, state="pending"), session.worker)
-    (run,) = await make_runs(session, (new,), selection)
+    (run,) = await make_runs(session, (structs.replace(new, vcs_commit=taken.vcs_commit),), selection)
+    after_making(session, run)
     return Begun(what="claimed", run=run)
 
 

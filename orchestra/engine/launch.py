@@ -14,6 +14,7 @@ from orchestra.child import install
 from orchestra.child.supervisor import COOKIE, failpoint
 from orchestra.console import Console
 from orchestra.contracts import Source
+from orchestra.engine.capture import write_due_patch
 from orchestra.engine.changes import change, tell
 from orchestra.engine.command_line import command_line
 from orchestra.engine.judge import require_record, settle
@@ -65,9 +66,12 @@ async def launch(session: Session, run: Run, how: Launch) -> Run:
         executor = await session.executor(run.executor)
         handle = await executor.submit(_job(session, run, directory, nonce, how))
     except (ExecutorError, PluginError, ResolveError) as error:
+        write_due_patch(session, run)
         return await fail_to_start(session, run, error.message)
     failpoint("run.submitted")
-    return await _note_submission(session, run, handle)
+    run = await _note_submission(session, run, handle)
+    write_due_patch(session, run)
+    return run
 
 
 async def _note_submission(session: Session, run: Run, handle: Handle) -> Run:

@@ -14,6 +14,7 @@ from orchestra import plugins
 from orchestra.child import install, supervisor
 from orchestra.console import Console, SilentConsole
 from orchestra.contracts import BatchExpander, Executor, Kind, Page, Resolver, Store
+from orchestra.engine.afterwards import Afterwards
 from orchestra.engine.clock import Clock
 from orchestra.errors import OrchestraError, StoreCorrupt
 from orchestra.model.events import Event, Level
@@ -71,6 +72,7 @@ class Session:
         self.one_stream = one_stream
         """Whether an operation's two streams end up in the same file, so that one pipe keeps their order."""
         self.sinks = Sinks(sinks)
+        self.afterwards = Afterwards()
         self.fences: set[HeldFence] = set()
         """Of the attempts that this process executes itself."""
         self._stack = stack
@@ -116,6 +118,11 @@ class Session:
         (console or self.console).log(event)
         for sink in self.sinks:
             sink(event)
+
+    def finish_afterwards(self) -> None:
+        """Wait for what is done beside the runs, and say what went wrong with it."""
+        for warning in self.afterwards.finish():
+            self.emit("log.message", level="warning", message=warning, logger="")
 
     @property
     def library(self) -> str:
@@ -240,6 +247,8 @@ async def open_session(
             one_stream=one_stream,
         )
         await _reconcile(session)
+        # Also when what was begun ends with an error.
+        stack.callback(session.finish_afterwards)
         yield session
         with suppress(OrchestraError):
             await _note_total(session)

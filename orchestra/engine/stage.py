@@ -16,6 +16,7 @@ from orchestra.engine.off_loop import off_loop
 from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.request import RunRequest
 from orchestra.engine.session import LEASE, Session, hostname
+from orchestra.engine.snapshot import where_it_runs
 from orchestra.errors import FlagError, IdTaken, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model.batch import Batch
@@ -23,8 +24,9 @@ from orchestra.model.ids import check_run_id, new_run_id
 from orchestra.model.operation import FlagValue, Operation
 from orchestra.model.run import Run, RunKind, State
 from orchestra.project.find import find_operation
-from orchestra.workspace import durable, env_file, records, source
+from orchestra.workspace import copies, durable, env_file, records, source
 from orchestra.workspace.layout import FIRST_ATTEMPT
+from orchestra.workspace.manifest import write_manifest
 
 SEED_LIMIT = 2**32
 LOCAL = "local"
@@ -59,7 +61,7 @@ def plan(session: Session, request: RunRequest) -> Plan:
         UserError: the directory asked for holds files, or the project.
     """
     warnings: list[str] = []
-    operation = wanted_operation(session, request, warnings.append)
+    operation = where_it_runs(wanted_operation(session, request, warnings.append))
     values = flag_rules.check(operation, request.flags, force=request.force_flags)
     if operation.kind == "queue":
         QueueSettings.from_flags(values)
@@ -200,14 +202,6 @@ def _is_a_run(directory: str | Path) -> IdTaken:
     return IdTaken(f"'{directory}' is the directory of a run already", "Choose another --run-dir.")
 
 
-def select_source(session: Session, operation: Operation) -> source.Selection | None:
-    """Which of the project's files a run of ``operation`` takes along."""
-    if operation.source is None:
-        return None
-    always = (operation.main,) if operation.main and not os.path.isabs(operation.main) else ()
-    return source.select(Path(operation.source), always=always, excluded=(session.layout.home,))
-
-
 async def make_runs(
     session: Session, runs: Sequence[Run], selection: source.Selection | None, *, sync: bool = True
 ) -> tuple[Run, ...]:
@@ -271,7 +265,8 @@ def _make_directory(
         raise IdTaken(f"there is a run with the id '{run.id}' already", "Choose another id.") from None
     made.append(session.layout.control(directory) if outside else directory)
     if selection is not None and run.kind != "queue":
-        source.copy_selection(selection, directory)
+        copies.copy_selection(selection, directory)
+        write_manifest(directory, selection.manifest)
         run = structs.replace(run, sourcecode_digest=selection.digest)
         if session.fsync and single and run.state == "staged":
             # Its id is about to be printed, and its source may be gone when it is started.

@@ -121,6 +121,7 @@ def a_full_run(**fields: Any) -> Run:
         ),
         environment={"A": "1"},
         sourcecode_digest="ab",
+        vcs_commit="git:ab*",
         random_seed=7,
         command=("python", "train.py"),
         user="ada",

@@ -1,18 +1,31 @@
-"""Which files of a project folder are its source, by the rules for a project that is not in Git."""
+"""Which files of a project folder are its source.
+
+In a Git repository those that Git tracks, or would add; elsewhere text files, few and small. The project's own
+rules go over both.
+"""
 
 from __future__ import annotations
 
-import codecs
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchestra.errors import ScriptError
+from orchestra.workspace.file_kinds import head_of, is_private_key, is_secret_name, is_text
+from orchestra.workspace.git import GitFiles
+
+if TYPE_CHECKING:
+    from orchestra.model.ignore import IgnorePattern
+    from orchestra.model.operation import SourceRule
+    from orchestra.model.source_rules import SourceRules
 
 NOCOPY = (".orchestra-nocopy", ".guild-nocopy")
 """A file of such a name keeps the folder that holds it out of every snapshot."""
+
+IGNORE_FILES = (".orchestraignore", ".guildignore")
+"""Files in the project's folder with patterns as in ``.gitignore``, for what Git tracks, too."""
 
 MAX_FILES = 100
 MAX_SIZE = 1 << 20
@@ -23,16 +36,11 @@ _SKIPPED_FOLDERS = ("__pycache__", "build", "dist")
 _ENVIRONMENTS = ("bin/activate", "Scripts/activate", "pyvenv.cfg", "conda-meta/history")
 _RUN_DIRECTORIES = (".orchestra/run.json", ".guild/attrs")
 _CONTROL = (".orchestra", ".guild")
-_SECRET_NAMES = frozenset((".env", ".envrc", ".git-credentials", ".netrc", "_netrc", ".pgpass", ".pypirc"))
-_SECRET_BEGINNINGS = (".env.", "id_dsa", "id_ecdsa", "id_ed25519", "id_rsa")
-_SECRET_ENDINGS = (".key", ".p12", ".pem", ".pfx")
-_NO_SECRETS = (".example", ".pub", ".sample", ".template")
+_NEVER = (*_CONTROL, ".git")
+"""Folders that no rule can open."""
 _HOW_TO_CONTROL = (
     "To control which files are copied, define 'sourcecode' for the operation in a project file."
 )
-_HEAD = 8192
-_CONTROL_CHARACTERS = bytes(set(range(32)) - set(b"\b\t\n\f\r\x1b")) + b"\x7f"
-_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class Found(NamedTuple):
@@ -49,30 +57,49 @@ class Walked(NamedTuple):
 
     files: tuple[Found, ...]
     """Sorted by path."""
-    skipped: int
+    skipped: tuple[str, ...]
+    """What was looked at and left out, sorted."""
     warnings: tuple[str, ...]
+    in_git: bool = False
 
 
 class _Folder(NamedTuple):
     path: str
     relative: str
+    real: str
+    """Relative to the root, too, but without links: how Git knows it."""
     identity: tuple[int, int]
     parent: _Folder | None
 
 
-def walk(root: str, *, always: Sequence[str] = (), excluded: Sequence[Path] = ()) -> Walked:
+def walk(
+    root: str,
+    *,
+    always: Sequence[str] = (),
+    excluded: Sequence[Path] = (),
+    rules: Sequence[SourceRule] = (),
+) -> Walked:
     """The source files below ``root``, and those of ``always`` (relative), which no rule keeps out.
 
-    ``excluded`` are folders that are kept out wherever they are met.
+    ``excluded`` are folders that are kept out wherever they are met; ``rules`` are the project's own.
 
     Raises:
         ScriptError: one of ``always`` is not a file of the project.
     """
     required = {_check(root, path) for path in always}
-    walker = _Walker(root, excluded)
+    walker = _Walker(root, excluded, _compiled(root, rules))
     found = walker.run() | required
     files = tuple(Found(path, path in required) for path in sorted(found))
-    return Walked(files, walker.looked_at - len(found & walker.seen), tuple(walker.warnings()))
+    skipped = tuple(sorted(path for path in walker.skipped if path not in found))
+    return Walked(files, skipped, tuple(walker.warnings()), walker.git is not None)
+
+
+def _compiled(root: str, rules: Sequence[SourceRule]) -> SourceRules | None:
+    if not rules:
+        return None
+    from orchestra.model.source_rules import SourceRules
+
+    return SourceRules(rules, lambda path: os.path.isdir(os.path.join(root, path)))
 
 
 def walk_all(root: str) -> Walked:
@@ -88,7 +115,7 @@ def walk_all(root: str) -> Walked:
                     folders.append(f"{path}/")
             elif entry.is_file():
                 found.append(Found(path, True))
-    return Walked(tuple(sorted(found)), 0, ())
+    return Walked(tuple(sorted(found)), (), ())
 
 
 def _check(root: str, path: str) -> str:
@@ -103,25 +130,33 @@ def _check(root: str, path: str) -> str:
 
 
 class _Walker:
-    def __init__(self, root: str, excluded: Sequence[Path]) -> None:
+    def __init__(self, root: str, excluded: Sequence[Path], rules: SourceRules | None) -> None:
         self.root = root
         self.looked_at = 0
-        self.seen: set[str] = set()
-        self._max_files = _limit("MAX_DEFAULT_SOURCECODE_COUNT", MAX_FILES)
-        self._max_size = _limit("MAX_DEFAULT_SOURCECODE_FILE_SIZE", MAX_SIZE)
+        self.skipped: list[str] = []
+        self.git = GitFiles.of(root)
+        self._rules = rules
+        self._ignored = _ignore_file(root)
+        self._by_default = 0
+        self._max_size, self._max_files = limits()
         self._excluded = {identity for path in excluded if (identity := _identity(path)) is not None}
         self._too_big: list[str] = []
+        self._outside: list[str] = []
         self._too_many = False
         self._gave_up = False
 
     def run(self) -> set[str]:
         """The paths of the files that the rules take."""
-        for path in self._source_files():
-            if len(self.seen) >= self._max_files:
-                self._too_many = True
+        found: set[str] = set()
+        for folder, entry in self._files():
+            path = folder.relative + entry.name
+            if self._takes(entry, path, folder):
+                found.add(path)
+            elif self._too_many and self._rules is None:
                 break
-            self.seen.add(path)
-        return set(self.seen)
+            else:
+                self.skipped.append(path)
+        return found
 
     def warnings(self) -> Iterator[str]:
         """What the user should know, a sentence each."""
@@ -135,93 +170,155 @@ class _Walker:
                 f"Looked at {MAX_LOOKED_AT} files for source code and will copy what was found so far. "
                 f"{_HOW_TO_CONTROL}"
             )
-        if len(self._too_big) == 1:
-            yield f"Skipping source code file {self._too_big[0]} because it's too big. {_HOW_TO_CONTROL}"
-        elif self._too_big:
-            yield (
-                f"Skipping source code file {self._too_big[0]} and {len(self._too_big) - 1} more because "
-                f"they're too big. {_HOW_TO_CONTROL}"
-            )
+        if self._too_big:
+            yield f"Skipping source code file {_named(self._too_big)}. {_HOW_TO_CONTROL}"
+        if self._outside:
+            names = ", ".join(self._outside[:3]) + (" ..." if len(self._outside) > 3 else "")
+            leads = "it leads" if len(self._outside) == 1 else "they lead"
+            links = "link" if len(self._outside) == 1 else "links"
+            yield f"Skipping {links} {names} because {leads} to a folder outside of the project. {_HOW_TO_CONTROL}"
 
-    def _source_files(self) -> Iterator[str]:
+    def _files(self) -> Iterator[tuple[_Folder, os.DirEntry[str]]]:
         identity = _identity(self.root)
         if identity is None or _holds(self.root, NOCOPY):
             return
-        folders = [_Folder(self.root, "", identity, None)]
+        folders = [_Folder(self.root, "", "", identity, None)]
+        is_bounded = self.git is None and self._rules is None
         while folders:
             folder = folders.pop()
             inner: list[os.DirEntry[str]] = []
             for entry in _entries(folder.path):
-                if self.looked_at >= MAX_LOOKED_AT:
+                if is_bounded and self.looked_at >= MAX_LOOKED_AT:
                     self._gave_up = True
                     return
                 if _is_folder(entry):
                     inner.append(entry)
                     continue
                 self.looked_at += 1
-                if self._is_source(entry, folder.relative + entry.name):
-                    yield folder.relative + entry.name
+                yield folder, entry
             found = [self._enter(entry, folder) for entry in inner]
             folders += [each for each in reversed(found) if each is not None]
 
     def _enter(self, entry: os.DirEntry[str], parent: _Folder) -> _Folder | None:
-        name = entry.name
-        if name.startswith(".") or name in _SKIPPED_FOLDERS or name.endswith(".egg-info"):
-            return None
+        path = parent.relative + entry.name
         identity = _identity(entry.path)
-        if identity is None or identity in self._excluded:
+        if identity is None or identity in self._excluded or entry.name in _NEVER:
             return None
-        if entry.is_symlink() and _is_inside(identity, parent):
+        real = parent.real + entry.name
+        if entry.is_symlink():
+            if _is_inside(identity, parent):
+                return None
+            real = os.path.relpath(os.path.realpath(entry.path), os.path.realpath(self.root))
+        if _holds(entry.path, (*NOCOPY, *_RUN_DIRECTORIES)):
             return None
-        if _holds(entry.path, (*NOCOPY, *_ENVIRONMENTS, *_RUN_DIRECTORIES)):
-            return None
-        return _Folder(entry.path, f"{parent.relative}{name}/", identity, parent)
 
-    def _is_source(self, entry: os.DirEntry[str], path: str) -> bool:
+        def by_default() -> bool:
+            return self._enters_by_default(entry, path, real)
+
+        if not (by_default() if self._rules is None else self._rules.enters(path, by_default)):
+            return None
+        return _Folder(entry.path, f"{path}/", f"{real}/", identity, parent)
+
+    def _enters_by_default(self, entry: os.DirEntry[str], path: str, real: str) -> bool:
+        if _is_ignored(self._ignored, path, folder=True):
+            return False
+        if self.git is None:
+            return not (
+                entry.name.startswith(".")
+                or entry.name in _SKIPPED_FOLDERS
+                or entry.name.endswith(".egg-info")
+                or _holds(entry.path, _ENVIRONMENTS)
+            )
+        if real.split("/", 1)[0] == "..":
+            if path in self.git.tracked:
+                self._outside.append(path)
+            return False
+        if real in self.git.tracked_folders:
+            return True
+        return real in self.git.untracked_folders and not (
+            entry.name == "__pycache__" or _holds(entry.path, _ENVIRONMENTS)
+        )
+
+    def _takes(self, entry: os.DirEntry[str], path: str, folder: _Folder) -> bool:
         try:
             status = entry.stat()
-            if not stat.S_ISREG(status.st_mode) or is_secret_name(entry.name):
+            if not stat.S_ISREG(status.st_mode):
                 return False
-            if entry.is_symlink() and is_secret_name(os.path.basename(os.path.realpath(entry.path))):
+
+            def by_default() -> bool:
+                if _is_ignored(self._ignored, path, folder=False):
+                    return False
+                if self.git is not None:
+                    return self._takes_in_git(entry, folder.real + entry.name)
+                return self._takes_outside_git(entry, path, status.st_size)
+
+            if self._rules is None:
+                return by_default()
+            if not self._rules.takes(path, by_default, lambda: is_text(head_of(entry.path))):
                 return False
-            with open(entry.path, "rb", buffering=0) as file:
-                head = file.read(_HEAD)
+            # A pattern that happens to match a secret is no reason to spread it.
+            return not _is_secret(entry) or self._rules.names(path) or by_default()
         except OSError:
             return False
-        if not is_text(head) or _is_private_key(head):
+
+    def _takes_in_git(self, entry: os.DirEntry[str], real: str) -> bool:
+        assert self.git is not None
+        if entry.name.startswith(".git") or entry.name in IGNORE_FILES:
             return False
-        if status.st_size > self._max_size:
+        if real in self.git.tracked:
+            return True
+        # What is in Git is no secret, but what just lies there may be.
+        return real in self.git.untracked and not (_is_secret(entry) or is_private_key(head_of(entry.path)))
+
+    def _takes_outside_git(self, entry: os.DirEntry[str], path: str, size: int) -> bool:
+        if _is_secret(entry):
+            return False
+        head = head_of(entry.path)
+        if not is_text(head) or is_private_key(head):
+            return False
+        if size > self._max_size:
             self._too_big.append(path)
             return False
+        if self._by_default >= self._max_files:
+            self._too_many = True
+            return False
+        self._by_default += 1
         return True
 
 
-def is_secret_name(name: str) -> bool:
-    """Whether a file of this name is likely to hold a secret."""
-    if name.endswith(_NO_SECRETS):
+def _ignore_file(root: str) -> tuple[IgnorePattern, ...]:
+    lines: list[str] = []
+    for name in IGNORE_FILES:
+        try:
+            with open(os.path.join(root, name), encoding="utf-8", errors="surrogateescape") as file:
+                lines += file
+        except OSError:
+            continue
+    if not lines:
+        return ()
+    from orchestra.model.ignore import parse_ignore
+
+    return parse_ignore(lines)
+
+
+def _is_ignored(patterns: tuple[IgnorePattern, ...], path: str, *, folder: bool) -> bool:
+    if not patterns:
         return False
-    return name in _SECRET_NAMES or name.startswith(_SECRET_BEGINNINGS) or name.endswith(_SECRET_ENDINGS)
+    from orchestra.model.ignore import is_ignored
+
+    return is_ignored(patterns, path, folder=folder)
 
 
-def is_text(head: bytes) -> bool:
-    """Whether a file that begins with ``head`` is text: UTF-8, UTF-16 with its mark, or one byte a letter."""
-    if head.startswith(_MARKS):
+def _named(paths: Sequence[str]) -> str:
+    if len(paths) == 1:
+        return f"{paths[0]} because it's too big"
+    return f"{paths[0]} and {len(paths) - 1} more because they're too big"
+
+
+def _is_secret(entry: os.DirEntry[str]) -> bool:
+    if is_secret_name(entry.name):
         return True
-    if b"\0" in head:
-        return False
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)
-    except UnicodeDecodeError:
-        # Latin-1 and its like: nearly all is printable, and ASCII prevails.
-        odd = len(head) - len(head.translate(None, _CONTROL_CHARACTERS))
-        high = len(head) - len(head.translate(None, bytes(range(128, 256))))
-        return odd == 0 and high * 10 < len(head) * 3
-    return len(head) - len(head.translate(None, _CONTROL_CHARACTERS)) <= len(head) // 10
-
-
-def _is_private_key(head: bytes) -> bool:
-    first = head.lstrip().split(b"\n", 1)[0]
-    return first.startswith(b"-----BEGIN ") and b"PRIVATE KEY" in first
+    return entry.is_symlink() and is_secret_name(os.path.basename(os.path.realpath(entry.path)))
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:
@@ -257,6 +354,12 @@ def _is_inside(identity: tuple[int, int], folder: _Folder | None) -> bool:
 
 def _holds(folder: str, names: Sequence[str]) -> bool:
     return any(os.path.lexists(os.path.join(folder, name)) for name in names)
+
+
+def limits() -> tuple[int, int]:
+    """The biggest size, and the number, of the files that are taken of a project that is not in Git."""
+    size = _limit("MAX_DEFAULT_SOURCECODE_FILE_SIZE", MAX_SIZE)
+    return size, _limit("MAX_DEFAULT_SOURCECODE_COUNT", MAX_FILES)
 
 
 def _limit(variable: str, default: int) -> int:

@@ -169,6 +169,7 @@ def test_json_tells_all_with_times_in_microseconds(call: Call, home: Path) -> No
         "trial": None,
         "executor": "local",
         "sourcecode_digest": None,
+        "vcs_commit": None,
     }
     assert call("runs", "--help").output.count("JSON") == 0
     assert all(name in " ".join(call("runs", "list", "--help").output.split()) for name in told)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.engine.stage import make_runs, select_source
+from orchestra.engine.snapshot import select_source
+from orchestra.engine.stage import make_runs
 from orchestra.errors import HomeError, IdTaken, StoreUnavailable
 from orchestra.model.run import Run
 from orchestra.settings import Settings

@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestra.errors import HomeError, ScriptError
-from orchestra.workspace import source, walk
+from orchestra.workspace import copies, file_kinds, source, walk
 
 from .samples import run_python
 
@@ -34,7 +33,7 @@ def test_text_files_are_copied_with_their_folders_and_modes(project: Path, tmp_p
     (project / "say.py").chmod(0o755)
     (project / "README").chmod(0o444)
     (project / "empty").write_bytes(b"")
-    result = source.snapshot(project, tmp_path / "run")
+    result = copies.snapshot(project, tmp_path / "run")
     assert result.files == (".gitignore", "README", "empty", "lib/a.py", "lib/deep/b.txt", "say.py")
     assert (tmp_path / "run/lib/deep/b.txt").read_bytes() == b"text\n"
     assert stat.S_IMODE((tmp_path / "run/say.py").stat().st_mode) == 0o755
@@ -104,7 +103,7 @@ def test_a_home_or_run_inside_of_the_project_stays_out(project: Path, tmp_path: 
     (project / "link").symlink_to(project / "home")
     selection = source.select(project, excluded=(project / "home", tmp_path / "missing"))
     assert selection.paths == ("out/x.txt", "say.py")
-    assert source.snapshot(project, project / "out", excluded=(project / "home",)).files == ("say.py",)
+    assert copies.snapshot(project, project / "out", excluded=(project / "home",)).files == ("say.py",)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +137,7 @@ def test_files_above_the_size_limit_are_skipped_with_one_warning(project: Path) 
     fill(project, "big1", "big2", content=b"x" * ((1 << 20) + 1))
     selection = source.select(project)
     assert selection.paths == ("fits",)
-    assert selection.skipped == 2
+    assert selection.skipped == ("big1", "big2")
     (warning,) = selection.warnings
     assert warning.startswith("Skipping source code file big1 and 1 more because they're too big. To control")
 
@@ -210,7 +209,7 @@ def test_links_are_followed_but_never_in_circles(project: Path, tmp_path: Path) 
     (project / "loop").symlink_to("loop")
     (project / "notes").symlink_to(tmp_path / ".netrc")
     fill(tmp_path, ".netrc")
-    result = source.snapshot(project, tmp_path / "run")
+    result = copies.snapshot(project, tmp_path / "run")
     assert result.files == ("alias.py", "lib/deep/x.py", "lib/lib.py", "say.py", "sub/a.py")
     assert not any(path.is_symlink() for path in (tmp_path / "run").rglob("*"))
 
@@ -226,13 +225,13 @@ def test_the_digest_is_that_of_sorted_paths_and_contents(project: Path, tmp_path
     fill(project, "a/é.py", content=b"one\0")
     fill(project, "a.py", content=b"")
     expected = hashlib.md5(b"a.py\0\0" + "a/é.py".encode() + b"\0one\0\0" + b"b.py\0two\0").hexdigest()
-    result = source.snapshot(project, tmp_path / "run", always=("a/é.py",))
+    result = copies.snapshot(project, tmp_path / "run", always=("a/é.py",))
     assert result.digest == expected
     assert source.select_all(tmp_path / "run").digest == expected
 
 
 def test_nothing_has_no_digest(project: Path, tmp_path: Path) -> None:
-    result = source.snapshot(project, tmp_path / "run")
+    result = copies.snapshot(project, tmp_path / "run")
     assert (result.files, result.digest) == ((), None)
 
 
@@ -251,11 +250,11 @@ def test_files_of_any_name_are_copied_as_they_are(
         with open(os.path.join(base, b"project", b"d" + folder, b"f" + name), "w") as file:
             file.write(text.replace("\0", ""))
         with open(os.path.join(base, b"project", b"d" + folder, b"f" + name), "rb") as file:
-            if walk.is_text(content := file.read()):
+            if file_kinds.is_text(content := file.read()):
                 expected[os.fsdecode(b"d" + folder + b"/f" + name)] = content
     root = Path(os.fsdecode(base))
     expected = {path: content for path, content in expected.items() if ".egg-info/" not in path}
-    result = source.snapshot(root / "project", root / "run")
+    result = copies.snapshot(root / "project", root / "run")
     assert {path: (root / "run" / path).read_bytes() for path in result.files} == expected
     assert source.select_all(root / "run").digest == result.digest
 
@@ -265,10 +264,10 @@ def test_trials_have_copies_of_their_own_and_the_source_of_when_it_was_selected(
 ) -> None:
     fill(project, "say.py", content=b"before")
     selection = source.select(project)
-    source.copy_selection(selection, tmp_path / "1")
+    copies.copy_selection(selection, tmp_path / "1")
     (tmp_path / "1" / "say.py").write_bytes(b"overwritten by its run")
     fill(project, "say.py", content=b"after")
-    source.copy_selection(selection, tmp_path / "2")
+    copies.copy_selection(selection, tmp_path / "2")
     assert (tmp_path / "2" / "say.py").read_bytes() == b"before"
     assert (project / "say.py").read_bytes() == b"after"
 
@@ -282,7 +281,7 @@ def test_a_copy_replaces_links_instead_of_writing_through_them(project: Path, tm
     (tmp_path / "run" / "data").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "run" / "say.py").symlink_to(tmp_path / "theirs")
     os.link(tmp_path / "theirs", tmp_path / "run" / "lib" / "a.py")
-    source.copy_selection(source.select(project), tmp_path / "run")
+    copies.copy_selection(source.select(project), tmp_path / "run")
     assert (tmp_path / "theirs").read_bytes() == b"theirs"
     assert (tmp_path / "elsewhere" / "a.py").read_bytes() == b"theirs"
     assert (tmp_path / "run" / "data" / "a.py").read_bytes() == b"ours"
@@ -294,7 +293,7 @@ def test_a_folder_in_the_place_of_a_file_is_an_error_that_names_it(project: Path
     fill(project, "say.py")
     (tmp_path / "run" / "say.py").mkdir(parents=True)
     with pytest.raises(HomeError, match=r"run/say\.py'"):
-        source.copy_selection(source.select(project), tmp_path / "run")
+        copies.copy_selection(source.select(project), tmp_path / "run")
 
 
 def test_big_files_are_copied_whole_and_must_not_have_changed(
@@ -309,31 +308,105 @@ def test_big_files_are_copied_whole_and_must_not_have_changed(
     assert selection.digest == hashlib.md5(b"model.bin\0" + content + b"\0say.py\0text\n\0").hexdigest()
     assert [file.content for file in selection.files] == [None, b"text\n"]
     for name in ("1", "2"):
-        source.copy_selection(selection, tmp_path / name)
+        copies.copy_selection(selection, tmp_path / name)
         assert (tmp_path / name / "model.bin").read_bytes() == content
         assert stat.S_IMODE((tmp_path / name / "model.bin").stat().st_mode) == 0o750
-    with (project / "model.bin").open("ab") as file:
+    with (project / "model.bin").open("r+b") as file:
         file.write(b"x")
     with pytest.raises(ScriptError, match="changed while it was being copied") as caught:
-        source.copy_selection(selection, tmp_path / "3")
+        copies.copy_selection(selection, tmp_path / "3")
     assert caught.value.hint
     (project / "model.bin").unlink()
     with pytest.raises(ScriptError, match="No such file"):
-        source.copy_selection(selection, tmp_path / "4")
+        copies.copy_selection(selection, tmp_path / "4")
 
 
-def test_a_file_that_keeps_changing_is_refused(project: Path) -> None:
-    fill(project, "log", content=b"x" * (8 << 20))
-    command = ["sh", "-c", 'echo; while :; do echo x >> "$0"; done', str(project / "log")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
-        try:
-            assert writer.stdout is not None
-            writer.stdout.readline()
-            with pytest.raises(ScriptError, match="log' changed while it was being copied"):
-                source.select(project, always=("log",))
-        finally:
-            writer.kill()
-    assert source.select(project, always=("log",)).paths == ("log",)
+def test_of_a_file_that_grows_what_was_there_at_first_is_copied(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = b"x" * 100_000
+    fill(project, "log", content=content)
+    read = os.read
+
+    def read_and_write(descriptor: int, size: int) -> bytes:
+        with (project / "log").open("ab") as file:
+            file.write(b"more" * 1000)
+        return read(descriptor, size)
+
+    monkeypatch.setattr(source.os, "read", read_and_write)
+    result = copies.snapshot(project, tmp_path / "run")
+    assert result.digest == hashlib.md5(b"log\0" + content + b"\0").hexdigest()
+    assert (tmp_path / "run" / "log").read_bytes() == content
+    assert result.warnings == ()
+
+
+@pytest.mark.parametrize("before", [b"", b"different"])
+def test_a_big_file_may_grow_after_it_was_selected_but_not_change(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bytes
+) -> None:
+    monkeypatch.setattr(source, "HELD", 1000)
+    content = os.urandom(3 << 20)
+    fill(project, "model.bin", content=content)
+    selection = source.select(project, always=("model.bin",))
+    with (project / "model.bin").open("r+b") as file:
+        file.write(before)
+        file.seek(0, os.SEEK_END)
+        file.write(b"more")
+    if before:
+        with pytest.raises(ScriptError, match="changed while it was being copied"):
+            copies.copy_selection(selection, tmp_path / "1")
+        return
+    copies.copy_selection(selection, tmp_path / "1")
+    assert (tmp_path / "1" / "model.bin").read_bytes() == content
+
+
+def test_a_file_that_keeps_changing_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(project, "table", content=b"x" * 100)
+    read = os.read
+    times = iter(range(1, 100))
+
+    def read_and_change(descriptor: int, size: int) -> bytes:
+        os.utime(project / "table", ns=(0, next(times)))
+        return read(descriptor, size)
+
+    monkeypatch.setattr(source.os, "read", read_and_change)
+    with pytest.raises(ScriptError, match="table' changed while it was being copied"):
+        source.select(project)
+
+
+def test_blocks_are_shared_where_the_file_system_can(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared: list[int] = []
+
+    def clone(from_file: int, to_file: int) -> bool:
+        content = os.pread(from_file, 1 << 20, 0)
+        shared.append(len(content))
+        os.pwrite(to_file, content, 0)
+        return True
+
+    monkeypatch.setattr(copies, "clone", clone)
+    fill(project, "big.py", content=b"x" * 5000)
+    fill(project, "small.py", "stale.py")
+    fill(project, "stale.py", content=b"y" * 5000)
+    selection = source.select(project)
+    fill(project, "stale.py", content=b"z" * 5000)
+    copies.copy_selection(selection, tmp_path / "run")
+    assert shared == [5000, 5000]
+    assert (tmp_path / "run" / "big.py").read_bytes() == b"x" * 5000
+    # What has changed since it was selected is copied as it was then.
+    assert (tmp_path / "run" / "stale.py").read_bytes() == b"y" * 5000
+
+
+def test_where_blocks_cant_be_shared_that_is_tried_once(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[int] = []
+    monkeypatch.setattr(copies, "clone", lambda *files: bool(tried.append(1)))
+    fill(project, "a.py", "b.py", content=b"x" * 5000)
+    copies.copy_selection(source.select(project), tmp_path / "run")
+    assert tried == [1]
+    assert (tmp_path / "run" / "b.py").read_bytes() == b"x" * 5000
 
 
 def test_a_file_that_may_not_be_read_is_left_out() -> None:
@@ -365,6 +438,6 @@ def test_a_file_is_never_replaced_by_its_own_copy(project: Path) -> None:
     fill(project, "say.py")
 
     with pytest.raises(ScriptError, match="onto itself"):
-        source.copy_selection(source.select(project), project)
+        copies.copy_selection(source.select(project), project)
 
     assert (project / "say.py").read_bytes() == b"text\n"

@@ -1,0 +1,44 @@
+"""Work that a run need not wait for: done beside it in threads, and finished before its session is closed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from orchestra.errors import OrchestraError
+
+
+class Afterwards:
+    """What is still to be done. Each piece of work returns a warning, or None."""
+
+    def __init__(self) -> None:
+        self._threads: list[threading.Thread] = []
+        self._warnings: list[str] = []
+        self.patches_due: set[str] = set()
+        """Ids of runs made here whose patch is written when they have been started: who starts a run that was
+        made long ago finds another working tree."""
+
+    def do(self, work: Callable[[], str | None]) -> None:
+        """Begin with ``work`` in a thread of its own."""
+        thread = threading.Thread(target=self._guarded, args=(work,))
+        self._threads = [one for one in self._threads if one.is_alive()]
+        self._threads.append(thread)
+        thread.start()
+
+    def finish(self) -> tuple[str, ...]:
+        """Wait for all of it, and return the warnings since the last time."""
+        threads, self._threads = self._threads, []
+        for thread in threads:
+            thread.join()
+        warnings, self._warnings = tuple(self._warnings), []
+        return warnings
+
+    def _guarded(self, work: Callable[[], str | None]) -> None:
+        try:
+            warning = work()
+        except OrchestraError as error:
+            warning = error.message
+        except OSError as error:
+            warning = str(error)
+        if warning is not None:
+            self._warnings.append(warning)

@@ -1,0 +1,61 @@
+"""What is kept of the surroundings of a run once it has been made, or started: nothing that it has to wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestra.engine.session import Session
+from orchestra.model.run import Run
+from orchestra.workspace.durable import fail
+
+
+def after_making(session: Session, run: Run) -> None:
+    """Keep the patch of a dirty working tree: at once, or when a run that is about to be started has been."""
+    if run.vcs_commit is None or not run.vcs_commit.endswith("*"):
+        return
+    session.afterwards.patches_due.add(run.id)
+    if run.state == "staged" or run.kind != "run":
+        write_due_patch(session, run)
+
+
+def write_due_patch(session: Session, run: Run) -> None:
+    """Write the patch of a run that was made here and has none yet."""
+    if run.id not in session.afterwards.patches_due:
+        return
+    session.afterwards.patches_due.discard(run.id)
+    project, commit = run.operation.source, run.vcs_commit
+    assert project is not None and commit is not None
+    directory = session.directory(run)
+    session.afterwards.do(lambda: _write_patch(project, directory, commit))
+
+
+def _write_patch(project: str, directory: Path, vcs_commit: str) -> str | None:
+    # Not loaded by those who start what has no changes.
+    from orchestra.workspace.source_patch import write_patch
+
+    try:
+        problem = write_patch(project, directory, vcs_commit.removeprefix("git:").removesuffix("*"))
+    except Exception:
+        if not directory.is_dir():
+            # It was deleted meanwhile.
+            return None
+        raise
+    return None if problem is None else f"There is no patch of the changes in '{project}': {problem}"
+
+
+def share_with_trials(session: Session, batch: Run, trials: Sequence[Run]) -> None:
+    """Give trials the patch of their batch. May take a while.
+
+    Raises:
+        HomeError, StoreUnavailable: it can't be read or written.
+    """
+    if batch.vcs_commit is None or not batch.vcs_commit.endswith("*"):
+        return
+    from orchestra.workspace.source_patch import share_patch
+
+    session.finish_afterwards()
+    try:
+        share_patch(session.directory(batch), [session.directory(trial) for trial in trials])
+    except OSError as error:
+        fail(error, error.filename or session.directory(batch))
