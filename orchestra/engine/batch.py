@@ -188,7 +188,8 @@ class _Batch:
             if self.control.wish >= Wish.DRAIN:
                 break
             chunk = proposed[begin : begin + size]
-            trials = [self._trial(flags, first + begin + number) for number, flags in enumerate(chunk)]
+            completed = [flag_rules.complete(self.run.operation, flags) for flags in chunk]
+            trials = [self._trial(flags, first + begin + number) for number, flags in enumerate(completed)]
             made += await make_runs(self.session, trials, selection, sync=False)
         if made and self.session.fsync:
             await off_loop(lambda: sync_filesystem(self.session.layout.runs_dir))

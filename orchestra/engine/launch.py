@@ -152,7 +152,7 @@ def operation_environment(session: Session, run: Run) -> dict[str, str]:
     return {
         "PYTHONUNBUFFERED": "1",
         **run.environment,
-        **flag_rules.environment(run.flags),
+        **flag_rules.environment(run.flags, run.operation.flags),
         "RUN_DIR": str(directory),
         "RUN_ID": run.id,
         "ORCHESTRA_HOME": str(session.layout.home),
