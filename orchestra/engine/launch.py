@@ -16,6 +16,7 @@ from orchestra.console import Console
 from orchestra.contracts import Source
 from orchestra.engine.changes import change, tell
 from orchestra.engine.command_line import command_line
+from orchestra.engine.config_destination import write_config
 from orchestra.engine.judge import require_record, settle
 from orchestra.engine.session import Session
 from orchestra.engine.stage import split_source
@@ -56,6 +57,7 @@ async def launch(session: Session, run: Run, how: Launch) -> Run:
         # Its name must be on the disk before its fence: no power cut may leave a started run that knows no start.
         durable.make_dirs(directory, fsync=session.fsync)
         run = await _resolve(session, run)
+        write_config(session.directory(run), run)
         command = command_line(run.operation, run.flags)
         run = structs.replace(run, command=command)
         nonce = os.urandom(8).hex()

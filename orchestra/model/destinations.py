@@ -29,6 +29,8 @@ def parse_destination(text: FlagsDest) -> tuple[DestinationKind, str]:
     kind, _, name = text.partition(":")
     if kind == "args" and name in ("click", "argparse", "typer"):
         return "args", ""
+    if kind == "config" and (name.startswith("/") or set(name.split("/")) & {"..", ".orchestra"}):
+        raise FlagError(f"flags can't be passed to '{text}'", "The file is one within the run's directory.")
     if kind in _KINDS and name:
         return _KINDS[kind], name
     raise FlagError(
