@@ -1,8 +1,9 @@
 """What ``inject.py`` does: a script's globals get given values where they are first assigned.
 
 The first top-level assignment of each name in FLAGS (a JSON object) assigns the given value; later code that
-assigns again is respected. A name that is never assigned is set before the script begins. Line numbers, exit
-codes, ``__main__`` and tracebacks are those of the script alone.
+assigns again is respected. A name that is never assigned is set before the script begins. Values for the members
+of one global, ``{"dict:params": {"lr": 0.1}}`` or ``"namespace:..."``, are set right after its assignment. Line
+numbers, exit codes, ``__main__`` and tracebacks are those of the script alone.
 
 Python >= 3.8 and the standard library alone. No import costs much start-up time: the tree comes from the
 compiler itself (``_ast``), the JSON from the C scanner.
@@ -79,7 +80,7 @@ def _compile_split(source: bytes, filename: str, flags: "Dict[str, Any]") -> "Op
     """
     if b"coding" in source[:200] or source.startswith(b"\xef\xbb\xbf"):
         return None
-    place = max((_first_line(source, name) for name in flags), default=-1)
+    place = max((_first_line(source, name.rpartition(":")[2]) for name in flags), default=-1)
     for _ in range(_MOST_CUTS):
         place = _next_cut(source, place)
         if place < 0:
@@ -144,6 +145,9 @@ def _future(source: bytes, head: "Any") -> int:
 
 def _replaced(statement: "Any", left: "Dict[str, Any]") -> "List[Any]":
     """The statements to run in place of ``statement``; takes the flags that it assigns out of ``left``."""
+    members = _members(statement, left)
+    if members:
+        return [statement, *members]
     if isinstance(statement, _ast.AnnAssign):
         target = statement.target
         if statement.value is not None and isinstance(target, _ast.Name) and target.id in left:
@@ -163,6 +167,73 @@ def _replaced(statement: "Any", left: "Dict[str, Any]") -> "List[Any]":
         target = _at(_ast.Name(id=name, ctx=_ast.Store()), statement)
         statements.append(_assignment([target], _expression(left.pop(name), statement.value), statement))
     return statements
+
+
+def _members(statement: "Any", left: "Dict[str, Any]") -> "List[Any]":
+    """The statements that set members of the global that ``statement`` assigns, if any are to be set."""
+    if isinstance(statement, _ast.AnnAssign):
+        targets = [statement.target] if statement.value is not None else []
+    elif isinstance(statement, _ast.Assign):
+        targets = statement.targets
+    else:
+        return []
+    statements: List[Any] = []
+    for target in targets:
+        if isinstance(target, _ast.Name):
+            for kind in ("dict", "namespace"):
+                values = left.pop("%s:%s" % (kind, target.id), None)
+                if values:
+                    owner = _at(_ast.Name(id=target.id, ctx=_ast.Load()), statement)
+                    statements += _settings(owner, statement.value, kind == "dict", values)
+    return statements
+
+
+def _settings(owner: "Any", literal: "Any", subscripts: bool, values: "Dict[str, Any]") -> "List[Any]":
+    """``owner["name"] = value`` or ``owner.name = value`` for each of the values, as the literal has it."""
+    if isinstance(literal, _ast.Dict):
+        subscripts = True
+        values_of = literal.values
+        inner = {getattr(key, "value", None): values_of[place] for place, key in enumerate(literal.keys)}
+    elif isinstance(literal, _ast.Call):
+        inner = {keyword.arg: keyword.value for keyword in literal.keywords}
+        subscripts = isinstance(literal.func, _ast.Name) and literal.func.id == "dict"
+    else:
+        inner = {}
+    statements: List[Any] = []
+    for name in values:
+        value, place = values[name], inner.get(name)
+        if isinstance(value, dict) and isinstance(place, (_ast.Dict, _ast.Call)):
+            member = _member(owner, name, subscripts, _ast.Load())
+            statements += _settings(member, place, subscripts, value)  # pyright: ignore
+        else:
+            member = _member(owner, name, subscripts, _ast.Store())
+            statements.append(_assignment([member], _expression(value, owner), owner))
+    return statements
+
+
+def _member(owner: "Any", name: str, subscript: bool, context: "Any") -> "Any":
+    if not subscript:
+        return _at(_ast.Attribute(value=owner, attr=name, ctx=context), owner)
+    key: Any = _at(_ast.Constant(value=name, kind=None), owner)
+    if sys.version_info < (3, 9):
+        key = _at(_ast.Index(value=key), owner)
+    return _at(_ast.Subscript(value=owner, slice=key, ctx=context), owner)
+
+
+def _named(values: "Dict[str, Any]") -> "Dict[str, Any]":
+    """The globals for flags that no statement assigns."""
+    named: Dict[str, Any] = {}
+    for name in values:
+        kind, _, plain = name.rpartition(":")
+        named[plain] = _namespace(values[name]) if kind == "namespace" else values[name]
+    return named
+
+
+def _namespace(values: "Any") -> "Any":
+    if not isinstance(values, dict):
+        return values
+    members: Dict[str, Any] = values  # pyright: ignore
+    return type(sys.implementation)(**{name: _namespace(members[name]) for name in members})
 
 
 def _assignment(targets: "List[Any]", value: "Any", place: "Any") -> "Any":
@@ -295,7 +366,7 @@ def run(script: str, text: str, injector: str) -> None:
     try:
         codes, unassigned = _load(path, text)
         names = vars(main)
-        names.update(unassigned)
+        names.update(_named(unassigned))
         sys.modules["__main__"] = main
         for code in codes:
             exec(code, names)
@@ -311,6 +382,6 @@ def run_spawned(names: "Dict[str, Any]", injector: str) -> None:
     _hook_spawning(path, injector)
     for name in [name for name in names if not name.startswith("__")]:
         del names[name]
-    names.update(unassigned, __file__=path)
+    names.update(_named(unassigned), __file__=path)
     for code in codes:
         exec(code, names)

@@ -14,7 +14,7 @@ from orchestra.engine.session import Session
 from orchestra.engine.stage import Plan, new_run
 from orchestra.errors import UserError
 from orchestra.model.batch import Batch, unexpanded
-from orchestra.model.flags import Text, encode
+from orchestra.model.flags import Text, complete, encode
 from orchestra.model.operation import FlagValue, Operation
 from orchestra.model.run import Run
 
@@ -35,8 +35,16 @@ async def preview(session: Session, request: RunRequest, prepared: Plan | Restar
             verb = "stage trials for" if batch.stage_trials and not request.stage else subject.split()[0]
             subject = f"{verb} {prepared.operation.name} {await _as_batch(session, batch)}"
     lines = [f"You are about to {subject}"]
-    lines += [f"  {name}: {printable(encode(flags[name]))}" for name in sorted(flags)]
+    operation = _operation_of(prepared)
+    lines += [f"  {name}: {printable(_shown_value(operation, name, flags[name]))}" for name in sorted(flags)]
     return "\n".join(lines)
+
+
+def _shown_value(operation: Operation, name: str, value: FlagValue) -> str:
+    definition = operation.flag(name)
+    if value is None and definition is not None and definition.null_label is not None:
+        return definition.null_label
+    return encode(value)
 
 
 async def _as_batch(session: Session, batch: Batch) -> str:
@@ -78,11 +86,13 @@ def help_operation(operation: Operation) -> str:
     return "\n".join(printable(line) for line in lines)
 
 
-async def trial_flags_of(session: Session, batch: Batch) -> tuple[dict[str, FlagValue], ...]:
-    """The flags of every trial that ``batch`` would make."""
+async def trial_flags_of(
+    session: Session, batch: Batch, operation: Operation
+) -> tuple[dict[str, FlagValue], ...]:
+    """The flags of every trial that ``batch`` would make of ``operation``."""
     expander = await session.expander(batch.expander, batch.options)
     proposal = await expander.propose(batch, (), MOST_SHOWN)
-    return proposal.trials
+    return tuple(complete(operation, flags) for flags in proposal.trials)
 
 
 async def print_trials(session: Session, prepared: Plan | Restart) -> str:
@@ -90,7 +100,7 @@ async def print_trials(session: Session, prepared: Plan | Restart) -> str:
     batch = _batch_of(prepared)
     if batch is None:
         raise UserError("cannot print trials for a non-batch operation")
-    trials = await trial_flags_of(session, batch)
+    trials = await trial_flags_of(session, batch, _operation_of(prepared))
     names = sorted({name for trial in trials for name in trial})
     rows = [["#", *names]]
     for number, trial in enumerate(trials, 1):
@@ -110,7 +120,7 @@ async def print_commands(session: Session, request: RunRequest, prepared: Plan |
         return print_command(run) if run.kind == "run" else _own_command(run, request)
     from msgspec import structs
 
-    trials = await trial_flags_of(session, batch)
+    trials = await trial_flags_of(session, batch, run.operation)
     commands = [print_command(structs.replace(run, flags=flags, batch_spec=None)) for flags in trials]
     return "\n".join([_own_command(run, request), *commands])
 
@@ -148,6 +158,10 @@ def _batch_options(batch: Batch | None, request: RunRequest) -> list[str]:
     options += ["--stage-trials"] if batch.stage_trials else []
     options += ["--fail-on-trial-error"] if batch.fail_on_trial_error else []
     return options
+
+
+def _operation_of(prepared: Plan | Restart) -> Operation:
+    return prepared.run.operation if isinstance(prepared, Restart) else prepared.operation
 
 
 def _batch_of(prepared: Plan | Restart) -> Batch | None:

@@ -189,7 +189,8 @@ class _Batch:
             if self.control.wish >= Wish.DRAIN:
                 break
             chunk = proposed[begin : begin + size]
-            trials = [self._trial(flags, first + begin + number) for number, flags in enumerate(chunk)]
+            completed = [flag_rules.complete(self.run.operation, flags) for flags in chunk]
+            trials = [self._trial(flags, first + begin + number) for number, flags in enumerate(completed)]
             new = await make_runs(self.session, trials, selection, sync=False)
             await off_loop(lambda new=new: share_with_trials(self.session, self.run, new))
             made += new

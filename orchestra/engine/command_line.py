@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestra import child
 from orchestra.model import flags as flag_rules
+from orchestra.model.destinations import parse_destination
 from orchestra.model.operation import FlagValue, Operation
 from orchestra.model.run import Run
 
@@ -42,7 +43,7 @@ def command_line(operation: Operation, flags: Mapping[str, FlagValue]) -> tuple[
         main = operation.main if os.path.isabs(operation.main) else os.path.join(".", operation.main)
         return (main, *arguments)
     python = (operation_python(), "-u")
-    if operation.flags_dest == "globals":
+    if parse_destination(operation.flags_dest)[0] in ("globals", "dict", "namespace"):
         return (*python, INJECT, operation.main, flag_rules.injection(operation, dict(flags)))
     return (*python, operation.main, *arguments)
 

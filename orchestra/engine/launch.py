@@ -17,6 +17,7 @@ from orchestra.contracts import Source
 from orchestra.engine.capture import write_due_patch
 from orchestra.engine.changes import change, tell
 from orchestra.engine.command_line import command_line
+from orchestra.engine.config_destination import write_config
 from orchestra.engine.judge import require_record, settle
 from orchestra.engine.session import Session
 from orchestra.engine.stage import split_source
@@ -57,6 +58,7 @@ async def launch(session: Session, run: Run, how: Launch) -> Run:
         # Its name must be on the disk before its fence: no power cut may leave a started run that knows no start.
         durable.make_dirs(directory, fsync=session.fsync)
         run = await _resolve(session, run)
+        write_config(session.directory(run), run)
         command = command_line(run.operation, run.flags)
         run = structs.replace(run, command=command)
         nonce = os.urandom(8).hex()
@@ -156,7 +158,7 @@ def operation_environment(session: Session, run: Run) -> dict[str, str]:
     return {
         "PYTHONUNBUFFERED": "1",
         **run.environment,
-        **flag_rules.environment(run.flags),
+        **flag_rules.environment(run.flags, run.operation.flags),
         "RUN_DIR": str(directory),
         "RUN_ID": run.id,
         "ORCHESTRA_HOME": str(session.layout.home),

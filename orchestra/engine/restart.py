@@ -13,6 +13,7 @@ from orchestra.engine.changes import change, tell
 from orchestra.engine.judge import settle
 from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.request import RunRequest
+from orchestra.engine.requested_flags import settled_flags
 from orchestra.engine.session import LEASE, Session
 from orchestra.errors import FlagError, RunBusy, RunNotFound, UserError
 from orchestra.model import flags as flag_rules
@@ -148,7 +149,7 @@ def _with_request(session: Session, run: Run, request: RunRequest) -> Run:
 
 
 def _flags_of_restart(run: Run, request: RunRequest) -> dict[str, FlagValue]:
-    values = flag_rules.check(run.operation, {**run.flags, **request.flags}, force=request.force_flags)
+    values = settled_flags(run.operation, request, stored=run.flags)
     if flag_rules.is_batch(values):
         raise FlagError(
             f"run {run.id} is one run and can't be restarted with a list of values",
@@ -163,8 +164,7 @@ def _batch_of_restart(run: Run, spec: Batch, request: RunRequest) -> Batch:
     """A batch that completed, or that gets flags, proposes new trials; another goes on with its own."""
     changes: dict[str, Any] = {}
     if request.flags:
-        merged = {**unexpanded(spec), **request.flags}
-        values = flag_rules.check(run.operation, merged, force=request.force_flags)
+        values = settled_flags(run.operation, request, stored=unexpanded(spec))
         fresh = flag_rules.make_batch(
             values,
             expander=spec.expander,

@@ -15,6 +15,7 @@ from orchestra.engine.command_line import command_line, operation_python, print_
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.request import RunRequest
+from orchestra.engine.requested_flags import settled_flags, shadowed_flags
 from orchestra.engine.session import LEASE, Session, hostname
 from orchestra.engine.snapshot import where_it_runs
 from orchestra.errors import FlagError, IdTaken, UserError
@@ -62,7 +63,8 @@ def plan(session: Session, request: RunRequest) -> Plan:
     """
     warnings: list[str] = []
     operation = where_it_runs(wanted_operation(session, request, warnings.append))
-    values = flag_rules.check(operation, request.flags, force=request.force_flags)
+    values = settled_flags(operation, request)
+    warnings += shadowed_flags(operation, values)
     if operation.kind == "queue":
         QueueSettings.from_flags(values)
     batch = plan_batch(request, operation, values)

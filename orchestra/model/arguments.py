@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, cast
 
 import msgspec
 
 from orchestra.errors import FlagError
-from orchestra.model.decoding import decode
+from orchestra.model.decoding import decode, encode
+from orchestra.model.destinations import nested, parse_destination
 from orchestra.model.operation import FlagDef, FlagValue, Operation
 from orchestra.model.sequences import grouped
 
@@ -39,9 +41,47 @@ def env_name(name: str) -> str:
     return "FLAG_" + re.sub(_NOT_IDENTIFIER, "_", name.upper())
 
 
-def environment(flags: dict[str, FlagValue]) -> dict[str, str]:
-    """The ``FLAG_*`` variables of a run."""
-    return {env_name(name): to_argument(flags[name]) for name in sorted(flags)}
+def environment(flags: Mapping[str, FlagValue], definitions: Sequence[FlagDef] = ()) -> dict[str, str]:
+    """The variables that carry a run's flags: ``FLAG_*``, or those that the definitions name."""
+    known = {flag.name: flag for flag in definitions}
+    variables: dict[str, str] = {}
+    for name in sorted(flags):
+        definition = known.get(name)
+        encoding = definition.env_encoding if definition else {}
+        variable = (definition.env_name if definition else None) or env_name(name)
+        variables[variable] = to_argument(_encoded(flags[name], encoding))
+    return variables
+
+
+_DANGEROUS: Final = frozenset(
+    (
+        *("BASH_ENV", "ENV", "GIT_SSH_COMMAND", "HOME", "IFS", "PATH", "SHELL", "TMPDIR"),
+        *("PERL5LIB", "PYTHONHOME", "PYTHONINSPECT", "PYTHONPATH", "PYTHONSTARTUP", "RUN_DIR", "RUN_ID"),
+    )
+)
+_DANGEROUS_PREFIXES: Final = ("LD_", "DYLD_", "ORCHESTRA_")
+
+
+def check_variable(definition: FlagDef) -> None:
+    """Refuse a variable for a flag's value that decides what is run, or that is ours.
+
+    Raises:
+        FlagError: names it.
+    """
+    name = definition.env_name
+    if name is None:
+        return
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise FlagError(f"flag '{definition.name}' can't be given as variable '{name}': it is no name of one")
+    if name in _DANGEROUS or name.startswith(_DANGEROUS_PREFIXES):
+        raise FlagError(
+            f"flag '{definition.name}' can't be given as variable '{name}': it decides how programs are run",
+            "Choose another env-name.",
+        )
+
+
+def _encoded(value: FlagValue, encoding: dict[str, FlagValue]) -> FlagValue:
+    return encoding.get(encode(value), value) if encoding else value
 
 
 def command_arguments(operation: Operation, flags: dict[str, FlagValue]) -> tuple[str, ...]:
@@ -51,23 +91,40 @@ def command_arguments(operation: Operation, flags: dict[str, FlagValue]) -> tupl
     value that begins with a dash is joined to its option, so that it can't be taken for one; where a
     positional does, the positionals come last, behind ``--``.
     """
-    if operation.flags_dest != "args":
+    if parse_destination(operation.flags_dest)[0] != "args":
         return ()
     definitions = {flag.name: flag for flag in operation.flags}
+    hidden = shadowed(operation, flags)
     options: list[str] = []
     for name in sorted(flags):
         definition = definitions.get(name)
+        if name in hidden or (definition is not None and definition.arg_skip):
+            continue
         if definition is None or definition.arg_name != "":
             options += _option(name, definition, flags[name])
     positionals = [
         argument
         for definition in operation.flags
-        if definition.arg_name == "" and flags.get(definition.name) is not None
+        if definition.arg_name == "" and not definition.arg_skip and flags.get(definition.name) is not None
         for argument in _values(definition, flags[definition.name])
     ]
     if any(argument.startswith("-") for argument in positionals):
         return (*options, "--", *positionals)
     return (*positionals, *options)
+
+
+def shadowed(operation: Operation, flags: Mapping[str, FlagValue]) -> dict[str, str]:
+    """The flags that can't be passed because the operation's own command has their options, with these."""
+    own = {argument.partition("=")[0] for argument in (*operation.main_args, *operation.exec)}
+    found: dict[str, str] = {}
+    if not own or parse_destination(operation.flags_dest)[0] != "args":
+        return found
+    for name in flags:
+        definition = operation.flag(name)
+        option = (definition.arg_name if definition else None) or f"--{name}"
+        if option in own and not (definition is not None and definition.arg_name == ""):
+            found[name] = option
+    return found
 
 
 def _option(name: str, definition: FlagDef | None, value: FlagValue) -> list[str]:
@@ -83,13 +140,22 @@ def _option(name: str, definition: FlagDef | None, value: FlagValue) -> list[str
 
 
 def _values(definition: FlagDef | None, value: FlagValue) -> list[str]:
+    if definition is not None:
+        value = _encoded(value, definition.arg_encoding)
     if definition is None or not definition.arg_split:
         return [to_argument(value)]
     if isinstance(value, str):
-        return split(definition.name, value)
+        return _parts(definition, value)
     if isinstance(value, list | tuple):
         return [to_argument(item) for item in cast("list[FlagValue]", value)]
     return [to_argument(value)]
+
+
+def _parts(definition: FlagDef, text: str) -> list[str]:
+    separator = definition.arg_split
+    if isinstance(separator, bool) or separator in ("shlex", ""):
+        return split(definition.name, text)
+    return text.split(separator) if text else []
 
 
 def split(name: str, text: str) -> list[str]:
@@ -109,13 +175,17 @@ def split(name: str, text: str) -> list[str]:
 
 
 def global_values(operation: Operation, flags: dict[str, FlagValue]) -> dict[str, FlagValue]:
-    """The module globals that ``flags`` stand for: split values are lists again."""
+    """The values that are injected for ``flags``: split values are lists again, encoded ones what they stand for."""
     definitions = {flag.name: flag for flag in operation.flags}
     values: dict[str, FlagValue] = {}
     for name in sorted(flags):
         value, definition = flags[name], definitions.get(name)
-        if definition is not None and definition.arg_split and isinstance(value, str):
-            value = [decode(part, name) for part in split(name, value)]
+        if definition is not None:
+            if definition.arg_skip:
+                continue
+            value = _encoded(value, definition.arg_encoding)
+            if definition.arg_split and isinstance(value, str):
+                value = [decode(part, name) for part in _parts(definition, value)]
         values[name] = value
     return values
 
@@ -123,10 +193,15 @@ def global_values(operation: Operation, flags: dict[str, FlagValue]) -> dict[str
 def injection(operation: Operation, flags: dict[str, FlagValue]) -> str:
     """The JSON that ``child/inject.py`` takes; keeps NaN, infinities and undecodable bytes.
 
+    The values of a dict or namespace are one object under its name: ``{"dict:params": {"lr": 0.1}}``.
+
     Raises:
         FlagError: it is longer than one argument can be.
     """
     values = global_values(operation, flags)
+    kind, name = parse_destination(operation.flags_dest)
+    if kind in ("dict", "namespace"):
+        values = {f"{kind}:{name}": nested(values)}
     try:
         text = None if _holds_special_floats(values) else msgspec.json.encode(values).decode()
     except UnicodeEncodeError:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os.path
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Container, Mapping
 from typing import Any, cast
 
 from orchestra.errors import FlagError
@@ -17,16 +17,23 @@ from orchestra.model.arguments import (
     to_argument,
 )
 from orchestra.model.batch import Interval
-from orchestra.model.decoding import Decoded, decode, decode_number, encode
+from orchestra.model.coercion import coerce
+from orchestra.model.decoding import Decoded, decode, encode
+from orchestra.model.flag_values import Place, Text, chosen_by, settle, settle_resolved
 from orchestra.model.labels import default_label, format_flags, render_label, run_label, trial_flags
 from orchestra.model.operation import FlagDef, FlagValue, Operation
+from orchestra.model.references import has_references, resolve_references
 from orchestra.model.space import check_trial_count, count_combinations, is_batch, make_batch
 
 __all__ = [
+    "Place",
     "Text",
     "check",
+    "check_given",
     "check_trial_count",
+    "coerce",
     "command_arguments",
+    "complete",
     "count_combinations",
     "decode",
     "default_label",
@@ -44,12 +51,6 @@ __all__ = [
     "trial_flags",
     "typed_from_api",
 ]
-
-
-class Text(str):
-    """A value as written on a command line. :func:`check` decodes it once its flag's type is known."""
-
-    __slots__ = ()
 
 
 def typed_from_api(value: object) -> Decoded:
@@ -92,39 +93,49 @@ def check(
     values: dict[str, Decoded],
     force: bool = False,
     stored: Mapping[str, Decoded] | None = None,
+    *,
+    place: Place | None = None,
+    varied: frozenset[str] = frozenset(),
 ) -> dict[str, Decoded]:
     """All of the operation's flags with their values: the given ones, coerced to their types, and defaults.
 
-    A :class:`Text` is decoded. Lists are checked value by value.
+    A :class:`Text` is decoded. Lists are checked value by value. Where the values make a batch, flags that a
+    choice may set are left out unless they are given, and references stay: :func:`complete` settles both for
+    each trial.
 
     Args:
         operation: whose flags they are.
-        values: as given.
-        force: skip the checks for unknown flags, choices, required flags and types.
+        values: as given, by the flags' names or aliases.
+        force: skip the checks for unknown flags, choices, ranges, required flags and types.
         stored: values of an earlier start, checked then: they come before the defaults, and a flag that was
             forced then is known now.
+        place: where values that are paths are looked for; None leaves them as they are.
+        varied: flags that get other values in each trial.
 
     Raises:
         FlagError: a flag is unknown or missing, or has a value that it can't have.
     """
     definitions = {flag.name: flag for flag in operation.flags}
-    if not force and not operation.accepts_any_flag:
-        for name in values:
-            if name not in definitions and name not in (stored or {}):
-                raise _unsupported(operation, name)
+    given = check_given(operation, values, force, place=place, known=stored or {})
     checked: dict[str, Decoded] = {
         flag.name: flag.default for flag in operation.flags if flag.name not in HIDDEN.get(operation.kind, ())
     }
     checked.update(stored or {})
-    for name, value in values.items():
-        definition = definitions.get(name) or FlagDef(name=name)
-        if isinstance(value, str):
-            check_argument(name, value)
-        checked[name] = _settle(definition, value, force)
-        check_argument(name, checked[name])
+    checked.update(given)
+    batch = bool(varied) or is_batch(given) or is_batch(checked)
+    chosen = _chosen_flags(operation, checked, given, varied)
+    for name, value in chosen.items():
+        if name not in (stored or {}) or any(one in given for one in _deciders(operation, name)):
+            checked[name] = value
+    for name in _undecided(operation, checked, varied) - given.keys() - (stored or {}).keys():
+        checked.pop(name, None)
+    if not batch:
+        kept = (stored or {}).keys() - given.keys() - chosen.keys()
+        checked = _resolved(operation, checked, force, place, kept)
     missing = [flag for flag in operation.flags if flag.required and checked.get(flag.name) in (None, "")]
+    missing = [flag for flag in missing if flag.name not in varied and flag.name in checked]
     if missing and not force:
-        raise _missing(operation, missing)
+        raise _missing(operation, [definitions[flag.name] for flag in missing])
     return checked
 
 
@@ -132,136 +143,136 @@ HIDDEN: dict[str, tuple[str, ...]] = {"queue": ("jobs", "executor", "wait-for-ru
 """Settings, by kind of operation, that are absent from a run's flags unless they were given."""
 
 
-def _settle(definition: FlagDef, value: Decoded, force: bool) -> Decoded:
-    if isinstance(value, Text):
-        value = _decode_for(definition, str(value))
-    elif isinstance(value, tuple):
-        value = list(cast("tuple[FlagValue, ...]", value))
-    if isinstance(value, Interval):
-        return _settle_interval(definition, value)
-    if isinstance(value, list):
-        return [_settle_one(definition, item, force) for item in cast("list[FlagValue]", value)]
-    return _settle_one(definition, value, force)
+def check_given(
+    operation: Operation,
+    values: Mapping[str, Decoded],
+    force: bool,
+    *,
+    place: Place | None = None,
+    known: Container[str] = (),
+) -> dict[str, Decoded]:
+    """The given values alone, by the flags' names, decoded and checked.
 
-
-def _decode_for(definition: FlagDef, text: str) -> Decoded:
-    if definition.type in ("string", "path") and not text.startswith(("[", "'", '"', "{")):
-        value = decode(text, definition.name) if text.endswith("]") or "]*" in text else text
-        return cast(Decoded, value) if isinstance(value, list | Interval) else text
-    value = decode(text, definition.name)
-    if isinstance(value, dict) and isinstance(definition.default, str) and not text.startswith("{"):
-        # 'note: this' is a map to YAML and a text to a flag that has held one all along.
-        return text
-    return cast(Decoded, value)
-
-
-def _settle_interval(definition: FlagDef, interval: Interval) -> Interval:
-    from msgspec import structs
-
-    if definition.type == "float" and interval.integer:
-        return structs.replace(interval, integer=False)
-    if definition.type == "int" and not interval.integer:
-        for bound in (interval.low, interval.high):
-            if bound != int(bound):
-                raise _invalid(definition, bound)
-        return structs.replace(interval, low=int(interval.low), high=int(interval.high), integer=True)
-    return interval
-
-
-def _settle_one(definition: FlagDef, value: FlagValue, force: bool) -> FlagValue:
-    try:
-        value = coerce(definition, value)
-    except ValueError:
-        if not force:
-            raise _invalid(definition, value) from None
-        return value
-    if definition.choices and value is not None and not force and not _is_choice(definition, value):
-        choices = "\n".join(f"  {encode(choice.value)}" for choice in definition.choices)
-        raise FlagError(
-            f"Unsupported value for '{definition.name}' - supported values are:\n{choices}",
-            f"{encode(value)} is not one of them. Use --force-flags to skip this check.",
-        )
-    return value
-
-
-def _is_choice(definition: FlagDef, value: FlagValue) -> bool:
-    # yes is not 1 here, though Python says that they are equal.
-    return any(
-        value == choice.value and _is_bool(value) == _is_bool(choice.value) for choice in definition.choices
-    )
-
-
-def _is_bool(value: FlagValue) -> bool:
-    return isinstance(value, bool)
-
-
-def coerce(definition: FlagDef, value: FlagValue) -> FlagValue:
-    """``value`` as the type that ``definition`` names; null stays null.
+    Args:
+        operation: whose flags they are.
+        values: as given, by the flags' names or aliases.
+        force: skip the checks for unknown flags, choices, ranges and types.
+        place: where values that are paths are looked for.
+        known: flags that may be given though the operation doesn't define them.
 
     Raises:
-        ValueError: it has no such form.
+        FlagError: a flag is unknown, or has a value that it can't have.
     """
-    if value is None or definition.type is None:
-        return value
-    if isinstance(value, list | dict) and definition.type in ("string", "path"):
-        return encode(value)
-    return _COERCIONS[definition.type](value)
+    definitions = {flag.name: flag for flag in operation.flags}
+    values = _by_name(operation, values, force)
+    if not force and not operation.accepts_any_flag:
+        for name in values:
+            if name not in definitions and name not in known:
+                raise _unsupported(operation, name)
+    checked: dict[str, Decoded] = {}
+    for name, value in values.items():
+        definition = definitions.get(name) or FlagDef(name=name)
+        if isinstance(value, str):
+            check_argument(name, value)
+        checked[name] = settle(definition, value, force, place)
+        check_argument(name, checked[name])
+    return checked
 
 
-def _to_string(value: FlagValue) -> str:
-    return value if isinstance(value, str) else encode(value)
+def complete(operation: Operation, flags: dict[str, FlagValue]) -> dict[str, FlagValue]:
+    """The flags of a trial with what its values decide: flags that choices set, and references.
+
+    Raises:
+        FlagError: a reference can't be resolved, or gives a value that its flag can't have.
+    """
+    settable = {name for flag in operation.flags for choice in flag.choices for name in choice.flags}
+    absent = [flag for flag in operation.flags if flag.name in settable and flag.name not in flags]
+    if not absent and not any(has_references(value) for value in flags.values()):
+        return flags
+    full: dict[str, FlagValue] = {**{flag.name: flag.default for flag in absent}, **flags}
+    full.update(_chosen_flags(operation, full, flags, ()))
+    full = _resolved(operation, full, False, None, ())
+    return {name: full[name] for name in sorted(full)}
 
 
-def _to_int(value: FlagValue) -> int:
-    number = _to_number(value)
-    if isinstance(number, float):
-        raise ValueError("a float is not a whole number")
-    return number
+def _by_name(operation: Operation, values: Mapping[str, Decoded], force: bool) -> dict[str, Decoded]:
+    """The values by the flags' names where they are given by an alias."""
+    aliases = {flag.alias: flag.name for flag in operation.flags if flag.alias}
+    named: dict[str, Decoded] = {}
+    for given, value in values.items():
+        name = aliases.get(given, given)
+        if name != given and name in values:
+            if not force:
+                raise FlagError(f"cannot specify both alias '{given}' and name for flag '{name}'")
+            name = given
+        named[name] = value
+    return named
 
 
-def _to_float(value: FlagValue) -> float:
-    return float(_to_number(value))
+def _chosen_flags(
+    operation: Operation, values: Mapping[str, Decoded], given: Container[str], varied: Container[str]
+) -> dict[str, FlagValue]:
+    """What the choices among ``values`` set of the flags that are not given."""
+    chosen: dict[str, FlagValue] = {}
+    for flag in operation.flags:
+        value = values.get(flag.name)
+        if not flag.choices or flag.name in varied or isinstance(value, list | Interval):
+            continue
+        choice = chosen_by(flag, value)
+        for name, implied in (choice.flags if choice else {}).items():
+            if name not in given:
+                chosen[name] = implied
+    return chosen
 
 
-def _to_number(value: FlagValue) -> int | float:
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, int | float):
-        return value
-    number = decode_number(value) if isinstance(value, str) else None
-    if number is None:
-        raise ValueError("not a number")
-    return number
+def _deciders(operation: Operation, name: str) -> list[str]:
+    """The flags of which a choice sets flag ``name``."""
+    return [flag.name for flag in operation.flags if any(name in choice.flags for choice in flag.choices)]
 
 
-def _to_boolean(value: FlagValue) -> bool:
-    if isinstance(value, str):
-        value = decode(value)
-    if isinstance(value, bool | int | float):
-        return bool(value)
-    raise ValueError("not a boolean")
+def _undecided(operation: Operation, values: Mapping[str, Decoded], varied: Container[str]) -> set[str]:
+    """The flags that are set by choices which differ from trial to trial."""
+    return {
+        name
+        for flag in operation.flags
+        if flag.name in varied or isinstance(values.get(flag.name), list)
+        for choice in flag.choices
+        for name in choice.flags
+    }
 
 
-def _to_path(value: FlagValue) -> str:
-    return os.path.expanduser(_to_string(value))
+def _resolved(
+    operation: Operation,
+    values: dict[str, Decoded],
+    force: bool,
+    place: Place | None,
+    kept: Container[str],
+) -> dict[str, Decoded]:
+    """The values with their references filled in, of their flags' types.
 
-
-_COERCIONS: dict[str, Callable[[FlagValue], FlagValue]] = {
-    "string": _to_string,
-    "int": _to_int,
-    "float": _to_float,
-    "number": _to_number,
-    "boolean": _to_boolean,
-    "path": _to_path,
-    "existing-path": _to_path,
-}
-
-
-def _invalid(definition: FlagDef, value: FlagValue) -> FlagError:
-    return FlagError(
-        f"invalid value {encode(value)} for {definition.name}: invalid value for type '{definition.type}'",
-        "Give yes or no." if definition.type == "boolean" else None,
-    )
+    A default that was read from a script is data, and what is ``kept`` has been filled in before: what looks
+    like a reference in it is none.
+    """
+    referring = [name for name, value in values.items() if has_references(value)]
+    if not referring:
+        return values
+    definitions = {flag.name: flag for flag in operation.flags}
+    defaults = {
+        name for name in referring if name in definitions and values[name] == definitions[name].default
+    }
+    data = {
+        name: values[name]
+        for name in referring
+        if name in kept or (name in defaults and operation.project_file is None)
+    }
+    if len(data) == len(referring):
+        return values
+    shielded = {**values, **{name: text.replace("${", "\\${") for name, text in data.items()}}
+    resolved = {**resolve_references(shielded, lenient=frozenset(defaults)), **data}
+    for name in referring:
+        if name in definitions and resolved[name] != values[name]:
+            resolved[name] = settle_resolved(definitions[name], resolved[name], force, place)
+    return resolved
 
 
 def _unsupported(operation: Operation, name: str) -> FlagError:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from orchestra.model.decoding import encode
 from orchestra.model.operation import FlagValue
+from orchestra.model.references import FAILED, apply_filter
 
 PATH_WIDTH: Final = 20
 """How wide a path is shown in a label."""
@@ -16,8 +16,6 @@ PATH_WIDTH: Final = 20
 _LONG_DECIMALS = r"(\.[0-9]{5})[0-9]+"
 _RUN_ID = r"[0-9a-f]{32}"
 _REFERENCE = r"\$\{([^}]*)\}"
-_FORMAT = r"%[-+ #0]*[0-9]*(?:\.[0-9]+)?[diouxXeEfFgGrsa]"
-_FAILED: Final = "#error#"
 
 PathCheck = Callable[[str], bool]
 
@@ -113,27 +111,11 @@ def render_label(
         for applied in filters:
             if applied == "unquote" or applied.startswith(("%", "default:")):
                 quoted = quoted and value is not None and applied.startswith("default:")
-            value = _filter(value, applied)
-            if value == _FAILED:
-                return _FAILED
+            value = apply_filter(value, applied)
+            if value == FAILED:
+                return FAILED
         if value is None:
             return "null" if name in flags and not filters else ""
         return shown_in_label(value, is_path) if quoted else str(value)
 
     return re.sub(_REFERENCE, fill, template)
-
-
-def _filter(value: FlagValue, applied: str) -> FlagValue:
-    name, _, argument = applied.partition(":")
-    if name == "default":
-        return argument if value is None else value
-    if name == "basename":
-        return posixpath.basename(value.rstrip("/")) if isinstance(value, str) else value
-    if name == "unquote":
-        return value if value is None or isinstance(value, str) else encode(value)
-    if re.fullmatch(_FORMAT, applied):
-        try:
-            return "" if value is None else applied % (value,)
-        except (TypeError, ValueError):
-            return _FAILED
-    return _FAILED

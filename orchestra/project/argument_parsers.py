@@ -62,6 +62,21 @@ def uses_argparse(module: ast.Module) -> bool:
     return imported and mentioned
 
 
+def uses_click(module: ast.Module) -> bool:
+    """Whether the script imports click or typer, at any level."""
+    for node in ast.walk(module):
+        names = (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom) and not node.level
+            else []
+        )
+        if any(name.partition(".")[0] in ("click", "typer") for name in names):
+            return True
+    return False
+
+
 def read_parser(module: ast.Module) -> list[Action] | None:
     """The actions of the script's parser; None where they are not certain without running it."""
     try:
@@ -227,6 +242,7 @@ def _read_argument(call: ast.Call, module: ast.Module) -> Action | None:
         "required": given.get("nargs") not in _OPTIONAL if positional else bool(given.get("required")),
         "nargs": given.get("nargs"),
         "const": given.get("const", {"store_true": True, "store_false": False}.get(kind)),
+        "line": call.lineno,
     }
     return None if kind in ("help", "version") else action
 

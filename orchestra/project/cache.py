@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, cast
 
-_FORMAT: Final = "1"
+_FORMAT: Final = "2"
 _MOST_ENTRIES: Final = 500
 
 
-def key_of(path: Path, content: bytes, python: str) -> str:
-    """A name for the script as it is now: its content, its interpreter, and the modules beside it."""
+def key_of(path: Path, content: bytes, python: str, arguments: Sequence[str] = ()) -> str:
+    """A name for the script as it is now: its content, interpreter and arguments, and the modules beside it."""
     # hashlib loads OpenSSL, which costs a start more than what is digested here.
     try:
         from _blake2 import blake2b
     except ImportError:
         from hashlib import blake2b
     digest = blake2b(digest_size=16)
-    for part in (_FORMAT, str(path), os.path.realpath(python)):
+    for part in (_FORMAT, str(path), os.path.realpath(python), *arguments):
         digest.update(part.encode("utf-8", "surrogateescape") + b"\0")
     digest.update(blake2b(content).digest())
     for name, size, changed in _neighbours(path.parent):

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,11 +27,19 @@ class Discovery(Struct, frozen=True, kw_only=True):
 
     actions: list[Action] | None
     """Of its parser; None if it ended without parsing, or failed."""
+    by: str = "argparse"
+    """The library whose parser it is."""
     warning: str | None = None
 
 
 def run_discovery(
-    path: Path, content: bytes, *, cache_dir: Path | None, python: str, timeout: float = TIMEOUT
+    path: Path,
+    content: bytes,
+    *,
+    cache_dir: Path | None,
+    python: str,
+    arguments: Sequence[str] = (),
+    timeout: float = TIMEOUT,
 ) -> Discovery:
     """The actions of the script's parser, from the cache if neither it nor its neighbours have changed.
 
@@ -39,30 +48,42 @@ def run_discovery(
         content: of the script.
         cache_dir: where results are kept; None keeps nothing.
         python: the interpreter to run it with.
+        arguments: what the script is always given.
         timeout: seconds to wait.
 
     Raises:
         ScriptError: the script is not valid Python.
     """
-    key = cache.key_of(path, content, python)
+    key = cache.key_of(path, content, python, arguments)
     kept = cache.read(cache_dir, key)
     if kept is None:
-        kept = _run(path, python, timeout)
+        kept = _run(path, python, arguments, timeout)
         if "actions" in kept:
             cache.write(cache_dir, key, kept)
     if "syntax" in kept:
         from orchestra.project.script import syntax_error
 
         raise syntax_error(path, kept.get("line"), kept["syntax"])
-    return Discovery(actions=kept.get("actions"), warning=kept.get("error"))
+    return Discovery(
+        actions=kept.get("actions"),
+        by=kept.get("by", "argparse"),
+        warning=kept.get("error") or _of_commands(kept.get("subcommands") or []),
+    )
 
 
-def _run(path: Path, python: str, timeout: float) -> dict[str, Any]:
+def _of_commands(names: list[str]) -> str | None:
+    if not names:
+        return None
+    listed = ", ".join(repr(name) for name in names)
+    return f"the flags are those of a sub-command ({listed}), and none is named behind the script in 'main'"
+
+
+def _run(path: Path, python: str, arguments: Sequence[str], timeout: float) -> dict[str, Any]:
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     with tempfile.TemporaryFile() as errors:
         try:
             child = subprocess.Popen(
-                [python, "-u", str(_PROGRAM), str(path)],
+                [python, "-u", str(_PROGRAM), str(path), *arguments],
                 cwd=path.parent,
                 env=environment,
                 stdin=subprocess.DEVNULL,

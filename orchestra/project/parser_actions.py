@@ -2,7 +2,8 @@
 
 Both ways to read a parser, from a script's source and by ``child/discover.py`` in a child process, give
 *actions*: plain dicts with the keys ``options``, ``dest``, ``action``, ``type``, ``default``, ``choices``,
-``help``, ``required``, ``nargs`` and ``const``.
+``help``, ``required``, ``nargs``, ``const`` and ``line``; of click and typer, also ``negative``, ``min``, ``max``
+and ``hidden``.
 """
 
 from __future__ import annotations
@@ -23,27 +24,61 @@ SUPPRESS: Final = "==SUPPRESS=="
 """How argparse spells 'none at all'."""
 
 
-def flags_of_actions(actions: list[Action]) -> tuple[FlagDef, ...]:
-    """The flags that a parser's actions stand for, in their order; what can't be a flag is left out."""
+def flags_of_actions(actions: list[Action], file: str = "") -> tuple[FlagDef, ...]:
+    """The flags that a parser's actions stand for, in their order; what can't be a flag is left out.
+
+    Args:
+        actions: of the parser.
+        file: the script's name, of which each flag tells where it comes from.
+    """
     flags: dict[str, FlagDef] = {}
     for action in actions:
         flag = _flag_of_action(action)
         if flag is not None and flag.name:
-            flags.setdefault(flag.name, flag)
+            line = action.get("line")
+            origin = f"{file}:{line}" if file and line else file
+            flags.setdefault(flag.name, structs.replace(flag, origin=origin))
     return tuple(flags.values())
 
 
+def left_out_of(actions: list[Action]) -> tuple[tuple[str, str], ...]:
+    """The options of a parser that are no flags, and why."""
+    found: list[tuple[str, str]] = []
+    for action in actions:
+        reason = _no_flag_because(action)
+        if reason:
+            found.append((_names(action["options"], action["dest"])[0], reason))
+    return tuple(found)
+
+
+def _no_flag_because(action: Action) -> str:
+    if action["nargs"] in ("...", "A..."):
+        return "it takes all arguments that are left"
+    if action["action"] == "store_const" and action["const"] is None:
+        return "it stores nothing"
+    return _NO_FLAGS.get(action["action"], "")
+
+
+_NO_FLAGS: Final = {
+    "count": "it counts how often it is given",
+    "append_const": "it adds a value each time it is given",
+    "help": "it prints its help",
+    "version": "it prints its version",
+    "other": "its action is the script's own",
+}
+
+
 def _flag_of_action(action: Action) -> FlagDef | None:
-    kind = action["action"]
-    if kind in ("count", "append_const", "help", "version", "other") or action["nargs"] in ("...", "A..."):
+    if _no_flag_because(action):
         return None
+    kind = action["action"]
     name, arg_name = _names(action["options"], action["dest"])
     default = None if action["default"] == SUPPRESS else action["default"]
     description = _description(action["help"], default)
     if kind in ("store_true", "store_false", "store_const"):
         return _switch(name, arg_name, description, default, action["const"])
     if kind == "boolean_optional":
-        return _pair(name, arg_name, description, default)
+        return _pair(name, arg_name, description, default, action.get("negative") or f"--no-{name}")
     splits = action["nargs"] not in (None, "?")
     flag_type = TYPES.get(action["type"] or "")
     flag = FlagDef(
@@ -52,8 +87,12 @@ def _flag_of_action(action: Action) -> FlagDef | None:
         description=description,
         required=bool(action["required"]),
         choices=() if splits else choices_of(*action["choices"] or ()),
+        min=None if splits else action.get("min"),
+        max=None if splits else action.get("max"),
         arg_name=arg_name,
         arg_split=splits,
+        # click takes no empty text for a boolean.
+        arg_encoding={"yes": "true", "no": "false"} if "hidden" in action and flag_type == "boolean" else {},
     )
     return _with_default(flag, default)
 
@@ -70,9 +109,7 @@ def _names(options: list[str], dest: str) -> tuple[str, str | None]:
 
 def _switch(
     name: str, arg_name: str | None, description: str, default: FlagValue, const: FlagValue
-) -> FlagDef | None:
-    if const is None:
-        return None
+) -> FlagDef:
     boolean = isinstance(const, bool)
     return FlagDef(
         name=name,
@@ -85,7 +122,7 @@ def _switch(
     )
 
 
-def _pair(name: str, arg_name: str | None, description: str, default: FlagValue) -> FlagDef:
+def _pair(name: str, arg_name: str | None, description: str, default: FlagValue, negative: str) -> FlagDef:
     """``--x`` and ``--no-x``: what differs from the default is passed."""
     switched = default is not True
     return FlagDef(
@@ -94,7 +131,7 @@ def _pair(name: str, arg_name: str | None, description: str, default: FlagValue)
         type="boolean",
         description=description,
         choices=choices_of(True, False),
-        arg_name=arg_name if switched else f"--no-{name}",
+        arg_name=arg_name if switched else negative,
         arg_switch=switched,
     )
 

@@ -5,20 +5,17 @@ from __future__ import annotations
 import ast
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
 
 from msgspec import Struct
 
 from orchestra.errors import ScriptError, text_of_os_error
-from orchestra.model.flags import encode
-from orchestra.model.operation import FlagDef, FlagValue, Operation
-from orchestra.project.argument_parsers import read_parser, uses_argparse
-from orchestra.project.parser_actions import flags_of_actions
-
-MAX_TEXT = 4096
-"""A longer text that is assigned to a global is data, not a flag."""
+from orchestra.model.destinations import parse_destination
+from orchestra.model.operation import FlagDef, FlagsDest, Operation
+from orchestra.project.argument_parsers import read_parser, uses_argparse, uses_click
+from orchestra.project.literal_flags import global_flags, member_flags
+from orchestra.project.parser_actions import flags_of_actions, left_out_of
 
 
 class Discovered(Struct, frozen=True, kw_only=True):
@@ -26,9 +23,16 @@ class Discovered(Struct, frozen=True, kw_only=True):
 
     flags: tuple[FlagDef, ...]
     by: str
-    """``argparse`` or ``globals``."""
+    """``argparse``, ``click``, ``typer``, ``globals``, the destination (``dict:NAME``, ``config:FILE``), ``none``."""
     warning: str | None = None
     """Why flags could not be found."""
+    left_out: tuple[tuple[str, str], ...] = ()
+    """Options that are no flags, and why."""
+
+    @property
+    def dest(self) -> FlagsDest:
+        """How the flags reach the script."""
+        return "args" if self.by in ("argparse", "click", "typer") else self.by
 
 
 def python_operation(
@@ -64,34 +68,97 @@ def python_operation(
         source=source,
         main=main,
         flags=found.flags,
-        flags_dest="args" if found.by == "argparse" else "globals",
+        flags_dest=found.dest,
         discovered_by=found.by,
     )
 
 
-def discover_flags(path: Path, *, cache_dir: Path | None, python: str) -> Discovered:
+def discover_flags(
+    path: Path,
+    *,
+    cache_dir: Path | None,
+    python: str,
+    arguments: Sequence[str] = (),
+    dest: FlagsDest | None = None,
+    root: Path | None = None,
+) -> Discovered:
     """The flags that the script at ``path`` takes.
+
+    Args:
+        path: of the script.
+        cache_dir: where the flags of scripts that had to be run are kept; None keeps nothing.
+        python: the interpreter that the script is for.
+        arguments: what it is always given: they may name a sub-command.
+        dest: how flags reach it; None: as the script itself tells.
+        root: the directory that the file of ``config:FILE`` is relative to; None: the script's.
 
     Raises:
         ScriptError: the script can't be read, or is not valid Python.
+        FlagError: there is no such ``dest``, or the configuration file can't be read.
     """
+    kind, name = parse_destination(dest) if dest is not None else (None, "")
+    if kind == "none":
+        return Discovered(flags=(), by="none")
+    if kind == "config":
+        from orchestra.project.config_flags import config_flags
+
+        return Discovered(flags=config_flags(root or path.parent, name), by=f"config:{name}")
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ScriptError(f"cannot run '{path}': {text_of_os_error(error)}") from None
     module = parse_script(path, content, python)
-    if module is None or (b"argparse" in content and uses_argparse(module)):
-        actions = read_parser(module) if module is not None else None
-        if actions is not None:
-            return Discovered(flags=flags_of_actions(actions), by="argparse")
-        from orchestra.project.discovery import run_discovery
+    if kind in ("dict", "namespace"):
+        return _flags_of_global(module, path, kind, name)
+    if kind != "globals" and (module is None or kind == "args" or _parses_arguments(module, content)):
+        found = _flags_of_parser(path, content, module, cache_dir, python, arguments)
+        if found is not None:
+            return found
+        if module is None or kind == "args":
+            return Discovered(flags=(), by="argparse", warning="it ended without parsing its arguments")
+    return Discovered(flags=global_flags(module, path.name) if module is not None else (), by="globals")
 
-        found = run_discovery(path, content, cache_dir=cache_dir, python=python)
-        if found.actions is not None:
-            return Discovered(flags=flags_of_actions(found.actions), by="argparse", warning=found.warning)
-        if module is None or found.warning is not None:
-            return Discovered(flags=(), by="argparse", warning=found.warning)
-    return Discovered(flags=global_flags(module), by="globals")
+
+def _parses_arguments(module: ast.Module, content: bytes) -> bool:
+    return (b"argparse" in content and uses_argparse(module)) or (
+        (b"click" in content or b"typer" in content) and uses_click(module)
+    )
+
+
+def _flags_of_global(module: ast.Module | None, path: Path, kind: str, name: str) -> Discovered:
+    flags = member_flags(module, name, path.name) if module is not None else None
+    warning = f"'{name}' is not assigned a literal {kind} at its top level" if flags is None else None
+    return Discovered(flags=flags or (), by=f"{kind}:{name}", warning=warning)
+
+
+def _flags_of_parser(
+    path: Path,
+    content: bytes,
+    module: ast.Module | None,
+    cache_dir: Path | None,
+    python: str,
+    arguments: Sequence[str],
+) -> Discovered | None:
+    """The flags of the script's parser; None if it ended without parsing its arguments."""
+    actions = read_parser(module) if module is not None and b"argparse" in content else None
+    if actions is not None:
+        return Discovered(
+            flags=flags_of_actions(actions, path.name), by="argparse", left_out=left_out_of(actions)
+        )
+    from orchestra.project.discovery import run_discovery
+
+    found = run_discovery(path, content, cache_dir=cache_dir, python=python, arguments=arguments)
+    if found.actions is None:
+        if found.warning is None:
+            return None
+        by = "argparse" if module is None or uses_argparse(module) else "click"
+        return Discovered(flags=(), by=by, warning=found.warning)
+    return Discovered(
+        flags=flags_of_actions(found.actions, path.name),
+        by=found.by,
+        warning=found.warning,
+        left_out=left_out_of(found.actions),
+    )
 
 
 def parse_script(path: Path, content: bytes, python: str) -> ast.Module | None:
@@ -115,60 +182,3 @@ def syntax_error(path: Path, line: int | None, problem: str, text: str | None = 
     where = f"line {line}: " if line else ""
     shown = f"\n    {text.strip()}" if text and text.strip() else ""
     return ScriptError(f"'{path}' is not valid Python: {where}{problem}{shown}")
-
-
-def global_flags(module: ast.Module) -> tuple[FlagDef, ...]:
-    """A flag for each global whose first top-level assignment is a constant, or a list of constants."""
-    flags: dict[str, FlagDef | None] = {}
-    for statement in module.body:
-        for name, value in assignments(statement):
-            if name not in flags:
-                flags[name] = None if name.startswith("_") else _flag_of_constant(name, value)
-    return tuple(flag for flag in flags.values() if flag is not None)
-
-
-def assignments(statement: ast.stmt) -> list[tuple[str, ast.expr]]:
-    """The plain names that a top-level statement assigns, with the expression they get."""
-    if isinstance(statement, ast.Assign):
-        return [(target.id, statement.value) for target in statement.targets if isinstance(target, ast.Name)]
-    if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
-        return [(statement.target.id, statement.value)]
-    return []
-
-
-def _flag_of_constant(name: str, expression: ast.expr) -> FlagDef | None:
-    if not isinstance(expression, ast.Constant | ast.UnaryOp | ast.List):
-        return None
-    try:
-        value: Any = ast.literal_eval(expression)
-    except ValueError:
-        return None
-    if isinstance(value, list):
-        return _flag_of_list(name, cast("list[FlagValue]", value))
-    if isinstance(value, str) and len(value) > MAX_TEXT:
-        return None
-    if isinstance(value, bool):
-        return FlagDef(name=name, default=value, type="boolean")
-    if isinstance(value, int | float):
-        return FlagDef(name=name, default=value, type="number")
-    if isinstance(value, str):
-        return FlagDef(name=name, default=value, type="string")
-    return FlagDef(name=name) if value is None else None
-
-
-def _flag_of_list(name: str, values: list[FlagValue]) -> FlagDef | None:
-    import shlex
-
-    if not _is_plain(values):
-        return None
-    text = shlex.join([encode(value) for value in values])
-    return FlagDef(name=name, default=text, arg_split=True) if len(text) <= MAX_TEXT else None
-
-
-def _is_plain(values: list[FlagValue]) -> bool:
-    return all(
-        _is_plain(cast("list[FlagValue]", value))
-        if isinstance(value, list)
-        else value is None or isinstance(value, bool | int | float | str)
-        for value in values
-    )

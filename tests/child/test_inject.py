@@ -318,3 +318,38 @@ def test_an_injection_leaves_the_environment_for_spawned_processes_only(script: 
     assert "ORCHESTRA_INJECTION" not in os.environ
     text = "import os\nx = 1\nprint(os.environ['ORCHESTRA_INJECTION'].partition(chr(10))[0])\n"
     assert output_of(script, text, {"x": 1}) == f"{script}\n"
+
+
+MEMBERS = """\
+from types import SimpleNamespace
+params = {"lr": 0.1, "model": {"depth": 3, "kind": "x"}, "opt": dict(name="sgd")}
+config: SimpleNamespace = SimpleNamespace(a=1, b=SimpleNamespace(c=2), d={"e": 1})
+print(params)
+print(config)
+params["lr"] = -1
+print(params["lr"])
+"""
+
+
+def test_members_of_a_dict_are_set_right_after_its_assignment(script: Path) -> None:
+    values = {"lr": 5, "model": {"depth": 9}, "opt": {"name": "adam"}, "new": {"z": [1, None]}}
+    assert output_of(script, MEMBERS, {"dict:params": values}).splitlines() == [
+        "{'lr': 5, 'model': {'depth': 9, 'kind': 'x'}, 'opt': {'name': 'adam'}, 'new': {'z': [1, None]}}",
+        "namespace(a=1, b=namespace(c=2), d={'e': 1})",
+        "-1",
+    ]
+
+
+def test_members_of_a_namespace_are_set_as_its_literal_has_them(script: Path) -> None:
+    values = {"a": 7, "b": {"c": 8}, "d": {"e": 9}}
+    second = output_of(
+        script, MEMBERS + "#" * injection.SPLIT_SIZE, {"namespace:config": values}
+    ).splitlines()[1]
+    assert second == "namespace(a=7, b=namespace(c=8), d={'e': 9})"
+
+
+def test_a_dict_or_namespace_that_is_never_assigned_is_there_from_the_beginning(script: Path) -> None:
+    flags: dict[str, object] = {"dict:p": {"a": {"b": 1}}, "namespace:q": {"c": {"d": 2}}}
+    assert output_of(script, "print(p, q, q.c.d)\n", flags) == (
+        "{'a': {'b': 1}} namespace(c=namespace(d=2)) 2\n"
+    )

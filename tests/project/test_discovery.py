@@ -39,7 +39,7 @@ def run(script: Path, cache_dir: Path | None = None, timeout: float = 30.0) -> D
 
 def test_a_built_parser_is_found_by_running_the_script_up_to_where_it_parses(script: Path) -> None:
     found = discover_flags(script, cache_dir=None, python=sys.executable)
-    assert found.flags == (FlagDef(name="a", type="int", default=1), FlagDef(name="b", type="int", default=1))
+    assert found.flags == tuple(FlagDef(name=name, type="int", default=1, origin="s.py:6") for name in "ab")
     assert found.by == "argparse"
     assert os.listdir(script.parent) == ["s.py"]
 
@@ -73,10 +73,10 @@ def test_values_that_json_can_not_say_are_texts(script: Path) -> None:
     )
     found = discover_flags(script, cache_dir=None, python=sys.executable)
     assert found.flags == (
-        FlagDef(name="path", default="a/b"),
-        FlagDef(name="n", type="int", choices=choices_of(0, 1, 2)),
-        FlagDef(name="many"),
-        FlagDef(name="huge", type="int"),
+        FlagDef(name="path", default="a/b", origin="s.py:3"),
+        FlagDef(name="n", type="int", choices=choices_of(0, 1, 2), origin="s.py:3"),
+        FlagDef(name="many", origin="s.py:3"),
+        FlagDef(name="huge", type="int", origin="s.py:3"),
     )
 
 

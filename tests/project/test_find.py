@@ -30,7 +30,7 @@ def test_a_script_of_the_project_takes_the_project_along() -> None:
         source=str(SAMPLES / "batch"),
         main="say.py",
         flags=(
-            FlagDef(name="msg", default="hello", description="what to say"),
+            FlagDef(name="msg", default="hello", description="what to say", origin="say.py:6"),
             FlagDef(
                 name="loud",
                 default=False,
@@ -38,6 +38,7 @@ def test_a_script_of_the_project_takes_the_project_along() -> None:
                 description="say it in capitals",
                 choices=choices_of(True, False),
                 arg_switch=True,
+                origin="say.py:7",
             ),
         ),
         flags_dest="args",

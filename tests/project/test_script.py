@@ -7,8 +7,9 @@ import pytest
 from orchestra.model.operation import FlagDef, choices_of
 from orchestra.project.argument_parsers import read_parser, uses_argparse
 from orchestra.project.discovery import run_discovery
+from orchestra.project.literal_flags import global_flags
 from orchestra.project.parser_actions import flags_of_actions
-from orchestra.project.script import discover_flags, global_flags
+from orchestra.project.script import discover_flags
 
 
 def globals_of(text: str) -> dict[str, FlagDef]:

@@ -1,0 +1,39 @@
+"""From the flags of a request to those of its operation: checked, with paths as seen from the caller's directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from orchestra.engine.request import RunRequest
+from orchestra.model import flags as flag_rules
+from orchestra.model.arguments import check_variable, shadowed
+from orchestra.model.operation import FlagValue, Operation
+
+
+def settled_flags(
+    operation: Operation, request: RunRequest, stored: Mapping[str, FlagValue] | None = None
+) -> dict[str, FlagValue]:
+    """Every flag of the operation with its value.
+
+    Args:
+        operation: whose flags they are.
+        request: what was given.
+        stored: the flags of an earlier start of the run.
+
+    Raises:
+        FlagError: a flag is unknown or missing, or has a value that it can't have.
+    """
+    for definition in operation.flags:
+        check_variable(definition)
+    place = flag_rules.Place(os.path.abspath(request.cwd), os.path.exists)
+    return flag_rules.check(operation, request.flags, force=request.force_flags, stored=stored, place=place)
+
+
+def shadowed_flags(operation: Operation, flags: Mapping[str, FlagValue]) -> list[str]:
+    """Warnings of flags that are not passed because the operation's own command has their options."""
+    return [
+        f"ignoring flag '{name}={flag_rules.encode(flags[name])}' because it's shadowed in the operation cmd "
+        f"as {option}"
+        for name, option in shadowed(operation, flags).items()
+    ]
