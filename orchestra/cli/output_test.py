@@ -60,7 +60,7 @@ def _explained(rules: OutputRules, patterns: Sequence[LinePattern], line: str, *
     for pattern in patterns:
         groups, values = pattern.match(clean(line))
         found = f"{groups} ({_listed({name: told[name] for name in values if name in told})})"
-        text += f"  {pattern.text!r}: {found if groups else '<no matches>'}\n"
+        text += f"  '{pattern.text}': {found if groups else '<no matches>'}\n"
     return text
 
 
