@@ -55,7 +55,7 @@ def _explained(rules: OutputRules, patterns: Sequence[LinePattern], line: str, *
     scalars, texts, step = rules.read(line)
     told = {**scalars, **({} if step is None else {STEP: step})} if numbers else texts
     text = f"{terminal.defuse(line)}\n"
-    if rules.is_json(line):
+    if rules.takes_as_json(line, numbers=numbers):
         return f"{text}  JSON: ({_listed(told)})\n"
     for pattern in patterns:
         groups, values = pattern.match(clean(line))
