@@ -42,6 +42,10 @@ INDEX_EVERY = 50_000
 """Microseconds between two entries of the output's index, unless the stream changes."""
 HINT_EVERY = 0.01
 TOUCH_EVERY = 30.0
+SAMPLES = b"samples"
+"""The file of an attempt with what the operation took, a line each time that the fence is touched."""
+MOST_SAMPLED = 500
+"""Processes that are looked at for one of them."""
 SYNC_LIMIT = 64 << 20
 """Bytes of output up to which it is synced before the exit record is written."""
 LEFTOVER_PATIENCE = 0.5
@@ -281,6 +285,28 @@ def tree_of(cookie: str, root: int | None = None) -> list[tuple[int, int]]:
     """
     table = _processes()
     return [(pid, table[pid][2]) for pid in sorted(_members(table, cookie, root))]
+
+
+def usage_below(pids: list[int], cookie: str) -> tuple[float, int]:
+    """CPU seconds, and KiB of memory, of these processes and all below them, but for those of other attempts."""
+    pending = list(pids)
+    ticks = pages = count = 0
+    while pending and count < MOST_SAMPLED:
+        pid = pending.pop()
+        count += 1
+        try:
+            data = _read_file(f"/proc/{pid}/stat", 4096)
+            fields = data[data.rfind(b")") + 2 :].split()
+            if _cookie_of(pid) not in (None, cookie):
+                continue
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                pending += map(int, _read_file(f"/proc/{pid}/task/{thread}/children").split())
+            # Its own time and that of the children that it has waited for.
+            ticks += sum(map(int, fields[11:15]))
+            pages += int(fields[21])
+        except (OSError, IndexError):
+            continue  # It has ended meanwhile.
+    return ticks / os.sysconf("SC_CLK_TCK"), pages * (os.sysconf("SC_PAGE_SIZE") // 1024)
 
 
 def send_signal(pid: int, start: int, number: int) -> bool:
@@ -895,6 +921,7 @@ class _Supervision:
     def _on_time(self, now: float) -> None:
         if now >= self.touch_at:
             self._touch(now)
+            self._sample(now)
         if now >= self.hint_at:
             self._hint_size(now)
         if now >= self.look_at:
@@ -915,6 +942,22 @@ class _Supervision:
             os.utime(self.fence)
         except OSError:
             pass
+
+    def _sample(self, now: float) -> None:
+        """Note what the operation takes at this time: seconds since its start, CPU seconds so far, KiB of memory."""
+        if not _LINUX or self.exited:
+            return
+        try:
+            cpu, memory = usage_below(self._children(), self.orders.cookie)
+            line = f"{now - self.begun:.1f} {self.cpu + cpu:.2f} {memory}\n"
+            path = os.path.join(self.directory, SAMPLES)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                os.write(fd, line.encode())
+            finally:
+                os.close(fd)
+        except (OSError, ValueError):
+            pass  # A sample more or less: the operation goes on.
 
     def _look(self, now: float) -> None:
         if self.output.look():

@@ -55,12 +55,12 @@ def _explained(rules: OutputRules, patterns: Sequence[LinePattern], line: str, *
     scalars, texts, step = rules.read(line)
     told = {**scalars, **({} if step is None else {STEP: step})} if numbers else texts
     text = f"{terminal.defuse(line)}\n"
-    if rules.is_json(line):
+    if rules.takes_as_json(line, numbers=numbers):
         return f"{text}  JSON: ({_listed(told)})\n"
     for pattern in patterns:
         groups, values = pattern.match(clean(line))
         found = f"{groups} ({_listed({name: told[name] for name in values if name in told})})"
-        text += f"  {pattern.text!r}: {found if groups else '<no matches>'}\n"
+        text += f"  '{pattern.text}': {found if groups else '<no matches>'}\n"
     return text
 
 

@@ -49,7 +49,11 @@ def _shown_value(operation: Operation, name: str, value: FlagValue) -> str:
 
 async def _as_batch(session: Session, batch: Batch) -> str:
     count = await _trial_count(session, batch)
-    trials = f" ({count} trial{'' if count == 1 else 's'})" if count is not None else ""
+    details = [f"{count} trial{'' if count == 1 else 's'}"] if count is not None else []
+    if batch.objective is not None:
+        greatest = batch.objective.startswith("-")
+        details.append(f"{'maximize' if greatest else 'minimize'} {printable(batch.objective[greatest:])}")
+    trials = f" ({', '.join(details)})" if details else ""
     if batch.expander == "grid":
         return f"as a batch{trials}"
     if batch.expander == "random":

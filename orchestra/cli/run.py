@@ -43,6 +43,8 @@ def run(
         int | None, Parameter(alias=["-m", "--trials"], help="At most so many trials.")
     ] = None,
     random_seed: Annotated[int | None, Parameter(help="Makes sampling repeatable.")] = None,
+    minimize: Annotated[str | None, Parameter(alias="-N", help="What a search is about: 'loss'.")] = None,
+    maximize: Annotated[str | None, Parameter(alias="-X", help="The same, for the greatest.")] = None,
     fail_on_trial_error: Annotated[bool, Parameter(help="Stop the batch when a trial fails.")] = False,
     executor: Annotated[
         str | None, Parameter(help="Executor plugin, with options: 'NAME KEY=VALUE'.")
@@ -96,6 +98,8 @@ def run(
         max_trials=max_trials,
         random_seed=random_seed,
         fail_on_trial_error=fail_on_trial_error,
+        minimize=minimize,
+        maximize=maximize,
         executor=executor,
     )
     if test_output_scalars is not None or test_output_attrs is not None:

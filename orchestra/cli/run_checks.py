@@ -58,6 +58,8 @@ def warn_of_ignored(session: Session, request: RunRequest, prepared: Plan | Rest
         "--max-trials": request.max_trials is not None,
         "--stage-trials": request.stage_trials,
         "--fail-on-trial-error": request.fail_on_trial_error,
+        "--minimize": request.minimize is not None,
+        "--maximize": request.maximize is not None,
     }
     for name in (name for name, is_given in given.items() if is_given):
         message = f"not a batch run - ignoring {name}"

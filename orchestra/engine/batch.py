@@ -107,6 +107,8 @@ class _Batch:
         self.executor = executor
         self.how = how
         self.console = attempt.console
+        self.objectives: dict[tuple[str, int], float | None] = {}
+        """Of completed trials, by id and attempt."""
         self.ending: list[_Watch] = []
         """Trials that ended well, whose records are being written."""
 
@@ -159,9 +161,18 @@ class _Batch:
         return tuple(sorted(mine, key=lambda run: run.trial or 0))
 
     async def _history(self) -> tuple[TrialResult, ...]:
+        trials = await self._made_before()
+        if self.spec.objective is not None:
+            from orchestra.engine.objective import objectives_of
+
+            await objectives_of(self.session, trials, self.spec.objective, self.objectives)
         return tuple(
-            TrialResult(flags=run.flags, outcome=run.state if run.state in FINAL else None)
-            for run in await self._made_before()
+            TrialResult(
+                flags=run.flags,
+                outcome=run.state if run.state in FINAL else None,
+                objective=self.objectives.get((run.id, run.attempt)),
+            )
+            for run in trials
         )
 
     async def _propose(

@@ -36,5 +36,8 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     max_trials: int | None = None
     random_seed: int | None = None
     fail_on_trial_error: bool = False
+    minimize: str | None = None
+    """The column that a search is about, such as ``loss`` or ``min loss``."""
+    maximize: str | None = None
     executor: str | None = None
     """The executor plugin, with options; None: as set."""

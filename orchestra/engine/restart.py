@@ -183,6 +183,10 @@ def _batch_of_restart(run: Run, spec: Batch, request: RunRequest) -> Batch:
         changes["stage_trials"] = True
     if request.fail_on_trial_error:
         changes["fail_on_trial_error"] = True
+    if request.minimize is not None or request.maximize is not None:
+        from orchestra.engine.objective import wanted_objective
+
+        changes["objective"] = wanted_objective(request, spec.objective)
     if run.executions and (request.flags or run.state == "completed"):
         changes["generation"] = spec.generation + 1
     return structs.replace(spec, **changes)

@@ -1,15 +1,13 @@
-"""What runs came to: their scalars and attributes, the values of columns, and the objective of a search."""
+"""What runs came to: their scalars and attributes, and the values of columns."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
-from orchestra.engine.off_loop import off_loop
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
-from orchestra.model.columns import Column, as_number, parse_column
+from orchestra.model.columns import Column
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run
 from orchestra.model.scalars import SYSTEM, Scalar, find_scalar
@@ -94,31 +92,3 @@ def _attribute(session: Session, run: Run, name: str) -> FlagValue:
     if name in Run.__struct_fields__:
         return getattr(run, name)
     return results_of(session, run).attributes.get(name)
-
-
-def split_objective(objective: str) -> tuple[Column, float]:
-    """The column that a search is about, and what its values are multiplied by so that less is better.
-
-    Raises:
-        UserError: it is no column.
-    """
-    if objective.startswith("-"):
-        return parse_column(objective[1:]), -1.0
-    return parse_column(objective), 1.0
-
-
-async def objectives_of(session: Session, runs: Sequence[Run], objective: str) -> list[float | None]:
-    """Of each run the value that a search minimises; None where it has none.
-
-    ``objective`` is a column; with ``-`` before it its greatest values are searched.
-
-    Raises:
-        UserError: it is no column.
-    """
-    column, sign = split_objective(objective)
-
-    def read() -> list[float | None]:
-        found = [as_number(column_value(session, run, column)) for run in runs]
-        return [None if value is None else sign * value for value in found]
-
-    return await off_loop(read)

@@ -121,7 +121,7 @@ def plan_batch(request: RunRequest, operation: Operation, values: dict[str, Flag
             )
         return None
     seed = request.random_seed if request.random_seed is not None else int.from_bytes(os.urandom(4), "big")
-    return flag_rules.make_batch(
+    batch = flag_rules.make_batch(
         values,
         expander=name,
         options=options,
@@ -130,6 +130,11 @@ def plan_batch(request: RunRequest, operation: Operation, values: dict[str, Flag
         stage_trials=request.stage_trials,
         fail_on_trial_error=request.fail_on_trial_error,
     )
+    if request.minimize is None and request.maximize is None and operation.objective is None:
+        return batch
+    from orchestra.engine.objective import wanted_objective
+
+    return structs.replace(batch, objective=wanted_objective(request, operation.objective))
 
 
 def new_run(session: Session, request: RunRequest, planned: Plan, *, state: State) -> Run:

@@ -49,6 +49,8 @@ class Batch(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     generation: int = 1
     """Grows when a batch is restarted for new trials; its history starts anew."""
     fail_on_trial_error: bool = False
+    objective: str | None = None
+    """The column that the search minimises; with ``-`` before it, maximises."""
 
 
 class TrialResult(Struct, frozen=True, kw_only=True, gc=False):
@@ -58,6 +60,8 @@ class TrialResult(Struct, frozen=True, kw_only=True, gc=False):
     outcome: str | None = None
     """The final state, e.g. ``completed`` or ``error``; None while it has not ended."""
     objective: float | None = None
+    """What the search minimises (of a maximised column its negative); None if the trial has not completed or has no
+    such value, or nothing was said of an objective."""
 
 
 class Proposal(Struct, frozen=True, kw_only=True, gc=False):

@@ -35,6 +35,12 @@ DEFAULT_SCALARS = (
 )
 DEFAULT_ATTRIBUTES = (OutputPattern(pattern=r"^(\key):\s+(\S+)$"),)
 
+_CANDIDATE = re.compile("[_a-zA-Z]\\S*:\\s|[{\x1b]")
+"""How lines begin that may tell something by default: most of a log don't, and need no closer look."""
+_DEFAULT_LINE = re.compile(
+    rf"({_ALIASES['key']}):\s+({NUMBER})(?:\s+\((?:(?:step\s+)?({_ALIASES['step']})|.*)\))?$"
+)
+"""What the default patterns for scalars say, as one."""
 _COLOUR = re.compile("\x1b\\[[0-9;:]*[A-Za-z]")
 _LINE_END = re.compile(r"[\r\n]+")
 _MOST_STEP_DIGITS = 18
@@ -134,32 +140,47 @@ class OutputRules:
 
     def read(self, line: str) -> tuple[dict[str, float], dict[str, str], int | None]:
         """The scalars and attributes that ``line`` tells, and the step if it tells that."""
-        if self._quick and ":" not in line:
+        if self._quick and _CANDIDATE.match(line) is None:
             return {}, {}, None
         line = clean(line)
-        told = self._from_json(line)
+        told = _from_json(line)
+        scalars, step, taken = self._scalars_in(line, told)
+        if not self.default_attributes:
+            return scalars, self._texts(line), step
         if told is not None:
-            return self._told_by_json(told)
-        numbers = self._numbers(line)
-        ignored = self._flags if self.default_scalars else frozenset[str]()
-        scalars = {name: value for name, value in numbers.items() if name not in ignored}
-        step = _as_step(scalars.get(STEP))
-        if step is not None:
-            del scalars[STEP]
-        return scalars, self._texts(line, numbers), step
+            return scalars, self._texts_in_json(told), step
+        texts = {} if taken else self._texts(line)
+        return scalars, {name: text for name, text in texts.items() if name not in self._flags}, step
 
-    def is_json(self, line: str) -> bool:
-        """Whether ``line`` is an object of JSON, of which patterns take no notice."""
-        return self._from_json(clean(line)) is not None
+    def takes_as_json(self, line: str, *, numbers: bool) -> bool:
+        """Whether the scalars (``numbers``) or attributes of ``line`` are those of an object of JSON."""
+        return (self.default_scalars if numbers else self.default_attributes) and _from_json(
+            clean(line)
+        ) is not None
 
-    def _from_json(self, line: str) -> dict[str, Any] | None:
-        if not line.startswith("{") or not (self.default_scalars or self.default_attributes):
-            return None
-        try:
-            told = json.loads(line)
-        except (ValueError, RecursionError):
-            return None
-        return cast("dict[str, Any]", told) if isinstance(told, dict) else None
+    def _scalars_in(
+        self, line: str, told: dict[str, Any] | None
+    ) -> tuple[dict[str, float], int | None, bool]:
+        """The scalars, the step, and whether there was any number at all."""
+        if not self.default_scalars:
+            numbers = self._numbers(line)
+            step = _as_step(numbers.get(STEP))
+            if step is not None:
+                del numbers[STEP]
+            return numbers, step, bool(numbers) or step is not None
+        if told is not None:
+            return (*self._numbers_in_json(told), True)
+        match = _DEFAULT_LINE.match(line)
+        if match is None:
+            return {}, None, False
+        name, value = match[1], float(match[2])
+        step = _as_step(float(match[3])) if match[3] else None
+        if name in self._flags:
+            return {}, step, True
+        if name == STEP:
+            step = _as_step(value)
+            return {} if step is not None else {name: value}, step, True
+        return {name: value}, step, True
 
     def _numbers(self, line: str) -> dict[str, float]:
         numbers: dict[str, float] = {}
@@ -171,32 +192,38 @@ class OutputRules:
                     continue
         return numbers
 
-    def _texts(self, line: str, numbers: dict[str, float]) -> dict[str, str]:
-        if self.default_attributes and numbers:
-            return {}
-        ignored = self._flags if self.default_attributes else frozenset[str]()
+    def _texts(self, line: str) -> dict[str, str]:
         return {
-            name: text
-            for pattern in self.attributes
-            for name, text in pattern.match(line).values.items()
-            if name not in ignored
+            name: text for pattern in self.attributes for name, text in pattern.match(line).values.items()
         }
 
-    def _told_by_json(self, told: dict[str, Any]) -> tuple[dict[str, float], dict[str, str], int | None]:
-        scalars: dict[str, float] = {}
-        texts: dict[str, str] = {}
-        step = None
-        for name, value in told.items():
-            number = _number(value)
-            if not name or name in self._flags:
-                continue
-            if name == STEP and self.default_scalars and _as_step(number) is not None:
-                step = _as_step(number)
-            elif number is not None and self.default_scalars:
-                scalars[_storable(name)] = number
-            elif isinstance(value, str) and self.default_attributes:
-                texts[_storable(name)] = _storable(value)
-        return scalars, texts, step
+    def _numbers_in_json(self, told: dict[str, Any]) -> tuple[dict[str, float], int | None]:
+        numbers = {
+            _storable(name): number
+            for name, value in told.items()
+            if name and name not in self._flags and (number := _number(value)) is not None
+        }
+        step = _as_step(numbers.get(STEP))
+        if step is not None:
+            del numbers[STEP]
+        return numbers, step
+
+    def _texts_in_json(self, told: dict[str, Any]) -> dict[str, str]:
+        return {
+            _storable(name): _storable(value)
+            for name, value in told.items()
+            if name and name not in self._flags and isinstance(value, str)
+        }
+
+
+def _from_json(line: str) -> dict[str, Any] | None:
+    if not line.startswith("{"):
+        return None
+    try:
+        told = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", told) if isinstance(told, dict) else None
 
 
 def clean(line: str) -> str:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from msgspec import Struct, field
 
+from orchestra.child.supervisor import SAMPLES
 from orchestra.errors import (
     HomeError,
     OrchestraError,
@@ -27,7 +29,7 @@ from orchestra.model.output_rules import OutputRules, Told, split_lines
 from orchestra.model.run import Run
 from orchestra.model.scalars import SYSTEM, Scalar, join, single
 from orchestra.workspace import event_files
-from orchestra.workspace.codec import read_record
+from orchestra.workspace.codec import read_bytes, read_record
 from orchestra.workspace.durable import write_atomic
 from orchestra.workspace.event_files import EventFile
 from orchestra.workspace.layout import CONTROL, attempt_directory
@@ -64,7 +66,7 @@ class _Index(Struct, kw_only=True, omit_defaults=True):
     """The beginning of a line of each stream."""
     told: Told
     events: dict[str, EventFile] = {}
-    system: dict[str, float] = {}
+    system: dict[str, Scalar] = {}
     problems: list[str] = []
 
 
@@ -112,8 +114,9 @@ def _refreshed(index: _Index, run_dir: Path, run: Run) -> _Index:
     since = (run.started or 0) - CLOCKS_APART if run.attempt > 1 else 0
     if run.kind == "run":
         _take_event_files(index, run_dir, since)
+    index.system = _sampled(directory)
     if exit_record is not None:
-        index.system = _measured(exit_record)
+        index.system |= _measured(exit_record)
         index.final = True
     return index
 
@@ -125,12 +128,41 @@ def _exit_of(directory: Path) -> Exit | None:
         return None
 
 
-def _measured(exit_record: Exit) -> dict[str, float]:
-    return {
-        f"{SYSTEM}cpu_seconds": exit_record.cpu,
-        f"{SYSTEM}max_rss": float(exit_record.max_rss * 1024),
-        f"{SYSTEM}wall_seconds": (exit_record.stopped - exit_record.started) / 1e6,
+def _measured(exit_record: Exit) -> dict[str, Scalar]:
+    measured = {
+        "cpu_seconds": exit_record.cpu,
+        "max_rss": float(exit_record.max_rss * 1024),
+        "wall_seconds": (exit_record.stopped - exit_record.started) / 1e6,
     }
+    return {f"{SYSTEM}{name}": single(value, 0) for name, value in measured.items()}
+
+
+def _sampled(directory: Path) -> dict[str, Scalar]:
+    """What the supervisor noted from time to time; a step is a second since the start."""
+    sampled: dict[str, Scalar] = {}
+    before = cpu_before = 0.0
+    for second, cpu, memory in _samples(directory):
+        step = round(second)
+        # A core that was busy all the time is 100 percent.
+        busy = 100 * max(cpu - cpu_before, 0.0) / (second - before) if second > before else 0.0
+        for name, value in (("cpu_percent", busy), ("rss", memory * 1024)):
+            key = f"{SYSTEM}{name}"
+            sampled[key] = join(sampled.get(key), single(value, step))
+        before, cpu_before = second, cpu
+    return sampled
+
+
+def _samples(directory: Path) -> Iterator[tuple[float, float, float]]:
+    try:
+        text = read_bytes(os.path.join(directory, os.fsdecode(SAMPLES))).decode(errors="replace")
+    except OSError:
+        return
+    # The last line may be in the making.
+    for line in text.splitlines(keepends=True):
+        words = line.split()
+        if line.endswith("\n") and len(words) == 3:
+            with contextlib.suppress(ValueError):
+                yield float(words[0]), float(words[1]), float(words[2])
 
 
 def _take_output(index: _Index, directory: Path, rules: OutputRules, *, ended: bool) -> _Index:
@@ -189,5 +221,5 @@ def _results(index: _Index) -> Results:
             logged[key] = join(logged.get(key), scalar)
     # A script that prints what it logs, too, rounds it for people.
     scalars |= logged
-    scalars |= {name: single(value, 0) for name, value in index.system.items()}
+    scalars |= index.system
     return Results(scalars=scalars, attributes=dict(index.told.attributes), problems=tuple(index.problems))

@@ -13,11 +13,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.benchmarks import drain_rows, listing_rows, load_rows, start_rows
+from tests.benchmarks import drain_rows, listing_rows, load_rows, result_rows, start_rows
 from tests.benchmarks.rows import NOMINAL_START, PASS, Bench, Figure
 from tests.benchmarks.timing import Failed, interleave
 
-ROWS = [*start_rows.ROWS, *drain_rows.ROWS, *listing_rows.ROWS, *load_rows.ROWS]
+ROWS = [*start_rows.ROWS, *drain_rows.ROWS, *listing_rows.ROWS, *result_rows.ROWS, *load_rows.ROWS]
 HEADER = ("what", "today", "floor", "target", "stretch", "")
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -346,6 +347,23 @@ def test_the_fence_is_touched_while_it_is_held(plain):
     eventually(fence.exists)
     first = fence.stat().st_mtime_ns
     eventually(lambda: fence.stat().st_mtime_ns > first)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no /proc")
+def test_what_the_operation_takes_is_noted_from_time_to_time(plain):
+    hungry = "import time; held = b'x' * (40 << 20); end = time.time() + 60\nwhile time.time() < end: pass"
+    attempt = plain.prepare("sh", "-c", f'"{sys.executable}" -c "$1" & wait', "sh", hungry)
+    samples = attempt.directory / "samples"
+
+    plain.submit(attempt, patch="supervisor.TOUCH_EVERY = 0.05")
+
+    def noted() -> list[list[float]]:
+        lines = samples.read_text().splitlines() if samples.exists() else []
+        return [[float(number) for number in line.split()] for line in lines]
+
+    eventually(lambda: noted() and noted()[-1][1] >= 0.1 and noted()[-1][2] > 40 << 10)
+    times = [time for time, _, _ in noted()]
+    assert times == sorted(times) and times[0] > 0
 
 
 def test_the_file_needs_nothing_that_is_slow_to_import(plain):

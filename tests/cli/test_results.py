@@ -163,8 +163,8 @@ def test_the_rules_for_output_can_be_tried(call: Call, tmp_path: Path) -> None:
     called = call("run", "train.py", "--test-output-scalars", "log")
 
     first, second = (
-        r"'^\\key:\\s+\\value\\s+\\((?:step\\s+)?(?P<step>\\step)\\)$'",
-        r"'^(\\key):\\s+(\\value)(?:\\s+\\(.*\\))?$'",
+        r"'^\key:\s+\value\s+\((?:step\s+)?(?P<step>\step)\)$'",
+        r"'^(\key):\s+(\value)(?:\s+\(.*\))?$'",
     )
     assert called.lines == [
         "loss: 0.5 (step 3)",
@@ -196,3 +196,29 @@ def test_trying_them_on_no_file_or_no_operation_is_an_error(call: Call, tmp_path
     assert called.code == 1
     assert "orchestra: the output can't be read: No such file or directory: 'none'" in called.error
     assert call("run", "nothing.py", "--test-output-attrs", "-").code == 1
+
+
+# run --minimize, --maximize
+
+
+def test_the_objective_of_a_search_is_shown_kept_and_replaced(
+    shell: Shell, call: Call, tmp_path: Path
+) -> None:
+    (tmp_path / "train.py").write_text("x = 1\nprint('loss:', x)\n")
+    asked = shell.run("run", "train.py", "x=[1,2]", "--minimize", "min loss", stdin="n\n")
+    assert "train.py as a batch (2 trials, minimize min loss)" in asked.output
+
+    assert call("run", "train.py", "x=[1,2]", "-X", "loss", "--stage", "-y").code == 0
+    batch = call("select", "1").lines[0]
+    assert "objective: -loss" in call("select", batch, "--attr", "batch_spec").lines
+    assert call("run", "--restart", batch, "-N", "=x", "--stage", "-y").code == 0
+    assert "objective: =x" in call("select", batch, "--attr", "batch_spec").lines
+
+
+def test_an_objective_is_refused_or_ignored_where_it_makes_no_sense(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\n")
+    assert call("run", "train.py", "x=[1,2]", "-N", "a b", "-y").code == 1
+    assert call("run", "train.py", "x=[1,2]", "-N", "a", "-X", "b", "-y").code == 2
+    assert not call("runs", "--json").json
+    ignored = call("run", "train.py", "-N", "loss", "-y")
+    assert (ignored.code, "not a batch run - ignoring --minimize" in ignored.error) == (0, True)

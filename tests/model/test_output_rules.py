@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orchestra.errors import UserError
 from orchestra.model.encoding import decode, encode
 from orchestra.model.operation import OutputPattern
-from orchestra.model.output_rules import OutputRules, Told
+from orchestra.model.output_rules import DEFAULT_SCALARS, OutputRules, Told
 
 LINES = st.lists(
     st.one_of(
@@ -151,6 +151,47 @@ def test_patterns_of_the_project_replace_the_defaults() -> None:
     assert rules.read("loss: 1") == ({}, {}, None)
     assert rules.read('{"loss": 1, "a": "b"}') == ({}, {}, None)
     assert rules.read("epoch 3") == ({}, {}, 3)
+
+
+def test_patterns_of_the_project_look_at_json_lines_as_at_others() -> None:
+    rules = OutputRules((OutputPattern(pattern=r'"l": (\value)', key="loss"),))
+    assert rules.read('{"l": 1, "name": "x"}') == ({"loss": 1.0}, {"name": "x"}, None)
+
+    rules = OutputRules(None, (OutputPattern(pattern='"n": "(.*)"', key="name"),))
+    assert rules.read('{"l": 1, "n": "x"}') == ({"l": 1.0}, {"name": "x"}, None)
+
+
+PIECES = st.sampled_from(
+    [
+        "loss",
+        "a:b",
+        "step",
+        "lr",
+        ":",
+        ": ",
+        " ",
+        "1",
+        "-2e3",
+        "nan",
+        "(",
+        ")",
+        " (step 4)",
+        " (7)",
+        " (x)",
+        "\x1b[0m",
+    ]
+)
+
+
+@given(st.lists(PIECES, max_size=8).map("".join))
+def test_the_default_patterns_say_what_is_done_by_default(line: str) -> None:
+    spelled = OutputRules(DEFAULT_SCALARS, ())
+    assert encode(OutputRules(None, ()).read(line)) == encode(spelled.read(line))
+
+
+def test_a_flag_that_is_called_step_does_not_hide_the_steps() -> None:
+    assert OutputRules(flags=["step"]).read("loss: 1 (step 3)") == ({"loss": 1.0}, {}, 3)
+    assert OutputRules(flags=["step"]).read("step: 3") == ({}, {}, None)
 
 
 def test_an_empty_list_turns_them_off() -> None:

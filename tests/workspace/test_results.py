@@ -194,6 +194,21 @@ def test_what_we_measured_is_there_once_it_has_ended(tmp_path: Path) -> None:
     assert told == {"sys/cpu_seconds": 1.5, "sys/max_rss": 2048.0 * 1024, "sys/wall_seconds": 2.5}
 
 
+def test_what_was_sampled_is_there_while_it_runs(tmp_path: Path) -> None:
+    write(tmp_path, "")
+    samples = attempt_directory(tmp_path, 1) / "samples"
+    samples.write_text("30.0 15.00 1024\n60.0 75.00 3072\nnonsense\nx y z\n90.0 1.0 1")
+
+    told = read_results(tmp_path, RUNNING).scalars
+
+    assert [told["sys/cpu_percent"].point(name) for name in ("first", "last")] == [(50.0, 30), (200.0, 60)]
+    assert told["sys/rss"].point("max") == (3072.0 * 1024, 60)
+    end(tmp_path)
+    assert set(read_results(tmp_path, RUNNING).scalars) == {
+        *("sys/cpu_percent", "sys/rss", "sys/cpu_seconds", "sys/max_rss", "sys/wall_seconds")
+    }
+
+
 def test_a_pattern_that_can_not_be_used_is_a_problem_of_the_results_alone(tmp_path: Path) -> None:
     write(tmp_path, "loss: 1\n")
     operation = an_operation(output_scalars=(OutputPattern(pattern="("),))
