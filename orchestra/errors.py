@@ -31,6 +31,10 @@ class OperationNotFound(UserError):
     """No operation has this name."""
 
 
+class ProjectFileError(UserError):
+    """The project's file can't be read, or says something that has no meaning; the message names the line."""
+
+
 class FlagError(UserError):
     """A flag is unknown, missing, or has a value that it can't have."""
 

@@ -357,7 +357,7 @@ def run(script: str, text: str, injector: str) -> None:
         injector: the path of ``inject.py``.
     """
     path = os.path.join(os.getcwd(), script) if sys.version_info >= (3, 9) else script
-    sys.argv = [script]
+    sys.argv = [script, *sys.argv[3:]]
     if not getattr(sys.flags, "safe_path", False):
         sys.path[0] = os.path.dirname(os.path.realpath(script))
     os.environ[VARIABLE] = os.path.join(os.getcwd(), script) + "\n" + text

@@ -29,7 +29,10 @@ VERBS: dict[str, Verb] = {
     "queue": Verb(
         "orchestra.cli.run:queue", "Start a queue, which runs staged runs.", "[OPTIONS] [FLAG=VALUE]..."
     ),
-    "operations": Verb("orchestra.cli.operations:operations", "List what can be run."),
+    "operations": Verb(
+        "orchestra.cli.operations:operations", "List what can be run.", "[OPTIONS] [FILTER]..."
+    ),
+    "models": Verb("orchestra.cli.operations:models", "List the project's models.", "[OPTIONS] [FILTER]..."),
     "runs list": Verb("orchestra.cli.runs_list:runs_list", "List runs."),
     "runs info": Verb("orchestra.cli.runs_info:runs_info", "Show what is known of a run."),
     "runs delete": Verb("orchestra.cli.runs_delete:runs_delete", "Delete runs."),

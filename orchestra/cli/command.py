@@ -29,7 +29,7 @@ from orchestra.cli.prompts import confirm
 from orchestra.engine.begin import begin, operation_of, prepare
 from orchestra.engine.changes import change
 from orchestra.engine.control import Control, Wish
-from orchestra.engine.execute import execute
+from orchestra.engine.execute import execute, tidy_up
 from orchestra.engine.launch import Launch, launch
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart
@@ -189,6 +189,7 @@ class RunCommand:
             if run.kind == "run":
                 group.start_soon(keep_leases, session)
                 run = await supervise(session, run, console=self.console, control=self.control)
+                await tidy_up(session, run, console=self.console, keep=self.keep)
             else:
                 run = await execute(
                     session,
@@ -208,7 +209,7 @@ class RunCommand:
             self.console_error(f"run {run.id} is lost: {run.reason}")
             return LOST
         if run.state == "error" and run.reason:
-            self.console_error(f"run failed: {run.reason}")
+            self.console_error(run.reason if run.kind == "steps" else f"run failed: {run.reason}")
         if run.exit_code is None:
             return 0
         return run.exit_code if run.exit_code >= 0 else 256 + run.exit_code

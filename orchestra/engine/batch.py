@@ -23,7 +23,7 @@ from orchestra.engine.launch import Launch, with_handle
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.rebuild import adopt_unknown
 from orchestra.engine.session import LEASE, Session
-from orchestra.engine.stage import announce_staged, make_runs, write_env_file
+from orchestra.engine.stage import announce_staged, make_runs, own_kind, write_env_file
 from orchestra.engine.supervise import keep_leases, supervise
 from orchestra.errors import OrchestraError, RunBroken
 from orchestra.model import flags as flag_rules
@@ -192,7 +192,7 @@ class _Batch:
         """Make the trials, as many as there is time for until the batch is to stop."""
         # The trials run the source that the batch took along, not today's project.
         directory = self.session.directory(self.run)
-        has_source = self.run.operation.source and proposed
+        has_source = self.run.operation.source and self.run.operation.kind != "steps" and proposed
         selection = await off_loop(lambda: source.select_all(directory)) if has_source else None
         size = min(CHUNK, 1 + CHUNK_FILES // (len(selection.files) or 1)) if selection else CHUNK
         made: list[Run] = []
@@ -219,12 +219,15 @@ class _Batch:
         staged = self.spec.stage_trials
         return Run(
             id=new_run_id(),
+            kind=own_kind(self.run.operation),
             operation=self.run.operation,
             flags=flags,
             label=flag_rules.run_label(self.run.label_template, flags, self.run.tags, os.path.exists),
             label_template=self.run.label_template,
             tags=self.run.tags,
             batch=self.run.id,
+            parent=self.run.parent,
+            isolate_runs=self.run.isolate_runs,
             trial=number,
             generation=self.spec.generation,
             state="staged" if staged else "pending",

@@ -17,6 +17,11 @@ from orchestra.model.run import Run
 INJECT = str(Path(child.__file__).with_name("inject.py"))
 """What runs a script with other module globals: by path, for the script's interpreter may lack orchestra."""
 
+NO_OPERATION = "orchestra.pass"
+"""The module that does nothing."""
+INJECTED = ("globals", "global", "dict", "namespace")
+"""The kinds of destinations that are variables of the script."""
+
 
 def operation_python() -> str:
     """The interpreter for scripts: ``ORCHESTRA_PYTHON``, else the active environment's, else our own."""
@@ -36,8 +41,10 @@ def command_line(operation: Operation, flags: Mapping[str, FlagValue]) -> tuple[
     Raises:
         FlagError: a value can't be part of a command line.
     """
-    if operation.kind in ("batch", "queue"):
+    if operation.kind in ("batch", "queue", "steps"):
         return ()
+    if operation.project_file is not None:
+        return _defined_command(operation, flags)
     arguments = flag_rules.command_arguments(operation, dict(flags))
     if operation.kind == "executable":
         main = operation.main if os.path.isabs(operation.main) else os.path.join(".", operation.main)
@@ -46,6 +53,24 @@ def command_line(operation: Operation, flags: Mapping[str, FlagValue]) -> tuple[
     if parse_destination(operation.flags_dest)[0] in ("globals", "dict", "namespace"):
         return (*python, INJECT, operation.main, flag_rules.injection(operation, dict(flags)))
     return (*python, operation.main, *arguments)
+
+
+def _defined_command(operation: Operation, flags: Mapping[str, FlagValue]) -> tuple[str, ...]:
+    """The command of an operation of a project's file: its own words, with flags in their places."""
+    from orchestra.model.templates import filled_words
+
+    names = {"python_exe": operation_python(), "project_dir": operation.source or ""}
+    arguments = flag_rules.command_arguments(operation, dict(flags))
+    if operation.exec:
+        return filled_words(operation.exec, operation, flags, names, arguments)
+    words = filled_words(operation.main_args, operation, flags, names)
+    python = (operation_python(), "-u")
+    if operation.kind == "module":
+        start = ("-c", "pass") if operation.main == NO_OPERATION else ("-m", operation.main)
+        return (*python, *start, *words, *arguments)
+    if operation.flags_dest.partition(":")[0] in INJECTED:
+        return (*python, INJECT, operation.main, flag_rules.injection(operation, dict(flags)), *words)
+    return (*python, operation.main, *words, *arguments)
 
 
 def print_command(run: Run) -> str:

@@ -25,28 +25,47 @@ async def execute(
 ) -> Run:
     """Start a claimed run of any kind, watch it to its end, and return it in its final state.
 
-    ``stop_runs``: a queue that is told to end stops its runs. ``keep``: a batch or queue that completed is not
-    deleted, whatever is set for interim runs. ``foretold``: see :func:`~orchestra.engine.supervise.supervise`.
+    ``stop_runs``: a queue that is told to end stops its runs. ``keep``: a run that completed is not
+    deleted, whatever is set for its operation or for interim runs. ``foretold``: see
+    :func:`~orchestra.engine.supervise.supervise`.
     """
     control = control or Control()
     if run.kind != "run":
         ended = await _execute_here(session, run, console, control, how, stop_runs)
-        if session.settings.interim == "delete" and not keep:
-            from orchestra.engine.interim import delete_interim
-
-            await delete_interim(session, ended, console=console)
+        await tidy_up(session, ended, console=console, keep=keep)
         return ended
     from orchestra.engine.supervise import supervise
 
     started = await launch(session, run, how or Launch())
-    return await supervise(session, started, console=console, control=control, foretold=foretold)
+    ended = await supervise(session, started, console=console, control=control, foretold=foretold)
+    await tidy_up(session, ended, console=console, keep=keep)
+    return ended
+
+
+async def tidy_up(session: Session, run: Run, *, console: Console, keep: bool = False) -> None:
+    """Delete a run that has ended if it is one to be deleted when it succeeds.
+
+    Never a trial: its batch counts it.
+    """
+    if run.kind in ("batch", "queue"):
+        wanted = session.settings.interim == "delete"
+    else:
+        wanted = run.operation.delete_on_success is True and run.batch is None
+    if wanted and not keep:
+        from orchestra.engine.interim import delete_interim
+
+        await delete_interim(session, run, console=console)
 
 
 async def _execute_here(
     session: Session, run: Run, console: Console, control: Control, how: Launch | None, stop_runs: bool
 ) -> Run:
-    """Execute a batch or a queue, which this process is."""
+    """Execute a batch, a queue or a pipeline, which this process is."""
     await require_record(session, run)
+    if run.kind == "steps":
+        from orchestra.engine.steps import run_steps
+
+        return await run_steps(session, run, console=console, control=control, how=how)
     if run.kind == "batch":
         from orchestra.engine.batch import run_batch
 

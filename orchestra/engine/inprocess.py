@@ -1,4 +1,4 @@
-"""Runs that execute in this process, queues and batches: same fence, output and exit record as any other."""
+"""Runs that execute in this process, queues, batches and pipelines: same fence, output and exit record as any other."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ async def attempt_in_process(
         run = await settle(session, run, console=console)
         attempt = InProcessAttempt(run, directory, RecordingConsole(console, output))
         session.fences.add(fence)
+        session.hosted.add(run.id)
         try:
             yield attempt
         except BaseException as error:
@@ -61,6 +62,7 @@ async def attempt_in_process(
             raise
         finally:
             session.fences.discard(fence)
+            session.hosted.discard(run.id)
             records.write_exit(
                 directory,
                 Exit(

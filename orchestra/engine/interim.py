@@ -1,4 +1,4 @@
-"""Delete batch and queue runs that have served their purpose, for those who set ``interim: delete``."""
+"""Delete runs that have served their purpose: of operations, and batches and queues, that are set to be so."""
 
 from __future__ import annotations
 

@@ -157,6 +157,7 @@ def operation_environment(session: Session, run: Run) -> dict[str, str]:
     directory = session.directory(run)
     return {
         "PYTHONUNBUFFERED": "1",
+        **(_defined_environment(run, directory) if run.operation.project_file is not None else {}),
         **run.environment,
         **flag_rules.environment(run.flags, run.operation.flags),
         "RUN_DIR": str(directory),
@@ -165,6 +166,18 @@ def operation_environment(session: Session, run: Run) -> dict[str, str]:
         "ORCHESTRA_OP": run.operation.name,
         **({"PROJECT_DIR": run.operation.source} if run.operation.source else {}),
     }
+
+
+def _defined_environment(run: Run, directory: Path) -> dict[str, str]:
+    """What the project's file says of the environment."""
+    from orchestra.model.templates import filled_environment
+
+    variables = filled_environment(run.operation, run.flags)
+    if run.operation.python_path:
+        inherited = variables.get("PYTHONPATH", os.environ.get("PYTHONPATH"))
+        paths = [os.path.normpath(directory / path) for path in run.operation.python_path]
+        variables["PYTHONPATH"] = os.pathsep.join([*paths, *([inherited] if inherited else [])])
+    return variables
 
 
 def _orders(session: Session, run: Run, command: tuple[str, ...], nonce: str, how: Launch) -> Orders:

@@ -250,6 +250,11 @@ class _Queue:
     def _environment(self) -> dict[str, str]:
         return {} if self.settings.gpus is None else {"CUDA_VISIBLE_DEVICES": self.settings.gpus}
 
+    def _is_looked_after(self, run: Run) -> bool:
+        """Whether one of our tasks executes or watches ``run``, or the batch or pipeline that it is a part of."""
+        mine = self.running.keys() | self.adopted.keys() | self.session.hosted
+        return not mine.isdisjoint((run.id, run.batch, run.parent))
+
     async def _reap(self, group: TaskGroup) -> None:
         """Judge the runs whose watcher is gone, and watch those that live on."""
         now = self.session.clock.monotonic()
@@ -264,7 +269,7 @@ class _Queue:
         ]
         self.watches_others = bool(others)
         for run in active:
-            if self._is_mine(run) and not {run.id, run.batch} & (self.running.keys() | self.adopted.keys()):
+            if self._is_mine(run) and not self._is_looked_after(run):
                 # Its start failed half way.
                 settled = await settle_or_spoil(self.session, run, console=self.console, given_up=True)
                 if settled is not None:

@@ -39,5 +39,9 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     minimize: str | None = None
     """The column that a search is about, such as ``loss`` or ``min loss``."""
     maximize: str | None = None
+    parent: str | None = None
+    """The pipeline that the new run is a step of."""
+    isolate_runs: bool = True
+    """A step's dependencies are met by runs of its pipeline only."""
     executor: str | None = None
     """The executor plugin, with options; None: as set."""

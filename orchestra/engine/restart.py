@@ -132,6 +132,8 @@ def _with_request(session: Session, run: Run, request: RunRequest) -> Run:
         changes["batch_spec"] = _batch_of_restart(run, run.batch_spec, request)
     elif request.flags:
         changes["flags"] = _flags_of_restart(run, request)
+    if run.kind == "steps":
+        changes["needed"] = request.needed
     if request.label is not None:
         changes["label_template"] = request.label
     if request.tags:
@@ -207,7 +209,7 @@ async def claim_restart(session: Session, restart: Restart) -> Run:
 
 async def keep_changes(session: Session, run: Run, wished: Run) -> Run:
     """Carry the settings of ``wished`` over to ``run``, in the store and then in its record."""
-    fields = ("flags", "batch_spec", "label", "label_template", "tags", "executor", "environment")
+    fields = ("flags", "batch_spec", "label", "label_template", "tags", "executor", "environment", "needed")
     changes = {name: getattr(wished, name) for name in fields if getattr(wished, name) != getattr(run, name)}
     if not changes:
         return run

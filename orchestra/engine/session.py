@@ -75,6 +75,8 @@ class Session:
         self.afterwards = Afterwards()
         self.fences: set[HeldFence] = set()
         """Of the attempts that this process executes itself."""
+        self.hosted: set[str] = set()
+        """The runs that these attempts are of: queues, batches and pipelines."""
         self._stack = stack
         self._open_plugin = open_plugin
         self.host: PluginHost | None = None

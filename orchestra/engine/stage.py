@@ -49,7 +49,12 @@ class Plan(Struct, frozen=True, kw_only=True):
         """What the planned run is."""
         if self.batch is not None:
             return "batch"
-        return "queue" if self.operation.kind == "queue" else "run"
+        return own_kind(self.operation)
+
+
+def own_kind(operation: Operation) -> RunKind:
+    """What a run of ``operation`` is that is no batch."""
+    return operation.kind if operation.kind in ("queue", "steps") else "run"
 
 
 def plan(session: Session, request: RunRequest) -> Plan:
@@ -143,14 +148,18 @@ def new_run(session: Session, request: RunRequest, planned: Plan, *, state: Stat
     run_id, directory = place(session, request)
     is_batch = planned.batch is not None
     flags = {} if is_batch else planned.flags
+    template = request.label if request.label is not None else planned.operation.label
+    tags = tuple(dict.fromkeys((*request.tags, *planned.operation.tags)))
     return Run(
         id=run_id,
         kind=planned.kind,
         operation=planned.operation,
         flags=flags,
-        label=None if is_batch else flag_rules.run_label(request.label, flags, request.tags, os.path.exists),
-        label_template=request.label,
-        tags=request.tags,
+        label=None if is_batch else flag_rules.run_label(template, flags, tags, os.path.exists),
+        label_template=template,
+        tags=tags,
+        parent=request.parent,
+        isolate_runs=request.isolate_runs,
         directory=directory,
         batch_spec=planned.batch,
         state=state,

@@ -34,7 +34,9 @@ FINAL: frozenset[State] = frozenset(
 
 ACTIVE: frozenset[State] = frozenset(("pending", "running"))
 
-RunKind: TypeAlias = Literal["run", "batch", "queue"]
+RunKind: TypeAlias = Literal["run", "batch", "queue", "steps"]
+"""``steps``: a pipeline, whose steps are runs of their own."""
+
 Starter: TypeAlias = Literal["command", "queue", "batch"]
 """Who claimed a run for its start. What a queue started never holds another queue back."""
 
@@ -87,6 +89,13 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     generation: int | None = None
     batch_spec: Batch | None = None
     """Of a batch: what it searches."""
+
+    parent: str | None = None
+    """Id of the pipeline that this run is a step of, or a trial of such a step."""
+    isolate_runs: bool = True
+    """Of a step: its dependencies are met by runs of its pipeline only."""
+    needed: bool = False
+    """Of a pipeline: steps that completed are started again only if their flags have changed."""
 
     state: State
     revision: int = 0

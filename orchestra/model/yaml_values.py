@@ -28,12 +28,14 @@ class _ValueLoader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-_ValueLoader.yaml_implicit_resolvers = {
+RESOLVERS = {
     first: [pair for pair in pairs if pair[0] not in _DROPPED]
     for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+"""How plain scalars get their types: as in YAML 1.1, but that dates are texts and floats are Python's."""
 for _first in "-+0123456789.":
-    _ValueLoader.yaml_implicit_resolvers.setdefault(_first, []).append(("tag:yaml.org,2002:float", _FLOAT))
+    RESOLVERS.setdefault(_first, []).append(("tag:yaml.org,2002:float", _FLOAT))
+_ValueLoader.yaml_implicit_resolvers = RESOLVERS
 
 
 def load(text: str) -> FlagValue:

@@ -1,4 +1,4 @@
-"""From the name that a person gives to an operation: a script, an executable, or one that is built in."""
+"""From the name that a person gives to an operation: one of the project's file, a script, an executable, a built-in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from orchestra.model.operation import FlagDef, Operation
 from orchestra.project.script import python_operation
 
 PROJECT_FILES = ("orchestra.yml", "guild.yml")
-"""The project's own file, by the names it may have."""
+"""The project's own file, by the names it may have; of two in one directory the first counts."""
 
 _CLOSE_NAMES = 5
 
@@ -28,7 +28,8 @@ def find_operation(
     """The operation that ``spec`` names.
 
     Args:
-        spec: ``queue``, or the path of a script or executable relative to ``cwd``; None for the default one.
+        spec: an operation of the project's file (``OP``, ``MODEL:OP``), else ``queue``, or the path of a script or
+            executable relative to ``cwd``; None for the default one.
         cwd: the project's directory.
         cache_dir: where the flags of scripts that had to be run are kept; None keeps nothing.
         python: the interpreter for scripts.
@@ -36,8 +37,14 @@ def find_operation(
 
     Raises:
         OperationNotFound: there is no such operation.
+        ProjectFileError: the project's file can't be read, or says something that has no meaning.
         ScriptError: it is there but can't be read or run, or is not valid Python.
     """
+    file = project_file_in(cwd)
+    if file is not None:
+        defined = _defined_operation(file, spec, cache_dir, python, warn)
+        if defined is not None:
+            return defined
     if spec is None:
         raise OperationNotFound(
             f"cannot find a default operation: there is no {' or '.join(PROJECT_FILES)} in '{cwd}'",
@@ -53,7 +60,7 @@ def find_operation(
     except OSError as error:
         raise ScriptError(f"cannot run '{_shown(spec)}': {text_of_os_error(error)}") from None
     if found is None:
-        raise _not_found(spec, cwd)
+        raise _not_found(spec, cwd, file)
     if not stat.S_ISREG(found.st_mode):
         raise ScriptError(
             f"cannot run '{spec}': {_kind_of(found.st_mode)}", "Name a script or an executable."
@@ -74,6 +81,30 @@ def find_operation(
     return Operation(
         name=name, kind="executable", source=source, main=main, flags_dest="args", accepts_any_flag=True
     )
+
+
+def project_file_in(directory: Path) -> Path | None:
+    """The project's file of ``directory``, if it has one."""
+    for name in PROJECT_FILES:
+        path = os.path.join(directory, name)
+        if os.path.lexists(path):
+            return Path(path)
+    return None
+
+
+def _defined_operation(
+    file: Path, spec: str | None, cache_dir: Path | None, python: str, warn: Callable[[str], None] | None
+) -> Operation | None:
+    """What the project's file defines under this name. Only projects that have one pay for reading YAML."""
+    from orchestra.project.defined_operations import operation_of
+    from orchestra.project.lookup import look_up
+    from orchestra.project.project_file import load_project
+
+    project = load_project(file, warn)
+    defined = look_up(project, spec)
+    if defined is None:
+        return None
+    return operation_of(project, defined, cache_dir=cache_dir, python=python, warn=warn)
 
 
 def queue_operation() -> Operation:
@@ -126,7 +157,7 @@ def _shown(spec: str) -> str:
     return spec if spec.isprintable() else repr(spec)[1:-1]
 
 
-def _not_found(spec: str, cwd: Path) -> OperationNotFound:
+def _not_found(spec: str, cwd: Path, file: Path | None) -> OperationNotFound:
     import difflib
 
     try:
@@ -135,6 +166,11 @@ def _not_found(spec: str, cwd: Path) -> OperationNotFound:
         return OperationNotFound(
             f"operation '{_shown(spec)}' cannot be looked for: {text_of_os_error(error)}"
         )
+    if file is not None:
+        from orchestra.project.lookup import not_defined
+        from orchestra.project.project_file import load_project
+
+        return not_defined(load_project(file), _shown(spec), [*scripts, "queue"])
     hint = "Try 'orchestra operations' for a list of available operations."
     close = difflib.get_close_matches(spec, [*scripts, "queue"], n=_CLOSE_NAMES, cutoff=0.65)
     if close:

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
-from orchestra.project.find import queue_operation
+from orchestra.project.find import project_file_in, queue_operation
 
 MOST_READ = 1 << 20
 """So many bytes of a script are looked at; a longer one is listed without a description."""
@@ -23,16 +23,68 @@ class Listed(NamedTuple):
     name: str
     description: str
     """One line; empty if there is none."""
+    details: tuple[str, ...] = ()
+    """What is executed, and the flags that the project's file defines."""
 
 
-def list_operations(directory: Path) -> list[Listed]:
+def list_operations(directory: Path, *, everything: bool = False) -> list[Listed]:
+    """What can be run in ``directory``, by name: the operations of the project's file, if there is one.
+
+    Without such a file, or with ``everything``: its scripts and executables, and what is built in.
+
+    Raises:
+        OSError: the directory can't be read.
+        ProjectFileError: the project's file can't be read, or says something that has no meaning.
+    """
+    file = project_file_in(directory)
+    if file is None:
+        return _list_files(directory)
+    defined = _list_defined(file, everything)
+    names = {one.name for one in defined}
+    others = _list_files(directory) if everything else []
+    return sorted([*defined, *(one for one in others if one.name not in names)])
+
+
+def _list_defined(file: Path, hidden: bool) -> list[Listed]:
+    """The operations of the project's file; ``hidden`` ones have names that begin with an underscore."""
+    from orchestra.project.defined_operations import describe
+    from orchestra.project.project_file import load_project
+
+    return sorted(
+        Listed(one.full_name, _first_line(one.section.description), describe(one))
+        for one in load_project(file).operations()
+        if hidden or not (one.name.startswith("_") or one.model.startswith("_"))
+    )
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0].strip()
+
+
+def list_models(directory: Path, *, everything: bool = False) -> list[Listed]:
+    """The models of the project's file that have names; those that begin with an underscore with ``everything``.
+
+    Raises:
+        ProjectFileError: the project's file can't be read, or says something that has no meaning.
+    """
+    file = project_file_in(directory)
+    if file is None:
+        return []
+    from orchestra.project.project_file import load_project
+
+    models = load_project(file).models.values()
+    return sorted(
+        Listed(model.name, _first_line(model.description))
+        for model in models
+        if model.name and (everything or not model.name.startswith("_"))
+    )
+
+
+def _list_files(directory: Path) -> list[Listed]:
     """The scripts and executables of ``directory`` and what is built in, by name.
 
     A Python file is a script unless all that it does is to define what others import. Hidden files are left
     out, and Python files whose names begin with an underscore.
-
-    Raises:
-        OSError: the directory can't be read.
     """
     built_in = queue_operation()
     found = [Listed(built_in.name, built_in.description)]

@@ -11,7 +11,7 @@ from orchestra.project.listing import list_operations
 
 
 def listed(directory: Path) -> dict[str, str]:
-    return dict(list_operations(directory))
+    return {one.name: one.description for one in list_operations(directory)}
 
 
 @pytest.mark.parametrize(

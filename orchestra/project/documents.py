@@ -1,0 +1,209 @@
+"""YAML documents that remember where each of their parts was written, so that an error can name file and line."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias, cast
+
+import yaml
+
+from orchestra.errors import ProjectFileError, text_of_os_error
+from orchestra.model.yaml_values import RESOLVERS
+
+MOST_BYTES: Final = 5_000_000
+MOST_NODES: Final = 200_000
+"""So many values a file may stand for: with aliases a short one can stand for billions."""
+
+_KINDS = {"str": "a text", "int": "a number", "float": "a number", "bool": "yes or no", "NoneType": "nothing"}
+
+
+class Place(NamedTuple):
+    """Where something was written."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+class Map(dict[str, Any]):
+    """A mapping whose keys know their places. Keys are texts as they were written."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self.place = place
+        self.places: dict[str, Place] = {}
+
+    def put(self, key: str, value: Any, place: Place) -> None:
+        """Set ``key``, which was written at ``place``."""
+        self[key] = value
+        self.places[key] = place
+
+    def like(self) -> Map:
+        """An empty map at the same place."""
+        return Map(self.place)
+
+
+class Seq(list[Any]):
+    """A list whose items know their places."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self.place = place
+        self.places: list[Place] = []
+
+    def put(self, value: Any, place: Place) -> None:
+        """Append an item, which was written at ``place``."""
+        self.append(value)
+        self.places.append(place)
+
+    def like(self) -> Seq:
+        """An empty list at the same place."""
+        return Seq(self.place)
+
+
+Container: TypeAlias = Map | Seq
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes only."""
+
+
+_Loader.yaml_implicit_resolvers = RESOLVERS
+
+
+def read_document(path: Path) -> Any:
+    """What the YAML file at ``path`` holds; None if it is empty.
+
+    Raises:
+        ProjectFileError: it can't be read, is too large, or is not YAML.
+    """
+    content = _read(path)
+    loader = _Loader(content)
+    try:
+        node = loader.get_single_node()
+        return None if node is None else _Builder(str(path), loader).build(node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise ProjectFileError(f"{where}: not valid YAML: {error.problem or error.context}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ProjectFileError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise ProjectFileError(f"{path}: nested too deeply") from None
+    finally:
+        loader.dispose()  # pyright: ignore[reportUnknownMemberType]
+
+
+def _read(path: Path) -> str:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ProjectFileError(f"'{path}' can't be read: it is not a regular file")
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise ProjectFileError(f"'{path}' can't be read: {text_of_os_error(error)}") from None
+    if len(content) > MOST_BYTES:
+        raise ProjectFileError(f"'{path}' can't be read: it is larger than {MOST_BYTES // 1_000_000} MB")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ProjectFileError(f"{path}:{line}: not valid UTF-8") from None
+
+
+class _Builder:
+    def __init__(self, file: str, loader: yaml.SafeLoader) -> None:
+        self._file = file
+        self._loader = loader
+        self._left = MOST_NODES
+
+    def build(self, node: yaml.Node) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise ProjectFileError(f"{self._file}: it stands for more than {MOST_NODES:,} values")
+        if isinstance(node, yaml.MappingNode):
+            return self._map(node)
+        if isinstance(node, yaml.SequenceNode):
+            items = Seq(self._place(node))
+            for child in cast("list[yaml.Node]", node.value):
+                items.put(self.build(child), self._place(child))
+            return items
+        return self._scalar(node)
+
+    def _place(self, node: yaml.Node) -> Place:
+        return Place(self._file, node.start_mark.line + 1)
+
+    def _map(self, node: yaml.MappingNode) -> Map:
+        found = Map(self._place(node))
+        pairs = cast("list[tuple[yaml.Node, yaml.Node]]", node.value)
+        for key, value in pairs:
+            if key.tag == "tag:yaml.org,2002:merge":
+                self._merge(found, value)
+        own: set[str] = set()
+        for key, value in pairs:
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            place = self._place(key)
+            if not isinstance(key, yaml.ScalarNode):
+                raise ProjectFileError(f"{place}: a list or a mapping can't be a key")
+            # As it was written: a flag may be called 'no', an operation '1'.
+            name = str(key.value)
+            if name in own:
+                raise ProjectFileError(f"{place}: '{name}' is there twice")
+            own.add(name)
+            found.put(name, self.build(value), place)
+        return found
+
+    def _merge(self, found: Map, node: yaml.Node) -> None:
+        merged = self.build(node)
+        for source in reversed(merged) if isinstance(merged, Seq) else (merged,):
+            if not isinstance(source, Map):
+                raise ProjectFileError(f"{self._place(node)}: '<<' takes a mapping")
+            for key in source:
+                found.put(key, source[key], source.places[key])
+
+    def _scalar(self, node: yaml.Node) -> Any:
+        if not node.tag.startswith("tag:yaml.org,2002:"):
+            raise ProjectFileError(f"{self._place(node)}: the tag '{node.tag}' has no meaning here")
+        value = cast(Any, self._loader.construct_object(node))  # pyright: ignore[reportUnknownMemberType]
+        if value is not None and not isinstance(value, bool | int | float | str):
+            return str(node.value)
+        return value
+
+
+def plain(value: Any) -> Any:
+    """``value`` with ordinary dicts and lists."""
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [plain(item) for item in cast("list[Any]", value)]
+    return value
+
+
+def kind_of(value: Any) -> str:
+    """What ``value`` is, in words."""
+    if isinstance(value, dict):
+        return "a mapping"
+    return "a list" if isinstance(value, list) else _KINDS.get(type(value).__name__, type(value).__name__)
+
+
+def place_in(value: Any, key: Any, otherwise: Place) -> Place:
+    """Where item ``key`` of ``value`` was written."""
+    if isinstance(value, Map):
+        return value.places.get(key, value.place)
+    if isinstance(value, Seq) and isinstance(key, int) and key < len(value.places):
+        return value.places[key]
+    return otherwise
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """A hint that names what is spelled like ``word``."""
+    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
+    return f"Did you mean {' or '.join(repr(one) for one in close)}?" if close else None
