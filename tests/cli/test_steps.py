@@ -1,0 +1,284 @@
+"""Pipelines: operations whose steps are runs of other operations."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.process import Shell
+
+PROJECT = """\
+prep: {main: say, flags-import: all}
+train:
+  main: say
+  flags-import: all
+pipeline:
+  flags: {word: hi, none: null}
+  steps:
+    - prep msg=${word} times=2
+    - run: train
+      flags: {msg: 'a ${word}', times: '${none}'}
+      expect: [{output: 'a hi'}, {file: say.py, contains: msg}]
+"""
+SAY = "import sys\nmsg = 'hello'\ntimes = 1\nfor _ in range(times):\n    print(msg)\nif msg == 'fail':\n    sys.exit(7)\n"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "orchestra.yml").write_text(PROJECT)
+    (tmp_path / "say.py").write_text(SAY)
+    return tmp_path
+
+
+def directory(shell: Shell, run_id: str = "p") -> Path:
+    return shell.home / "runs" / run_id
+
+
+def step_id(shell: Shell, name: str, run_id: str = "p") -> str:
+    return Path(os.readlink(directory(shell, run_id) / name)).name
+
+
+def record(shell: Shell, run_id: str) -> dict[str, Any]:
+    return json.loads((directory(shell, run_id) / ".orchestra" / "run.json").read_text())
+
+
+def listed(shell: Shell) -> list[dict[str, Any]]:
+    return json.loads(shell.run("runs", "--json").output)
+
+
+def test_steps_are_runs_of_their_own_one_after_the_other(shell: Shell, project: Path) -> None:
+    ended = shell.run("run", "pipeline", "--run-id", "p", "-y")
+
+    prep, train = step_id(shell, "prep"), step_id(shell, "train")
+    assert ended.output.splitlines() == [
+        "INFO: [orchestra] running prep: prep msg=hi times=2",
+        "hi",
+        "hi",
+        "INFO: [orchestra] running train: train msg='a hi'",
+        "a hi",
+        f"INFO: [orchestra] checking run {train} output for 'a hi'",
+        f"INFO: [orchestra] checking run {train} files 'say.py'",
+        f"INFO: [orchestra] checking run {train} file say.py for 'msg'",
+        "INFO: [orchestra] 2 of 2 checks passed",
+    ]
+    assert ended.code == 0
+    assert (record(shell, prep)["parent"], record(shell, train)["parent"]) == ("p", "p")
+    assert (directory(shell) / "train" / "say.py").exists()
+    assert not (directory(shell) / "say.py").exists()
+    assert shell.run("cat", "p", "--output").output == ended.output
+    assert [run["operation"] for run in listed(shell)] == ["train", "prep", "pipeline"]
+
+
+def test_label_and_tags_of_a_pipeline_are_its_steps_unless_they_have_their_own(
+    shell: Shell, project: Path
+) -> None:
+    text = PROJECT.replace("times=2", "times=2 --label mine --tag b")
+    (project / "orchestra.yml").write_text(text)
+    ended = shell.run("run", "pipeline", "--run-id", "p", "-l", "of p", "-t", "a", "-y")
+    assert "running prep: prep --label mine --tag b msg=hi times=2\n" in ended.output
+    assert "running train: train --label 'of p' --tag a msg='a hi'\n" in ended.output
+    assert [(run["label"], run["tags"]) for run in listed(shell)] == [
+        ("of p", ["a"]),
+        ("mine", ["b"]),
+        ("of p", ["a"]),
+    ]
+
+
+def test_a_pipeline_ends_with_the_first_step_that_fails(shell: Shell, project: Path) -> None:
+    ended = shell.run("run", "pipeline", "word=fail", "--run-id", "p", "-y")
+    assert ended.code == 7
+    assert (
+        ended.output.splitlines()[-1]
+        == f"orchestra: step 'prep' failed: run {step_id(shell, 'prep')} is error"
+    )
+    assert not os.path.lexists(directory(shell) / "train")
+    assert [run["status"] for run in listed(shell)] == ["error", "error"]
+
+
+def test_a_check_that_fails_ends_with_code_3(shell: Shell, project: Path) -> None:
+    ended = shell.run("run", "pipeline", "word=other", "--run-id", "p", "-y")
+    assert ended.code == 3
+    train = step_id(shell, "train")
+    assert ended.output.splitlines()[-5:] == [
+        f"ERROR: [orchestra] check failed: could not find pattern 'a hi' in run {train} output",
+        f"INFO: [orchestra] checking run {train} files 'say.py'",
+        f"INFO: [orchestra] checking run {train} file say.py for 'msg'",
+        "INFO: [orchestra] 1 of 2 checks passed",
+        "orchestra: stopping because a check failed - see above for details",
+    ]
+
+
+def test_files_are_compared_to_those_of_the_project(shell: Shell, project: Path) -> None:
+    (project / "orchestra.yml").write_text(
+        "a: {main: say}\n"
+        "p:\n  steps:\n    - run: a\n      expect: [{file: '*.py', compare-to: good}, {file: none*}]\n"
+    )
+    (project / "good").write_text(SAY)
+    ended = shell.run("run", "p", "--run-id", "p", "-y")
+    assert f"comparing run {step_id(shell, 'a')} file say.py to good\n" in ended.output
+    assert "check failed: could not find any files matching 'none*'\n" in ended.output
+    (project / "good").write_text("other")
+    assert "check failed: say.py differs from good\n" in shell.run("run", "p", "-y").output
+
+
+def test_a_restarted_pipeline_starts_its_runs_again(shell: Shell, project: Path) -> None:
+    shell.run("run", "pipeline", "word=fail", "--run-id", "p", "-y")
+    prep = step_id(shell, "prep")
+
+    ended = shell.run("run", "--restart", "p", "word=hi", "-y")
+
+    assert ended.code == 0
+    assert ended.output.splitlines()[:6] == [
+        "Restarting p",
+        f"INFO: [orchestra] restarting prep: {prep} msg=hi times=2",
+        f"Restarting {prep}",
+        "hi",
+        "hi",
+        "INFO: [orchestra] running train: train msg='a hi'",
+    ]
+    assert step_id(shell, "prep") == prep
+    assert len(listed(shell)) == 3
+
+
+def test_needed_starts_only_steps_that_have_not_completed_or_have_other_flags(
+    shell: Shell, project: Path
+) -> None:
+    shell.run("run", "pipeline", "--run-id", "p", "-y")
+    train = step_id(shell, "train")
+    same = shell.run("run", "--restart", "p", "--needed", "-y")
+    assert same.output.splitlines()[-1] == "Skipping run because flags have not changed (--needed specified)"
+
+    (project / "orchestra.yml").write_text(PROJECT)
+    ended = shell.run("run", "--restart", "p", "none=3", "--needed", "-y")
+    lines = ended.output.splitlines()
+    assert f"INFO: [orchestra] restarting prep: {step_id(shell, 'prep')} --needed msg=hi times=2" in lines
+    assert "Skipping run because flags have not changed (--needed specified)" in lines
+    assert f"INFO: [orchestra] restarting train: {train} --needed msg='a hi' times=3" in lines
+    assert lines.count("a hi") == 3
+    plain = shell.run("run", "--restart", "p", "-y")
+    assert "--needed" not in plain.output
+
+
+def test_a_link_that_leads_nowhere_is_made_anew_and_anything_else_is_no_link(
+    shell: Shell, project: Path
+) -> None:
+    shell.run("run", "pipeline", "--run-id", "p", "-y")
+    prep = step_id(shell, "prep")
+    shell.run("runs", "delete", prep, "-y")
+    ended = shell.run("run", "--restart", "p", "-y")
+    assert "running prep: prep msg=hi times=2\n" in ended.output
+    assert step_id(shell, "prep") != prep
+
+    link = directory(shell) / "prep"
+    link.unlink()
+    link.write_text("")
+    ended = shell.run("run", "--restart", "p", "-y")
+    assert (ended.code, ended.output.splitlines()[-1]) == (
+        1,
+        f"orchestra: unexpected step run link {link}: expected symlink",
+    )
+
+
+def test_steps_may_be_batches_and_pipelines_and_pipelines_trials(shell: Shell, project: Path) -> None:
+    with (project / "orchestra.yml").open("a") as file:
+        file.write("outer:\n  flags: {w: x}\n  steps:\n    - 'prep times=[1,2] msg=${w}'\n    - pipeline\n")
+    ended = shell.run("run", "outer", "w=[x,y]", "-y")
+    assert ended.code == 0, ended.output
+    kinds = [(run["operation"], run["kind"], run["status"]) for run in listed(shell)]
+    assert kinds.count(("outer", "steps", "completed")) == 2
+    assert kinds.count(("prep+", "batch", "completed")) == 2
+    assert kinds.count(("prep", "run", "completed")) == 6
+    assert kinds.count(("pipeline", "steps", "completed")) == 2
+
+
+def test_a_pipeline_that_comes_to_itself_is_refused(shell: Shell, project: Path) -> None:
+    (project / "orchestra.yml").write_text("a: {steps: [b]}\nb: {steps: [a]}\n")
+    ended = shell.run("run", "a", "-y")
+    assert ended.code == 1
+    assert "the steps of operation 'a' come to the operation itself" in ended.output
+
+
+def test_flags_of_a_pipeline_that_name_a_step_are_the_step_s(shell: Shell, project: Path) -> None:
+    ended = shell.run("run", "pipeline", "prep:msg=forced", "-f", "-y")
+    assert "running prep: prep msg=forced times=2\n" in ended.output
+    assert shell.run("run", "pipeline", "prep:msg=forced", "-y").code == 1
+
+
+def test_options_that_have_no_meaning_in_a_step_are_warned_of(shell: Shell, project: Path) -> None:
+    (project / "orchestra.yml").write_text("a: {main: say}\np: {steps: [a --run-dir x]}\n")
+    ended = shell.run("run", "p", "-y")
+    assert "WARNING: [orchestra] run parameter run-dir used in 'a' ignored\n" in ended.output
+    assert ended.code == 0
+
+
+def test_a_step_that_can_not_be_run_ends_the_pipeline_with_its_reason(shell: Shell, project: Path) -> None:
+    (project / "orchestra.yml").write_text("p: {steps: [none]}\n")
+    ended = shell.run("run", "p", "-y")
+    assert ended.code == 1
+    assert "orchestra: operation 'none' is not defined for this project\n" in ended.output
+
+
+def test_a_staged_pipeline_is_run_by_a_queue(shell: Shell, project: Path) -> None:
+    shell.run("run", "pipeline", "--stage", "--run-id", "p", "-y")
+    ended = shell.run("run", "queue", "run-once=yes", "-y")
+    assert "INFO: [orchestra] running prep: prep msg=hi times=2\nhi\nhi\n" in ended.output
+    assert [run["status"] for run in listed(shell)] == ["completed"] * 4
+
+
+def test_a_pipeline_in_the_background_runs_on_by_itself(shell: Shell, project: Path) -> None:
+    shell.run("run", "pipeline", "--run-id", "p", "--background", "-y")
+    deadline = time.monotonic() + 30
+    while [run["status"] for run in listed(shell)] != ["completed"] * 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_stopped_pipeline_is_terminated_with_its_step(shell: Shell, project: Path) -> None:
+    (project / "orchestra.yml").write_text("a: sleep\nb: sleep\np: {steps: [a, b]}\n")
+    (project / "sleep.py").write_text("import time\nprint('up', flush=True)\ntime.sleep(60)\n")
+    process = shell.start("run", "p", "--run-id", "p", "-y")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line == "up\n":
+            break
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    assert "INFO: [orchestra] Stopping steps" in output
+    assert process.returncode == 256 - 15
+    assert [(run["operation"], run["status"]) for run in listed(shell)] == [
+        ("a", "terminated"),
+        ("p", "terminated"),
+    ]
+
+
+def test_a_step_that_a_killed_pipeline_left_running_is_waited_for(shell: Shell, project: Path) -> None:
+    (project / "orchestra.yml").write_text("a: wait\np: {steps: [a]}\n")
+    (project / "wait.py").write_text(
+        "import os, time\nprint('up', flush=True)\n"
+        f"while not os.path.exists({str(project / 'go')!r}):\n    time.sleep(0.02)\nprint('done')\n"
+    )
+    process = shell.start("run", "p", "--run-id", "p", "-y")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line == "up\n":
+            break
+    process.kill()
+    process.communicate(timeout=30)
+
+    again = shell.start("run", "--restart", "p", "-y")
+    assert again.stdout is not None
+    seen: list[str] = []
+    for line in again.stdout:
+        seen.append(line)
+        if "going on with a" in line:
+            break
+    (project / "go").write_text("")
+    output, _ = again.communicate(timeout=30)
+    assert again.returncode == 0, (seen, output)
+    assert len(listed(shell)) == 2
