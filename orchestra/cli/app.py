@@ -32,6 +32,7 @@ VERBS: dict[str, Verb] = {
     "operations": Verb(
         "orchestra.cli.operations:operations", "List what can be run.", "[OPTIONS] [FILTER]..."
     ),
+    "init": Verb("orchestra.cli.init:init", "Write a first orchestra.yml."),
     "models": Verb("orchestra.cli.operations:models", "List the project's models.", "[OPTIONS] [FILTER]..."),
     "runs list": Verb("orchestra.cli.runs_list:runs_list", "List runs."),
     "runs info": Verb("orchestra.cli.runs_info:runs_info", "Show what is known of a run."),

@@ -38,10 +38,10 @@ def list_operations(directory: Path, *, everything: bool = False) -> list[Listed
     """
     file = project_file_in(directory)
     if file is None:
-        return _list_files(directory)
+        return list_files(directory)
     defined = _list_defined(file, everything)
     names = {one.name for one in defined}
-    others = _list_files(directory) if everything else []
+    others = list_files(directory) if everything else []
     return sorted([*defined, *(one for one in others if one.name not in names)])
 
 
@@ -80,7 +80,7 @@ def list_models(directory: Path, *, everything: bool = False) -> list[Listed]:
     )
 
 
-def _list_files(directory: Path) -> list[Listed]:
+def list_files(directory: Path) -> list[Listed]:
     """The scripts and executables of ``directory`` and what is built in, by name.
 
     A Python file is a script unless all that it does is to define what others import. Hidden files are left

@@ -26,7 +26,15 @@ pipeline:
       flags: {msg: 'a ${word}', times: '${none}'}
       expect: [{output: 'a hi'}, {file: say.py, contains: msg}]
 """
-SAY = "import sys\nmsg = 'hello'\ntimes = 1\nfor _ in range(times):\n    print(msg)\nif msg == 'fail':\n    sys.exit(7)\n"
+SAY = """\
+import sys
+msg = 'hello'
+times = 1
+for _ in range(times):
+    print(msg)
+if msg == 'fail':
+    sys.exit(7)
+"""
 
 
 @pytest.fixture

@@ -120,7 +120,7 @@ def test_which_flags_are_imported_is_said_by_the_file(
 
 
 def test_without_any_flags_the_script_is_not_even_read(project: Found) -> None:
-    (project.directory / "train.py").write_text("this is not python")
+    (project.directory / "train.py").write_text("def (")
     project.write("train: train\n")
     assert project.find("train").flags == ()
 
