@@ -114,8 +114,12 @@ def run_directory(session: Session, run: Run) -> str:
 
 def operation_reference(run: Run) -> str:
     """``TYPE:WHERE VERSION MODEL OPERATION``, quoted as for a shell."""
-    where = "builtin:orchestra" if run.operation.source is None else f"script:{run.operation.source}"
-    return f"{shlex.quote(where)} '' '' {shlex.quote(run.operation.name)}"
+    operation = run.operation
+    if operation.project_file is not None:
+        name = operation.name.removeprefix(f"{operation.model}:")
+        return shlex.join([f"guildfile:{operation.project_file}", "", operation.model, name])
+    where = "builtin:orchestra" if operation.source is None else f"script:{operation.source}"
+    return f"{shlex.quote(where)} '' '' {shlex.quote(operation.name)}"
 
 
 def preview_row(session: Session, run: Run, here: str) -> tuple[str, ...]:

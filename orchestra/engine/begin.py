@@ -77,6 +77,9 @@ async def operation_of(session: Session, request: RunRequest) -> Operation:
 
 def _warn_of_flags(session: Session, warnings: Sequence[str]) -> None:
     for warning in warnings if not os.environ.get("NO_WARN_FLAGS_IMPORT") else ():
+        if warning in session.warned:
+            continue
+        session.warned.add(warning)
         session.emit("log.message", level="warning", message=warning, logger="")
 
 

@@ -59,7 +59,11 @@ def _defined_command(operation: Operation, flags: Mapping[str, FlagValue]) -> tu
     """The command of an operation of a project's file: its own words, with flags in their places."""
     from orchestra.model.templates import filled_words
 
-    names = {"python_exe": operation_python(), "project_dir": operation.source or ""}
+    names = {
+        "python_exe": operation_python(),
+        "guild_python_exe": sys.executable,
+        "project_dir": operation.source or "",
+    }
     arguments = flag_rules.command_arguments(operation, dict(flags))
     if operation.exec:
         return filled_words(operation.exec, operation, flags, names, arguments)

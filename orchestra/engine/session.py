@@ -75,6 +75,8 @@ class Session:
         self.afterwards = Afterwards()
         self.fences: set[HeldFence] = set()
         """Of the attempts that this process executes itself."""
+        self.warned: set[str] = set()
+        """Warnings of a project that were given: every step of a pipeline would give them again."""
         self.hosted: set[str] = set()
         """The runs that these attempts are of: queues, batches and pipelines."""
         self._stack = stack

@@ -7,13 +7,14 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from orchestra.errors import OperationNotFound, ScriptError, text_of_os_error
+from orchestra.errors import OperationNotFound, ProjectFileError, ScriptError, text_of_os_error
 from orchestra.model.operation import FlagDef, Operation
 from orchestra.project.script import python_operation
 
 PROJECT_FILES = ("orchestra.yml", "guild.yml")
 """The project's own file, by the names it may have; of two in one directory the first counts."""
 
+QUEUE = "queue"
 _CLOSE_NAMES = 5
 
 
@@ -42,7 +43,13 @@ def find_operation(
     """
     file = project_file_in(cwd)
     if file is not None:
-        defined = _defined_operation(file, spec, cache_dir, python, warn)
+        try:
+            defined = _defined_operation(file, spec, cache_dir, python, warn)
+        except ProjectFileError:
+            # A queue runs what is staged already: it needs no project.
+            if spec != QUEUE:
+                raise
+            defined = None
         if defined is not None:
             return defined
     if spec is None:
@@ -50,7 +57,7 @@ def find_operation(
             f"cannot find a default operation: there is no {' or '.join(PROJECT_FILES)} in '{cwd}'",
             "Name a script or an executable to run.",
         )
-    if spec == "queue":
+    if spec == QUEUE:
         return queue_operation()
     path = os.path.join(cwd, os.path.expanduser(spec))
     try:
@@ -104,13 +111,15 @@ def _defined_operation(
     defined = look_up(project, spec)
     if defined is None:
         return None
-    return operation_of(project, defined, cache_dir=cache_dir, python=python, warn=warn)
+    operation = operation_of(project, defined, cache_dir=cache_dir, python=python, warn=warn)
+    project.reader.tell_ignored()
+    return operation
 
 
 def queue_operation() -> Operation:
     """The built-in scheduler of staged runs."""
     return Operation(
-        name="queue",
+        name=QUEUE,
         kind="queue",
         description="Start staged runs.",
         flags=(

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from orchestra.errors import OrchestraError
-from orchestra.model.decoding import encode
+from orchestra.model.decoding import decode, encode
+from orchestra.model.operation import FlagValue
 from orchestra.project.listing import list_files
 from orchestra.project.script import discover_flags
 
@@ -69,14 +70,16 @@ def _script(path: Path, cache_dir: Path | None, python: str) -> str:
     lines = [f"  main: {_scalar(path.name)}", "  flags-import: all"]
     if flags:
         lines += ["  # flags:"]
-        lines += [f"  #   {_scalar(flag.name)}: {_scalar(encode(flag.default))}" for flag in flags]
+        lines += [f"  #   {_scalar(flag.name)}: {_value(flag.default)}" for flag in flags]
     return "\n".join([*lines, "  # label: ...", "  # tags: []", ""])
+
+
+def _value(value: FlagValue) -> str:
+    return _scalar(value) if isinstance(value, str) else encode(value)
 
 
 def _scalar(text: str) -> str:
     """``text`` as a YAML scalar: what is not plainly a text is quoted as in JSON, which is YAML as well."""
     if _PLAIN.fullmatch(text) or re.fullmatch(r"[A-Za-z_][\w .,/-]*[\w.]", text):
-        from orchestra.model.decoding import decode
-
         return text if decode(text) == text else json.dumps(text)
     return json.dumps(text)

@@ -115,7 +115,7 @@ def _skip_package(item: Map, reader: Reader) -> None:
     place = item.places["package"]
     if not is_guild_file(place):
         raise error_at(place, "package", "projects are not packaged", "Leave this item out.")
-    reader.warn(place, "package", "projects are not packaged: it is ignored")
+    reader.ignore(place, "package")
 
 
 def _check_keys(item: Map, reader: Reader) -> None:

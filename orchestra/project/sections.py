@@ -34,10 +34,11 @@ _DUE = {
 
 
 class Reader:
-    """Reads the sections of one project's files. In a ``guild.yml`` unknown keys are warnings."""
+    """Reads the sections of one project's files. Unknown keys of a ``guild.yml`` are ignored, with one warning."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn
+        self._ignored: dict[str, dict[tuple[int, str], None]] = {}
 
     def read(self, section: Map, kind: type[T], what: str) -> T:
         """``section`` as the struct ``kind``; ``what`` names it in messages.
@@ -68,12 +69,23 @@ class Reader:
             known = ", ".join(names)
             hint = did_you_mean(key, names) or (f"Known are {known}." if known else None)
             raise error_at(place, what, f"'{key}' is not known here", hint)
-        self._warn(f"{place}: {what}: '{key}' is not known here and ignored")
+        self.ignore(place, key)
         if inner != len(keys) + 1:
             raise error_at(place, what, f"'{key}' is not known here")
         for step in keys:
             data = data[step]
         del data[key]
+
+    def ignore(self, place: Place, key: str) -> None:
+        """Note that ``key`` at ``place`` means nothing here."""
+        self._ignored.setdefault(place.file, {})[place.line, key] = None
+
+    def tell_ignored(self) -> None:
+        """Warn of all that was ignored, by file."""
+        for file, entries in self._ignored.items():
+            listed = ", ".join(f"'{key}' (line {line})" for line, key in sorted(entries))
+            self._warn(f"{file}: what is not known here is ignored: {listed}")
+        self._ignored.clear()
 
     def warn(self, place: Place, what: str, message: str) -> None:
         """Tell of something at ``place`` that is odd, but no error."""

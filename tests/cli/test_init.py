@@ -21,7 +21,7 @@ def test_each_script_becomes_an_operation_that_runs(call: Call, tmp_path: Path) 
     text = (tmp_path / "orchestra.yml").read_text()
     assert '"no":\n' in text
     assert '  description: "Train it: all."\n' in text
-    assert '  #   lr: "0.1"\n' in text
+    assert "  #   lr: 0.1\n" in text
     assert "  # '" in text and "is not valid Python" in text
     assert [line.split()[0] for line in call("ops").lines] == ["broken", "go", "no", "train"]
     assert call("run", "train", "lr=2", "-y").output == "2\n"

@@ -47,6 +47,8 @@ def test_an_operation_runs_with_what_the_file_says_of_it(shell: Shell, project: 
     record = json.loads((shell.home / "runs" / run_id / ".orchestra" / "run.json").read_text())
     assert (record["label"], record["tags"]) == ("lr is 0.5", ["b", "a"])
     assert (shell.home / "runs" / run_id / "train.py").exists()
+    (listed,) = json.loads(shell.run("runs", "--json").output)
+    assert listed["opref"] == f"guildfile:{project / 'orchestra.yml'} '' '' train"
     assert shell.run("run", "show", "name=me", "-y").output == "me --name me\n"
 
 
@@ -118,4 +120,4 @@ def test_what_is_odd_in_a_file_of_the_predecessor_is_warned_of_once(call: Call, 
     ]
     ended = call("run", "show", "-y")
     assert ended.error.count("WARNING: ") == 1
-    assert "'pip-freeze' is not known here and ignored" in ended.error
+    assert "what is not known here is ignored: 'pip-freeze' (line " in ended.error

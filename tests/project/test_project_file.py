@@ -384,11 +384,10 @@ def test_unknown_keys_of_the_predecessor_are_warned_of_and_ignored(project: Foun
         "guild.yml",
     )
     assert project.find("m:train").flags[0].default == 3
-    told = "\n".join(project.warnings)
-    for key in ("python-requires", "pip-freeze", "nb-replace"):
-        assert f"'{key}' is not known here and ignored" in told
-    assert "guild.yml:5: operation 'm:train'" in told
-    assert "projects are not packaged" in told
+    assert project.warnings == [
+        f"{project.directory / 'guild.yml'}: what is not known here is ignored: 'extra' (line 2), "
+        "'python-requires' (line 3), 'nb-replace' (line 5), 'pip-freeze' (line 5), 'package' (line 6)"
+    ]
     assert isinstance(project.error("train: {notebook: x}\n", "train", "guild.yml"), ProjectFileError)
 
 
@@ -410,6 +409,11 @@ def test_a_file_that_can_not_be_read_is_told_of_with_the_reason(project: Found) 
     (project.directory / "orchestra.yml").mkdir()
     with pytest.raises(ProjectFileError, match="can't be read: "):
         project.find("train.py")
+
+
+def test_a_queue_needs_no_project(project: Found) -> None:
+    project.write("train: [\n")
+    assert project.find("queue").kind == "queue"
 
 
 def test_aliases_can_not_make_a_short_file_endless(project: Found) -> None:
