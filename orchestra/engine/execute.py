@@ -38,7 +38,7 @@ async def execute(
         return ended
     from orchestra.engine.supervise import supervise
 
-    started = await launch(session, run, how or Launch())
+    started = await launch(session, run, how or Launch(), console=console, control=control)
     return await supervise(session, started, console=console, control=control, foretold=foretold)
 
 
