@@ -25,7 +25,7 @@ from orchestra.model.dependencies import (
     source_name,
 )
 from orchestra.model.ids import short_id
-from orchestra.model.operation import Requirement, SourceDef
+from orchestra.model.operation import FlagValue, Requirement, SourceDef
 from orchestra.model.run import ResolvedSource, Run
 
 _SCRATCH = "resolving"
@@ -166,8 +166,19 @@ class _Resolution:
             sha256=source.sha256,
             pipeline=getattr(self.run, "parent", None),
             params=source.params,
-            flags=self.run.flags if source.scheme == CONFIG else {},
+            flags=self._config_values() if source.scheme == CONFIG else {},
         )
+
+    def _config_values(self) -> dict[str, FlagValue]:
+        """The run's flags under the names that a configuration file has for them."""
+        values: dict[str, FlagValue] = {}
+        for name, value in self.run.flags.items():
+            definition = self.run.operation.flag(name)
+            if definition is None:
+                values[name] = value
+            elif not definition.arg_skip:
+                values[definition.arg_name or name] = _split(value, definition.arg_split)
+        return values
 
     def _tell_empty(self, resource: str, source: SourceDef, placed: Placed) -> None:
         # A resolver that only makes sure of something provides nothing, and nothing is expected of it.
@@ -223,3 +234,16 @@ class _Resolution:
             console=self._console,
             logger=logger,
         )
+
+
+def _split(value: FlagValue, separator: bool | str) -> FlagValue:
+    """A text that stands for several values, as the flag says it is divided."""
+    if not isinstance(value, str) or not separator:
+        return value
+    if separator is True:
+        import shlex
+
+        parts = shlex.split(value)
+    else:
+        parts = value.split(separator)
+    return [flag_rules.decode(part) for part in parts]

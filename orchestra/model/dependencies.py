@@ -15,12 +15,19 @@ from orchestra.model.operation import FlagDef, FlagValue, Operation, Requirement
 OPERATION: Final = "operation"
 """The scheme of what other runs have made: resolved when a run starts, never when it is staged."""
 CONFIG: Final = "config"
+URL: Final = "url"
 _REFERENCE: Final = re.compile(r"\\\$\{|\$\{([^}]*)\}")
+_LOGIN: Final = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@")
+_SECRET: Final = re.compile(
+    r"([?&][^=&#]*(?:token|key|secret|passw|pwd|signature|credential|auth|^sig)[^=&#]*=)[^&#]*", re.IGNORECASE
+)
 _SCHEME: Final = re.compile(r"[A-Za-z0-9-]{2,}")
 
 
 def split_source(text: str) -> tuple[str, str]:
     """``SCHEME:VALUE`` as its two parts; a bare path is a file."""
+    if text.startswith(("http://", "https://")):
+        return URL, text
     scheme, separator, value = text.partition(":")
     if separator and _SCHEME.fullmatch(scheme):
         return scheme, value
@@ -36,7 +43,15 @@ def requirement_of(text: str) -> Requirement:
 
 def source_name(source: SourceDef) -> str:
     """How messages and records name it."""
-    return source.name or f"{source.scheme}:{source.value}"
+    if source.name:
+        return source.name
+    value = masked_url(source.value) if source.scheme == URL else source.value
+    return f"{source.scheme}:{value}"
+
+
+def masked_url(url: str) -> str:
+    """``url`` without passwords and other secrets in it, to be shown and recorded."""
+    return _SECRET.sub(r"\1***", _LOGIN.sub(r"\1***@", url))
 
 
 def source_flag(source: SourceDef) -> str | None:
