@@ -29,6 +29,7 @@ from msgspec import Struct
 from orchestra.model.batch import Batch, Proposal, TrialResult
 from orchestra.model.execution import Handle, Hint, Job
 from orchestra.model.filters import RunQuery, Wanted
+from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run, Worker
 
 CONTRACT_VERSION = 1
@@ -193,6 +194,19 @@ class Source(Struct, frozen=True, kw_only=True):
     value: str
     base: Path
     """The project's directory, for relative paths."""
+    by_link: bool = False
+    """Links to what it is are enough: who asked selects of it, unpacks it and copies what is wanted. A resolver that
+    has the files somewhere may save a copy."""
+    selective: bool = False
+    """Who asked selects of it: all that there is may be wanted, not only what is usually provided."""
+    sha256: str | None = None
+    """What a file's digest must be. Who asked checks it, too."""
+    pipeline: str | None = None
+    """Only runs of this pipeline (the id of its run) may be used."""
+    params: dict[str, FlagValue] = {}
+    """Of a configuration file: values that replace those in it."""
+    flags: dict[str, FlagValue] = {}
+    """The run's, of a configuration file."""
 
 
 class Resolved(Struct, frozen=True, kw_only=True):
@@ -202,6 +216,11 @@ class Resolved(Struct, frozen=True, kw_only=True):
     """Relative to ``into``."""
     origin: str = ""
     digest: str | None = None
+    target: Literal["copy", "link"] | None = None
+    """How links that it provided end up in the run's directory unless the project says otherwise; None: as links."""
+    root: str | None = None
+    """The folder (relative to ``into``; ``""``: that itself) whose files can be selected; None: the folder that it
+    provided, or ``into`` if that is not one folder."""
 
 
 class RunReader(Protocol):

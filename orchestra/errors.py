@@ -109,6 +109,10 @@ class ResolveError(UserError):
     """A source could not be made available in the run's directory."""
 
 
+class Stopped(ResolveError):
+    """What a run needs was still being provided when somebody wished the run to stop."""
+
+
 class ExecutorError(OrchestraError):
     """An executor could not take a job, or has lost contact. Never an operation's own failure."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,12 +10,11 @@ from typing import Literal
 
 from msgspec import Struct
 
-from orchestra.builtin.copying import Steps, copy_into, link_into
 from orchestra.contracts import Resolved, Resolver, RunReader, Source
 from orchestra.errors import ResolveError, text_of_os_error
+from orchestra.placing.copying import copy_into, link_into
+from orchestra.placing.steps import finish
 
-_INLINE = 0.02
-_SLICE = 0.1
 _RESERVED = (".orchestra", ".guild")
 
 
@@ -40,11 +38,12 @@ class FileResolver:
             ResolveError: the file is missing, can't be read, is no file or folder, or has no safe name.
         """
         path = _locate(source)
-        if self._options.target == "link":
+        target = self._options.target
+        if target == "link" or source.by_link:
             link_into(path, into / path.name)
-            return Resolved(paths=(path.name,), origin=str(path))
+            return Resolved(paths=(path.name,), origin=str(path), target=target)
         try:
-            digest = await _finish(copy_into(path, into / path.name))
+            digest = await finish(copy_into(path, into / path.name))
         except OSError as error:
             raise ResolveError(f"cannot copy '{source.value}': {text_of_os_error(error)}") from error
         return Resolved(paths=(path.name,), origin=str(path), digest=f"sha256:{digest}")
@@ -60,34 +59,6 @@ def _locate(source: Source) -> Path:
     if not os.path.lexists(path):
         raise ResolveError(f"cannot find source file '{value}'", f"It was looked for as '{path}'.")
     return path
-
-
-async def _finish(steps: Steps) -> str:
-    """Go through ``steps`` to the result.
-
-    What takes long goes on in a thread, a slice at a time, so that a cancellation is noticed in between. A
-    short copy is done without ever suspending.
-    """
-    try:
-        result = _advance(steps, _INLINE)
-        while result is None:
-            from anyio.to_thread import run_sync
-
-            result = await run_sync(_advance, steps, _SLICE)
-        return result
-    finally:
-        steps.close()
-
-
-def _advance(steps: Steps, seconds: float) -> str | None:
-    """Go on for about so many seconds. The result, or None if there is more to do."""
-    end = time.monotonic() + seconds
-    for step in steps:
-        if step:
-            return step
-        if time.monotonic() >= end:
-            return None
-    return None
 
 
 @asynccontextmanager

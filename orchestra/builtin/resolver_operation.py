@@ -8,16 +8,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Literal
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
-from orchestra.builtin.copying import link_into
 from orchestra.contracts import Resolved, Resolver, RunReader, Source
 from orchestra.errors import ResolveError
-from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
+from orchestra.placing.choice import choose_run
+from orchestra.placing.copying import link_into
 
-_PAGE = 200
-_SHOWN = 5
 _CONTROL = ".orchestra"
 
 
@@ -30,7 +28,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class OperationResolver:
-    """Provides ``operation:NAME`` from the newest completed run of NAME, and ``operation:ID`` from that run.
+    """Provides ``operation:NAME`` from the marked or newest completed run of NAME, and ``operation:ID`` from that run.
 
     An id may be shortened. A name wins over an id.
     """
@@ -44,50 +42,17 @@ class OperationResolver:
         Raises:
             ResolveError: no run is suitable, more than one has such an id, or its directory is gone.
         """
-        run = await _newest_completed(source.value, runs) or await _by_id(source.value, runs)
+        run = await choose_run(source.value, runs, pipeline=source.pipeline)
         directory = runs.directory(run)
         if not directory.is_dir():
             raise ResolveError(f"the files of run {run.short_id} are gone: '{directory}'")
         if self._options.layout == "folder":
             name = _folder_name(run)
             link_into(directory, into / name)
-            return Resolved(paths=(name,), origin=run.id)
-        return Resolved(paths=tuple(_link_files(run, directory, into)), origin=run.id)
-
-
-async def _newest_completed(name: str, runs: RunReader) -> Run | None:
-    completed = RunQuery(states=frozenset(("completed",)), kinds=frozenset(("run",)), limit=_PAGE)
-    offset = 0
-    while True:
-        page = await runs.query(structs.replace(completed, offset=offset))
-        for run in page.runs:
-            if run.operation.name == name:
-                return run
-        offset += len(page.runs)
-        if not page.runs or offset >= page.total:
-            return None
-
-
-async def _by_id(prefix: str, runs: RunReader) -> Run:
-    unsuitable = ResolveError(
-        f"no suitable run for {prefix}", "A completed run of this operation is needed, or the id of a run."
-    )
-    if not prefix:
-        raise unsuitable
-    found = (await runs.query(RunQuery(id_prefix=prefix, limit=_SHOWN + 1))).runs
-    candidates = [run for run in found if run.id == prefix] or list(found)
-    if not candidates:
-        raise unsuitable
-    if len(candidates) > 1:
-        ids = ", ".join(run.id[: max(8, len(prefix) + 4)] for run in candidates[:_SHOWN])
-        raise ResolveError(f"'{prefix}' begins the ids of several runs: {ids}", "Give more of the id.")
-    run = candidates[0]
-    if run.state != "completed":
-        raise ResolveError(
-            f"no suitable run for {prefix}: run {run.short_id} of {run.operation_name} is {run.state}",
-            "Only what a completed run has made can be used.",
-        )
-    return run
+            return Resolved(paths=(name,), origin=run.id, target="link")
+        left_out = _left_out(run) if not source.selective else {_CONTROL}
+        linked = _link_files(directory, into, left_out)
+        return Resolved(paths=tuple(linked), origin=run.id, target="link", root="")
 
 
 def _folder_name(run: Run) -> str:
@@ -97,10 +62,13 @@ def _folder_name(run: Run) -> str:
     return name
 
 
-def _link_files(run: Run, directory: Path, into: Path) -> list[str]:
-    """Link what the run made: not its records, its script, or what it had from others."""
+def _left_out(run: Run) -> set[str]:
+    """What the run did not make: its records, its script, and what it had from others."""
     borrowed = {path.split("/", 1)[0] for entry in run.resolved for path in entry.paths}
-    left_out = {_CONTROL, run.operation.main, *borrowed}
+    return {_CONTROL, run.operation.main, *borrowed}
+
+
+def _link_files(directory: Path, into: Path, left_out: set[str]) -> list[str]:
     linked: list[str] = []
     for name in sorted(os.listdir(directory)):
         if name in left_out:

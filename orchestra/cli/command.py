@@ -108,7 +108,7 @@ class RunCommand:
             first = await self._begin()
             return first if isinstance(first, int) else await self._finish(*first)
 
-    async def _begin(self) -> int | tuple[Session, Run]:
+    async def _begin(self) -> int | tuple[Session, Run | Plan | Restart]:
         """Everything up to the start of the operation; an exit code where that is all."""
         session = await self.stack.enter_async_context(
             open_session(
@@ -141,16 +141,35 @@ class RunCommand:
         if not self.yes and not await self._confirmed(session, prepared):
             return 0
         self._catch_signals()
-        begun = await begin(session, self.request, prepared, console=self.console, quiet=self.quiet)
+        if self._needs_time(prepared):
+            return session, prepared
+        made = await self._make(session, prepared)
+        return made if isinstance(made, int) else (session, made)
+
+    def _needs_time(self, prepared: Plan | Restart) -> bool:
+        """Whether files must be provided first, which is no work to be done without an event loop."""
+        if isinstance(prepared, Restart):
+            run = prepared.run
+            return run.kind == "run" and bool(run.sources or run.operation.requires)
+        return prepared.kind == "run" and bool(self.request.sources or prepared.operation.requires)
+
+    async def _make(self, session: Session, prepared: Plan | Restart) -> int | Run:
+        """Make or claim the run, and launch what is no batch or queue."""
+        begun = await begin(
+            session, self.request, prepared, console=self.console, quiet=self.quiet, control=self.control
+        )
         if begun.what != "claimed" or begun.run is None:
             return 0
         if self.background:
             return await self._in_background(session, begun.run)
         if self.kind != "run":
-            return session, begun.run
+            return begun.run
         # While the supervisor starts, this process would only wait.
         threading.Thread(target=_import_event_loop, daemon=True).start()
-        return session, await launch(session, begun.run, Launch(attached=True, stdin="inherit"))
+        return await self._launch(session, begun.run, Launch(attached=True, stdin="inherit"))
+
+    async def _launch(self, session: Session, run: Run, how: Launch) -> Run:
+        return await launch(session, run, how, console=self.console, control=self.control)
 
     async def _shown(self, session: Session, prepared: Plan | Restart) -> str:
         if self.show == "trials":
@@ -163,7 +182,7 @@ class RunCommand:
     async def _in_background(self, session: Session, run: Run) -> int:
         pidfile = self.pidfile or session.layout.control(session.directory(run)) / "pid"
         if run.kind == "run":
-            run = await launch(session, run, Launch(attached=True, stdin="null"))
+            run = await self._launch(session, run, Launch(attached=True, stdin="null"))
             if run.state == "error" and run.handle is None:
                 return self._exit_code(run)
             pid = run.handle.token.partition(":")[0] if run.handle else ""
@@ -177,30 +196,39 @@ class RunCommand:
         self.console.say(f"{run.operation_name} started in background as {run.id} (pidfile {pidfile})")
         return 0
 
-    async def _finish(self, session: Session, run: Run) -> int:
-        """Watch the started run to its end, with the signals that reach us passed on."""
+    async def _finish(self, session: Session, subject: Run | Plan | Restart) -> int:
+        """Watch the started run to its end, with the signals that reach us passed on; make it first if need be."""
         import anyio
 
         from orchestra.engine.hosting import plugin_host
-        from orchestra.engine.supervise import keep_leases, supervise
+        from orchestra.engine.supervise import keep_leases
 
+        ended: int | Run = 0
         async with self.stack, plugin_host(session), anyio.create_task_group() as group:
             await group.start(self._receive_signals)
-            if run.kind == "run":
+            if self.kind == "run":
                 group.start_soon(keep_leases, session)
-                run = await supervise(session, run, console=self.console, control=self.control)
-                await tidy_up(session, run, console=self.console, keep=self.keep)
-            else:
-                run = await execute(
-                    session,
-                    run,
-                    console=self.console,
-                    control=self.control,
-                    stop_runs=self.stop_runs,
-                    keep=self.keep,
-                )
+            ended = subject if isinstance(subject, Run) else await self._make(session, subject)
+            if isinstance(ended, Run):
+                ended = await self._watch(session, ended)
             group.cancel_scope.cancel()
-        return self._exit_code(run)
+        return ended if isinstance(ended, int) else self._exit_code(ended)
+
+    async def _watch(self, session: Session, run: Run) -> Run:
+        if run.kind == "run":
+            from orchestra.engine.supervise import supervise
+
+            ended = await supervise(session, run, console=self.console, control=self.control)
+            await tidy_up(session, ended, console=self.console, keep=self.keep)
+            return ended
+        return await execute(
+            session,
+            run,
+            console=self.console,
+            control=self.control,
+            stop_runs=self.stop_runs,
+            keep=self.keep,
+        )
 
     def _exit_code(self, run: Run) -> int:
         if self.control.interrupted and run.kind != "queue":
@@ -209,7 +237,8 @@ class RunCommand:
             self.console_error(f"run {run.id} is lost: {run.reason}")
             return LOST
         if run.state == "error" and run.reason:
-            self.console_error(run.reason if run.kind == "steps" else f"run failed: {run.reason}")
+            told = run.kind == "steps" or run.reason.startswith("run failed ")
+            self.console_error(run.reason if told else f"run failed: {run.reason}")
         if run.exit_code is None:
             return 0
         return run.exit_code if run.exit_code >= 0 else 256 + run.exit_code

@@ -35,6 +35,7 @@ def run(
     dep: Annotated[
         tuple[str, ...], Parameter(alias="-D", help="A file, or SCHEME:VALUE, that the run needs.")
     ] = (),
+    force_deps: Annotated[bool, Parameter(help="Go on without what the run needs and can't have.")] = False,
     optimizer: Annotated[
         str | None, Parameter(alias="-o", help="Expander of the batch, e.g. random.")
     ] = None,
@@ -93,6 +94,7 @@ def run(
         label=label,
         tags=tag,
         sources=dep,
+        force_deps=force_deps,
         expander=optimizer,
         expander_options={name: decode(text, name) for name, text in parse_assignments(opt_flag).items()},
         max_trials=max_trials,

@@ -116,7 +116,7 @@ def describe(
     if env:
         fields["environment"] = _natural(run.environment)
     if deps:
-        fields["dependencies"] = {entry.source: list(entry.paths) for entry in run.resolved}
+        fields["dependencies"] = _dependencies(run)
     return fields
 
 
@@ -127,6 +127,15 @@ def _patch(session: Session, run: Run) -> dict[str, str]:
         directories.append(session.layout.directory_of(run.batch))
     found = next((path for path in map(patch_path, directories) if os.path.exists(path)), None)
     return {} if found is None else {"vcs_patch": found}
+
+
+def _dependencies(run: Run) -> dict[str, Any]:
+    """By the requirement and the source: what is in the run's directory, and where it came from."""
+    found: dict[str, Any] = {}
+    for entry in run.resolved:
+        name = entry.source if entry.resource in ("", entry.source) else f"{entry.resource} {entry.source}"
+        found[name] = {"paths": list(entry.paths), "uri": entry.origin, "digest": entry.digest}
+    return found
 
 
 def _unseen(session: Session, run: Run) -> str:
@@ -183,6 +192,9 @@ def _lines(field: tuple[str, Any]) -> str:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        told = ((key, one) for key, one in value.items() if one)  # pyright: ignore
+        return "".join(f"\n    {key}: {_text(one)}" for key, one in told)  # pyright: ignore
     if isinstance(value, str):
         return cell(value)
     if isinstance(value, list):

@@ -235,6 +235,7 @@ class _Batch:
             staged=now if staged else None,
             sources=self.run.sources,
             vcs_commit=self.run.vcs_commit,
+            force_deps=self.run.force_deps,
             environment=self.run.environment,
             random_seed=self.spec.seed,
             executor=self.executor,

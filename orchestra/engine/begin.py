@@ -11,6 +11,7 @@ from msgspec import Struct, structs
 
 from orchestra.console import Console
 from orchestra.engine.capture import after_making
+from orchestra.engine.control import Control
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart, claim_restart, find_run, plan_restart, restage
@@ -58,6 +59,10 @@ async def prepare(session: Session, request: RunRequest) -> Plan | Restart:
     planned = await off_loop(lambda: plan(session, request))
     check_can_stage(planned, request)
     _warn_of_flags(session, planned.warnings)
+    if planned.operation.requires:
+        from orchestra.engine.source_flags import with_chosen_runs
+
+        planned = await with_chosen_runs(session, request, planned)
     return planned
 
 
@@ -90,6 +95,7 @@ async def begin(
     *,
     console: Console,
     quiet: bool = False,
+    control: Control | None = None,
 ) -> Begun:
     """Make, stage, claim or skip the prepared run, and say so."""
     if isinstance(prepared, Restart):
@@ -105,7 +111,13 @@ async def begin(
         _warn_of_directory(session, request, console)
     if request.stage:
         new = new_run(session, request, prepared, state="staged")
-        (run,) = await make_runs(session, (structs.replace(new, vcs_commit=taken.vcs_commit),), selection)
+        new = structs.replace(new, vcs_commit=taken.vcs_commit)
+        if prepared.kind == "run" and (new.sources or new.operation.requires):
+            from orchestra.engine.staged_sources import make_staged
+
+            run = await make_staged(session, new, selection, console=console, control=control)
+        else:
+            (run,) = await make_runs(session, (new,), selection)
         after_making(session, run)
         write_env_file(session, run)
         if not quiet:

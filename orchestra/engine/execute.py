@@ -36,7 +36,7 @@ async def execute(
         return ended
     from orchestra.engine.supervise import supervise
 
-    started = await launch(session, run, how or Launch())
+    started = await launch(session, run, how or Launch(), console=console, control=control)
     ended = await supervise(session, started, console=console, control=control, foretold=foretold)
     await tidy_up(session, ended, console=console, keep=keep)
     return ended

@@ -13,21 +13,23 @@ from msgspec import Struct, structs
 from orchestra.child import install
 from orchestra.child.supervisor import COOKIE, failpoint
 from orchestra.console import Console
-from orchestra.contracts import Source
 from orchestra.engine.capture import write_due_patch
 from orchestra.engine.changes import change, tell
 from orchestra.engine.command_line import command_line
 from orchestra.engine.config_destination import write_config
+from orchestra.engine.control import Control
 from orchestra.engine.judge import require_record, settle
 from orchestra.engine.session import Session
-from orchestra.engine.stage import split_source
-from orchestra.errors import ExecutorError, PluginError, ResolveError, RunBusy
+from orchestra.errors import ExecutorError, PluginError, ResolveError, RunBusy, Stopped
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
 from orchestra.model.execution import Exit, Handle, Job
-from orchestra.model.run import ResolvedSource, Run
+from orchestra.model.run import Run
 from orchestra.workspace import durable, records
 from orchestra.workspace.orders import Orders, write_orders
+
+STOPPED = -2
+"""The exit code of a run that was stopped while it was still being made ready."""
 
 
 class Launch(Struct, frozen=True, kw_only=True):
@@ -40,7 +42,14 @@ class Launch(Struct, frozen=True, kw_only=True):
     """Variables beyond those that the run asked for (a queue's devices)."""
 
 
-async def launch(session: Session, run: Run, how: Launch) -> Run:
+async def launch(
+    session: Session,
+    run: Run,
+    how: Launch,
+    *,
+    console: Console | None = None,
+    control: Control | None = None,
+) -> Run:
     """Resolve what a claimed run needs, write the attempt's orders and hand the job to its executor.
 
     A dependency or an executor that fails ends the run with an exit record that says why: it is the run's
@@ -57,7 +66,10 @@ async def launch(session: Session, run: Run, how: Launch) -> Run:
         directory = session.attempt_directory(run)
         # Its name must be on the disk before its fence: no power cut may leave a started run that knows no start.
         durable.make_dirs(directory, fsync=session.fsync)
-        run = await _resolve(session, run)
+        if run.sources or run.operation.requires:
+            from orchestra.engine.resolve import resolve
+
+            run = await resolve(session, run, console=console, control=control)
         write_config(session.directory(run), run)
         command = command_line(run.operation, run.flags)
         run = structs.replace(run, command=command)
@@ -69,7 +81,8 @@ async def launch(session: Session, run: Run, how: Launch) -> Run:
         handle = await executor.submit(_job(session, run, directory, nonce, how))
     except (ExecutorError, PluginError, ResolveError) as error:
         write_due_patch(session, run)
-        return await fail_to_start(session, run, error.message)
+        code = STOPPED if isinstance(error, Stopped) else 1
+        return await fail_to_start(session, run, error.message, code=code)
     failpoint("run.submitted")
     run = await _note_submission(session, run, handle)
     write_due_patch(session, run)
@@ -88,7 +101,8 @@ async def _note_submission(session: Session, run: Run, handle: Handle) -> Run:
         current = lifecycle.submit(current, handle)
         if started is not None and current.state == "pending":
             current = lifecycle.start(current, started)
-        return structs.replace(current, command=run.command, resolved=run.resolved, executor=run.executor)
+        settled = ("command", "resolved", "executor", "flags", "label")
+        return structs.replace(current, **{name: getattr(run, name) for name in settled})
 
     if started is not None:
         failpoint("run.started")
@@ -117,39 +131,23 @@ async def with_handle(session: Session, run: Run) -> Run:
     return await _note_submission(session, run, await executor.submit(job))
 
 
-async def fail_to_start(session: Session, run: Run, reason: str, *, console: Console | None = None) -> Run:
-    """Record that a claimed run could not be started: its attempt ends with code 1 and ``reason``.
+async def fail_to_start(
+    session: Session, run: Run, reason: str, *, console: Console | None = None, code: int = 1
+) -> Run:
+    """Record that a claimed run could not be started: its attempt ends with ``code`` and ``reason``.
 
     Raises:
         RunBusy: it was started all the same, or its claim was revoked.
     """
     directory = session.attempt_directory(run)
     now = session.clock.now()
-    exit_record = Exit(code=1, started=now, stopped=now, reason=reason)
+    exit_record = Exit(code=code, started=now, stopped=now, reason=reason)
     try:
         with records.hold(directory, session.worker.nonce, fsync=session.fsync):
             records.write_exit(directory, exit_record, fsync=session.fsync)
     except records.FenceLost:
         raise RunBusy(f"run {run.id} is being started by somebody else") from None
     return await settle(session, run, console=console)
-
-
-async def _resolve(session: Session, run: Run) -> Run:
-    done = {entry.source for entry in run.resolved}
-    for text in run.sources:
-        if text in done:
-            continue
-        scheme, value = split_source(text)
-        resolver = await session.resolver(scheme)
-        base = Path(run.operation.source or os.getcwd())
-        resolved = await resolver.resolve(
-            Source(scheme=scheme, value=value, base=base), session.directory(run), session
-        )
-        entry = ResolvedSource(
-            source=text, paths=resolved.paths, origin=resolved.origin, digest=resolved.digest
-        )
-        run = structs.replace(run, resolved=(*run.resolved, entry))
-    return run
 
 
 def operation_environment(session: Session, run: Run) -> dict[str, str]:

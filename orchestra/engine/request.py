@@ -28,6 +28,8 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     """What resolvers must provide, as ``SCHEME:VALUE``; a bare path is a file."""
+    force_deps: bool = False
+    """A dependency that can't be met is but a warning."""
     environment: dict[str, str] = {}
     """Variables for the operation, beyond the caller's own environment."""
     expander: str | None = None

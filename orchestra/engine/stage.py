@@ -21,6 +21,7 @@ from orchestra.engine.snapshot import where_it_runs
 from orchestra.errors import FlagError, IdTaken, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model.batch import Batch
+from orchestra.model.dependencies import split_source, with_source_flags
 from orchestra.model.ids import check_run_id, new_run_id
 from orchestra.model.operation import FlagValue, Operation
 from orchestra.model.run import Run, RunKind, State
@@ -73,7 +74,7 @@ def plan(session: Session, request: RunRequest) -> Plan:
     if operation.kind == "queue":
         QueueSettings.from_flags(values)
     batch = plan_batch(request, operation, values)
-    _require_plugins(session, request, batch)
+    _require_plugins(session, request, operation, batch)
     _check_directory(session, request, operation)
     return Plan(operation=operation, flags=values, batch=batch, warnings=tuple(warnings))
 
@@ -85,16 +86,19 @@ def wanted_operation(session: Session, request: RunRequest, warn: Callable[[str]
         OperationNotFound: there is no such operation.
         ScriptError: the script can't be read.
     """
-    return find_operation(
+    operation = find_operation(
         request.operation,
         cwd=request.cwd,
         cache_dir=session.layout.cache_dir,
         python=operation_python(),
         warn=warn,
     )
+    return with_source_flags(operation) if operation.requires else operation
 
 
-def _require_plugins(session: Session, request: RunRequest, batch: Batch | None) -> None:
+def _require_plugins(
+    session: Session, request: RunRequest, operation: Operation, batch: Batch | None
+) -> None:
     executor = request.executor or session.settings.executor
     if executor != LOCAL:
         session.require("executor", executor)
@@ -102,14 +106,8 @@ def _require_plugins(session: Session, request: RunRequest, batch: Batch | None)
         session.require("expander", batch.expander, batch.options)
     for source_text in request.sources:
         session.require("resolver", split_source(source_text)[0])
-
-
-def split_source(text: str) -> tuple[str, str]:
-    """``SCHEME:VALUE`` as its two parts; a bare path is a file."""
-    scheme, separator, value = text.partition(":")
-    if separator and len(scheme) > 1 and scheme.replace("-", "").isalnum():
-        return scheme, value
-    return "file", text
+    for needed in (needed for requirement in operation.requires for needed in requirement.sources):
+        session.require("resolver", needed.scheme)
 
 
 def plan_batch(request: RunRequest, operation: Operation, values: dict[str, FlagValue]) -> Batch | None:
@@ -166,6 +164,7 @@ def new_run(session: Session, request: RunRequest, planned: Plan, *, state: Stat
         created=now,
         staged=now if state == "staged" else None,
         sources=tuple(request.sources),
+        force_deps=request.force_deps,
         environment=request.environment,
         random_seed=planned.batch.seed if planned.batch else request.random_seed,
         executor=request.executor or session.settings.executor,

@@ -58,7 +58,9 @@ class ResolvedSource(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=
     """What became of one source that a run needs."""
 
     source: str
-    """As asked for: ``SCHEME:REST``."""
+    """As asked for: ``SCHEME:REST``, or the name that the project gives it."""
+    resource: str = ""
+    """The requirement that it is of."""
     paths: tuple[str, ...] = ()
     """Relative to the run's directory."""
     origin: str = ""
@@ -127,6 +129,8 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     sources: tuple[str, ...] = ()
     """What resolvers must provide: ``SCHEME:REST``."""
     resolved: tuple[ResolvedSource, ...] = ()
+    force_deps: bool = False
+    """A dependency that can't be met is but a warning."""
     environment: dict[str, str] = {}
     """Variables that were asked for when the run was made."""
     sourcecode_digest: str | None = None

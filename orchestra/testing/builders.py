@@ -120,8 +120,11 @@ def a_full_run(**fields: Any) -> Run:
         executions=3,
         sources=("file:data.csv",),
         resolved=(
-            ResolvedSource(source="file:data.csv", paths=("data.csv",), origin="/data.csv", digest="0f"),
+            ResolvedSource(
+                source="file:data.csv", resource="data", paths=("data.csv",), origin="/data.csv", digest="0f"
+            ),
         ),
+        force_deps=True,
         environment={"A": "1"},
         sourcecode_digest="ab",
         vcs_commit="git:ab*",

@@ -12,10 +12,11 @@ import anyio
 import pytest
 
 from orchestra.builtin import resolver_file, resolver_operation
-from orchestra.builtin.copying import copy_into
 from orchestra.contracts import Source
 from orchestra.errors import ResolveError
 from orchestra.model.run import ResolvedSource, Run
+from orchestra.placing import steps
+from orchestra.placing.copying import copy_into
 from orchestra.testing.builders import a_run, an_operation
 from orchestra.testing.resolvers import FakeRuns, HostileSourcesContract, ResolverContract, snapshot
 
@@ -54,8 +55,8 @@ class TestFileThatTakesLong(TestFile):
 
     @pytest.fixture(autouse=True)
     def slowly(self, monkeypatch):
-        monkeypatch.setattr(resolver_file, "_INLINE", 0.0)
-        monkeypatch.setattr(resolver_file, "_SLICE", 0.0)
+        monkeypatch.setattr(steps, "_INLINE", 0.0)
+        monkeypatch.setattr(steps, "_SLICE", 0.0)
 
     @pytest.fixture
     def source(self, base):

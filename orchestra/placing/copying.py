@@ -1,7 +1,6 @@
 """Copy files and folders into a run's directory: safely, step by step, all or nothing.
 
-Copying functions are generators of short steps. Closing one before its end removes what it had begun, so a
-caller may stop between any two steps. A step yields "", but for the last, which yields the result: a SHA-256.
+Copying functions are :data:`~orchestra.placing.steps.Steps`; their result is a SHA-256.
 """
 
 from __future__ import annotations
@@ -9,19 +8,14 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from orchestra.errors import ResolveError
+from orchestra.placing.steps import CHUNK, Steps, sha256
 
-if TYPE_CHECKING:
-    from hashlib import _Hash as _Digest  # pyright: ignore[reportPrivateUsage]
-
-_CHUNK = 1 << 20
 _MAX_DEPTH = 200
-
-Steps = Generator[str, None, None]
+_TRIES = 2
 
 
 def partial_name(target: Path) -> Path:
@@ -52,19 +46,39 @@ def _copy_file(path: Path, target: Path) -> Steps:
         raise ResolveError(f"'{path}' is neither a file nor a folder")
     if target.is_dir() and not target.is_symlink():
         raise ResolveError(f"'{target}' is a folder, and '{path}' a file")
+    for _ in range(_TRIES):
+        digest = ""
+        for step in _copy_once(path, target):
+            digest = step
+            yield ""
+        if digest != _CHANGED:
+            yield digest
+            return
+    raise ResolveError(f"'{path}' is changing while it is copied", "Try again when nothing writes to it.")
+
+
+_CHANGED = "changed"
+
+
+def _copy_once(path: Path, target: Path) -> Steps:
+    """Copy a file; the result is its digest, or :data:`_CHANGED` if it was written to meanwhile."""
     partial = partial_name(target)
-    digest = _sha256()
+    digest = sha256()
     try:
         # Not blocking: what was a file a moment ago must not be a pipe that nobody writes to.
         source = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(source, "rb", buffering=0) as reader, open(partial, "xb", buffering=0) as writer:
-            while chunk := reader.read(_CHUNK):
+            before = os.fstat(source)
+            while chunk := reader.read(CHUNK):
                 digest.update(chunk)
                 writer.write(chunk)
                 yield ""
             status = os.fstat(source)
             os.fchmod(writer.fileno(), stat.S_IMODE(status.st_mode) & 0o777 | stat.S_IRUSR | stat.S_IWUSR)
             os.utime(writer.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
+        if (before.st_size, before.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
+            yield _CHANGED
+            return
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
@@ -97,7 +111,7 @@ def _copy_new_folder(folder: Path, target: Path) -> Steps:
 
 
 def _merge(folder: Path, target: Path) -> Steps:
-    digest = _sha256()
+    digest = sha256()
     for relative, kind in _walk(folder, folder, ()):
         place = target / relative
         content = ""
@@ -115,13 +129,6 @@ def _merge(folder: Path, target: Path) -> Steps:
         digest.update(f"{kind}\0{relative}\0{content}\n".encode(errors="surrogateescape"))
         yield ""
     yield digest.hexdigest()
-
-
-def _sha256() -> _Digest:
-    # hashlib loads OpenSSL, which costs a start more than this module: only who copies pays for it.
-    from hashlib import sha256
-
-    return sha256()
 
 
 def _walk(root: Path, folder: Path, above: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,249 @@
+"""Provide what a run needs, source by source, and note in its record what came from where."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from msgspec import Struct, structs
+
+from orchestra.child.supervisor import failpoint
+from orchestra.console import Console
+from orchestra.contracts import Resolved, Source
+from orchestra.engine.control import Control, Wish
+from orchestra.engine.place import Placed, Wanted, clean, place
+from orchestra.engine.session import Session
+from orchestra.errors import PluginError, ResolveError, Stopped
+from orchestra.model import flags as flag_rules
+from orchestra.model.dependencies import (
+    CONFIG,
+    OPERATION,
+    filled_in,
+    requirement_of,
+    source_flag,
+    source_name,
+)
+from orchestra.model.ids import short_id
+from orchestra.model.operation import FlagValue, Requirement, SourceDef
+from orchestra.model.run import ResolvedSource, Run
+
+_SCRATCH = "resolving"
+
+
+class NotMet(ResolveError):
+    """A dependency of a run could not be met; the message says all of it."""
+
+
+class _Source(Struct, frozen=True, kw_only=True):
+    """One source of a run's requirements."""
+
+    resource: str
+    declared: SourceDef
+    """As the project has it."""
+    source: SourceDef
+    """As the run's flags have it."""
+    earlier: ResolvedSource | None
+    """What an earlier resolution has noted."""
+
+
+def requirements(run: Run) -> tuple[Requirement, ...]:
+    """All that the run needs: by its project, and as asked for when it was made."""
+    return (*run.operation.requires, *map(requirement_of, run.sources))
+
+
+async def resolve(
+    session: Session,
+    run: Run,
+    *,
+    console: Console | None = None,
+    control: Control | None = None,
+    staging: bool = False,
+) -> Run:
+    """Provide all that ``run`` needs in its directory; the run with what was resolved, its flags settled.
+
+    When it is ``staging``, what other runs make is left for the start.
+
+    Raises:
+        NotMet: something is not to be had, and the run does not go on without.
+        Stopped: somebody wished so through ``control``.
+    """
+    import anyio
+
+    work = _Resolution(session, run, console, staging)
+    control = control or Control()
+    with anyio.CancelScope() as scope:
+
+        def listen() -> None:
+            if control.wish >= Wish.INTERRUPT:
+                scope.cancel()
+
+        with control.calling(listen):
+            listen()
+            for requirement in requirements(run):
+                await work.meet(requirement)
+    if scope.cancelled_caught:
+        raise Stopped("stopped while what it needs was being provided")
+    return work.run
+
+
+class _Resolution:
+    """One pass over what a run needs."""
+
+    def __init__(self, session: Session, run: Run, console: Console | None, staging: bool) -> None:
+        self.session = session
+        self.run = run
+        self._console = console
+        self._staging = staging
+
+    async def meet(self, requirement: Requirement) -> None:
+        name = requirement.name
+        self._say(f"Resolving {name}")
+        for declared in requirement.sources:
+            try:
+                await self._meet_source(name, declared)
+            except (ResolveError, PluginError) as error:
+                self._fail(name, declared, error)
+
+    async def _meet_source(self, resource: str, declared: SourceDef) -> None:
+        shown = source_name(declared)
+        if self._staging and declared.scheme == OPERATION:
+            self._say(f"Skipping resolution of {shown} because it's being staged")
+            return
+        source = filled_in(declared, self.run.flags)
+        known = [one for one in self.run.resolved if (one.resource, one.source) == (resource, shown)]
+        earlier = known[0] if known else None
+        always = source.always_resolve or source.scheme == CONFIG
+        if earlier is not None and not always and not self._is_other_run(source, earlier):
+            self._say(f"Skipping resolution of {shown} because it's already resolved")
+            return
+        one = _Source(resource=resource, declared=declared, source=source, earlier=earlier)
+        resolved, placed = await self._provide(one)
+        self._tell_empty(resource, source, placed)
+        self._note(one, resolved, placed)
+
+    def _is_other_run(self, source: SourceDef, earlier: ResolvedSource) -> bool:
+        """Whether a flag asks for another run than the one whose files are there."""
+        flag = source_flag(source)
+        chosen = self.run.flags.get(flag) if flag is not None else None
+        return (
+            source.scheme == OPERATION and chosen is not None and not earlier.origin.startswith(str(chosen))
+        )
+
+    async def _provide(self, one: _Source) -> tuple[Resolved, Placed]:
+        run_dir = self.session.directory(self.run)
+        scratch = self.session.layout.control(run_dir) / _SCRATCH
+        resolver = await self.session.resolver(one.source.scheme)
+        # What a resolution that was killed has left is swept by the next one.
+        clean(scratch)
+        try:
+            resolved = await resolver.resolve(self._asked(one.source), scratch, self.session)
+            failpoint("run.provided")
+            if one.source.scheme == OPERATION:
+                self._say(f"Using run {short_id(resolved.origin)} for {source_name(one.declared)}")
+            wanted = Wanted(
+                source=one.source,
+                provided=resolved,
+                scratch=scratch,
+                run_dir=run_dir,
+                mine=frozenset(one.earlier.paths if one.earlier else ()),
+                warn=self._warn,
+            )
+            return resolved, await place(wanted)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _asked(self, source: SourceDef) -> Source:
+        project = self.run.operation.source
+        if project is None and self.run.operation.project_file is not None:
+            project = os.path.dirname(self.run.operation.project_file)
+        return Source(
+            scheme=source.scheme,
+            value=source.value,
+            base=Path(project or os.getcwd()),
+            by_link=True,
+            selective=bool(source.select or source.select_min or source.select_max),
+            sha256=source.sha256,
+            pipeline=getattr(self.run, "parent", None),
+            params=source.params,
+            flags=self._config_values() if source.scheme == CONFIG else {},
+        )
+
+    def _config_values(self) -> dict[str, FlagValue]:
+        """The run's flags under the names that a configuration file has for them."""
+        values: dict[str, FlagValue] = {}
+        for name, value in self.run.flags.items():
+            definition = self.run.operation.flag(name)
+            if definition is None:
+                values[name] = value
+            elif not definition.arg_skip:
+                values[definition.arg_name or name] = _split(value, definition.arg_split)
+        return values
+
+    def _tell_empty(self, resource: str, source: SourceDef, placed: Placed) -> None:
+        # A resolver that only makes sure of something provides nothing, and nothing is expected of it.
+        if placed.paths or source.scheme == "module":
+            return
+        if source.fail_if_empty:
+            raise ResolveError(f"nothing resolved for {resource}")
+        if source.warn_if_empty:
+            self._warn(f"nothing resolved for {resource}")
+
+    def _note(self, one: _Source, resolved: Resolved, placed: Placed) -> None:
+        entry = ResolvedSource(
+            resource=one.resource,
+            source=source_name(one.declared),
+            paths=placed.paths,
+            origin=resolved.origin,
+            digest=placed.digest,
+        )
+        others = [other for other in self.run.resolved if other is not one.earlier]
+        self.run = structs.replace(self.run, resolved=(*others, entry))
+        flag = source_flag(one.source)
+        if one.source.scheme == OPERATION and flag is not None and self.run.flags.get(flag) != entry.origin:
+            flags = {**self.run.flags, flag: entry.origin}
+            label = flag_rules.run_label(self.run.label_template, flags, self.run.tags, os.path.exists)
+            self.run = structs.replace(self.run, flags=flags, label=label)
+
+    def _fail(self, resource: str, declared: SourceDef, error: ResolveError | PluginError) -> None:
+        shown = source_name(declared)
+        if declared.optional:
+            self._say(f"Could not resolve {shown} - skipping because dependency is optional")
+            return
+        reason = f"could not resolve '{shown}' in {resource} resource: {error.message}"
+        if declared.help:
+            reason += f"\n{declared.help}"
+        if not self.run.force_deps:
+            raise NotMet(f"run failed because a dependency was not met: {reason}", error.hint) from error
+        self._warn(f"a dependency was not met: {reason}")
+
+    def _say(self, message: str) -> None:
+        self._emit("dependency.resolving", "info", message)
+
+    def _warn(self, message: str) -> None:
+        self._emit("dependency.warning", "warning", message)
+
+    def _emit(self, name: str, level: str, message: str) -> None:
+        # In a batch, lines that are not the operation's own carry their origin.
+        logger = "orchestra" if self.run.batch is not None else ""
+        self.session.emit(
+            name,
+            self.run,
+            level="warning" if level == "warning" else "info",
+            message=message,
+            console=self._console,
+            logger=logger,
+        )
+
+
+def _split(value: FlagValue, separator: bool | str) -> FlagValue:
+    """A text that stands for several values, as the flag says it is divided."""
+    if not isinstance(value, str) or not separator:
+        return value
+    if separator is True:
+        import shlex
+
+        parts = shlex.split(value)
+    else:
+        parts = value.split(separator)
+    return [flag_rules.decode(part) for part in parts]

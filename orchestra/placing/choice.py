@@ -1,0 +1,99 @@
+"""Which run meets a dependency on an operation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from msgspec import structs
+
+from orchestra.contracts import RunReader
+from orchestra.errors import ResolveError
+from orchestra.model.filters import RunQuery
+from orchestra.model.run import Run
+
+_PAGE = 200
+_SHOWN = 5
+
+
+async def choose_run(value: str, runs: RunReader, *, pipeline: str | None = None) -> Run:
+    """The run that ``operation:VALUE`` stands for: the marked or else the newest completed one of that operation,
+    or the run whose id is, or begins with, VALUE. A name wins over an id.
+
+    Args:
+        value: names of operations separated by commas (regular expressions are fine, and the model before a name may
+            be left out), or an id.
+        runs: where to look.
+        pipeline: by name, only runs of this pipeline are taken.
+
+    Raises:
+        ResolveError: no run is suitable, or several have such an id.
+    """
+    run = await _by_name(value, runs, pipeline)
+    return run if run is not None else await _by_id(value, runs)
+
+
+async def _by_name(value: str, runs: RunReader, pipeline: str | None) -> Run | None:
+    patterns = [_pattern(name.strip()) for name in value.split(",") if name.strip()]
+    completed = RunQuery(states=frozenset(("completed",)), kinds=frozenset(("run",)), limit=_PAGE)
+    newest: Run | None = None
+    offset = 0
+    while patterns:
+        page = await runs.query(structs.replace(completed, offset=offset))
+        for run in page.runs:
+            if not _is_named(run.operation.name, patterns) or not _is_of(run, pipeline):
+                continue
+            if _attribute(run, "marked"):
+                return run
+            newest = newest or run
+        offset += len(page.runs)
+        if not page.runs or offset >= page.total or (newest is not None and not hasattr(newest, "marked")):
+            break
+    return newest
+
+
+def _pattern(name: str) -> tuple[str, re.Pattern[str] | None]:
+    try:
+        return name, re.compile(name)
+    except (re.error, RecursionError, OverflowError):
+        return name, None
+
+
+def _is_named(operation: str, patterns: Sequence[tuple[str, re.Pattern[str] | None]]) -> bool:
+    short = operation.rpartition(":")[2]
+    for name, pattern in patterns:
+        shown = operation if ":" in name else short
+        if name in (operation, shown) or (pattern is not None and pattern.fullmatch(shown)):
+            return True
+    return False
+
+
+def _is_of(run: Run, pipeline: str | None) -> bool:
+    return pipeline is None or _attribute(run, "parent") == pipeline
+
+
+def _attribute(run: Run, name: str) -> Any:
+    return getattr(run, name, None)
+
+
+async def _by_id(prefix: str, runs: RunReader) -> Run:
+    unsuitable = ResolveError(
+        f"no suitable run for {prefix}", "A completed run of this operation is needed, or the id of a run."
+    )
+    if not prefix:
+        raise unsuitable
+    found = (await runs.query(RunQuery(id_prefix=prefix, limit=_SHOWN + 1))).runs
+    candidates = [run for run in found if run.id == prefix] or list(found)
+    if not candidates:
+        raise unsuitable
+    if len(candidates) > 1:
+        ids = ", ".join(run.id[: max(8, len(prefix) + 4)] for run in candidates[:_SHOWN])
+        raise ResolveError(f"'{prefix}' begins the ids of several runs: {ids}", "Give more of the id.")
+    run = candidates[0]
+    if run.state != "completed":
+        raise ResolveError(
+            f"no suitable run for {prefix}: run {run.short_id} of {run.operation_name} is {run.state}",
+            "Only what a completed run has made can be used.",
+        )
+    return run
