@@ -63,6 +63,7 @@ class RunCommand:
         stop_runs: bool = False,
         keep: bool = False,
         show: Show | None = None,
+        save_trials: str | None = None,
     ) -> None:
         self.context = context
         self.settings = context.settings
@@ -74,6 +75,7 @@ class RunCommand:
         self.stop_runs = stop_runs
         self.keep = keep
         self.show: Show | None = show
+        self.save_trials = save_trials
         self.console = context.console(quiet=quiet)
         self.control = Control()
         self.kind: RunKind = "run"
@@ -134,6 +136,11 @@ class RunCommand:
         prepared = await prepare(session, self.request)
         run_checks.check_directory(session, self.request, prepared)
         run_checks.warn_of_ignored(session, self.request, prepared)
+        if self.save_trials is not None:
+            from orchestra.cli.save_trials import save_trials
+
+            await save_trials(session, prepared, self.context.cwd, self.save_trials)
+            return 0
         if self.show is not None:
             print(await self._shown(session, prepared))
             return 0
