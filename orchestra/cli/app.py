@@ -30,6 +30,9 @@ VERBS: dict[str, Verb] = {
         "orchestra.cli.run:queue", "Start a queue, which runs staged runs.", "[OPTIONS] [FLAG=VALUE]..."
     ),
     "operations": Verb("orchestra.cli.operations:operations", "List what can be run."),
+    "explain": Verb(
+        "orchestra.cli.explain:explain", "Tell where an operation's flags and scalars come from."
+    ),
     "runs list": Verb("orchestra.cli.runs_list:runs_list", "List runs."),
     "runs info": Verb("orchestra.cli.runs_info:runs_info", "Show what is known of a run."),
     "runs delete": Verb("orchestra.cli.runs_delete:runs_delete", "Delete runs."),

@@ -24,7 +24,7 @@ from msgspec import structs
 from orchestra.child.supervisor import COOKIE, process_start
 from orchestra.cli import run_checks
 from orchestra.cli.context import Context, current, drive
-from orchestra.cli.preview import help_operation, preview, print_commands, print_trials
+from orchestra.cli.preview import preview, print_commands, print_trials
 from orchestra.cli.prompts import confirm
 from orchestra.engine.begin import begin, operation_of, prepare
 from orchestra.engine.changes import change
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 LOST = 75
-Show = Literal["cmd", "trials", "help", "source"]
+Show = Literal["cmd", "trials", "help", "source", "flags"]
 
 
 class RunCommand:
@@ -122,8 +122,11 @@ class RunCommand:
             )
         )
         session.sinks.output = self.context.wants_output_events
-        if self.show == "help":
-            print(help_operation(await operation_of(session, self.request)))
+        if self.show in ("help", "flags"):
+            from orchestra.cli.operation_help import describe_flags, help_operation
+
+            described = help_operation if self.show == "help" else describe_flags
+            print(described(await operation_of(session, self.request)))
             return 0
         if self.show == "source":
             from orchestra.engine.source_listing import source_listing

@@ -67,30 +67,6 @@ async def _trial_count(session: Session, batch: Batch) -> int | None:
     return expander.count(batch) if isinstance(expander, Counting) else None
 
 
-def help_operation(operation: Operation) -> str:
-    """What an operation is and which flags it takes."""
-    lines = [f"Usage: orchestra run [OPTIONS] {operation.name} [FLAG]..."]
-    if operation.description:
-        lines += ["", operation.description]
-    if operation.accepts_any_flag:
-        lines += ["", "Takes any flag: NAME=VALUE is passed as '--NAME VALUE' and as FLAG_NAME."]
-    if operation.flags:
-        lines += ["", "Flags:"]
-        rows: list[list[str]] = []
-        for flag in operation.flags:
-            text = flag.description
-            if flag.required:
-                text += " (required)"
-            elif flag.default is not None:
-                text += f" (default is {encode(flag.default)})"
-            rows.append([f"  {flag.name}", text.strip()])
-            rows += [["", f"  {encode(choice.value)}"] for choice in flag.choices]
-        lines.append(tables.render(rows).rstrip("\n"))
-    elif not operation.accepts_any_flag:
-        lines += ["", "Takes no flags."]
-    return "\n".join(printable(line) for line in lines)
-
-
 async def trial_flags_of(
     session: Session, batch: Batch, operation: Operation
 ) -> tuple[dict[str, FlagValue], ...]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from orchestra.cli.command import RunCommand
+from orchestra.cli.command import RunCommand, Show
 from orchestra.cli.context import current
 from orchestra.engine.request import RunRequest
 from orchestra.errors import UsageError
@@ -66,6 +66,7 @@ def run(
         Parameter(help="Show which attributes they tell.", allow_leading_hyphen=True),
     ] = None,
     test_sourcecode: Annotated[bool, Parameter(help="Show which source would be copied and exit.")] = False,
+    test_flags: Annotated[bool, Parameter(help="Show all that is known of its flags and exit.")] = False,
     help_op: Annotated[bool, Parameter(alias="-h", help="Show the operation's flags and exit.")] = False,
     stop_runs: Annotated[bool, Parameter(help="A queue that is told to end stops its runs, too.")] = False,
     keep_run: Annotated[bool, Parameter(help="Keep the run even if interim runs are deleted.")] = False,
@@ -110,6 +111,13 @@ def run(
         from orchestra.cli.output_test import test_output
 
         return test_output(request, scalars=test_output_scalars, attributes=test_output_attrs)
+    shown: dict[Show, bool] = {
+        "cmd": print_cmd,
+        "trials": print_trials,
+        "help": help_op,
+        "flags": test_flags,
+        "source": test_sourcecode,
+    }
     if save_trials is not None:
         from orchestra.project.batch_files import check_target
 
@@ -124,15 +132,7 @@ def run(
         pidfile=pidfile,
         stop_runs=stop_runs,
         keep=keep_run or keep_batch,
-        show="cmd"
-        if print_cmd
-        else "trials"
-        if print_trials
-        else "help"
-        if help_op
-        else "source"
-        if test_sourcecode
-        else None,
+        show=next((what for what, is_wanted in shown.items() if is_wanted), None),
     ).run()
 
 
