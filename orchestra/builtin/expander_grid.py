@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 import random
 import sys
+from bisect import bisect_right
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from itertools import accumulate
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -14,6 +17,7 @@ from orchestra.builtin.expander_random import check_interval, sample
 from orchestra.contracts import BatchExpander
 from orchestra.model.batch import Batch, Choices, Dimension, Interval, Proposal, TrialResult, combine
 from orchestra.model.operation import FlagValue
+from orchestra.model.space import space_of_row
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -24,10 +28,12 @@ class GridExpander:
     """The product of all choices, in the order of the flags' names, the last name varying fastest.
 
     An interval adds nothing to the product: each trial draws a value of its own from it. With ``max_trials``
-    below the product, a random part of it, in the same order.
+    below the product, a random part of it, in the same order. A batch with rows has a product for each row, one
+    after the other.
     """
 
     def __init__(self) -> None:
+        self._parts: tuple[Batch, list[_Part], list[int]] | None = None
         self._chosen: tuple[tuple[int, int, int], list[int]] | None = None
 
     async def propose(self, batch: Batch, history: Sequence[TrialResult], limit: int) -> Proposal:
@@ -36,23 +42,34 @@ class GridExpander:
         Raises:
             ExpandError: a value can't be drawn from an interval.
         """
-        choices, intervals = _split(batch)
+        parts, ends = self._parts_of(batch)
         total = self.count(batch)
-        chosen = self._positions(batch.seed, _product(choices), total)
+        chosen = self._positions(batch.seed, ends[-1], total)
         first = len(history)
         last = min(total, first + max(limit, 0))
         trials: list[dict[str, FlagValue]] = []
         for index in range(first, last):
-            point = _combination(choices, index if chosen is None else chosen[index])
-            if intervals:
-                point.update(sample(intervals, batch.seed, index))
+            position = index if chosen is None else chosen[index]
+            place = bisect_right(ends, position)
+            part = parts[place]
+            point = part.values | _combination(part.choices, position - (ends[place - 1] if place else 0))
+            if part.intervals:
+                point.update(sample(part.intervals, batch.seed, index))
             trials.append(combine(batch, point))
         return Proposal(trials=tuple(trials), exhausted=max(first, last) >= total)
 
     def count(self, batch: Batch) -> int:
         """The size of the product, or ``max_trials`` if that is less."""
-        total = _product(_split(batch)[0])
+        total = self._parts_of(batch)[1][-1]
         return total if batch.max_trials is None else min(total, max(batch.max_trials, 0))
+
+    def _parts_of(self, batch: Batch) -> tuple[list[_Part], list[int]]:
+        """The products of the batch, and the position at which each of them ends."""
+        if self._parts is None or self._parts[0] is not batch:
+            parts = [_part(batch, row) for row in batch.rows or ({},)]
+            ends = list(accumulate(_product(part.choices) for part in parts))
+            self._parts = (batch, parts, ends)
+        return self._parts[1:]
 
     def _positions(self, seed: int, total: int, wanted: int) -> list[int] | None:
         # None stands for all of them: a product may have more positions than any sequence. The last answer is
@@ -65,17 +82,26 @@ class GridExpander:
         return self._chosen[1]
 
 
-def _split(batch: Batch) -> tuple[list[tuple[str, Choices]], dict[str, Dimension]]:
+class _Part(NamedTuple):
+    """A product of choices, with what is the same in all of it."""
+
+    values: dict[str, FlagValue]
+    choices: list[tuple[str, Choices]]
+    intervals: dict[str, Dimension]
+
+
+def _part(batch: Batch, row: dict[str, FlagValue]) -> _Part:
     choices: list[tuple[str, Choices]] = []
     intervals: dict[str, Dimension] = {}
-    for name in sorted(batch.space):
-        dimension = batch.space[name]
+    space = space_of_row(batch.space, row)
+    for name in sorted(space):
+        dimension = space[name]
         if isinstance(dimension, Interval):
             check_interval(name, dimension)
             intervals[name] = dimension
         else:
             choices.append((name, dimension))
-    return choices, intervals
+    return _Part({name: row[name] for name in row if name not in space}, choices, intervals)
 
 
 def _product(choices: list[tuple[str, Choices]]) -> int:

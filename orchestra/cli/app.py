@@ -32,6 +32,9 @@ VERBS: dict[str, Verb] = {
     "operations": Verb(
         "orchestra.cli.operations:operations", "List what can be run.", "[OPTIONS] [FILTER]..."
     ),
+    "explain": Verb(
+        "orchestra.cli.explain:explain", "Tell where an operation's flags and scalars come from."
+    ),
     "init": Verb("orchestra.cli.init:init", "Write a first orchestra.yml."),
     "models": Verb("orchestra.cli.operations:models", "List the project's models.", "[OPTIONS] [FILTER]..."),
     "runs list": Verb("orchestra.cli.runs_list:runs_list", "List runs."),

@@ -24,7 +24,7 @@ from msgspec import structs
 from orchestra.child.supervisor import COOKIE, process_start
 from orchestra.cli import run_checks
 from orchestra.cli.context import Context, current, drive
-from orchestra.cli.preview import help_operation, preview, print_commands, print_trials
+from orchestra.cli.preview import preview, print_commands, print_trials
 from orchestra.cli.prompts import confirm
 from orchestra.engine.begin import begin, operation_of, prepare
 from orchestra.engine.changes import change
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 LOST = 75
-Show = Literal["cmd", "trials", "help", "source"]
+Show = Literal["cmd", "trials", "help", "source", "flags"]
 
 
 class RunCommand:
@@ -63,6 +63,7 @@ class RunCommand:
         stop_runs: bool = False,
         keep: bool = False,
         show: Show | None = None,
+        save_trials: str | None = None,
     ) -> None:
         self.context = context
         self.settings = context.settings
@@ -74,6 +75,7 @@ class RunCommand:
         self.stop_runs = stop_runs
         self.keep = keep
         self.show: Show | None = show
+        self.save_trials = save_trials
         self.console = context.console(quiet=quiet)
         self.control = Control()
         self.kind: RunKind = "run"
@@ -120,8 +122,11 @@ class RunCommand:
             )
         )
         session.sinks.output = self.context.wants_output_events
-        if self.show == "help":
-            print(help_operation(await operation_of(session, self.request)))
+        if self.show in ("help", "flags"):
+            from orchestra.cli.operation_help import describe_flags, help_operation
+
+            described = help_operation if self.show == "help" else describe_flags
+            print(described(await operation_of(session, self.request)))
             return 0
         if self.show == "source":
             from orchestra.engine.source_listing import source_listing
@@ -134,6 +139,11 @@ class RunCommand:
         prepared = await prepare(session, self.request)
         run_checks.check_directory(session, self.request, prepared)
         run_checks.warn_of_ignored(session, self.request, prepared)
+        if self.save_trials is not None:
+            from orchestra.cli.save_trials import save_trials
+
+            await save_trials(session, prepared, self.context.cwd, self.save_trials)
+            return 0
         if self.show is not None:
             print(await self._shown(session, prepared))
             return 0

@@ -34,6 +34,7 @@ async def preview(session: Session, request: RunRequest, prepared: Plan | Restar
         if batch is not None:
             verb = "stage trials for" if batch.stage_trials and not request.stage else subject.split()[0]
             subject = f"{verb} {prepared.operation.name} {await _as_batch(session, batch)}"
+            subject += " (flags below used unless specified in batch trial)" if batch.rows else ""
     lines = [f"You are about to {subject}"]
     operation = _operation_of(prepared)
     lines += [f"  {name}: {printable(_shown_value(operation, name, flags[name]))}" for name in sorted(flags)]
@@ -66,30 +67,6 @@ async def _trial_count(session: Session, batch: Batch) -> int | None:
     return expander.count(batch) if isinstance(expander, Counting) else None
 
 
-def help_operation(operation: Operation) -> str:
-    """What an operation is and which flags it takes."""
-    lines = [f"Usage: orchestra run [OPTIONS] {operation.name} [FLAG]..."]
-    if operation.description:
-        lines += ["", operation.description]
-    if operation.accepts_any_flag:
-        lines += ["", "Takes any flag: NAME=VALUE is passed as '--NAME VALUE' and as FLAG_NAME."]
-    if operation.flags:
-        lines += ["", "Flags:"]
-        rows: list[list[str]] = []
-        for flag in operation.flags:
-            text = flag.description
-            if flag.required:
-                text += " (required)"
-            elif flag.default is not None:
-                text += f" (default is {encode(flag.default)})"
-            rows.append([f"  {flag.name}", text.strip()])
-            rows += [["", f"  {encode(choice.value)}"] for choice in flag.choices]
-        lines.append(tables.render(rows).rstrip("\n"))
-    elif not operation.accepts_any_flag:
-        lines += ["", "Takes no flags."]
-    return "\n".join(printable(line) for line in lines)
-
-
 async def trial_flags_of(
     session: Session, batch: Batch, operation: Operation
 ) -> tuple[dict[str, FlagValue], ...]:
@@ -99,12 +76,17 @@ async def trial_flags_of(
     return tuple(complete(operation, flags) for flags in proposal.trials)
 
 
+async def trials_of(session: Session, prepared: Plan | Restart) -> tuple[dict[str, FlagValue], ...] | None:
+    """The flags of every trial of what is prepared; None where it is no batch."""
+    batch = _batch_of(prepared)
+    return None if batch is None else await trial_flags_of(session, batch, _operation_of(prepared))
+
+
 async def print_trials(session: Session, prepared: Plan | Restart) -> str:
     """A table of the trials, numbered from 1."""
-    batch = _batch_of(prepared)
-    if batch is None:
+    trials = await trials_of(session, prepared)
+    if trials is None:
         raise UserError("cannot print trials for a non-batch operation")
-    trials = await trial_flags_of(session, batch, _operation_of(prepared))
     names = sorted({name for trial in trials for name in trial})
     rows = [["#", *names]]
     for number, trial in enumerate(trials, 1):
@@ -138,8 +120,15 @@ def _own_command(run: Run, request: RunRequest) -> str:
     else:
         flags = unexpanded(run.batch_spec) if run.batch_spec is not None else run.flags
         wanted = [*command, run.operation.name]
-    given = [f"{name}={_as_argument(value)}" for name, value in flags.items() if value is not None]
-    return shlex.join([*wanted, *given, *_batch_options(run.batch_spec, request)])
+    # A flag that is given on its own would win over those of the files.
+    listed = {name for row in (run.batch_spec.rows if run.batch_spec else ()) for name in row}
+    given = [
+        f"{name}={_as_argument(value)}"
+        for name, value in flags.items()
+        if value is not None and name not in listed
+    ]
+    files = [f"@{name}" for name in request.batch_files]
+    return shlex.join([*wanted, *given, *files, *_batch_options(run.batch_spec, request)])
 
 
 def _as_argument(value: FlagValue) -> str:

@@ -7,12 +7,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from orchestra.cli.command import RunCommand
+from orchestra.cli.command import RunCommand, Show
 from orchestra.cli.context import current
 from orchestra.engine.request import RunRequest
 from orchestra.errors import UsageError
 from orchestra.model.flags import decode
-from orchestra.project.arguments import parse_assignments
+from orchestra.project.arguments import is_batch_file, parse_assignments
 
 
 def run(
@@ -55,6 +55,9 @@ def run(
     quiet: Annotated[bool, Parameter(alias="-q", help="Do not show the operation's output.")] = False,
     print_cmd: Annotated[bool, Parameter(help="Print the command and exit.")] = False,
     print_trials: Annotated[bool, Parameter(help="Print the trials of a batch and exit.")] = False,
+    save_trials: Annotated[
+        str | None, Parameter(help="Save the trials of a batch (.csv or .json) and exit.")
+    ] = None,
     test_output_scalars: Annotated[
         str | None,
         Parameter(help="Show which scalars the lines of a file (-: input) tell.", allow_leading_hyphen=True),
@@ -64,6 +67,7 @@ def run(
         Parameter(help="Show which attributes they tell.", allow_leading_hyphen=True),
     ] = None,
     test_sourcecode: Annotated[bool, Parameter(help="Show which source would be copied and exit.")] = False,
+    test_flags: Annotated[bool, Parameter(help="Show all that is known of its flags and exit.")] = False,
     help_op: Annotated[bool, Parameter(alias="-h", help="Show the operation's flags and exit.")] = False,
     stop_runs: Annotated[bool, Parameter(help="A queue that is told to end stops its runs, too.")] = False,
     keep_run: Annotated[bool, Parameter(help="Keep the run even if interim runs are deleted.")] = False,
@@ -74,7 +78,7 @@ def run(
     A queue that is told to end (TERM, or Ctrl-C twice) leaves its runs running; the next queue watches them.
     """
     context = current()
-    if operation is not None and "=" in operation:
+    if operation is not None and ("=" in operation or operation.startswith("@")):
         operation, assignments = None, (operation, *assignments)
     if stage and background:
         raise UsageError("--stage and --background cannot both be used")
@@ -82,7 +86,8 @@ def run(
         raise UsageError("--print-trials and --stage-trials cannot both be used")
     request = RunRequest(
         operation=operation,
-        flags=dict(parse_assignments(assignments)),
+        flags=dict(parse_assignments(word for word in assignments if not is_batch_file(word))),
+        batch_files=tuple(word[1:] for word in assignments if is_batch_file(word)),
         cwd=context.cwd,
         restart=start,
         stage=stage,
@@ -108,24 +113,28 @@ def run(
         from orchestra.cli.output_test import test_output
 
         return test_output(request, scalars=test_output_scalars, attributes=test_output_attrs)
+    shown: dict[Show, bool] = {
+        "cmd": print_cmd,
+        "trials": print_trials,
+        "help": help_op,
+        "flags": test_flags,
+        "source": test_sourcecode,
+    }
+    if save_trials is not None:
+        from orchestra.project.batch_files import check_target
+
+        check_target(save_trials)
     return RunCommand(
         context,
         request,
+        save_trials=save_trials,
         yes=yes,
         quiet=quiet,
         background=background,
         pidfile=pidfile,
         stop_runs=stop_runs,
         keep=keep_run or keep_batch,
-        show="cmd"
-        if print_cmd
-        else "trials"
-        if print_trials
-        else "help"
-        if help_op
-        else "source"
-        if test_sourcecode
-        else None,
+        show=next((what for what, is_wanted in shown.items() if is_wanted), None),
     ).run()
 
 

@@ -23,6 +23,7 @@ def check_together(session: Session, request: RunRequest) -> None:
     if request.restart is not None:
         given = {
             "--dep": request.sources,
+            "a batch file": request.batch_files,
             "--optimizer": request.expander,
             "--opt-flag": request.expander_options,
             "--run-id": request.run_id,

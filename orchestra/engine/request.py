@@ -14,6 +14,8 @@ class RunRequest(Struct, frozen=True, kw_only=True):
 
     operation: str | None = None
     flags: dict[str, FlagValue] = {}
+    batch_files: tuple[str, ...] = ()
+    """Files of trials, relative to ``cwd``."""
     cwd: Path
     """The project's directory."""
     restart: str | None = None

@@ -12,7 +12,10 @@ from orchestra.model.operation import FlagValue, Operation
 
 
 def settled_flags(
-    operation: Operation, request: RunRequest, stored: Mapping[str, FlagValue] | None = None
+    operation: Operation,
+    request: RunRequest,
+    stored: Mapping[str, FlagValue] | None = None,
+    varied: frozenset[str] = frozenset(),
 ) -> dict[str, FlagValue]:
     """Every flag of the operation with its value.
 
@@ -20,6 +23,7 @@ def settled_flags(
         operation: whose flags they are.
         request: what was given.
         stored: the flags of an earlier start of the run.
+        varied: the flags that batch files set.
 
     Raises:
         FlagError: a flag is unknown or missing, or has a value that it can't have.
@@ -27,7 +31,7 @@ def settled_flags(
     for definition in operation.flags:
         check_variable(definition)
     place = flag_rules.Place(os.path.abspath(request.cwd), os.path.exists)
-    return flag_rules.check(operation, request.flags, force=request.force_flags, stored=stored, place=place)
+    return flag_rules.check(operation, request.flags, request.force_flags, stored, place=place, varied=varied)
 
 
 def shadowed_flags(operation: Operation, flags: Mapping[str, FlagValue]) -> list[str]:

@@ -176,7 +176,10 @@ def _batch_of_restart(run: Run, spec: Batch, request: RunRequest) -> Batch:
             stage_trials=spec.stage_trials,
             fail_on_trial_error=spec.fail_on_trial_error,
         )
-        changes.update(space=fresh.space, fixed=fresh.fixed)
+        rows = tuple(
+            {name: value for name, value in row.items() if name not in request.flags} for row in spec.rows
+        )
+        changes.update(space=fresh.space, fixed=fresh.fixed, rows=rows)
     if request.max_trials is not None:
         changes["max_trials"] = request.max_trials
     if request.random_seed is not None:

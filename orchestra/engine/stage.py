@@ -69,11 +69,16 @@ def plan(session: Session, request: RunRequest) -> Plan:
     """
     warnings: list[str] = []
     operation = where_it_runs(wanted_operation(session, request, warnings.append))
-    values = settled_flags(operation, request)
+    rows: tuple[dict[str, FlagValue], ...] = ()
+    if request.batch_files:
+        from orchestra.engine.requested_rows import take_rows
+
+        request, rows = take_rows(operation, request)
+    values = settled_flags(operation, request, varied=frozenset(name for row in rows for name in row))
     warnings += shadowed_flags(operation, values)
     if operation.kind == "queue":
         QueueSettings.from_flags(values)
-    batch = plan_batch(request, operation, values)
+    batch = plan_batch(request, operation, values, rows)
     _require_plugins(session, request, operation, batch)
     _check_directory(session, request, operation)
     return Plan(operation=operation, flags=values, batch=batch, warnings=tuple(warnings))
@@ -110,12 +115,17 @@ def _require_plugins(
         session.require("resolver", needed.scheme)
 
 
-def plan_batch(request: RunRequest, operation: Operation, values: dict[str, FlagValue]) -> Batch | None:
+def plan_batch(
+    request: RunRequest,
+    operation: Operation,
+    values: dict[str, FlagValue],
+    rows: tuple[dict[str, FlagValue], ...] = (),
+) -> Batch | None:
     """The batch that the values make, or None where they make one run."""
     if operation.kind == "queue":
         return None
     name, options = request.expander, request.expander_options
-    if name is None and not flag_rules.is_batch(values):
+    if name is None and not rows and not flag_rules.is_batch(values):
         if options:
             first = next(iter(options.items()))
             raise FlagError(
@@ -132,6 +142,7 @@ def plan_batch(request: RunRequest, operation: Operation, values: dict[str, Flag
         max_trials=request.max_trials,
         stage_trials=request.stage_trials,
         fail_on_trial_error=request.fail_on_trial_error,
+        rows=rows,
     )
     if request.minimize is None and request.maximize is None and operation.objective is None:
         return batch

@@ -32,10 +32,12 @@ Dimension: TypeAlias = Choices | Interval
 
 
 class Batch(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
-    """What a batch searches: every flag of its trials is either in ``space`` or in ``fixed``."""
+    """What a batch searches: every flag of its trials is in ``space``, in ``fixed``, or in its ``rows``."""
 
     space: dict[str, Dimension]
     fixed: dict[str, FlagValue] = {}
+    rows: tuple[dict[str, FlagValue], ...] = ()
+    """Of a batch file: what each part of the batch has instead; a list is tried value by value."""
     seed: int
     """Makes sampling repeatable: 0 <= seed < 2**32."""
     max_trials: int | None = None

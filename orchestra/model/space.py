@@ -29,13 +29,16 @@ def make_batch(
     max_trials: int | None = None,
     stage_trials: bool = False,
     fail_on_trial_error: bool = False,
+    rows: tuple[dict[str, FlagValue], ...] = (),
 ) -> Batch:
     """The batch over ``flags``: lists become choices, searches intervals, the rest is fixed.
 
-    Without an ``expander`` a search is sampled (``random``) and lists are multiplied (``grid``).
+    Without an ``expander`` a search is sampled (``random``) and lists are multiplied (``grid``), as are ``rows``
+    with both.
 
     Raises:
-        FlagError: the lists would make more than :data:`MAX_TRIALS` trials and ``max_trials`` is not given.
+        FlagError: an expander is given that knows no rows, or the lists would make more than
+            :data:`MAX_TRIALS` trials and ``max_trials`` is not given.
     """
     space: dict[str, Dimension] = {}
     fixed: dict[str, FlagValue] = {}
@@ -48,12 +51,17 @@ def make_batch(
         else:
             fixed[name] = value
     searches = any(isinstance(dimension, Interval) for dimension in space.values())
-    chosen = expander or ("random" if searches else "grid")
+    chosen = expander or ("random" if searches and not rows else "grid")
+    if rows and chosen != "grid":
+        raise FlagError(
+            f"a batch file can't be used with the optimizer '{chosen}'", "Leave one of the two out."
+        )
     if chosen == "grid":
-        check_trial_count(space, max_trials)
+        check_trial_count(space, max_trials, rows)
     return Batch(
         space=space,
         fixed=fixed,
+        rows=rows,
         seed=seed,
         max_trials=max_trials,
         expander=chosen,
@@ -68,13 +76,24 @@ def count_combinations(space: dict[str, Dimension]) -> int:
     return prod(len(dimension.values) for dimension in space.values() if isinstance(dimension, Choices))
 
 
-def check_trial_count(space: dict[str, Dimension], max_trials: int | None) -> None:
+def space_of_row(space: dict[str, Dimension], row: dict[str, FlagValue]) -> dict[str, Dimension]:
+    """What is left to vary beside the values of ``row``, and the lists among these."""
+    varied: dict[str, Dimension] = {name: space[name] for name in space if name not in row}
+    for name, value in row.items():
+        if isinstance(value, list | tuple):
+            varied[name] = Choices(values=tuple(cast("list[Any]", value)))
+    return varied
+
+
+def check_trial_count(
+    space: dict[str, Dimension], max_trials: int | None, rows: tuple[dict[str, FlagValue], ...] = ()
+) -> None:
     """Refuse a product that nobody can have meant.
 
     Raises:
         FlagError: it has more than :data:`MAX_TRIALS` combinations and ``max_trials`` is None.
     """
-    count = count_combinations(space)
+    count = sum(count_combinations(space_of_row(space, row)) for row in rows or ({},))
     if max_trials is None and count > MAX_TRIALS:
         raise FlagError(
             f"would create {grouped(count)} trials",

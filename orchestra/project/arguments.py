@@ -9,6 +9,11 @@ from orchestra.errors import FlagError, UsageError
 from orchestra.model.flags import Text
 
 
+def is_batch_file(word: str) -> bool:
+    """Whether a word of the command line names a file of trials: ``@trials.csv``."""
+    return len(word) > 1 and word.startswith("@") and "=" not in word
+
+
 def parse_assignments(arguments: Iterable[str]) -> dict[str, Text]:
     """Split ``NAME=VALUE`` words; ``NAME=`` is the empty text, and a leading ``~/`` the home of the user.
 

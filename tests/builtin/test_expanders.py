@@ -235,3 +235,19 @@ async def test_one_at_a_time_a_long_sampled_grid_is_not_sampled_again_each_time(
 
     assert len(trials) == 900
     assert time.process_time() - start < 5
+
+
+def test_a_grid_with_rows_makes_a_product_for_each_row_in_their_order():
+    rows = ({"x": 1}, {"y": [5, 6], "z": None}, {"x": 2, "y": 7})
+    batch = Batch(space={"x": Choices(values=("a", "b"))}, fixed={"y": 0, "z": 9}, rows=rows, seed=1)
+    expander = expander_grid.GridExpander()
+    expected = [
+        {"x": 1, "y": 0, "z": 9},
+        {"x": "a", "y": 5, "z": None},
+        {"x": "a", "y": 6, "z": None},
+        {"x": "b", "y": 5, "z": None},
+        {"x": "b", "y": 6, "z": None},
+        {"x": 2, "y": 7, "z": 9},
+    ]
+    assert expander.count(batch) == 6
+    assert propose(expander, batch) == expected

@@ -1,0 +1,29 @@
+"""``run --save-trials PATH``: the trials of a batch as a file that ``run OPERATION @PATH`` takes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from orchestra.cli.preview import trials_of
+from orchestra.engine.restart import Restart
+from orchestra.engine.session import Session
+from orchestra.engine.stage import Plan
+from orchestra.errors import UserError, text_of_os_error
+from orchestra.project.batch_files import check_target, trials_as_text
+
+
+async def save_trials(session: Session, prepared: Plan | Restart, cwd: Path, path: str) -> None:
+    """Write the trials to ``path``, and say so.
+
+    Raises:
+        UserError: it is no batch, or the file can't be written.
+    """
+    trials = await trials_of(session, prepared)
+    if trials is None:
+        raise UserError("cannot save trials for a non-batch operation")
+    print(f"Saving trials to {path}")
+    try:
+        (cwd / os.path.expanduser(path)).write_text(trials_as_text(trials, check_target(path)), "utf-8")
+    except OSError as error:
+        raise UserError(f"cannot save trials to {path}: {text_of_os_error(error)}") from None
