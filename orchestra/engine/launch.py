@@ -14,7 +14,7 @@ from orchestra.child import install
 from orchestra.child.supervisor import COOKIE, failpoint
 from orchestra.console import Console
 from orchestra.contracts import Source
-from orchestra.engine.capture import write_due_patch
+from orchestra.engine.capture import after_starting, write_due_patch
 from orchestra.engine.changes import change, tell
 from orchestra.engine.command_line import command_line
 from orchestra.engine.config_destination import write_config
@@ -72,7 +72,7 @@ async def launch(session: Session, run: Run, how: Launch) -> Run:
         return await fail_to_start(session, run, error.message)
     failpoint("run.submitted")
     run = await _note_submission(session, run, handle)
-    write_due_patch(session, run)
+    after_starting(session, run, orders.environment)
     return run
 
 
