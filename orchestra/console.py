@@ -33,14 +33,18 @@ def printable(text: str) -> str:
 
 def log_line(event: Event) -> str:
     """The console's line for an event, as ``INFO: [orchestra] MESSAGE``; a queue's lines carry the time."""
+    # Most commands show none.
+    from orchestra.model.redaction import redact_text
+
+    message = printable(redact_text(event.message))
     if not event.logger and event.level == "info":
-        return printable(event.message)
+        return message
     prefix = f"{event.level.upper()}: "
     if event.logger:
         prefix += f"[{event.logger}] "
     if event.logger == "queue":
         prefix += time.strftime("%Y-%m-%d %H:%M:%S ", time.localtime(event.time / 1_000_000))
-    return prefix + printable(event.message)
+    return prefix + message
 
 
 def shown_line(event: Event, threshold: int) -> str | None:

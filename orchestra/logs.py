@@ -22,6 +22,7 @@ from msgspec import Meta, Struct
 
 from orchestra.errors import UserError
 from orchestra.model.events import EVENT_NAMES, EVENT_SCHEMA, Event, Level
+from orchestra.model.redaction import redact_data, redact_text
 
 if TYPE_CHECKING:
     import logging
@@ -95,6 +96,8 @@ def _make_renderer() -> Callable[[Event], bytes]:
 def _shape(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> dict[str, Any]:
     """structlog's processor that turns an event into the fields of :class:`LogLine`."""
     event: Event = fields["event"]
+    # What an operation prints is its own, and kept as it is.
+    is_ours = event.name != "run.output"
     seconds, micros = divmod(event.time, 1_000_000)
     timestamp = datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros, tzinfo=None)
     line = LogLine(
@@ -104,13 +107,13 @@ def _shape(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> d
         event=event.name,
         level=event.level,
         logger=event.logger,
-        message=event.message,
+        message=redact_text(event.message) if is_ours else event.message,
         run=event.run,
         attempt=event.attempt,
         operation=event.operation,
         batch=event.batch,
         worker=event.worker,
-        data=event.data,
+        data=redact_data(event.data) if is_ours else event.data,
     )
     return msgspec.to_builtins(line, builtin_types=(bytes,), enc_hook=str)
 

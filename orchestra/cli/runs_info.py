@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from orchestra.cli import run_text, terminal
 from orchestra.cli.context import complete, current
 from orchestra.cli.scalars import scalar_text, shown_scalars
+from orchestra.cli.surroundings import environment_fields, manifest_field
 from orchestra.cli.tables import cell
 from orchestra.engine.judge import settle
 from orchestra.engine.results import results_of
@@ -35,6 +36,7 @@ def runs_info(
     all_scalars: Annotated[bool, Parameter(name=("--all-scalars", "-s"))] = False,
     env: Annotated[bool, Parameter(name=("--env", "-e"))] = False,
     deps: Annotated[bool, Parameter(name=("--deps", "-d"))] = False,
+    manifest: bool = False,
 ) -> int:
     """Show what is known of a run; of the latest one unless told otherwise.
 
@@ -49,14 +51,20 @@ def runs_info(
     all_scalars
         Show those that we measured, too, and of each the first, last, least and greatest value, mean and sum.
     env
-        Show the environment variables that were asked for.
+        Show the environment: variables (no secrets), computer, interpreter and installed packages.
     deps
         Show what was resolved for the run.
+    manifest
+        Show the files that were copied for the run, with their SHA-256 and where they came from.
     """
-    return complete(lambda: _info(run, as_json=json, all_scalars=all_scalars, env=env, deps=deps))
+    return complete(
+        lambda: _info(run, as_json=json, all_scalars=all_scalars, env=env, deps=deps, manifest=manifest)
+    )
 
 
-async def _info(spec: str | None, *, as_json: bool, all_scalars: bool, env: bool, deps: bool) -> int:
+async def _info(
+    spec: str | None, *, as_json: bool, all_scalars: bool, env: bool, deps: bool, manifest: bool
+) -> int:
     async with current().session() as session:
         chosen = await select_runs(session, () if spec is None else (spec,), default="latest")
         if not chosen:
@@ -64,6 +72,8 @@ async def _info(spec: str | None, *, as_json: bool, all_scalars: bool, env: bool
         run = await settle(session, chosen[0])
         results = results_of(session, run)
         fields = describe(session, run, results, all_scalars=all_scalars, env=env, deps=deps)
+        if manifest:
+            fields["manifest"] = manifest_field(session, run)
         if not as_json:
             fields["status"] += _unseen(session, run)
         for problem in results.problems:
@@ -114,7 +124,7 @@ def describe(
     if run.batch is not None:
         fields["batch"] = run.batch
     if env:
-        fields["environment"] = _natural(run.environment)
+        fields.update(environment_fields(session, run))
     if deps:
         fields["dependencies"] = _dependencies(run)
     return fields
@@ -197,6 +207,8 @@ def _text(value: Any) -> str:
         return "".join(f"\n    {key}: {_text(one)}" for key, one in told)  # pyright: ignore
     if isinstance(value, str):
         return cell(value)
+    if isinstance(value, dict):
+        return " ".join(cell(str(one)) for one in value.values() if one != "")  # pyright: ignore
     if isinstance(value, list):
         return "[" + ", ".join(cell(encode(one)) for one in value) + "]"  # pyright: ignore
     return cell(encode(value))

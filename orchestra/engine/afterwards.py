@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from orchestra.errors import OrchestraError
+
+if TYPE_CHECKING:
+    from orchestra.engine.surroundings import Surroundings
 
 
 class Afterwards:
@@ -14,6 +18,8 @@ class Afterwards:
     def __init__(self) -> None:
         self._threads: list[threading.Thread] = []
         self._warnings: list[str] = []
+        self.surroundings: Surroundings | None = None
+        """What is known of them by now."""
         self.patches_due: set[str] = set()
         """Ids of runs made here whose patch is written when they have been started: who starts a run that was
         made long ago finds another working tree."""

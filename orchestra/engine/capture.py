@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orchestra.engine.session import Session
+from orchestra.errors import OrchestraError
 from orchestra.model.run import Run
 from orchestra.workspace.durable import fail
 
@@ -17,6 +18,35 @@ def after_making(session: Session, run: Run) -> None:
     session.afterwards.patches_due.add(run.id)
     if run.state == "staged" or run.kind != "run":
         write_due_patch(session, run)
+
+
+def after_starting(session: Session, run: Run, added: Mapping[str, str]) -> None:
+    """Keep what a run was started with: the patch that is due, and the environment with the variables ``added``."""
+    write_due_patch(session, run)
+    directory, now = session.attempt_directory(run), session.clock.now()
+    session.afterwards.do(lambda: _write_environment(session, run, added, directory, now))
+
+
+def _write_environment(
+    session: Session, run: Run, added: Mapping[str, str], directory: Path, now: int
+) -> str | None:
+    # Loaded while the operation runs.
+    from orchestra.engine.surroundings import Surroundings
+    from orchestra.workspace.environment import write_environment
+
+    known = session.afterwards.surroundings
+    if known is None:
+        known = session.afterwards.surroundings = Surroundings()
+    try:
+        write_environment(directory, known.describe(run, added, now))
+    except OrchestraError as error:
+        # It may have been deleted meanwhile.
+        return (
+            f"The environment of run {run.id} is not recorded: {error.message}"
+            if directory.is_dir()
+            else None
+        )
+    return None
 
 
 def write_due_patch(session: Session, run: Run) -> None:
@@ -36,12 +66,14 @@ def _write_patch(project: str, directory: Path, vcs_commit: str) -> str | None:
 
     try:
         problem = write_patch(project, directory, vcs_commit.removeprefix("git:").removesuffix("*"))
-    except Exception:
-        if not directory.is_dir():
-            # It was deleted meanwhile.
-            return None
-        raise
-    return None if problem is None else f"There is no patch of the changes in '{project}': {problem}"
+    except (OrchestraError, OSError) as error:
+        problem = str(error)
+    # It may have been deleted meanwhile.
+    return (
+        None
+        if problem is None or not directory.is_dir()
+        else f"There is no patch of the changes in '{project}': {problem}"
+    )
 
 
 def share_with_trials(session: Session, batch: Run, trials: Sequence[Run]) -> None:

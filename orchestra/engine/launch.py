@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 from orchestra.child import install
 from orchestra.child.supervisor import COOKIE, failpoint
 from orchestra.console import Console
-from orchestra.engine.capture import write_due_patch
+from orchestra.engine.capture import after_starting, write_due_patch
 from orchestra.engine.changes import change, tell
 from orchestra.engine.command_line import command_line
 from orchestra.engine.config_destination import write_config
@@ -85,7 +85,7 @@ async def launch(
         return await fail_to_start(session, run, error.message, code=code)
     failpoint("run.submitted")
     run = await _note_submission(session, run, handle)
-    write_due_patch(session, run)
+    after_starting(session, run, orders.environment)
     return run
 
 

@@ -343,6 +343,9 @@ def write_env_file(session: Session, run: Run) -> None:
     """Write the file that a person sources to start a staged run by hand."""
     from orchestra.engine.launch import operation_environment
 
-    secrets = run.operation.env_secrets
-    inherited = {name: value for name, value in os.environ.items() if name not in secrets}
-    env_file.write(session.directory(run), inherited, operation_environment(session, run))
+    env_file.write(
+        session.directory(run),
+        os.environ,
+        operation_environment(session, run),
+        secret=run.operation.env_secrets,
+    )

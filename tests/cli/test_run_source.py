@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
+import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -82,3 +85,43 @@ def test_each_trial_has_the_patch_of_a_dirty_working_tree(
         assert info["vcs_commit"] == f"git:{head}*"
         assert info["vcs_patch"] == f"{info['run_dir']}/.orchestra/source.patch"
         assert "+print('x', x)" in Path(info["vcs_patch"]).read_text()
+
+
+def test_the_environment_of_a_run_is_recorded_without_secrets(shell: Shell) -> None:
+    (shell.cwd / "requirements.txt").write_text("numpy\n")
+    secrets = {"MY_PASSWORD": "hunter2", "CUDA_TOKEN": "hunter3", "LC_ALL": "C", "PYTHONX": "ghp_" + "a" * 36}
+    ran = shell.run("run", "say.py", "-y", **secrets)
+    assert (ran.code, ran.output) == (0, "done\n")
+    info = json.loads(shell.run("runs", "info", "--env", "--json", separate=True).output)
+    assert info["environment"]["LC_ALL"] == "C"
+    assert info["environment"]["RUN_ID"] == info["id"]
+    assert {"MY_PASSWORD", "CUDA_TOKEN", "PYTHONX", "HOME"} <= set(info["withheld"])
+    assert info["python"]["version"] == ".".join(map(str, sys.version_info[:3]))
+    assert info["packages"]["msgspec"] == version("msgspec")
+    assert info["packages"]["orchestra-runs"].startswith("0")
+    assert info["platform"]["system"] == os.uname().sysname
+    assert list(info["lock_files"]) == ["requirements.txt"]
+    for file in Path(info["run_dir"]).rglob("*"):
+        if file.is_file():
+            content = file.read_bytes()
+            assert b"hunter" not in content and b"ghp_" not in content, file
+    text = shell.run("runs", "info", "--env").output
+    assert f"\n  msgspec: {version('msgspec')}\n" in text
+    assert "hunter" not in text
+
+
+def test_packages_are_not_listed_when_that_is_not_wanted(shell: Shell) -> None:
+    shell.run("run", "say.py", "-y", NO_PIP_FREEZE="1")
+    info = json.loads(shell.run("runs", "info", "--env", "--json", separate=True).output)
+    assert "packages" not in info
+    assert info["python"]["version"]
+
+
+def test_the_files_that_were_copied_are_listed_with_their_origin(shell: Shell) -> None:
+    shell.run("run", "say.py", "-y")
+    info = json.loads(shell.run("runs", "info", "--manifest", "--json", separate=True).output)
+    digest = hashlib.sha256(b"print('done')\n").hexdigest()
+    origin = str(shell.cwd / "say.py")
+    assert info["manifest"] == [{"path": "say.py", "kind": "source", "digest": digest, "origin": origin}]
+    text = shell.run("runs", "info", "--manifest").output
+    assert text.endswith(f"manifest:\n  - say.py source {digest} {origin}\n")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestra.model import redaction
 from orchestra.workspace import env_file
 
 names = st.from_regex(r"FLAG_[A-Z0-9_]{1,8}|[a-z]{1,8}", fullmatch=True)
@@ -23,7 +24,7 @@ values = st.binary(max_size=30).map(lambda data: os.fsdecode(data.translate(None
 def test_a_shell_that_reads_the_file_gets_the_same_values(
     tmp_path_factory: pytest.TempPathFactory, shell: str, added: dict[str, str]
 ) -> None:
-    added = {name: value for name, value in added.items() if not env_file.is_secret(name, value)}
+    added = {name: value for name, value in added.items() if not redaction.is_secret(name, value)}
     path = env_file.write(tmp_path_factory.mktemp("run"), {}, added)
     done = subprocess.run(
         [shell, "-c", '. "$0" && env -0', str(path)], env={"PATH": os.environ["PATH"]}, capture_output=True
@@ -59,7 +60,7 @@ def test_what_is_inherited_is_kept_only_if_it_is_on_the_list() -> None:
         "MY_SETTING": "x",
     }
     kept = {"PATH", "LC_ALL", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTHONPATH", "SLURM_JOB_ID"}
-    assert set(env_file.allowed_environment(inherited)) == kept | {"SLURM_ARRAY_TASK_ID", "ORCHESTRA_HOME"}
+    assert set(redaction.allowed_environment(inherited)) == kept | {"SLURM_ARRAY_TASK_ID", "ORCHESTRA_HOME"}
 
 
 def test_flags_of_the_run_that_stages_another_are_not_passed_on() -> None:
@@ -71,6 +72,12 @@ def test_flags_of_the_run_that_stages_another_are_not_passed_on() -> None:
 def test_what_was_asked_for_is_kept_unless_it_is_a_secret_or_no_shell_name() -> None:
     added = {"MY_SETTING": "x", "API_KEY": "hunter2hunter2", "no-name": "x", "": "y", "A\nB": "z", "N": "\0"}
     assert env_file.render({}, added) == b"export MY_SETTING='x'\n"
+
+
+def test_what_the_project_calls_a_secret_is_left_out() -> None:
+    assert env_file.render({"PATH": "/bin", "CUDA_X": "1"}, {"MY": "x", "A": "b"}, ("MY", "CUDA_X")) == (
+        b"export A='b'\nexport PATH='/bin'\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,7 +106,7 @@ def test_what_was_asked_for_is_kept_unless_it_is_a_secret_or_no_shell_name() -> 
     ],
 )
 def test_secrets_are_known_by_name_or_shape(name: str, value: str) -> None:
-    assert env_file.is_secret(name, value)
+    assert redaction.is_secret(name, value)
     assert env_file.render({name: value}, {name: value}) == b""
 
 
@@ -122,4 +129,4 @@ def test_secrets_are_known_by_name_or_shape(name: str, value: str) -> None:
     ],
 )
 def test_what_only_resembles_a_secret_is_kept(name: str, value: str) -> None:
-    assert not env_file.is_secret(name, value)
+    assert not redaction.is_secret(name, value)

@@ -1,0 +1,164 @@
+"""What may be written down of an environment, and what of any text: never a secret, known by its name or shape.
+
+Pure functions, for records, logs and all that is shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Any, cast
+
+REDACTED = "[redacted]"
+"""What stands for a secret."""
+
+_ALLOWED = frozenset(
+    (
+        "LANG",
+        "LANGUAGE",
+        "LD_LIBRARY_PATH",
+        "ORCHESTRA_HOME",
+        "PATH",
+        "RUN_DIR",
+        "RUN_ID",
+        "TZ",
+        "VIRTUAL_ENV",
+    )
+)
+_ALLOWED_PREFIXES = (
+    "CONDA_",
+    "CUDA_",
+    "FLAG_",
+    "LC_",
+    "MKL_",
+    "NCCL_",
+    "OMP_",
+    "OPENBLAS_",
+    "PYTHON",
+    "ROCR_",
+    "HIP_",
+)
+_SLURM_ID = re.compile(r"SLURM_(?:[A-Z_]+_)?(?:ID|JOBID|NODEID|PROCID|LOCALID|STEPID)")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
+_SECRET_WORDS = frozenset(
+    (
+        "apikey",
+        "auth",
+        "bearer",
+        "cookie",
+        "cred",
+        "creds",
+        "dsn",
+        "jwt",
+        "key",
+        "pass",
+        "passwd",
+        "pwd",
+        "secret",
+        "secrets",
+        "session",
+        "token",
+    )
+)
+_SECRET_PARTS = (
+    "accesskey",
+    "apikey",
+    "credential",
+    "passphrase",
+    "passwd",
+    "password",
+    "privatekey",
+    "secret",
+)
+_NOT_SECRET = frozenset(("PWD", "OLDPWD"))
+_PLAIN = re.compile(r"[-+]?[0-9]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?|true|false|yes|no|none|null", re.IGNORECASE)
+
+_SHAPES = re.compile(
+    r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"  # AWS
+    r"|\bgh[opsur]_[0-9A-Za-z]{30,}"  # GitHub
+    r"|\bgithub_pat_[0-9A-Za-z_]{20,}"
+    r"|\bglpat-[0-9A-Za-z_-]{16,}"  # GitLab
+    r"|\b(?:sk|rk)_(?:live|test)_[0-9A-Za-z]{16,}"  # Stripe
+    r"|\bsk-[0-9A-Za-z_-]{16,}"  # OpenAI and others
+    r"|\bhf_[0-9A-Za-z]{24,}"  # Hugging Face
+    r"|\bxox[abeprs]-[0-9A-Za-z-]{10,}"  # Slack
+    r"|\bhooks\.slack\.com/services/[0-9A-Za-z/]{20,}"
+    r"|\bAIza[0-9A-Za-z_-]{30,}"  # Google
+    r"|\bya29\.[0-9A-Za-z_-]{20,}"
+    r"|\bSG\.[0-9A-Za-z_-]{16,}\.[0-9A-Za-z_-]{16,}"  # SendGrid
+    r"|\bnpm_[0-9A-Za-z]{30,}"
+    r"|\bpypi-[0-9A-Za-z_-]{40,}"
+    r"|\beyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]*"  # JSON web tokens
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)"
+    r"|(?<=\b[Bb]earer )[0-9A-Za-z._~+/-]{16,}=*"
+    r"|(?<=\b[Bb]asic )[0-9A-Za-z+/]{16,}=*"
+    r"|(?P<url>\b[a-z][a-z0-9+.-]*://[^/\s:@]*:)(?!\[redacted\]@)[^/\s@]+(?=@)",
+    re.DOTALL | re.ASCII,
+)
+
+
+def is_secret(name: str, value: str) -> bool:
+    """Whether a variable looks like a secret, by a word in its name or by the shape of its value.
+
+    A plain number or yes/no is none, whatever its name: ``MAX_KEY=10``, ``USE_AUTH=true``.
+    """
+    if holds_secret(value):
+        return True
+    if name in _NOT_SECRET or _PLAIN.fullmatch(value):
+        return False
+    words = [word.lower() for word in _WORD.findall(name)]
+    if any(word in _SECRET_WORDS or word.endswith("token") for word in words):
+        return True
+    joined = "".join(words)
+    return any(part in joined for part in _SECRET_PARTS)
+
+
+def holds_secret(text: str) -> bool:
+    """Whether something in ``text`` has the shape of a secret."""
+    return _SHAPES.search(text) is not None
+
+
+def redact_text(text: str) -> str:
+    """``text`` with ``[redacted]`` for all that has the shape of a secret."""
+    return _SHAPES.sub(lambda found: f"{found['url'] or ''}{REDACTED}", text)
+
+
+def redact_variables(variables: Mapping[str, str], secret: Collection[str] = ()) -> dict[str, str]:
+    """The variables with ``[redacted]`` for the values of secrets: those that look like one, and those named."""
+    return {
+        name: REDACTED if name in secret or is_secret(name, value) else value
+        for name, value in variables.items()
+    }
+
+
+def redact_data(value: Any, *, named: bool = False) -> Any:
+    """Strings, and what lists and dicts hold of them, as of :func:`redact_text`; ``named``: also by their names.
+
+    Names count, too, in what is called ``flags`` or ``environment``.
+    """
+    if isinstance(value, str):
+        return redact_text(value)
+    if isinstance(value, dict):
+        return {key: _redact_item(key, inner, named) for key, inner in cast(dict[Any, Any], value).items()}
+    if isinstance(value, list | tuple):
+        return [redact_data(inner) for inner in cast(list[Any], value)]
+    return value
+
+
+def _redact_item(key: Any, value: Any, named: bool) -> Any:
+    if named and isinstance(value, str) and is_secret(str(key), value):
+        return REDACTED
+    return redact_data(value, named=named or key in ("flags", "environment"))
+
+
+def allowed_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables that may be recorded: on the list of what runs depend on, and no secrets, sorted."""
+    return {
+        name: value
+        for name, value in sorted(environment.items())
+        if _is_allowed(name) and not is_secret(name, value)
+    }
+
+
+def _is_allowed(name: str) -> bool:
+    return name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES) or _SLURM_ID.fullmatch(name) is not None

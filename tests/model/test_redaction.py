@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestra.console import shown_line
+from orchestra.logs import render
+from orchestra.model.events import Event
+from orchestra.model.redaction import (
+    REDACTED,
+    allowed_environment,
+    holds_secret,
+    is_secret,
+    redact_data,
+    redact_text,
+    redact_variables,
+)
+
+WORD = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+
+
+def of(size: int, alphabet: str = WORD) -> st.SearchStrategy[str]:
+    return st.text(alphabet, min_size=size, max_size=size + 10)
+
+
+def joined(*parts: str | st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.tuples(*(st.just(part) if isinstance(part, str) else part for part in parts)).map("".join)
+
+
+UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+secrets = st.one_of(
+    joined("AKIA", st.text(UPPER, min_size=16, max_size=16)),
+    joined("ghp_", of(36)),
+    joined("github_pat_", of(22)),
+    joined("glpat-", of(20)),
+    joined("sk-proj-", of(20)),
+    joined("sk_live_", of(24)),
+    joined("hf_", of(34)),
+    joined("xoxb-", of(24)),
+    joined("https://hooks.slack.com/services/T", of(20)),
+    joined("AIza", of(35)),
+    joined("npm_", of(36)),
+    joined("pypi-", of(60)),
+    joined("SG.", of(22), ".", of(43)),
+    joined("eyJ", of(20), ".eyJ", of(20), ".", of(43)),
+    joined("-----BEGIN RSA PRIVATE KEY-----\n", of(60), "\n-----END RSA PRIVATE KEY-----"),
+    joined("postgres://me:", of(10), "@db/x"),
+)
+harmless = st.text(" \n,;'=()[]é", max_size=20)
+
+
+@given(before=harmless, secret=secrets, after=harmless)
+def test_a_secret_is_found_wherever_it_stands_and_the_rest_is_kept(
+    before: str, secret: str, after: str
+) -> None:
+    text = before + secret + after
+    redacted = redact_text(text)
+    assert holds_secret(text) and not holds_secret(redacted)
+    assert secret not in redacted and REDACTED in redacted
+    assert redacted.startswith(before) and redacted.endswith(after)
+
+
+@given(text=st.text(max_size=200) | st.lists(secrets | harmless, max_size=4).map(" ".join))
+def test_redacting_twice_changes_nothing_more(text: str) -> None:
+    assert redact_text(redact_text(text)) == redact_text(text)
+
+
+@given(text=st.text(max_size=200))
+def test_a_text_without_secrets_stays_as_it_is(text: str) -> None:
+    assert holds_secret(text) or redact_text(text) == text
+
+
+@given(names=st.dictionaries(st.text(WORD + "_", min_size=1, max_size=12), secrets | harmless, max_size=5))
+def test_variables_keep_their_names_and_lose_their_secrets(names: dict[str, str]) -> None:
+    redacted = redact_variables(names)
+    assert redacted.keys() == names.keys()
+    for name, value in names.items():
+        assert redacted[name] == (REDACTED if is_secret(name, value) else value)
+
+
+@given(variables=st.dictionaries(st.text(WORD + "_", max_size=12), secrets | harmless, max_size=5))
+def test_no_secret_is_allowed_whatever_its_name(variables: dict[str, str]) -> None:
+    allowed = allowed_environment({f"CUDA_{name}": value for name, value in variables.items()})
+    assert not any(holds_secret(value) for value in allowed.values())
+
+
+def test_a_variable_that_is_called_a_secret_is_one() -> None:
+    assert redact_variables({"MINE": "x", "A": "y"}, ("MINE",)) == {"MINE": REDACTED, "A": "y"}
+
+
+def test_the_password_of_an_address_goes_and_the_rest_stays() -> None:
+    assert redact_text("at postgres://me:hunter2@db/x now") == f"at postgres://me:{REDACTED}@db/x now"
+
+
+@pytest.mark.parametrize("text", ["Authorization: Bearer " + "a1" * 10, "authorization: basic " + "a1" * 10])
+def test_what_an_http_header_carries_goes(text: str) -> None:
+    assert "a1a1" not in redact_text(text)
+
+
+def test_in_data_names_count_for_flags_and_variables_only() -> None:
+    data = {"token": "1:2", "flags": {"api_key": "x", "lr": 0.1}, "list": ["a", "ghp_" + "a" * 36, 1]}
+    assert redact_data(data) == {
+        "token": "1:2",
+        "flags": {"api_key": REDACTED, "lr": 0.1},
+        "list": ["a", REDACTED, 1],
+    }
+
+
+def test_our_logs_hold_no_secrets_but_output_is_kept_as_it_is() -> None:
+    secret = "ghp_" + "a" * 36
+    event = Event(name="log.message", time=0, level="info", message=f"at {secret}", data={"url": secret})
+    assert secret.encode() not in render(event)
+    assert shown_line(event, 20) == f"INFO: [orchestra] at {REDACTED}"
+    output = Event(name="run.output", time=0, level="debug", message="", data={"text": secret})
+    assert secret.encode() in render(output)
