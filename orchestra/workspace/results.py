@@ -116,7 +116,7 @@ def _refreshed(index: _Index, run_dir: Path, run: Run) -> _Index:
         _take_event_files(index, run_dir, since)
     index.system = _sampled(directory)
     if exit_record is not None:
-        index.system |= _measured(exit_record)
+        index.system |= _measured(exit_record, processes=run.kind == "run")
         index.final = True
     return index
 
@@ -128,12 +128,11 @@ def _exit_of(directory: Path) -> Exit | None:
         return None
 
 
-def _measured(exit_record: Exit) -> dict[str, Scalar]:
-    measured = {
-        "cpu_seconds": exit_record.cpu,
-        "max_rss": float(exit_record.max_rss * 1024),
-        "wall_seconds": (exit_record.stopped - exit_record.started) / 1e6,
-    }
+def _measured(exit_record: Exit, *, processes: bool) -> dict[str, Scalar]:
+    """What the exit record tells; a batch or a queue (not ``processes``) executes in an orchestra process."""
+    measured = {"wall_seconds": (exit_record.stopped - exit_record.started) / 1e6}
+    if processes:
+        measured |= {"cpu_seconds": exit_record.cpu, "max_rss": float(exit_record.max_rss * 1024)}
     return {f"{SYSTEM}{name}": single(value, 0) for name, value in measured.items()}
 
 

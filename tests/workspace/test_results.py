@@ -238,3 +238,6 @@ def test_a_damaged_event_file_is_a_problem_of_the_results_alone(tmp_path: Path) 
 def test_output_that_was_passed_on_is_not_the_runs_own(tmp_path: Path, run: Run) -> None:
     write(tmp_path, "loss: 1\n")
     assert not read_results(tmp_path, run).scalars
+    end(tmp_path)
+    measured = set(read_results(tmp_path, run).scalars)
+    assert ("sys/cpu_seconds" in measured) == (run.kind == "run") and "sys/wall_seconds" in measured
