@@ -33,7 +33,7 @@ from orchestra.workspace.codec import read_bytes, read_record
 from orchestra.workspace.durable import write_atomic
 from orchestra.workspace.event_files import EventFile
 from orchestra.workspace.layout import CONTROL, attempt_directory
-from orchestra.workspace.output import LINE_LIMIT, OutputFollower
+from orchestra.workspace.output import CHUNK, LINE_LIMIT, OutputFollower
 from orchestra.workspace.records import read_exit
 
 SCALARS = "scalars.json"
@@ -41,6 +41,8 @@ VERSION = 1
 """Grows when the same output is to be read in another way: what was kept before is then worked out anew."""
 PREDECESSOR = ".guild"
 """The folder in which the predecessor kept a run's own event files. It is no part of a scalar's name."""
+AT_ONCE = 64 << 20
+"""Bytes of output after which is kept what they told: who interrupts the reading of a huge one does not lose it."""
 CLOCKS_APART = 2_000_000
 """Microseconds that the clock of a file system may be behind."""
 
@@ -80,14 +82,23 @@ def read_results(run_dir: Path, run: Run) -> Results:
         return Results()
     path = os.path.join(run_dir, CONTROL, SCALARS)
     index = _kept(path, run.attempt) or _Index(version=VERSION, attempt=run.attempt, told=Told())
-    if not index.final:
+    # A run may print faster than we read: what comes from now on is for the next time.
+    size = 0 if index.final else _size(attempt_directory(run_dir, run.attempt))
+    whole = index.final
+    while not whole:
         before = encode(index)
-        index = _refreshed(index, run_dir, run)
+        index, at_end = _refreshed(index, run_dir, run)
+        whole = at_end or index.offset >= size
         if (after := encode(index)) != before:
             # What is kept only saves time: where it can't be written, it is worked out again.
             with contextlib.suppress(HomeError, StoreUnavailable):
                 write_atomic(path, after, fsync=False)
     return _results(index)
+
+
+def _size(directory: Path) -> int:
+    with OutputFollower(directory) as follower:
+        return follower.size
 
 
 def _kept(path: str, attempt: int) -> _Index | None:
@@ -99,7 +110,9 @@ def _kept(path: str, attempt: int) -> _Index | None:
     return index if usable and index is not None and len(index.rests) == 2 else None
 
 
-def _refreshed(index: _Index, run_dir: Path, run: Run) -> _Index:
+def _refreshed(index: _Index, run_dir: Path, run: Run) -> tuple[_Index, bool]:
+    """``index`` brought up to date, and whether all is read: of a huge output it is a part."""
+    at_end = True
     directory = attempt_directory(run_dir, run.attempt)
     exit_record = _exit_of(directory)
     index.problems = []
@@ -110,15 +123,15 @@ def _refreshed(index: _Index, run_dir: Path, run: Run) -> _Index:
         except UserError as error:
             index.problems.append(error.message)
         else:
-            index = _take_output(index, directory, rules, ended=exit_record is not None)
+            index, at_end = _take_output(index, directory, rules, ended=exit_record is not None)
     since = (run.started or 0) - CLOCKS_APART if run.attempt > 1 else 0
     if run.kind == "run":
         _take_event_files(index, run_dir, since)
     index.system = _sampled(directory)
     if exit_record is not None:
-        index.system |= _measured(exit_record)
-        index.final = True
-    return index
+        index.system |= _measured(exit_record, processes=run.kind == "run")
+        index.final = at_end
+    return index, at_end
 
 
 def _exit_of(directory: Path) -> Exit | None:
@@ -128,12 +141,11 @@ def _exit_of(directory: Path) -> Exit | None:
         return None
 
 
-def _measured(exit_record: Exit) -> dict[str, Scalar]:
-    measured = {
-        "cpu_seconds": exit_record.cpu,
-        "max_rss": float(exit_record.max_rss * 1024),
-        "wall_seconds": (exit_record.stopped - exit_record.started) / 1e6,
-    }
+def _measured(exit_record: Exit, *, processes: bool) -> dict[str, Scalar]:
+    """What the exit record tells; a batch or a queue (not ``processes``) executes in an orchestra process."""
+    measured = {"wall_seconds": (exit_record.stopped - exit_record.started) / 1e6}
+    if processes:
+        measured |= {"cpu_seconds": exit_record.cpu, "max_rss": float(exit_record.max_rss * 1024)}
     return {f"{SYSTEM}{name}": single(value, 0) for name, value in measured.items()}
 
 
@@ -165,20 +177,24 @@ def _samples(directory: Path) -> Iterator[tuple[float, float, float]]:
                 yield float(words[0]), float(words[1]), float(words[2])
 
 
-def _take_output(index: _Index, directory: Path, rules: OutputRules, *, ended: bool) -> _Index:
+def _take_output(index: _Index, directory: Path, rules: OutputRules, *, ended: bool) -> tuple[_Index, bool]:
     with OutputFollower(directory, index.offset) as follower:
         if follower.size < index.offset:
             # It was cut short, or replaced: what it tells now is all that counts.
             index = _Index(version=VERSION, attempt=index.attempt, told=Told(), problems=index.problems)
             follower.offset = 0
-        while chunks := follower.read_new():
+        end = follower.offset + AT_ONCE
+        while chunks := follower.read_new(min(CHUNK, AT_ONCE)):
             for stream, data in chunks:
                 _take(index, rules, min(stream, 1), data)
+            if follower.offset >= end and follower.size > follower.offset:
+                break
         index.offset = follower.offset
-    if ended:
+        at_end = not chunks
+    if ended and at_end:
         for stream in (0, 1):
             _take(index, rules, stream, b"\n")
-    return index
+    return index, at_end
 
 
 def _take(index: _Index, rules: OutputRules, stream: int, data: bytes) -> None:

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestra.errors import UserError
@@ -64,6 +64,7 @@ def test_one_column_is_not_several() -> None:
         parse_column("a, b")
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.text())
 def test_any_text_is_columns_or_an_error(text: str) -> None:
     try:
@@ -72,11 +73,13 @@ def test_any_text_is_columns_or_an_error(text: str) -> None:
         pass
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.text(min_size=1).filter(lambda name: "'" not in name and name.isprintable()))
 def test_a_quoted_name_is_taken_as_it_is(name: str) -> None:
     assert parse_column(f"='{name}'").name == name
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.lists(st.one_of(st.none(), st.floats(), st.integers(), st.text(), st.booleans())), st.booleans())
 def test_what_has_no_value_comes_last_in_its_order(values: list[Any], largest_first: bool) -> None:
     items = list(enumerate(values))

@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestra.errors import UserError
@@ -183,6 +183,7 @@ PIECES = st.sampled_from(
 )
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.lists(PIECES, max_size=8).map("".join))
 def test_the_default_patterns_say_what_is_done_by_default(line: str) -> None:
     spelled = OutputRules(DEFAULT_SCALARS, ())
@@ -211,6 +212,7 @@ def test_a_pattern_that_can_not_tell_a_name_and_a_value_is_refused(pattern: str)
         OutputRules((OutputPattern(pattern=pattern),))
 
 
+@settings(deadline=None, derandomize=True)
 @given(LINES, st.integers(0, 20))
 def test_what_was_told_can_be_kept_and_gone_on_with_at_any_line(lines: list[str], at: int) -> None:
     rules = OutputRules(flags=["lr"])
@@ -225,12 +227,14 @@ def plain(result: Told) -> Any:
     return [result.scalars, result.attributes, result.step, result.explicit, sorted(result.seen)]
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.text())
 def test_no_line_breaks_the_rules(line: str) -> None:
     result = told(line)
     assert decode(encode(result), Told) is not None
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_number_is_found_as_python_prints_it(value: float) -> None:
     assert told(f"loss: {value}").scalars["loss"].last == value

@@ -6,7 +6,7 @@ import math
 from functools import reduce
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestra.model.scalars import QUALIFIERS, Scalar, find_scalar, join, natural, single
@@ -22,6 +22,7 @@ def summary(points: list[tuple[float, int]]) -> Scalar:
     return found
 
 
+@settings(deadline=None, derandomize=True)
 @given(POINTS)
 def test_a_summary_says_what_the_values_say(points: list[tuple[float, int]]) -> None:
     scalar = summary(points)
@@ -35,6 +36,7 @@ def test_a_summary_says_what_the_values_say(points: list[tuple[float, int]]) -> 
     assert scalar.average == sum(values) / len(values)
 
 
+@settings(deadline=None, derandomize=True)
 @given(POINTS, st.integers(1, 11))
 def test_it_is_the_same_from_parts(points: list[tuple[float, int]], at: int) -> None:
     first, second = points[:at], points[at:]

@@ -7,7 +7,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestra.model.scalars import Scalar
@@ -119,6 +119,7 @@ def test_a_file_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
     assert lasts(refresh(path, known)) == {"acc": (2.0, 7)}
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.binary(max_size=80))
 def test_no_content_does_more_than_being_refused(data: bytes) -> None:
     try:

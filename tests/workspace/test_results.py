@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from msgspec import structs
 from orchestra.model.operation import OutputPattern
 from orchestra.model.run import Run
 from orchestra.testing.builders import a_run, an_exit, an_operation
-from orchestra.workspace import records
+from orchestra.workspace import records, results
 from orchestra.workspace.layout import attempt_directory
 from orchestra.workspace.output import OutputWriter
 from orchestra.workspace.results import Results, read_results
@@ -64,9 +65,9 @@ def test_results_grow_with_the_output(tmp_path: Path) -> None:
     assert lasts(read_results(tmp_path, RUNNING)) == {"loss": (3.0, 0)}
 
     write(tmp_path, " 2\nloss: 1")
-    results = read_results(tmp_path, RUNNING)
-    assert lasts(results) == {"loss": (2.0, 1)}
-    assert results.attributes == {"name": "x"}
+    found = read_results(tmp_path, RUNNING)
+    assert lasts(found) == {"loss": (2.0, 1)}
+    assert found.attributes == {"name": "x"}
 
     end(tmp_path)
     assert lasts(read_results(tmp_path, RUNNING)) == {"loss": (1.0, 2)}
@@ -75,19 +76,19 @@ def test_results_grow_with_the_output(tmp_path: Path) -> None:
 def test_of_an_attempt_that_has_ended_nothing_is_read_twice(tmp_path: Path) -> None:
     write(tmp_path, "loss: 3\n")
     end(tmp_path)
-    results = read_results(tmp_path, RUNNING)
+    found = read_results(tmp_path, RUNNING)
     (attempt_directory(tmp_path, 1) / "output").unlink()
 
-    assert read_results(tmp_path, RUNNING) == results
+    assert read_results(tmp_path, RUNNING) == found
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b'{"version":1,"attempt":1', b"\x00" * 8])
 def test_what_was_kept_can_be_lost_or_damaged(tmp_path: Path, damage: bytes) -> None:
     write(tmp_path, "loss: 3\n")
-    results = read_results(tmp_path, RUNNING)
+    found = read_results(tmp_path, RUNNING)
     (tmp_path / ".orchestra/scalars.json").write_bytes(damage)
 
-    assert read_results(tmp_path, RUNNING) == results
+    assert read_results(tmp_path, RUNNING) == found
 
 
 def test_what_can_not_be_kept_is_told_all_the_same(tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_a_line_without_an_end_does_not_fill_the_memory(tmp_path: Path) -> None:
     assert lasts(read_results(tmp_path, RUNNING)) == {"loss": (1.0, 0)}
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(STREAMS, st.lists(st.integers(0, 12), max_size=4))
 def test_it_does_not_matter_when_it_is_read(
     tmp_path_factory: pytest.TempPathFactory, chunks: list[tuple[int, bytes]], at: list[int]
@@ -154,6 +155,28 @@ def test_it_does_not_matter_when_it_is_read(
     end(often)
 
     assert read_results(often, RUNNING) == read_results(once, RUNNING)
+
+
+@pytest.mark.parametrize("last", ["4", "4.0", "4.00000000"])
+def test_a_huge_output_is_kept_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str) -> None:
+    monkeypatch.setattr(results, "AT_ONCE", 10)
+    kept: list[int] = []
+    write_atomic = results.write_atomic
+
+    def noted(path: str, data: bytes, *, fsync: bool) -> None:
+        write_atomic(path, data, fsync=fsync)
+        kept.append(json.loads(data)["offset"])
+        if len(kept) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(results, "write_atomic", noted)
+    write(tmp_path, "loss: 1\nloss: 2\nloss: 3\nloss: " + last)
+    end(tmp_path)
+
+    with pytest.raises(KeyboardInterrupt):
+        read_results(tmp_path, RUNNING)
+    assert lasts(read_results(tmp_path, RUNNING)) == {"loss": (4.0, 3)}
+    assert kept == sorted(kept) and kept[:3] == [10, 20, 30]
 
 
 def test_lines_of_the_two_streams_are_told_apart(tmp_path: Path) -> None:
@@ -212,19 +235,19 @@ def test_what_was_sampled_is_there_while_it_runs(tmp_path: Path) -> None:
 def test_a_pattern_that_can_not_be_used_is_a_problem_of_the_results_alone(tmp_path: Path) -> None:
     write(tmp_path, "loss: 1\n")
     operation = an_operation(output_scalars=(OutputPattern(pattern="("),))
-    results = read_results(tmp_path, structs.replace(RUNNING, operation=operation))
+    found = read_results(tmp_path, structs.replace(RUNNING, operation=operation))
 
-    assert not results.scalars
-    assert "'(' is not a regular expression" in results.problems[0]
+    assert not found.scalars
+    assert "'(' is not a regular expression" in found.problems[0]
 
 
 def test_a_damaged_event_file_is_a_problem_of_the_results_alone(tmp_path: Path) -> None:
     write(tmp_path, "loss: 1\n")
     (tmp_path / "tfevents").write_bytes(b"x" * 64)
-    results = read_results(tmp_path, RUNNING)
+    found = read_results(tmp_path, RUNNING)
 
-    assert lasts(results) == {"loss": (1.0, 0)}
-    assert "is damaged at byte 0" in results.problems[0]
+    assert lasts(found) == {"loss": (1.0, 0)}
+    assert "is damaged at byte 0" in found.problems[0]
 
 
 @pytest.mark.parametrize(
@@ -238,3 +261,6 @@ def test_a_damaged_event_file_is_a_problem_of_the_results_alone(tmp_path: Path) 
 def test_output_that_was_passed_on_is_not_the_runs_own(tmp_path: Path, run: Run) -> None:
     write(tmp_path, "loss: 1\n")
     assert not read_results(tmp_path, run).scalars
+    end(tmp_path)
+    measured = set(read_results(tmp_path, run).scalars)
+    assert ("sys/cpu_seconds" in measured) == (run.kind == "run") and "sys/wall_seconds" in measured
