@@ -19,7 +19,7 @@ INJECT = str(Path(child.__file__).with_name("inject.py"))
 
 NO_OPERATION = "orchestra.pass"
 """The module that does nothing."""
-INJECTED = ("globals", "global", "dict", "namespace")
+INJECTED = ("globals", "dict", "namespace")
 """The kinds of destinations that are variables of the script."""
 
 
@@ -50,7 +50,7 @@ def command_line(operation: Operation, flags: Mapping[str, FlagValue]) -> tuple[
         main = operation.main if os.path.isabs(operation.main) else os.path.join(".", operation.main)
         return (main, *arguments)
     python = (operation_python(), "-u")
-    if parse_destination(operation.flags_dest)[0] in ("globals", "dict", "namespace"):
+    if parse_destination(operation.flags_dest)[0] in INJECTED:
         return (*python, INJECT, operation.main, flag_rules.injection(operation, dict(flags)))
     return (*python, operation.main, *arguments)
 
@@ -72,7 +72,7 @@ def _defined_command(operation: Operation, flags: Mapping[str, FlagValue]) -> tu
     if operation.kind == "module":
         start = ("-c", "pass") if operation.main == NO_OPERATION else ("-m", operation.main)
         return (*python, *start, *words, *arguments)
-    if operation.flags_dest.partition(":")[0] in INJECTED:
+    if parse_destination(operation.flags_dest)[0] in INJECTED:
         return (*python, INJECT, operation.main, flag_rules.injection(operation, dict(flags)), *words)
     return (*python, operation.main, *words, *arguments)
 

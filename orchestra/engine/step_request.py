@@ -22,6 +22,8 @@ _FIELDS: Final[dict[str, str]] = {
     "force-flags": "force_flags",
     "label": "label",
     "max-trials": "max_trials",
+    "maximize": "maximize",
+    "minimize": "minimize",
     "needed": "needed",
     "opt-flag": "expander_options",
     "optimizer": "expander",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 from msgspec import UNSET, structs
 
 from orchestra.model.decoding import decode, encode
-from orchestra.model.operation import Choice, FlagDef, FlagType, FlagValue
+from orchestra.model.operation import Choice, FlagDef, FlagsDest, FlagType, FlagValue
 from orchestra.project.documents import Map, Place
 from orchestra.project.file_types import ChoiceSection, FlagSection
 from orchestra.project.project_file import Defined
@@ -24,17 +24,34 @@ class Importing(NamedTuple):
     cache_dir: Path | None
     python: str
     warn: Callable[[str], None] | None
+    root: Path
+    """The project's directory."""
 
-    def discover(self, script: Path, defined: Defined) -> Discovered:
-        """The flags of the script, whether they are wanted or not."""
-        found = discover_flags(script, cache_dir=self.cache_dir, python=self.python)
+    def discover(
+        self, script: Path, arguments: tuple[str, ...], dest: FlagsDest | None, defined: Defined
+    ) -> Discovered:
+        """The flags of the script, whether they are wanted or not; ``arguments`` may name a sub-command."""
+        found = discover_flags(
+            script,
+            cache_dir=self.cache_dir,
+            python=self.python,
+            # What refers to flags is not known yet.
+            arguments=[word for word in arguments if "${" not in word],
+            dest=dest,
+            root=self.root,
+        )
         if found.warning and self.warn is not None and os.environ.get("NO_WARN_FLAGS_IMPORT") != "1":
             self.warn(f"cannot import flags for {defined.full_name}: {found.warning}")
         return found
 
 
 def defined_flags(
-    defined: Defined, script: Path | None, dest: str | None, importing: Importing, reader: Reader
+    defined: Defined,
+    script: Path | None,
+    arguments: tuple[str, ...],
+    dest: FlagsDest | None,
+    importing: Importing,
+    reader: Reader,
 ) -> tuple[tuple[FlagDef, ...], Discovered | None]:
     """The flags in the order of the file, then those that are imported beyond it; and what the script has.
 
@@ -49,9 +66,12 @@ def defined_flags(
     if isinstance(raw, Map):
         for name, value in raw.items():
             own[name] = _flag(name, value, raw.places[name], defined, reader)
-    # Values go to a place in the script only where the file says nothing else.
-    looked_at = script is not None and dest in (None, "args", "globals") and _wants_script(defined, own)
-    found = importing.discover(script, defined) if script is not None and looked_at else None
+    if script is None and dest is not None and dest.startswith("config:"):
+        # The flags are those of the configuration file, whatever is executed.
+        script = importing.root
+    found = None
+    if script is not None and dest != "none" and _wants_script(defined, own):
+        found = importing.discover(script, arguments, dest, defined)
     imported = {flag.name: flag for flag in found.flags} if found is not None else {}
     wanted = _imported_names(defined, imported, own)
     flags = [

@@ -9,7 +9,9 @@ from typing import Any, cast
 
 from msgspec import Struct, structs
 
+from orchestra.errors import FlagError
 from orchestra.model.decoding import encode
+from orchestra.model.destinations import parse_destination
 from orchestra.model.operation import FlagDef, FlagsDest, Operation, OperationKind, Optimizer, OutputPattern
 from orchestra.project.defined_flags import Importing, defined_flags
 from orchestra.project.defined_requirements import requirements_of
@@ -22,9 +24,7 @@ from orchestra.project.project_file import Defined, Project
 from orchestra.project.sections import error_at
 
 FLAG_ARGS = "${flag_args}"
-_INJECTED = ("globals", "global", "dict", "namespace")
-_DESTINATIONS = ("args", "args:click", "globals", "none")
-_DESTINATION_KINDS = ("global", "dict", "namespace", "config")
+_INJECTED = ("globals", "dict", "namespace")
 
 
 class _Command(Struct, frozen=True, kw_only=True):
@@ -54,9 +54,11 @@ def operation_of(
     """
     section, model = defined.section, project.models[defined.model]
     command = _command(project, defined)
-    flags, dest, found_by = _flags(defined, command, Importing(cache_dir, python, warn), project)
+    flags, dest, found_by = _flags(
+        defined, command, Importing(cache_dir, python, warn, project.directory), project
+    )
     python_path = _python_path(project, section)
-    if command.kind == "module" and command.script is not None and dest.partition(":")[0] in _INJECTED:
+    if command.kind == "module" and command.script is not None and parse_destination(dest)[0] in _INJECTED:
         # Values are injected into a file; what it imports from its package is found all the same.
         main = os.path.relpath(command.script, project.directory)
         command = structs.replace(command, kind="script", main=main)
@@ -85,7 +87,9 @@ def operation_of(
         optimizers=_optimizers(defined),
         default_max_trials=section.default_max_trials,
         requires=requirements_of(project, model, defined),
-        sourcecode=sourcecode_of(model.sourcecode, section.sourcecode, defined),
+        sourcecode=sourcecode_of(
+            None if command.kind == "steps" else model.sourcecode, section.sourcecode, defined
+        ),
         output_scalars=_patterns(section.output_scalars),
         output_attrs=_patterns(section.output_attrs),
         steps=steps_of(defined),
@@ -122,9 +126,9 @@ def _flags(
     defined: Defined, command: _Command, importing: Importing, project: Project
 ) -> tuple[tuple[FlagDef, ...], FlagsDest, str]:
     dest = _destination(defined)
-    flags, found = defined_flags(defined, command.script, dest, importing, project.reader)
+    flags, found = defined_flags(defined, command.script, command.main_args, dest, importing, project.reader)
     if dest is None:
-        dest = "args" if command.script is None or found is None or found.by != "globals" else "globals"
+        dest = found.dest if found is not None else "args"
     if command.kind == "steps":
         dest = "none"
     return flags, dest, found.by if found is not None else ""
@@ -134,17 +138,12 @@ def _destination(defined: Defined) -> FlagsDest | None:
     dest = defined.section.flags_dest
     if dest is None:
         return None
-    kind, separator, rest = dest.partition(":")
-    if dest not in _DESTINATIONS and not (kind in _DESTINATION_KINDS and separator and rest):
-        raise error_at(
-            defined.raw.places["flags-dest"],
-            f"operation '{defined.full_name}'",
-            f"flags can't go to '{dest}'",
-            "Give args, globals, global:NAME, namespace:NAME, config:FILE or none.",
-        )
-    if kind == "args":
-        return "args"
-    return f"global:{rest}" if kind == "dict" else dest
+    try:
+        kind, _ = parse_destination(dest)
+    except FlagError as error:
+        what = f"operation '{defined.full_name}'"
+        raise error_at(defined.raw.places["flags-dest"], what, error.message, error.hint) from None
+    return "args" if kind == "args" else dest
 
 
 def _texts(value: str | list[str]) -> tuple[str, ...]:

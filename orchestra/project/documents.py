@@ -154,7 +154,7 @@ class _Builder:
             if not isinstance(key, yaml.ScalarNode):
                 raise ProjectFileError(f"{place}: a list or a mapping can't be a key")
             # As it was written: a flag may be called 'no', an operation '1'.
-            name = str(key.value)
+            name = _joined(str(key.value), place)
             if name in own:
                 raise ProjectFileError(f"{place}: '{name}' is there twice")
             own.add(name)
@@ -173,9 +173,19 @@ class _Builder:
         if not node.tag.startswith("tag:yaml.org,2002:"):
             raise ProjectFileError(f"{self._place(node)}: the tag '{node.tag}' has no meaning here")
         value = cast(Any, self._loader.construct_object(node))  # pyright: ignore[reportUnknownMemberType]
-        if value is not None and not isinstance(value, bool | int | float | str):
-            return str(node.value)
-        return value
+        if isinstance(value, str):
+            return _joined(value, self._place(node))
+        return value if value is None or isinstance(value, bool | int | float) else str(node.value)
+
+
+def _joined(text: str, place: Place) -> str:
+    r"""``text`` with characters that were written as two escapes (``\ud83d\ude00``) whole."""
+    if text.isascii():
+        return text
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        raise ProjectFileError(f"{place}: half a character can't be a text") from None
 
 
 def plain(value: Any) -> Any:

@@ -95,7 +95,7 @@ def test_what_the_file_says_of_a_flag_wins_and_the_script_fills_what_it_leaves_o
             choices=(Choice(value=1), Choice(value=2, alias="two")),
             origin="orchestra.yml:5",
         ),
-        FlagDef(name="epochs", default=1, type="number"),
+        FlagDef(name="epochs", default=1, type="number", origin="train.py:2"),
     )
     assert (operation.flags_dest, operation.discovered_by) == ("globals", "globals")
 
@@ -351,7 +351,7 @@ WRONG = [
     ("- x: 1\n", 1, "needs one of model, config, include or operations", None),
     ("- include: none.yml\n", 1, "there is no file 'none.yml'", None),
     ("train: {main: train, flags: {$include: none}}\n", 1, "there is no config or operation 'none'", None),
-    ("train: {main: train, flags-dest: somewhere}\n", 1, "flags can't go to 'somewhere'", None),
+    ("train: {main: train, flags-dest: somewhere}\n", 1, "flags can't be passed to 'somewhere'", None),
     ("train: {main: train, env: {T: x}, env-secrets: [T]}\n", 1, "can't be written down", None),
     ("train: {main: train, optimizer: a, optimizers: {b: {}}}\n", 1, "both 'optimizer' and", None),
     ("train: [\n", 2, "not valid YAML", None),
@@ -360,6 +360,7 @@ WRONG = [
     ("a: !mine x\n", 1, "the tag '!mine' has no meaning here", None),
     ("a: &x [*x]\n", 0, "nested too deeply", None),
     ("just a text\n", 1, "has to be a mapping of operations or a list", None),
+    ('a: "\\ud800"\n', 1, "half a character can't be a text", None),
     ("a=b: train\n", 1, "can't be given on a command line", None),
 ]
 
