@@ -123,6 +123,8 @@ def describe(
         fields["reason"] = run.reason
     if run.batch is not None:
         fields["batch"] = run.batch
+    if run.parent is not None:
+        fields["parent"] = run.parent
     if env:
         fields.update(environment_fields(session, run))
     if deps:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import stat
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ from orchestra.model.yaml_values import RESOLVERS
 MOST_BYTES: Final = 5_000_000
 MOST_NODES: Final = 200_000
 """So many values a file may stand for: with aliases a short one can stand for billions."""
+MOST_LEVELS: Final = 100
 
 _KINDS = {"str": "a text", "int": "a number", "float": "a number", "bool": "yes or no", "NoneType": "nothing"}
 
@@ -70,7 +70,11 @@ class Seq(list[Any]):
 Container: TypeAlias = Map | Seq
 
 
-class _Loader(yaml.SafeLoader):
+# libyaml reads a file ten times as fast, where PyYAML was built with it.
+_BASE: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_BASE):
     """Composes nodes only."""
 
 
@@ -86,6 +90,7 @@ def read_document(path: Path) -> Any:
     content = _read(path)
     loader = _Loader(content)
     try:
+        _check_depth(path, content)
         node = loader.get_single_node()
         return None if node is None else _Builder(str(path), loader).build(node)
     except yaml.MarkedYAMLError as error:
@@ -98,6 +103,18 @@ def read_document(path: Path) -> Any:
         raise ProjectFileError(f"{path}: nested too deeply") from None
     finally:
         loader.dispose()  # pyright: ignore[reportUnknownMemberType]
+
+
+def _check_depth(path: Path, content: str) -> None:
+    """Refuse what is nested beyond reason: libyaml would crash over it."""
+    depth = 0
+    for event in yaml.parse(content, _Loader):  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MOST_LEVELS:
+            raise ProjectFileError(f"{path}: nested too deeply")
 
 
 def _read(path: Path) -> str:
@@ -215,5 +232,7 @@ def place_in(value: Any, key: Any, otherwise: Place) -> Place:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """A hint that names what is spelled like ``word``."""
+    import difflib
+
     close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
     return f"Did you mean {' or '.join(repr(one) for one in close)}?" if close else None

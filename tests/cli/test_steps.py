@@ -80,6 +80,7 @@ def test_steps_are_runs_of_their_own_one_after_the_other(shell: Shell, project: 
     assert (directory(shell) / "train" / "say.py").exists()
     assert not (directory(shell) / "say.py").exists()
     assert shell.run("cat", "p", "--output").output == ended.output
+    assert "\nparent: p\n" in shell.run("runs", "info", prep).output
     assert [run["operation"] for run in listed(shell)] == ["train", "prep", "pipeline"]
 
 

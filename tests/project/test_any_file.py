@@ -87,7 +87,7 @@ ITEMS = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(document=DATA | OPERATIONS | ITEMS)
 def test_any_document_is_operations_or_an_error(tmp_path: Path, document: Any) -> None:
     (tmp_path / "train.py").write_text("lr = 1\n")
@@ -107,7 +107,7 @@ def test_any_document_is_operations_or_an_error(tmp_path: Path, document: Any) -
                 pass
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
 @given(
     text=st.text(alphabet="ab:-[]{}&*!|>'\"#%@`,? \n\t0", max_size=30),
     spec=st.sampled_from([None, "a", "a:b"]),
