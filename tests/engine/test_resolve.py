@@ -225,6 +225,16 @@ async def test_what_is_there_is_left_unless_it_may_be_replaced(bench, project):
     assert files(bench.session.directory(other)) == {"a.csv": "a"}
 
 
+async def test_what_the_snapshot_has_taken_a_part_of_comes_whole(bench, project):
+    run = await needing(bench, project, SourceDef(scheme="file", value="data"))
+    (bench.session.directory(run) / "data").mkdir()
+    (bench.session.directory(run) / "data" / "a.csv").write_text("a")
+    await bench.execute(run)
+
+    assert files(bench.session.directory(run)) == ALL
+    assert not any("already exists" in line for line in bench.lines)
+
+
 async def test_a_link_in_the_run_leads_nothing_out_of_it(bench, project, tmp_path):
     run = await needing(bench, project, SourceDef(scheme="file", value="data/a.csv", target_path="out"))
     (tmp_path / "trap").mkdir()
