@@ -194,6 +194,7 @@ def _lines(field: tuple[str, Any]) -> str:
         return f"{name}:\n" + "".join(f"  {cell(key)}:{text}\n" for key, text in value.items())
     if isinstance(value, dict):
         inner = "".join(f"  {cell(key)}: {_text(one)}\n" for key, one in value.items())  # pyright: ignore
+        inner = inner.replace(": \n    ", ":\n    ")
         return f"{name}:\n{inner}"
     if isinstance(value, list):
         inner = "".join(f"  - {_text(one)}\n" for one in value)  # pyright: ignore

@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from orchestra.contracts import Resolved
 from orchestra.errors import ResolveError, text_of_os_error
+from orchestra.model.dependencies import CONFIG
 from orchestra.model.operation import SourceDef
 from orchestra.placing import selection
 from orchestra.placing.archives import archive_type, unpack
@@ -32,6 +33,7 @@ class Wanted(Struct, frozen=True, kw_only=True):
     scratch: Path
     """Where the resolver provided it; on the file system of the run's directory."""
     run_dir: Path
+    project: Path
     mine: frozenset[str] = frozenset()
     """Paths of the run's directory that an earlier resolution of this source made: they are replaced."""
     warn: Callable[[str], None]
@@ -154,7 +156,7 @@ async def _put(wanted: Wanted, found: _Found, path: str, target: str) -> str | N
     """Copy, link or move one path; its digest (``""`` if that is not known), or None if it is left out."""
     origin, place = found.root / path, wanted.run_dir / target
     how = _how(wanted, found, origin)
-    if os.path.lexists(place) and not wanted.source.replace_existing and target not in wanted.mine:
+    if os.path.lexists(place) and not _may_replace(wanted, origin, target):
         if _is_same(origin, place, how):
             return ""
         if wanted.provided.root is None or _selects(wanted.source):
@@ -171,6 +173,13 @@ async def _put(wanted: Wanted, found: _Found, path: str, target: str) -> str | N
         os.rename(origin, place)
         return ""
     return await finish(copy_into(origin, place))
+
+
+def _may_replace(wanted: Wanted, origin: Path, target: str) -> bool:
+    if wanted.source.replace_existing or wanted.source.scheme == CONFIG or target in wanted.mine:
+        return True
+    # The source snapshot has put it there, or a part of it.
+    return os.path.realpath(origin) == os.path.realpath(wanted.project / target)
 
 
 def _how(wanted: Wanted, found: _Found, origin: Path) -> Literal["copy", "link"]:

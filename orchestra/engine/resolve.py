@@ -146,6 +146,7 @@ class _Resolution:
                 provided=resolved,
                 scratch=scratch,
                 run_dir=run_dir,
+                project=self._project,
                 mine=frozenset(one.earlier.paths if one.earlier else ()),
                 warn=self._warn,
             )
@@ -153,14 +154,18 @@ class _Resolution:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
+    @property
+    def _project(self) -> Path:
+        operation = self.run.operation
+        if operation.source is None and operation.project_file is not None:
+            return Path(operation.project_file).parent
+        return Path(operation.source or os.getcwd())
+
     def _asked(self, source: SourceDef) -> Source:
-        project = self.run.operation.source
-        if project is None and self.run.operation.project_file is not None:
-            project = os.path.dirname(self.run.operation.project_file)
         return Source(
             scheme=source.scheme,
             value=source.value,
-            base=Path(project or os.getcwd()),
+            base=self._project,
             by_link=True,
             selective=bool(source.select or source.select_min or source.select_max),
             sha256=source.sha256,
@@ -171,14 +176,10 @@ class _Resolution:
 
     def _config_values(self) -> dict[str, FlagValue]:
         """The run's flags under the names that a configuration file has for them."""
-        values: dict[str, FlagValue] = {}
-        for name, value in self.run.flags.items():
-            definition = self.run.operation.flag(name)
-            if definition is None:
-                values[name] = value
-            elif not definition.arg_skip:
-                values[definition.arg_name or name] = _split(value, definition.arg_split)
-        return values
+        operation = self.run.operation
+        names = {flag.name: (flag.arg_name or "").lstrip("-") or flag.name for flag in operation.flags}
+        values = flag_rules.global_values(operation, self.run.flags)
+        return {names.get(name, name): value for name, value in values.items()}
 
     def _tell_empty(self, resource: str, source: SourceDef, placed: Placed) -> None:
         # A resolver that only makes sure of something provides nothing, and nothing is expected of it.
@@ -234,16 +235,3 @@ class _Resolution:
             console=self._console,
             logger=logger,
         )
-
-
-def _split(value: FlagValue, separator: bool | str) -> FlagValue:
-    """A text that stands for several values, as the flag says it is divided."""
-    if not isinstance(value, str) or not separator:
-        return value
-    if separator is True:
-        import shlex
-
-        parts = shlex.split(value)
-    else:
-        parts = value.split(separator)
-    return [flag_rules.decode(part) for part in parts]

@@ -35,8 +35,11 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "random": "orchestra.builtin.expander_random:open_expander",
     },
     "resolver": {
+        "config": "orchestra.builtin.resolver_config:open_resolver",
         "file": "orchestra.builtin.resolver_file:open_resolver",
+        "module": "orchestra.builtin.resolver_module:open_resolver",
         "operation": "orchestra.builtin.resolver_operation:open_resolver",
+        "url": "orchestra.builtin.resolver_url:open_resolver",
     },
     "store": {"sqlite": "orchestra.builtin.store_sqlite:open_store"},
 }

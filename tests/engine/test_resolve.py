@@ -8,6 +8,7 @@ import tarfile
 from contextlib import nullcontext
 from pathlib import Path
 
+import anyio
 import pytest
 from msgspec import structs
 
@@ -17,16 +18,25 @@ from orchestra.builtin.resolver_operation import OperationResolver
 from orchestra.builtin.resolver_operation import Options as OperationOptions
 from orchestra.contracts import Resolved
 from orchestra.engine.begin import begin, prepare
+from orchestra.engine.control import Control, Wish
 from orchestra.engine.request import RunRequest
 from orchestra.errors import ResolveError
 from orchestra.model.dependencies import requirement_of, source_name
+from orchestra.model.flags import Text
 from orchestra.model.operation import Requirement, SourceDef
 from orchestra.model.run import Run
+from orchestra.placing.choice import choose_run
 from orchestra.project.find import find_operation
 from orchestra.testing.builders import an_operation
+from orchestra.testing.resolvers import FakeRuns
 from tests.engine.workbench import Bench
 
 pytestmark = pytest.mark.anyio
+
+
+class Slow:
+    async def resolve(self, source, into, runs):
+        await anyio.sleep_forever()
 
 
 class Nothing:
@@ -41,6 +51,7 @@ def project(tmp_path: Path, bench: Bench, monkeypatch) -> Path:
         "file": FileResolver(FileOptions()),
         "operation": OperationResolver(OperationOptions()),
         "nothing": Nothing(),
+        "slow": Slow(),
     }
 
     def opened(kind, name, *args, **options):
@@ -225,6 +236,16 @@ async def test_what_is_there_is_left_unless_it_may_be_replaced(bench, project):
     assert files(bench.session.directory(other)) == {"a.csv": "a"}
 
 
+async def test_what_the_snapshot_has_taken_a_part_of_comes_whole(bench, project):
+    run = await needing(bench, project, SourceDef(scheme="file", value="data"))
+    (bench.session.directory(run) / "data").mkdir()
+    (bench.session.directory(run) / "data" / "a.csv").write_text("a")
+    await bench.execute(run)
+
+    assert files(bench.session.directory(run)) == ALL
+    assert not any("already exists" in line for line in bench.lines)
+
+
 async def test_a_link_in_the_run_leads_nothing_out_of_it(bench, project, tmp_path):
     run = await needing(bench, project, SourceDef(scheme="file", value="data/a.csv", target_path="out"))
     (tmp_path / "trap").mkdir()
@@ -362,6 +383,54 @@ async def test_a_list_of_runs_makes_a_batch_over_full_ids(bench, project, monkey
     assert {trial.flags["operation:up"] for trial in trials} == {run.id for run in runs}
     assert {files(bench.session.directory(trial))["model.bin"] for trial in trials} == {"0", "1"}
     assert "INFO: [orchestra] Resolving operation:up" in bench.lines
+
+
+async def test_the_operations_own_name_is_a_flag_for_its_run(bench, project, monkeypatch):
+    old = await upstream(bench, "old")
+    await upstream(bench, "new")
+    run = (await begun(bench, project, monkeypatch, UP, flags={"up": Text(old.id[:12])})).run
+    ended = await bench.execute(run)
+
+    assert run.flags["operation:up"] == old.id
+    assert files(bench.session.directory(ended))["model.bin"] == "old"
+
+
+async def test_of_a_pipeline_only_its_own_runs_are_used(bench, project):
+    mine = await upstream(bench, "mine")
+    await upstream(bench, "other")
+    reader = FakeRuns({mine.id: (OfPipeline(mine, "p"), bench.session.directory(mine))})
+
+    assert (await choose_run("up", reader, pipeline="p")).id == mine.id
+    with pytest.raises(ResolveError, match="no suitable run for up"):
+        await choose_run("up", reader, pipeline="q")
+
+
+class OfPipeline:
+    """A run as a pipeline makes it."""
+
+    def __init__(self, run: Run, parent: str) -> None:
+        self._run = run
+        self.parent = parent
+
+    def __getattr__(self, name: str):
+        return getattr(self._run, name)
+
+
+async def test_a_run_that_is_stopped_while_files_are_provided_is_terminated(bench, project):
+    run = await needing(bench, project, SourceDef(scheme="slow", value="x"))
+    control = Control()
+    async with anyio.create_task_group() as group:
+
+        async def stop() -> None:
+            await bench.until(lambda: "Resolving slow:x" in bench.lines)
+            control.raise_to(Wish.INTERRUPT)
+
+        group.start_soon(stop)
+        ended = await bench.execute(run, control)
+
+    assert (ended.state, ended.exit_code) == ("terminated", -2)
+    assert ended.reason == "stopped while what it needs was being provided"
+    assert bench.started == []
 
 
 def test_a_dependency_of_the_command_line_is_taken_as_it_is():

@@ -78,12 +78,12 @@ def test_an_unknown_plugin_is_answered_with_those_there_are(fake_site):
     fake_site.install("tape-robot", entry_points=resolvers(tape="tape:open_it"))
 
     with pytest.raises(PluginNotFound) as error:
-        plugins.find("resolver", "s3")
+        plugins.find("resolver", "floppy")
 
-    assert error.value.message == "no resolver 's3' is installed"
+    assert error.value.message == "no resolver 'floppy' is installed"
     assert error.value.hint is not None
     assert "tape" in error.value.hint
-    assert "pip install orchestra-s3" in error.value.hint
+    assert "pip install orchestra-floppy" in error.value.hint
 
 
 def test_a_name_that_was_nearly_right_is_suggested():
