@@ -47,7 +47,9 @@ VERBS: dict[str, Verb] = {
     "plugins list": Verb("orchestra.cli.plugins:plugins_list", "List the plugins that are installed."),
     "plugins check": Verb("orchestra.cli.plugins:plugins_check", "Check that a plugin can be used."),
     "completion": Verb("orchestra.cli.completion:completion", "Complete what is typed, in your shell."),
-    "check": Verb("orchestra.cli.check:check", "Compare runs, records and processes, and repair them."),
+    "check": Verb(
+        "orchestra.cli.check:check", "Check the installation; compare and repair runs and their records."
+    ),
 }
 GROUPS: dict[str, str] = {"runs": "Work with runs.", "plugins": "Work with plugins."}
 DEFAULTS: dict[str, str] = {"runs": "list", "plugins": "list"}

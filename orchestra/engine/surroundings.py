@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Mapping
 
+from orchestra.model.redaction import allowed_environment
 from orchestra.model.run import Run
 from orchestra.workspace.environment import (
     EnvironmentRecord,
@@ -26,12 +27,16 @@ class Surroundings:
     """Describes the environments of attempts. Used by several threads: what one does twice does no harm."""
 
     def __init__(self) -> None:
-        self._interpreters: dict[str, tuple[object, PythonRecord]] = {}
+        self._interpreters: dict[str, Interpreter] = {}
+        self._described: dict[str, tuple[object, PythonRecord]] = {}
+        self._allowed = allowed_environment(os.environ)
         self._lock_files = LockFiles()
 
     def describe(self, run: Run, added: Mapping[str, str], now: int) -> EnvironmentRecord:
         """The record of an attempt whose operation is given the variables ``added`` beyond our own."""
-        variables, withheld = describe_variables(os.environ, added, run.operation.env_secrets)
+        variables, withheld = describe_variables(
+            os.environ, added, run.operation.env_secrets, allowed=self._allowed
+        )
         return EnvironmentRecord(
             captured=now,
             platform=describe_computer(),
@@ -53,11 +58,13 @@ class Surroundings:
         if executable is None:
             return None
         with_packages = os.environ.get("NO_PIP_FREEZE") != "1"
-        interpreter = Interpreter(executable)
+        interpreter = self._interpreters.get(executable)
+        if interpreter is None:
+            interpreter = self._interpreters[executable] = Interpreter(executable)
         signature = (with_packages, interpreter.signature)
-        known = self._interpreters.get(executable)
+        known = self._described.get(executable)
         if known is not None and known[0] == signature:
             return known[1]
         record = interpreter.describe(with_packages=with_packages)
-        self._interpreters[executable] = (signature, record)
+        self._described[executable] = (signature, record)
         return record

@@ -97,22 +97,29 @@ def read_environment(attempt_dir: Path) -> EnvironmentRecord | None:
 
 
 def describe_variables(
-    inherited: Mapping[str, str], added: Mapping[str, str], secret: Sequence[str] = ()
+    inherited: Mapping[str, str],
+    added: Mapping[str, str],
+    secret: Sequence[str] = (),
+    *,
+    allowed: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, str], tuple[str, ...]]:
     """What may be recorded of an operation's environment, and the names of the rest.
 
-    Of ``inherited`` that is what is on the list, of ``added`` all; ``secret`` names what is never recorded, and
-    flags are recorded as such.
+    Of ``inherited`` that is what is on the list (``allowed``, if that is known already), of ``added`` all but
+    secrets; ``secret`` names what is never recorded, and flags are recorded as such.
     """
-    recorded = {**allowed_environment(inherited), **added}
+    if allowed is None:
+        allowed = allowed_environment(inherited)
+    public = {name: value for name, value in added.items() if not is_secret(name, value)}
+    recorded = {**{name: value for name, value in allowed.items() if name not in added}, **public}
     variables = {
         name: value
         for name, value in sorted(recorded.items())
-        if name not in secret and not is_secret(name, value) and not name.startswith("FLAG_")
+        if name not in secret and not name.startswith("FLAG_")
     }
     names = {**inherited, **added}
     withheld = (name for name in names if name not in variables and not name.startswith("FLAG_"))
-    return variables, tuple(sorted(redact_text(name) for name in withheld))
+    return variables, tuple(sorted(withheld))
 
 
 def describe_computer() -> dict[str, str]:
