@@ -47,6 +47,7 @@ def run(
     minimize: Annotated[str | None, Parameter(alias="-N", help="What a search is about: 'loss'.")] = None,
     maximize: Annotated[str | None, Parameter(alias="-X", help="The same, for the greatest.")] = None,
     fail_on_trial_error: Annotated[bool, Parameter(help="Stop the batch when a trial fails.")] = False,
+    stop_after: Annotated[float | None, Parameter(help="Stop the operation after so many minutes.")] = None,
     executor: Annotated[
         str | None, Parameter(help="Executor plugin, with options: 'NAME KEY=VALUE'.")
     ] = None,
@@ -105,6 +106,7 @@ def run(
         max_trials=max_trials,
         random_seed=random_seed,
         fail_on_trial_error=fail_on_trial_error,
+        stop_after=stop_after,
         minimize=minimize,
         maximize=maximize,
         executor=executor,

@@ -236,6 +236,7 @@ class _Batch:
             sources=self.run.sources,
             vcs_commit=self.run.vcs_commit,
             force_deps=self.run.force_deps,
+            stop_after=self.run.stop_after,
             environment=self.run.environment,
             random_seed=self.spec.seed,
             executor=self.executor,

@@ -189,6 +189,7 @@ def _orders(session: Session, run: Run, command: tuple[str, ...], nonce: str, ho
         streams="one" if session.one_stream else "two",
         stdin=how.stdin,
         fsync=session.fsync,
+        stop_after=None if run.stop_after is None else run.stop_after * 60,
     )
 
 

@@ -40,6 +40,8 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     max_trials: int | None = None
     random_seed: int | None = None
     fail_on_trial_error: bool = False
+    stop_after: float | None = None
+    """Minutes after which the operation is stopped, each trial of a batch for itself."""
     minimize: str | None = None
     """The column that a search is about, such as ``loss`` or ``min loss``."""
     maximize: str | None = None

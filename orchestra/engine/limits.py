@@ -1,0 +1,28 @@
+"""What a request may set for the processes of an operation, and of which kinds of runs."""
+
+from __future__ import annotations
+
+import math
+
+from orchestra.engine.request import RunRequest
+from orchestra.errors import UserError
+from orchestra.model.run import RunKind
+
+
+def check_limits(kind: RunKind, request: RunRequest) -> None:
+    """Refuse limits that a run of ``kind`` (of a batch: its trials') can't keep.
+
+    Raises:
+        UserError: names the option.
+    """
+    if request.stop_after is None:
+        return
+    if not 0 < request.stop_after < math.inf:
+        raise UserError(
+            f"invalid value {request.stop_after:g} for --stop-after", "Give minutes, more than 0."
+        )
+    if kind != "run":
+        name = "queue" if kind == "queue" else "pipeline"
+        raise UserError(
+            f"--stop-after can't be used with a {name}", "Give it to the runs that the time is meant for."
+        )
