@@ -1,4 +1,4 @@
-"""What a request may set for the processes of an operation, and of which kinds of runs."""
+"""What a request may set for the processes of an operation: time and devices, and of which kinds of runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 from orchestra.engine.request import RunRequest
 from orchestra.errors import UserError
-from orchestra.model.run import RunKind
+from orchestra.model.run import Run, RunKind
 
 
 def check_limits(kind: RunKind, request: RunRequest) -> None:
@@ -15,6 +15,8 @@ def check_limits(kind: RunKind, request: RunRequest) -> None:
     Raises:
         UserError: names the option.
     """
+    if request.gpus is not None and kind == "queue":
+        raise UserError("--gpus and --no-gpus can't be used with a queue", "Give the queue a flag, gpus=IDS.")
     if request.stop_after is None:
         return
     if not 0 < request.stop_after < math.inf:
@@ -26,3 +28,13 @@ def check_limits(kind: RunKind, request: RunRequest) -> None:
         raise UserError(
             f"--stop-after can't be used with a {name}", "Give it to the runs that the time is meant for."
         )
+
+
+def gpu_environment(gpus: str | None) -> dict[str, str]:
+    """How an operation is told which devices it may use."""
+    return {} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus}
+
+
+def fits_gpus(run: Run, gpus: str | None) -> bool:
+    """Whether a queue with these devices may start ``run``: nothing is said of one of them, or both have the same."""
+    return gpus is None or run.gpus is None or run.gpus == gpus

@@ -39,6 +39,7 @@ KEPT = (
     "environment",
     "needed",
     "stop_after",
+    "gpus",
 )
 """What a request may change of a run that is there."""
 CANDIDATES = 10
@@ -160,6 +161,8 @@ def _with_request(session: Session, run: Run, request: RunRequest) -> Run:
     check_limits(own_kind(run.operation), request)
     if request.stop_after is not None:
         changes["stop_after"] = request.stop_after
+    if request.gpus is not None:
+        changes["gpus"] = request.gpus
     if request.executor is not None:
         changes["executor"] = request.executor
     if request.environment:

@@ -179,6 +179,7 @@ def new_run(session: Session, request: RunRequest, planned: Plan, *, state: Stat
         sources=tuple(request.sources),
         force_deps=request.force_deps,
         stop_after=request.stop_after,
+        gpus=request.gpus,
         environment=request.environment,
         random_seed=planned.batch.seed if planned.batch else request.random_seed,
         executor=request.executor or session.settings.executor,
