@@ -750,6 +750,7 @@ class _Supervision:
         self.max_rss = 0
         self.child_ended = False
         self.stopped_by: str | None = None
+        self.stopped_early: int | None = None
         self.termed = False
         self.quit = False
         self.reasons: list[str] = []
@@ -929,6 +930,7 @@ class _Supervision:
         if now >= self.stop_at:
             self.stop_at = NEVER
             if not self.exited:
+                self.stopped_early = self.main
                 self.reasons.append(f"stopped after {self.orders.stop_after:g} s")
                 self._stop(_signal.SIGTERM, now)
         if self.exited:
@@ -1236,6 +1238,7 @@ class _Supervision:
             "stopped": self.started + int((self.ended - self.begun) * 1e6),
             "size": self.output.final_size(),
             "stopped_by": self.stopped_by,
+            "stopped_early": self.stopped_early,
             "reason": "; ".join(self.reasons)[:1000] or None,
             "leftovers": self.leftovers[:100],
             "cpu": round(self.cpu, 6),

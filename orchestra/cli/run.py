@@ -7,10 +7,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from orchestra.cli import run_checks
 from orchestra.cli.command import RunCommand, Show
 from orchestra.cli.context import current
 from orchestra.engine.request import RunRequest
-from orchestra.errors import UsageError
 from orchestra.model.flags import decode
 from orchestra.project.arguments import is_batch_file, parse_assignments
 
@@ -47,6 +47,9 @@ def run(
     minimize: Annotated[str | None, Parameter(alias="-N", help="What a search is about: 'loss'.")] = None,
     maximize: Annotated[str | None, Parameter(alias="-X", help="The same, for the greatest.")] = None,
     fail_on_trial_error: Annotated[bool, Parameter(help="Stop the batch when a trial fails.")] = False,
+    stop_after: Annotated[float | None, Parameter(help="Stop the operation after so many minutes.")] = None,
+    gpus: Annotated[str | None, Parameter(help="CUDA_VISIBLE_DEVICES of the operation.")] = None,
+    no_gpus: Annotated[bool, Parameter(help="No device is visible to the operation.")] = False,
     executor: Annotated[
         str | None, Parameter(help="Executor plugin, with options: 'NAME KEY=VALUE'.")
     ] = None,
@@ -80,10 +83,12 @@ def run(
     context = current()
     if operation is not None and ("=" in operation or operation.startswith("@")):
         operation, assignments = None, (operation, *assignments)
-    if stage and background:
-        raise UsageError("--stage and --background cannot both be used")
-    if print_trials and stage_trials:
-        raise UsageError("--print-trials and --stage-trials cannot both be used")
+    run_checks.check_not_both(
+        ("--gpus", gpus is not None, "--no-gpus", no_gpus),
+        ("--stage", stage, "--background", background),
+        ("--stage", stage, "--pidfile", pidfile is not None),
+        ("--print-trials", print_trials, "--stage-trials", stage_trials),
+    )
     request = RunRequest(
         operation=operation,
         flags=dict(parse_assignments(word for word in assignments if not is_batch_file(word))),
@@ -105,6 +110,8 @@ def run(
         max_trials=max_trials,
         random_seed=random_seed,
         fail_on_trial_error=fail_on_trial_error,
+        stop_after=stop_after,
+        gpus="" if no_gpus else gpus,
         minimize=minimize,
         maximize=maximize,
         executor=executor,

@@ -12,6 +12,17 @@ from orchestra.engine.stage import Plan
 from orchestra.errors import UsageError, UserError, text_of_os_error
 
 
+def check_not_both(*pairs: tuple[str, bool, str, bool]) -> None:
+    """Refuse two options that exclude each other; each pair is two names, and whether they were given.
+
+    Raises:
+        UsageError: names the first such two.
+    """
+    for one, has_one, other, has_other in pairs:
+        if has_one and has_other:
+            raise UsageError(f"{one} and {other} cannot both be used")
+
+
 def check_together(session: Session, request: RunRequest) -> None:
     """Refuse options that contradict each other.
 

@@ -236,6 +236,8 @@ class _Batch:
             sources=self.run.sources,
             vcs_commit=self.run.vcs_commit,
             force_deps=self.run.force_deps,
+            stop_after=self.run.stop_after,
+            gpus=self.run.gpus,
             environment=self.run.environment,
             random_seed=self.spec.seed,
             executor=self.executor,

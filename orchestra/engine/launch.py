@@ -19,6 +19,7 @@ from orchestra.engine.command_line import command_line
 from orchestra.engine.config_destination import write_config
 from orchestra.engine.control import Control
 from orchestra.engine.judge import require_record, settle
+from orchestra.engine.limits import gpu_environment
 from orchestra.engine.session import Session
 from orchestra.errors import ExecutorError, PluginError, ResolveError, RunBusy, Stopped
 from orchestra.model import flags as flag_rules
@@ -157,6 +158,7 @@ def operation_environment(session: Session, run: Run) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         **(_defined_environment(run, directory) if run.operation.project_file is not None else {}),
         **run.environment,
+        **gpu_environment(run.gpus),
         **flag_rules.environment(run.flags, run.operation.flags),
         "RUN_DIR": str(directory),
         "RUN_ID": run.id,
@@ -185,10 +187,11 @@ def _orders(session: Session, run: Run, command: tuple[str, ...], nonce: str, ho
         nonce=nonce,
         cwd=str(session.directory(run)),
         arguments=command,
-        environment={**operation_environment(session, run), **how.environment},
+        environment={**operation_environment(session, run), **how.environment, **gpu_environment(run.gpus)},
         streams="one" if session.one_stream else "two",
         stdin=how.stdin,
         fsync=session.fsync,
+        stop_after=None if run.stop_after is None else run.stop_after * 60,
     )
 
 

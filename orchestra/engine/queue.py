@@ -22,6 +22,7 @@ from orchestra.engine.execute import execute
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import settle_active, settle_or_spoil
 from orchestra.engine.launch import Launch, with_handle
+from orchestra.engine.limits import fits_gpus, gpu_environment
 from orchestra.engine.lines import LineConsole
 from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.session import LEASE, Session
@@ -148,17 +149,21 @@ class _Queue:
     async def _claim(self, group: TaskGroup) -> bool:
         """Start what may be started now; True if there was anything."""
         free = self.settings.jobs - len(self.running) + len(self.ending)
-        if free <= 0 or await self._is_blocked():
+        if free <= 0:
             return False
         await self._forgive()
+        await self._set_other_gpus_aside()
+        if await self._is_blocked():
+            return False
         runs = await self.session.store.claim(
             self.session.worker, LEASE, free, Wanted(excluded=tuple(self.set_aside))
         )
         self.session.emit("queue.polled", self.run, console=self.console, claimed=len(runs))
         for run in runs:
             failpoint("queue.claimed")
-            if run.kind == "queue":
-                # A queue in a queue would wait for itself: it stays staged for a person to start.
+            if run.kind == "queue" or not fits_gpus(run, self.settings.gpus):
+                # A queue in a queue would wait for itself: it stays staged for a person to start. And a run for
+                # other devices may have been staged since we looked.
                 await settle_or_spoil(self.session, run, given_up=True)
                 self.set_aside[run.id] = run.staged
                 continue
@@ -176,6 +181,24 @@ class _Queue:
             page = await self.session.store.query(RunQuery(ids=tuple(self.set_aside)))
             now = {run.id: run.staged for run in page.runs}
             self.set_aside = {run: then for run, then in self.set_aside.items() if now.get(run) == then}
+
+    async def _set_other_gpus_aside(self) -> None:
+        """Leave the staged runs that are meant for other devices to other queues; says so once for each."""
+        if self.settings.gpus is None:
+            return
+        staged = await self.session.store.query(RunQuery(states=frozenset(("staged",)), oldest_first=True))
+        for run in staged.runs:
+            if run.id in self.set_aside or fits_gpus(run, self.settings.gpus):
+                continue
+            self.set_aside[run.id] = run.staged
+            self._say_processing()
+            self._tell(
+                "queue.ignored",
+                "info",
+                f"Ignorning staged run {run.id} "
+                f"(GPU spec mismatch: run is {run.gpus}, queue is {self.settings.gpus})",
+                staged=run.id,
+            )
 
     async def _is_blocked(self) -> bool:
         """Whether runs that no queue started hold the staged ones back; says so once for each staged run."""
@@ -248,7 +271,7 @@ class _Queue:
             self.news.set()
 
     def _environment(self) -> dict[str, str]:
-        return {} if self.settings.gpus is None else {"CUDA_VISIBLE_DEVICES": self.settings.gpus}
+        return gpu_environment(self.settings.gpus)
 
     def _is_looked_after(self, run: Run) -> bool:
         """Whether one of our tasks executes or watches ``run``, or the batch or pipeline that it is a part of."""

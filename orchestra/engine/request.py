@@ -40,6 +40,10 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     max_trials: int | None = None
     random_seed: int | None = None
     fail_on_trial_error: bool = False
+    stop_after: float | None = None
+    """Minutes after which the operation is stopped, each trial of a batch for itself."""
+    gpus: str | None = None
+    """What the operation finds as ``CUDA_VISIBLE_DEVICES``; empty: no devices; None: whatever there is."""
     minimize: str | None = None
     """The column that a search is about, such as ``loss`` or ``min loss``."""
     maximize: str | None = None

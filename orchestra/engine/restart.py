@@ -11,10 +11,12 @@ from msgspec import Struct, structs
 from orchestra.child import supervisor
 from orchestra.engine.changes import change, tell
 from orchestra.engine.judge import settle
+from orchestra.engine.limits import check_limits
 from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.request import RunRequest
 from orchestra.engine.requested_flags import settled_flags
 from orchestra.engine.session import LEASE, Session
+from orchestra.engine.stage import own_kind
 from orchestra.errors import FlagError, RunBusy, RunNotFound, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
@@ -27,6 +29,19 @@ from orchestra.workspace import records
 STARTABLE: frozenset[State] = frozenset(("staged", "pending", *FINAL)) - {"broken"}
 NOT_DONE: frozenset[State] = frozenset(("staged", "pending", "error", "lost", "aborted"))
 """What ``--needed`` starts again though the flags are the same."""
+KEPT = (
+    "flags",
+    "batch_spec",
+    "label",
+    "label_template",
+    "tags",
+    "executor",
+    "environment",
+    "needed",
+    "stop_after",
+    "gpus",
+)
+"""What a request may change of a run that is there."""
 CANDIDATES = 10
 MOST_RUNS = 10_000_000
 """A number above this is the beginning of an id, and no place in a listing."""
@@ -143,6 +158,11 @@ def _with_request(session: Session, run: Run, request: RunRequest) -> Run:
         template = changes.get("label_template", run.label_template)
         tags = changes.get("tags", run.tags)
         changes["label"] = flag_rules.run_label(template, flags, tags, os.path.exists)
+    check_limits(own_kind(run.operation), request)
+    if request.stop_after is not None:
+        changes["stop_after"] = request.stop_after
+    if request.gpus is not None:
+        changes["gpus"] = request.gpus
     if request.executor is not None:
         changes["executor"] = request.executor
     if request.environment:
@@ -212,8 +232,7 @@ async def claim_restart(session: Session, restart: Restart) -> Run:
 
 async def keep_changes(session: Session, run: Run, wished: Run) -> Run:
     """Carry the settings of ``wished`` over to ``run``, in the store and then in its record."""
-    fields = ("flags", "batch_spec", "label", "label_template", "tags", "executor", "environment", "needed")
-    changes = {name: getattr(wished, name) for name in fields if getattr(wished, name) != getattr(run, name)}
+    changes = {name: getattr(wished, name) for name in KEPT if getattr(wished, name) != getattr(run, name)}
     if not changes:
         return run
     run = await change(session, run, lambda current: structs.replace(current, **changes))

@@ -12,6 +12,7 @@ from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.engine.changes import tell
 from orchestra.engine.command_line import command_line, operation_python, print_command
+from orchestra.engine.limits import check_limits
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.request import RunRequest
@@ -79,6 +80,7 @@ def plan(session: Session, request: RunRequest) -> Plan:
     if operation.kind == "queue":
         QueueSettings.from_flags(values)
     batch = plan_batch(request, operation, values, rows)
+    check_limits(own_kind(operation), request)
     _require_plugins(session, request, operation, batch)
     _check_directory(session, request, operation)
     return Plan(operation=operation, flags=values, batch=batch, warnings=tuple(warnings))
@@ -176,6 +178,8 @@ def new_run(session: Session, request: RunRequest, planned: Plan, *, state: Stat
         staged=now if state == "staged" else None,
         sources=tuple(request.sources),
         force_deps=request.force_deps,
+        stop_after=request.stop_after,
+        gpus=request.gpus,
         environment=request.environment,
         random_seed=planned.batch.seed if planned.batch else request.random_seed,
         executor=request.executor or session.settings.executor,

@@ -18,6 +18,7 @@ from orchestra.engine.execute import execute
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import settle, watcher_is_gone
 from orchestra.engine.launch import Launch, with_handle
+from orchestra.engine.limits import gpu_environment
 from orchestra.engine.request import RunRequest
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.step_checks import check_step
@@ -44,13 +45,14 @@ async def run_steps(
     stopped is terminated, and so is its current step. A pipeline that is started again starts the runs again that it
     has.
     """
+    given = {**(how.environment if how else {}), **gpu_environment(run.gpus)}
     async with (
         attempt_in_process(session, run, console=console) as attempt,
         anyio.create_task_group() as group,
     ):
         group.start_soon(keep_leases, session)
         try:
-            await _Pipeline(session, attempt, control, how or Launch()).work()
+            await _Pipeline(session, attempt, control, Launch(environment=given)).work()
         except OrchestraError as error:
             attempt.code = error.exit_code if error.exit_code > 1 else 1
             attempt.reason = error.message + (f"\n{error.hint}" if error.hint else "")

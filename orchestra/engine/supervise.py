@@ -183,7 +183,15 @@ class _Watch:
             self.gone_since = self.session.clock.monotonic()
         return self.session.clock.monotonic() - self.gone_since > GONE_GRACE
 
+    def _say_stopped_early(self, exit_record: Exit) -> None:
+        minutes = self.run.stop_after
+        if exit_record.stopped_early is None or minutes is None:
+            return
+        message = f"Stopping process early (pid {exit_record.stopped_early}) - {minutes:g} minute(s) elapsed"
+        self.session.emit("log.message", self.run, level="info", message=message, console=self.console)
+
     async def _settled(self, exit_record: Exit) -> Run:
+        self._say_stopped_early(exit_record)
         settled = await settle(self.session, self.run, console=self.console)
         if settled.attempt != self.run.attempt:
             # Somebody else has seen the end before us and has started the run again: ours ended all the same.

@@ -37,6 +37,7 @@ EVENT_NAMES: dict[str, str] = {
     "queue.processing": "A queue found staged runs to process.",
     "queue.waiting": "A queue has nothing to do and waits.",
     "queue.blocked": "A staged run is held back by runs that no queue started.",
+    "queue.ignored": "A staged run is meant for other devices than those of the queue.",
     "queue.starting": "A queue is starting a staged run.",
     "queue.stopping": "A queue was told to stop.",
     "queue.ended": "A queue ended.",

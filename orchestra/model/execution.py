@@ -74,6 +74,8 @@ class Exit(Struct, frozen=True, kw_only=True, gc=False):
     """Bytes of output when the record was written: a viewer prints up to here before it reports the end."""
     stopped_by: str | None = None
     """The signal of a stop that was asked for, e.g. ``TERM``."""
+    stopped_early: int | None = None
+    """Pid of the operation that was stopped because its time was over."""
     reason: str | None = None
     """Why it could not be started, or what we had to do."""
     leftovers: tuple[int, ...] = ()

@@ -136,6 +136,10 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     sourcecode_digest: str | None = None
     vcs_commit: str | None = None
     """Of the project when the run was made: ``git:SHA``, with ``*`` at its end where something differed from it."""
+    stop_after: float | None = None
+    """Minutes after which the operation is stopped."""
+    gpus: str | None = None
+    """The devices that it was given, as ``CUDA_VISIBLE_DEVICES``; empty: none; None: nothing was said."""
     random_seed: int | None = None
     command: tuple[str, ...] = ()
     """The command line of the newest start, or that a start would have."""

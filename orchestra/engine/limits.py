@@ -1,0 +1,40 @@
+"""What a request may set for the processes of an operation: time and devices, and of which kinds of runs."""
+
+from __future__ import annotations
+
+import math
+
+from orchestra.engine.request import RunRequest
+from orchestra.errors import UserError
+from orchestra.model.run import Run, RunKind
+
+
+def check_limits(kind: RunKind, request: RunRequest) -> None:
+    """Refuse limits that a run of ``kind`` (of a batch: its trials') can't keep.
+
+    Raises:
+        UserError: names the option.
+    """
+    if request.gpus is not None and kind == "queue":
+        raise UserError("--gpus and --no-gpus can't be used with a queue", "Give the queue a flag, gpus=IDS.")
+    if request.stop_after is None:
+        return
+    if not 0 < request.stop_after < math.inf:
+        raise UserError(
+            f"invalid value {request.stop_after:g} for --stop-after", "Give minutes, more than 0."
+        )
+    if kind != "run":
+        name = "queue" if kind == "queue" else "pipeline"
+        raise UserError(
+            f"--stop-after can't be used with a {name}", "Give it to the runs that the time is meant for."
+        )
+
+
+def gpu_environment(gpus: str | None) -> dict[str, str]:
+    """How an operation is told which devices it may use."""
+    return {} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus}
+
+
+def fits_gpus(run: Run, gpus: str | None) -> bool:
+    """Whether a queue with these devices may start ``run``: nothing is said of one of them, or both have the same."""
+    return gpus is None or run.gpus is None or run.gpus == gpus
