@@ -25,16 +25,38 @@ class Importing(NamedTuple):
     python: str
     warn: Callable[[str], None] | None
 
-    def discover(self, script: Path, defined: Defined) -> Discovered:
-        """The flags of the script, whether they are wanted or not."""
-        found = discover_flags(script, cache_dir=self.cache_dir, python=self.python)
+    def discover(self, place: FlagsPlace, defined: Defined) -> Discovered | None:
+        """The flags that are there, whether they are wanted or not; None where there is nothing to look at."""
+        in_file = place.dest is not None and place.dest.startswith("config:")
+        if place.script is None and not in_file:
+            return None
+        found = discover_flags(
+            place.script or place.root,
+            cache_dir=self.cache_dir,
+            python=self.python,
+            arguments=place.arguments,
+            dest=place.dest,
+            root=place.root,
+        )
         if found.warning and self.warn is not None and os.environ.get("NO_WARN_FLAGS_IMPORT") != "1":
             self.warn(f"cannot import flags for {defined.full_name}: {found.warning}")
         return found
 
 
+class FlagsPlace(NamedTuple):
+    """Where an operation's flags are looked for, and where they go."""
+
+    root: Path
+    """The project's directory."""
+    script: Path | None
+    arguments: tuple[str, ...]
+    """What the script is always given: it may name a sub-command."""
+    dest: str | None
+    """As the file says; None: as the script tells."""
+
+
 def defined_flags(
-    defined: Defined, script: Path | None, dest: str | None, importing: Importing, reader: Reader
+    defined: Defined, place: FlagsPlace, importing: Importing, reader: Reader
 ) -> tuple[tuple[FlagDef, ...], Discovered | None]:
     """The flags in the order of the file, then those that are imported beyond it; and what the script has.
 
@@ -49,9 +71,7 @@ def defined_flags(
     if isinstance(raw, Map):
         for name, value in raw.items():
             own[name] = _flag(name, value, raw.places[name], defined, reader)
-    # Values go to a place in the script only where the file says nothing else.
-    looked_at = script is not None and dest in (None, "args", "globals") and _wants_script(defined, own)
-    found = importing.discover(script, defined) if script is not None and looked_at else None
+    found = importing.discover(place, defined) if _wants_script(defined, own) else None
     imported = {flag.name: flag for flag in found.flags} if found is not None else {}
     wanted = _imported_names(defined, imported, own)
     flags = [

@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 
 from orchestra.model.decoding import encode
 from orchestra.model.operation import FlagDef, FlagsDest, Operation, OperationKind, Optimizer, OutputPattern
-from orchestra.project.defined_flags import Importing, defined_flags
+from orchestra.project.defined_flags import FlagsPlace, Importing, defined_flags
 from orchestra.project.defined_requirements import requirements_of
 from orchestra.project.defined_source import sourcecode_of
 from orchestra.project.defined_steps import steps_of
@@ -122,7 +122,8 @@ def _flags(
     defined: Defined, command: _Command, importing: Importing, project: Project
 ) -> tuple[tuple[FlagDef, ...], FlagsDest, str]:
     dest = _destination(defined)
-    flags, found = defined_flags(defined, command.script, dest, importing, project.reader)
+    place = FlagsPlace(project.directory, command.script, command.main_args, dest)
+    flags, found = defined_flags(defined, place, importing, project.reader)
     if dest is None:
         dest = "args" if command.script is None or found is None or found.by != "globals" else "globals"
     if command.kind == "steps":

@@ -95,7 +95,7 @@ def test_what_the_file_says_of_a_flag_wins_and_the_script_fills_what_it_leaves_o
             choices=(Choice(value=1), Choice(value=2, alias="two")),
             origin="orchestra.yml:5",
         ),
-        FlagDef(name="epochs", default=1, type="number"),
+        FlagDef(name="epochs", default=1, type="number", origin="train.py:2"),
     )
     assert (operation.flags_dest, operation.discovered_by) == ("globals", "globals")
 
