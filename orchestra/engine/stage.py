@@ -17,6 +17,7 @@ from orchestra.engine.off_loop import off_loop
 from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.request import RunRequest
 from orchestra.engine.requested_flags import settled_flags, shadowed_flags
+from orchestra.engine.search_space import search_dimensions
 from orchestra.engine.session import LEASE, Session, hostname
 from orchestra.engine.snapshot import where_it_runs
 from orchestra.errors import FlagError, IdTaken, UserError
@@ -75,7 +76,9 @@ def plan(session: Session, request: RunRequest) -> Plan:
         from orchestra.engine.requested_rows import take_rows
 
         request, rows = take_rows(operation, request)
-    values = settled_flags(operation, request, varied=frozenset(name for row in rows for name in row))
+    dimensions = search_dimensions(operation, request) if request.expander else {}
+    varied = frozenset(dimensions).union(*rows)
+    values = {**settled_flags(operation, request, varied=varied), **dimensions}
     warnings += shadowed_flags(operation, values)
     if operation.kind == "queue":
         QueueSettings.from_flags(values)

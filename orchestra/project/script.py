@@ -10,7 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from orchestra.errors import ScriptError, text_of_os_error
+from orchestra.errors import FlagError, ScriptError, text_of_os_error
 from orchestra.model.destinations import parse_destination
 from orchestra.model.operation import FlagDef, FlagsDest, Operation
 from orchestra.project.argument_parsers import read_parser, uses_argparse, uses_click
@@ -94,15 +94,13 @@ def discover_flags(
 
     Raises:
         ScriptError: the script can't be read, or is not valid Python.
-        FlagError: there is no such ``dest``, or the configuration file can't be read.
+        FlagError: there is no such ``dest``.
     """
     kind, name = parse_destination(dest) if dest is not None else (None, "")
     if kind == "none":
         return Discovered(flags=(), by="none")
     if kind == "config":
-        from orchestra.project.config_flags import config_flags
-
-        return Discovered(flags=config_flags(root or path.parent, name), by=f"config:{name}")
+        return _flags_of_file(root or path.parent, name)
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -123,6 +121,16 @@ def _parses_arguments(module: ast.Module, content: bytes) -> bool:
     return (b"argparse" in content and uses_argparse(module)) or (
         (b"click" in content or b"typer" in content) and uses_click(module)
     )
+
+
+def _flags_of_file(root: Path, name: str) -> Discovered:
+    from orchestra.project.config_flags import config_flags
+
+    try:
+        return Discovered(flags=config_flags(root, name), by=f"config:{name}")
+    except FlagError as error:
+        # It may be one that a dependency brings: then it is there when a run starts.
+        return Discovered(flags=(), by=f"config:{name}", warning=error.message)
 
 
 def _flags_of_global(module: ast.Module | None, path: Path, kind: str, name: str) -> Discovered:
