@@ -165,7 +165,18 @@ def operation_environment(session: Session, run: Run) -> dict[str, str]:
         "ORCHESTRA_HOME": str(session.layout.home),
         "ORCHESTRA_OP": run.operation.name,
         **({"PROJECT_DIR": run.operation.source} if run.operation.source else {}),
+        "FLAGS_DEST": run.operation.flags_dest,
+        **_command_directory(),
     }
+
+
+def _command_directory() -> dict[str, str]:
+    """Where whoever starts the run is: an operation may be given paths as seen from there."""
+    try:
+        return {"CMD_DIR": os.getcwd()}
+    except FileNotFoundError:
+        # It was removed.
+        return {}
 
 
 def _defined_environment(run: Run, directory: Path) -> dict[str, str]:

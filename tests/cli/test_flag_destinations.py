@@ -94,3 +94,23 @@ def test_a_file_that_is_not_there_is_told_and_fails_the_run(call: Call) -> None:
     assert ended.code == 1
     assert "cannot import flags for no-file: flags can't be read from 'none.yml'" in ended.error
     assert "run failed: 'none.yml' can't be written: No such file or directory" in ended.error
+
+
+def test_an_operation_is_told_of_its_run_and_its_flags(call: Call, tmp_path: Path) -> None:
+    names = ("RUN_DIR", "RUN_ID", "CMD_DIR", "PROJECT_DIR", "FLAGS_DEST", "FLAG_A_B", "FLAG_OFF", "FLAG_NONE")
+    (tmp_path / "told.sh").write_text("#!/bin/sh\n" + "".join(f'echo "{name}=${name}"\n' for name in names))
+    (tmp_path / "told.sh").chmod(0o755)
+
+    ended = call("run", "told.sh", "a-b=1.5", "off=no", "none=null", "-y")
+
+    told = dict(line.split("=", 1) for line in ended.lines)
+    run_id = told.pop("RUN_ID")
+    assert told.pop("RUN_DIR").endswith(f"/runs/{run_id}")
+    assert told == {
+        "CMD_DIR": str(tmp_path),
+        "PROJECT_DIR": str(tmp_path),
+        "FLAGS_DEST": "args",
+        "FLAG_A_B": "1.5",
+        "FLAG_OFF": "",
+        "FLAG_NONE": "",
+    }
