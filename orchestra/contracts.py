@@ -234,6 +234,10 @@ class RunReader(Protocol):
         """Where a run's files are."""
         ...
 
+    def source_files(self, run: Run) -> frozenset[str]:
+        """Which files of a run's directory are its source: they were there before it was started."""
+        ...
+
 
 class Resolver(Protocol):
     """Makes a source available in a run's directory."""

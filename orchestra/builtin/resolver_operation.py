@@ -50,7 +50,7 @@ class OperationResolver:
             name = _folder_name(run)
             link_into(directory, into / name)
             return Resolved(paths=(name,), origin=run.id, target="link")
-        left_out = _left_out(run) if not source.selective else {_CONTROL}
+        left_out = {_CONTROL} if source.selective else _left_out(run, directory, runs.source_files(run))
         linked = _link_files(directory, into, left_out)
         return Resolved(paths=tuple(linked), origin=run.id, target="link", root="")
 
@@ -62,10 +62,23 @@ def _folder_name(run: Run) -> str:
     return name
 
 
-def _left_out(run: Run) -> set[str]:
-    """What the run did not make: its records, its script, and what it had from others."""
+def _left_out(run: Run, directory: Path, source: frozenset[str]) -> set[str]:
+    """What the run did not make: its records, its source, and what it had from others."""
     borrowed = {path.split("/", 1)[0] for entry in run.resolved for path in entry.paths}
-    return {_CONTROL, run.operation.main, *borrowed}
+    folders = {path.split("/", 1)[0] for path in source if "/" in path}
+    untouched = {name for name in folders if not _has_own(directory, name, source)}
+    return {_CONTROL, "__pycache__", run.operation.main, *source, *untouched, *borrowed}
+
+
+def _has_own(directory: Path, folder: str, source: frozenset[str]) -> bool:
+    """Whether the run made a file in a folder of its source."""
+    return any(
+        os.path.relpath(os.path.join(parent, name), directory) not in source
+        for parent, _, files in os.walk(directory / folder)
+        for name in files
+        # What importing the source leaves is nothing that the run made.
+        if not name.endswith(".pyc")
+    )
 
 
 def _link_files(directory: Path, into: Path, left_out: set[str]) -> list[str]:

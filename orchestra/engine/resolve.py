@@ -169,7 +169,7 @@ class _Resolution:
             by_link=True,
             selective=bool(source.select or source.select_min or source.select_max),
             sha256=source.sha256,
-            pipeline=getattr(self.run, "parent", None),
+            pipeline=self.run.parent if self.run.isolate_runs else None,
             params=source.params,
             flags=self._config_values() if source.scheme == CONFIG else {},
         )

@@ -193,6 +193,12 @@ class Session:
         """Where a run's files are."""
         return Path(run.directory) if run.directory is not None else self._directory_of(run.id)
 
+    def source_files(self, run: Run) -> frozenset[str]:
+        """Which files of a run's directory are its source: they were there before it was started."""
+        from orchestra.workspace.manifest import SOURCE, read_manifest
+
+        return frozenset(entry.path for entry in read_manifest(self.directory(run)) if entry.kind == SOURCE)
+
     def attempt_directory(self, run: Run) -> Path:
         """Where the records of a run's newest attempt are."""
         return self.layout.attempt_directory(self.directory(run), run.attempt)

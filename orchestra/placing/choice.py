@@ -70,7 +70,7 @@ def _is_named(operation: str, patterns: Sequence[tuple[str, re.Pattern[str] | No
 
 
 def _is_of(run: Run, pipeline: str | None) -> bool:
-    return pipeline is None or _attribute(run, "parent") == pipeline
+    return pipeline is None or run.parent == pipeline
 
 
 def _attribute(run: Run, name: str) -> Any:

@@ -56,6 +56,10 @@ class FakeRuns:
         """Where the run's files are."""
         return self._runs[run.id][1]
 
+    def source_files(self, run: Run) -> frozenset[str]:
+        """The run's script, if it is there."""
+        return frozenset({run.operation.main} - {""})
+
 
 class ResolverContract(Kit):
     """What every resolver keeps."""

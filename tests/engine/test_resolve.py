@@ -25,10 +25,9 @@ from orchestra.model.dependencies import requirement_of, source_name
 from orchestra.model.flags import Text
 from orchestra.model.operation import Requirement, SourceDef
 from orchestra.model.run import Run
-from orchestra.placing.choice import choose_run
 from orchestra.project.find import find_operation
 from orchestra.testing.builders import an_operation
-from orchestra.testing.resolvers import FakeRuns
+from orchestra.workspace.manifest import SOURCE, ManifestEntry, render, write_manifest
 from tests.engine.workbench import Bench
 
 pytestmark = pytest.mark.anyio
@@ -269,8 +268,8 @@ async def test_a_restart_resolves_again_only_what_it_is_told_to(bench, project, 
     assert (said in bench.lines) is not always
 
 
-async def upstream(bench: Bench, text: str, name: str = "up") -> Run:
-    run = await bench.make(operation=an_operation(name=name))
+async def upstream(bench: Bench, text: str, **fields) -> Run:
+    run = await bench.make(operation=an_operation(name="up"), **fields)
     ended = await bench.execute(run)
     directory = bench.session.directory(run)
     (directory / "model.bin").write_text(text)
@@ -396,24 +395,31 @@ async def test_the_operations_own_name_is_a_flag_for_its_run(bench, project, mon
 
 
 async def test_of_a_pipeline_only_its_own_runs_are_used(bench, project):
-    mine = await upstream(bench, "mine")
+    mine = await upstream(bench, "mine", parent="p")
     await upstream(bench, "other")
-    reader = FakeRuns({mine.id: (OfPipeline(mine, "p"), bench.session.directory(mine))})
+    isolated = await bench.execute(await needing(bench, project, UP, parent="p"))
+    stranger = await bench.execute(await needing(bench, project, UP, parent="q"))
+    free = await bench.execute(await needing(bench, project, UP, parent="p", isolate_runs=False))
 
-    assert (await choose_run("up", reader, pipeline="p")).id == mine.id
-    with pytest.raises(ResolveError, match="no suitable run for up"):
-        await choose_run("up", reader, pipeline="q")
+    assert isolated.resolved[0].origin == mine.id
+    assert stranger.state == "error"
+    assert files(bench.session.directory(free))["model.bin"] == "other"
 
 
-class OfPipeline:
-    """A run as a pipeline makes it."""
+async def test_of_a_run_neither_its_source_is_used_nor_what_it_had_from_others(bench, project):
+    up = await upstream(bench, "made")
+    directory = bench.session.directory(up)
+    for name in ("helper.py", "lib/a.py", "mixed/a.py", "mixed/made.bin", "__pycache__/helper.pyc"):
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_text(name)
+    source = [
+        ManifestEntry(kind=SOURCE, path=path, digest="", origin=f"/{path}")
+        for path in ("helper.py", "lib/a.py", "mixed/a.py")
+    ]
+    write_manifest(directory, render(source))
+    ended = await bench.execute(await needing(bench, project, UP))
 
-    def __init__(self, run: Run, parent: str) -> None:
-        self._run = run
-        self.parent = parent
-
-    def __getattr__(self, name: str):
-        return getattr(self._run, name)
+    assert set(ended.resolved[0].paths) == {"mixed", "model.bin", "steps"}
 
 
 async def test_a_run_that_is_stopped_while_files_are_provided_is_terminated(bench, project):
