@@ -129,9 +129,13 @@ class RunCommand:
             print(described(await operation_of(session, self.request)))
             return 0
         if self.show == "source":
+            from orchestra.engine.snapshot import where_it_runs
             from orchestra.engine.source_listing import source_listing
 
-            print(source_listing(session, await operation_of(session, self.request)), end="")
+            wanted = await operation_of(session, self.request)
+            # A run that is there has its operation as it finds it.
+            found = wanted if self.request.restart is not None else where_it_runs(wanted)
+            print(source_listing(session, found), end="")
             return 0
         run_checks.check_together(session, self.request)
         if self.background and self.pidfile is not None:

@@ -73,7 +73,10 @@ async def _info(
         results = results_of(session, run)
         fields = describe(session, run, results, all_scalars=all_scalars, env=env, deps=deps)
         if manifest:
-            fields["manifest"] = manifest_field(session, run)
+            entries = manifest_field(session, run)
+            fields["manifest"] = (
+                entries if as_json else [" ".join(filter(None, one.values())) for one in entries]
+            )
         if not as_json:
             fields["status"] += _unseen(session, run)
         for problem in results.problems:
@@ -210,8 +213,6 @@ def _text(value: Any) -> str:
         return "".join(f"\n    {key}: {_text(one)}" for key, one in told)  # pyright: ignore
     if isinstance(value, str):
         return cell(value)
-    if isinstance(value, dict):
-        return " ".join(cell(str(one)) for one in value.values() if one != "")  # pyright: ignore
     if isinstance(value, list):
         return "[" + ", ".join(cell(encode(one)) for one in value) + "]"  # pyright: ignore
     return cell(encode(value))

@@ -34,14 +34,27 @@ def takes_source(operation: Operation) -> bool:
 
 
 def where_it_runs(operation: Operation) -> Operation:
-    """``operation`` with its main file in the project where its runs have no copy of it."""
-    project = operation.source
-    if project is None or takes_source(operation):
+    """``operation`` as its runs find it: with its main file where the source is copied to, or in the project where
+    they have no copy of it."""
+    project, wanted = operation.source, operation.sourcecode
+    if project is None:
         return operation
+    if not takes_source(operation):
+        return _moved(operation, project, os.path.join(project, operation.main))
+    if wanted is None or (wanted.root is None and wanted.dest is None):
+        return operation
+    main = os.path.relpath(operation.main, wanted.root or os.curdir)
+    if main.split(os.sep, 1)[0] == os.pardir:
+        return _moved(operation, wanted.dest or os.curdir, os.path.join(project, operation.main))
+    dest = os.path.normpath(wanted.dest or os.curdir)
+    return _moved(operation, dest, os.path.normpath(os.path.join(dest, main)))
+
+
+def _moved(operation: Operation, folder: str, main: str) -> Operation:
     if operation.kind == "module":
-        return structs.replace(operation, python_path=(*operation.python_path, project))
-    if operation.kind in ("script", "executable") and operation.main:
-        return structs.replace(operation, main=os.path.join(project, operation.main))
+        return structs.replace(operation, python_path=(*operation.python_path, folder))
+    if operation.kind in ("script", "executable") and operation.main and not os.path.isabs(operation.main):
+        return structs.replace(operation, main=main)
     return operation
 
 

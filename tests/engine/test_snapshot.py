@@ -94,6 +94,19 @@ def test_where_an_operation_is_run_when_its_source_is_not_copied(project: Path) 
     )
 
 
+def test_where_an_operation_is_run_when_its_source_is_copied_elsewhere(project: Path) -> None:
+    def main(name: str, **wanted: str) -> str:
+        return where_it_runs(structs.replace(job(project, SourceCode(**wanted)), main=name)).main
+
+    assert main("job.py", dest="./src/") == "src/job.py"
+    assert main("lib/a.py", root="lib") == "a.py"
+    assert main("lib/a.py", root="./lib", dest="x") == "x/a.py"
+    # What is not in the root is not copied.
+    assert main("job.py", root="lib") == str(project / "job.py")
+    module = structs.replace(job(project, SourceCode(dest="src")), kind="module", main="lib.a")
+    assert (where_it_runs(module).main, where_it_runs(module).python_path) == ("lib.a", ("src",))
+
+
 def test_a_pipeline_takes_no_source_unless_the_project_says_so(project: Path) -> None:
     steps = structs.replace(job(project), kind="steps")
     assert not takes_source(steps)
