@@ -64,6 +64,8 @@ def not_defined(project: Project, spec: str, others: list[str]) -> OperationNotF
     """The error that neither the file nor anything else (``others`` are scripts) defines ``spec``."""
     name, separator, operation = spec.partition(":")
     known = [one.full_name for one in project.operations()]
+    if not separator and project.default_model is not None:
+        known = [*project.default_model.operations, *known]
     close = did_you_mean(spec, [*known, *others]) or _elsewhere(project, operation or spec)
     model = _model(project, name) if separator else None
     if separator and model is not None and model.name:

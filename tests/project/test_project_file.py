@@ -246,12 +246,14 @@ def test_models_are_found_by_name_by_a_part_of_it_or_as_the_default(project: Fou
         ("small:none", "operation 'none' is not defined for model 'small-net'"),
         ("test", "operation 'test' is not defined for this project"),
         ("other:train", "operation 'other:train' is not defined for this project"),
+        ("trian", "operation 'trian' is not defined for this project"),
     ):
         with pytest.raises(OperationNotFound) as caught:
             project.find(spec)
         assert caught.value.message.startswith(message)
-        if spec == "test":
-            assert "Did you mean 'small-net:test'?" in (caught.value.hint or "")
+        meant = {"test": "'small-net:test'", "trian": "'train'"}.get(spec)
+        if meant is not None:
+            assert f"Did you mean {meant}" in (caught.value.hint or "")
 
 
 def test_a_default_is_the_one_that_says_so_or_the_only_public_one(project: Found) -> None:
