@@ -128,6 +128,8 @@ def a_full_run(**fields: Any) -> Run:
         environment={"A": "1"},
         sourcecode_digest="ab",
         vcs_commit="git:ab*",
+        stop_after=90.0,
+        gpus="0",
         random_seed=7,
         command=("python", "train.py"),
         user="ada",
