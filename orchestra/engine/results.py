@@ -32,7 +32,7 @@ def _results_in(directory: Path, run: Run, depth: int) -> Results:
         own = read_results(directory, run)
     except OrchestraError as error:
         own = Results(problems=(error.message,))
-    if run.operation.kind != "steps" or run.kind != "run" or not depth:
+    if run.operation.kind != "steps" or run.kind == "batch" or not depth:
         return own
     scalars: dict[str, Scalar] = dict(own.scalars)
     problems = list(own.problems)

@@ -19,6 +19,7 @@ _FIELDS: Final[dict[str, str]] = {
     "dep": "sources",
     "executor": "executor",
     "fail-on-trial-error": "fail_on_trial_error",
+    "force-deps": "force_deps",
     "force-flags": "force_flags",
     "label": "label",
     "max-trials": "max_trials",

@@ -291,3 +291,26 @@ def test_a_step_that_a_killed_pipeline_left_running_is_waited_for(shell: Shell, 
     output, _ = again.communicate(timeout=30)
     assert again.returncode == 0, (seen, output)
     assert len(listed(shell)) == 2
+
+
+def test_dependencies_of_a_step_are_met_by_runs_of_its_pipeline_unless_it_says_otherwise(
+    shell: Shell, project: Path
+) -> None:
+    (project / "make.py").write_text("value = 1\nopen('made', 'w').write(str(value))\n")
+    (project / "use.py").write_text("print('used', open('made').read())\n")
+    (project / "orchestra.yml").write_text(
+        "make: {main: make, flags-import: all}\n"
+        "use: {main: use, requires: [{operation: make}]}\n"
+        "own: {steps: [make value=2, use]}\n"
+        "alone: {steps: [use]}\n"
+        "shared: {steps: [{run: use, isolate-runs: no}]}\n"
+    )
+    shell.run("run", "own", "-y")
+    shell.run("run", "make", "value=3", "-y")
+
+    own = shell.run("run", "own", "-y")
+    assert (own.code, "used 2\n" in own.output) == (0, True)
+    shell.run("run", "make", "value=4", "-y")
+    assert "used 4\n" in shell.run("run", "shared", "-y").output
+    alone = shell.run("run", "alone", "-y")
+    assert (alone.code, "no suitable run for make" in alone.output) == (1, True), alone.output
