@@ -69,9 +69,11 @@ def _copy_once(path: Path, target: Path) -> Steps:
         source = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(source, "rb", buffering=0) as reader, open(partial, "xb", buffering=0) as writer:
             before = os.fstat(source)
-            while chunk := reader.read(CHUNK):
+            copied = 0
+            # A file may grow faster than it is copied: that it has grown is told below.
+            while (copied <= before.st_size or not before.st_size) and (chunk := reader.read(CHUNK)):
                 digest.update(chunk)
-                writer.write(chunk)
+                copied += writer.write(chunk)
                 yield ""
             status = os.fstat(source)
             os.fchmod(writer.fileno(), stat.S_IMODE(status.st_mode) & 0o777 | stat.S_IRUSR | stat.S_IWUSR)
