@@ -119,7 +119,9 @@ def _own_command(run: Run, request: RunRequest) -> str:
         flags, wanted = request.flags, [*command, "--start", run.id]
     else:
         flags = unexpanded(run.batch_spec) if run.batch_spec is not None else run.flags
-        wanted = [*command, run.operation.name]
+        proto = ["--proto", request.proto] if request.proto is not None else []
+        named = [run.operation.name] if request.proto is None or request.operation is not None else []
+        wanted = [*command, *named, *proto, *(["--force-sourcecode"] if request.force_sourcecode else [])]
     # A flag that is given on its own would win over those of the files.
     listed = {name for row in (run.batch_spec.rows if run.batch_spec else ()) for name in row}
     given = [

@@ -30,6 +30,12 @@ def run(
         str | None,
         Parameter(alias="--restart", help="Start a run that is there, for the first time or again."),
     ] = None,
+    proto: Annotated[
+        str | None, Parameter(help="A new run of the operation, flags and source of RUN.")
+    ] = None,
+    force_sourcecode: Annotated[
+        bool, Parameter(help="With --restart and --proto: the project's source as it is now.")
+    ] = False,
     needed: Annotated[bool, Parameter(help="Run only if no run has these flags yet.")] = False,
     force_flags: Annotated[bool, Parameter(alias="-f", help="Accept any flag and any value.")] = False,
     dep: Annotated[
@@ -95,6 +101,8 @@ def run(
         batch_files=tuple(word[1:] for word in assignments if is_batch_file(word)),
         cwd=context.cwd,
         restart=start,
+        proto=proto,
+        force_sourcecode=force_sourcecode,
         stage=stage,
         stage_trials=stage_trials,
         needed=needed,

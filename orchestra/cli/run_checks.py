@@ -31,8 +31,11 @@ def check_together(session: Session, request: RunRequest) -> None:
     """
     if request.max_trials is not None and request.max_trials < 1:
         raise UsageError(f"invalid value {request.max_trials} for --max-trials: it is at least 1")
+    if request.force_sourcecode and request.restart is None and request.proto is None:
+        raise UsageError("--force-sourcecode can only be used with --restart or --proto")
     if request.restart is not None:
         given = {
+            "--proto": request.proto,
             "--dep": request.sources,
             "a batch file": request.batch_files,
             "--optimizer": request.expander,

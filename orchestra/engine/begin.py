@@ -10,7 +10,7 @@ from typing import Literal
 from msgspec import Struct, structs
 
 from orchestra.console import Console
-from orchestra.engine.capture import after_making
+from orchestra.engine.capture import after_making, share_with_trials
 from orchestra.engine.control import Control
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.request import RunRequest
@@ -55,8 +55,13 @@ async def prepare(session: Session, request: RunRequest) -> Plan | Restart:
     """
     if request.restart is not None:
         return await plan_restart(session, request)
-    # A parser that can't be read statically is run, which may take a while.
-    planned = await off_loop(lambda: plan(session, request))
+    if request.proto is not None:
+        from orchestra.engine.proto import plan_proto
+
+        planned = await plan_proto(session, request)
+    else:
+        # A parser that can't be read statically is run, which may take a while.
+        planned = await off_loop(lambda: plan(session, request))
     check_can_stage(planned, request)
     _warn_of_flags(session, planned.warnings)
     if planned.operation.requires:
@@ -74,6 +79,8 @@ async def operation_of(session: Session, request: RunRequest) -> Operation:
     """
     if request.restart is not None:
         return (await find_run(session, request.restart, cwd=request.cwd)).operation
+    if request.proto is not None and request.operation is None:
+        return (await find_run(session, request.proto, cwd=request.cwd)).operation
     warnings: list[str] = []
     operation = await off_loop(lambda: wanted_operation(session, request, warnings.append))
     _warn_of_flags(session, warnings)
@@ -103,7 +110,7 @@ async def begin(
     if request.needed and (matching := await find_matching(session, prepared)):
         _say_matching(session, console, matching)
         return Begun(what="skipped", matching=matching)
-    taken = Snapshot() if prepared.kind == "queue" else take_snapshot(session, prepared.operation)
+    taken = _snapshot(session, request, prepared)
     selection = taken.selection
     for warning in selection.warnings if selection else ():
         session.emit("log.message", level="warning", message=warning, console=console, logger="")
@@ -118,15 +125,32 @@ async def begin(
             run = await make_staged(session, new, selection, console=console, control=control)
         else:
             (run,) = await make_runs(session, (new,), selection)
-        after_making(session, run)
+        _keep_patch(session, request, prepared, run)
         write_env_file(session, run)
         if not quiet:
             announce_staged(session, console, run, in_directory=request.run_dir is not None)
         return Begun(what="staged", run=run)
     new = lifecycle.admit(new_run(session, request, prepared, state="pending"), session.worker)
     (run,) = await make_runs(session, (structs.replace(new, vcs_commit=taken.vcs_commit),), selection)
-    after_making(session, run)
+    _keep_patch(session, request, prepared, run)
     return Begun(what="claimed", run=run)
+
+
+def _snapshot(session: Session, request: RunRequest, planned: Plan) -> Snapshot:
+    if planned.kind == "queue":
+        return Snapshot()
+    if planned.proto is not None and not request.force_sourcecode:
+        from orchestra.engine.proto import snapshot_of
+
+        return snapshot_of(session, planned.proto)
+    return take_snapshot(session, planned.operation)
+
+
+def _keep_patch(session: Session, request: RunRequest, planned: Plan, run: Run) -> None:
+    if planned.proto is not None and not request.force_sourcecode:
+        share_with_trials(session, planned.proto, (run,))
+    else:
+        after_making(session, run)
 
 
 def _warn_of_directory(session: Session, request: RunRequest, console: Console) -> None:

@@ -20,6 +20,10 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     """The project's directory."""
     restart: str | None = None
     """A run to start (again), by id prefix or directory."""
+    proto: str | None = None
+    """A run to make a new one of: of its operation, flags and source."""
+    force_sourcecode: bool = False
+    """With ``restart`` and ``proto``: the project's source and definition as they are now, not those of the run."""
     stage: bool = False
     stage_trials: bool = False
     needed: bool = False

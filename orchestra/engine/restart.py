@@ -9,13 +9,16 @@ from typing import Any
 from msgspec import Struct, structs
 
 from orchestra.child import supervisor
+from orchestra.engine.capture import after_making
 from orchestra.engine.changes import change, tell
 from orchestra.engine.judge import settle
 from orchestra.engine.limits import check_limits
+from orchestra.engine.off_loop import off_loop
 from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.request import RunRequest
 from orchestra.engine.requested_flags import settled_flags
 from orchestra.engine.session import LEASE, Session
+from orchestra.engine.snapshot import Snapshot, take_snapshot
 from orchestra.engine.stage import own_kind
 from orchestra.errors import FlagError, RunBusy, RunNotFound, UserError
 from orchestra.model import flags as flag_rules
@@ -30,6 +33,9 @@ STARTABLE: frozenset[State] = frozenset(("staged", "pending", *FINAL)) - {"broke
 NOT_DONE: frozenset[State] = frozenset(("staged", "pending", "error", "lost", "aborted"))
 """What ``--needed`` starts again though the flags are the same."""
 KEPT = (
+    "operation",
+    "sourcecode_digest",
+    "vcs_commit",
     "flags",
     "batch_spec",
     "label",
@@ -54,6 +60,8 @@ class Restart(Struct, frozen=True, kw_only=True):
     """The run as it is, with the flags, label and settings of the coming start."""
     unchanged: bool
     """Its flags are those that it has been started with already: what ``--needed`` asks."""
+    snapshot: Snapshot | None = None
+    """The source that is to replace what the run has."""
 
     @property
     def announced(self) -> bool:
@@ -112,8 +120,20 @@ async def plan_restart(session: Session, request: RunRequest) -> Restart:
     if run.state == "broken":
         raise UserError(f"run {run.id} can't be read: {run.reason}", "Repair or delete it.")
     _require_gone(session, run)
-    changed = _with_request(session, run, request)
-    return Restart(run=changed, unchanged=_same_start(run, changed))
+    if not request.force_sourcecode:
+        changed = _with_request(session, run, request)
+        return Restart(run=changed, unchanged=_same_start(run, changed))
+    from orchestra.engine.proto import defined_now
+
+    operation = await off_loop(lambda: defined_now(session, run))
+    taken = await off_loop(lambda: take_snapshot(session, operation))
+    digest = taken.selection.digest if taken.selection else None
+    changed = _with_request(
+        session,
+        structs.replace(run, operation=operation, sourcecode_digest=digest, vcs_commit=taken.vcs_commit),
+        request,
+    )
+    return Restart(run=changed, unchanged=False, snapshot=taken)
 
 
 def _require_gone(session: Session, run: Run) -> None:
@@ -145,7 +165,7 @@ def _with_request(session: Session, run: Run, request: RunRequest) -> Run:
     changes: dict[str, Any] = {}
     if run.batch_spec is not None:
         changes["batch_spec"] = _batch_of_restart(run, run.batch_spec, request)
-    elif request.flags:
+    elif request.flags or request.force_sourcecode:
         changes["flags"] = _flags_of_restart(run, request)
     if run.kind == "steps":
         changes["needed"] = request.needed
@@ -185,7 +205,7 @@ def _flags_of_restart(run: Run, request: RunRequest) -> dict[str, FlagValue]:
 def _batch_of_restart(run: Run, spec: Batch, request: RunRequest) -> Batch:
     """A batch that completed, or that gets flags, proposes new trials; another goes on with its own."""
     changes: dict[str, Any] = {}
-    if request.flags:
+    if request.flags or request.force_sourcecode:
         values = settled_flags(run.operation, request, stored=unexpanded(spec))
         fresh = flag_rules.make_batch(
             values,
@@ -212,7 +232,7 @@ def _batch_of_restart(run: Run, spec: Batch, request: RunRequest) -> Batch:
         from orchestra.engine.objective import wanted_objective
 
         changes["objective"] = wanted_objective(request, spec.objective)
-    if run.executions and (request.flags or run.state == "completed"):
+    if run.executions and (request.flags or request.force_sourcecode or run.state == "completed"):
         changes["generation"] = spec.generation + 1
     return structs.replace(spec, **changes)
 
@@ -227,7 +247,16 @@ async def claim_restart(session: Session, restart: Restart) -> Run:
     claimed = await session.store.claim(session.worker, LEASE, 1, wanted)
     if not claimed:
         raise RunBusy(f"run {restart.run.id} is already being started by somebody else")
+    _replace_source(session, restart)
     return await keep_changes(session, claimed[0], restart.run)
+
+
+def _replace_source(session: Session, restart: Restart) -> None:
+    if restart.snapshot is not None:
+        from orchestra.engine.proto import replace_source
+
+        replace_source(session, restart.run, restart.snapshot.selection)
+        after_making(session, restart.run)
 
 
 async def keep_changes(session: Session, run: Run, wished: Run) -> Run:
@@ -254,6 +283,7 @@ async def restage(session: Session, restart: Restart) -> Run:
         return lifecycle.restage(current, session.clock.now())
 
     run = await change(session, await session.store.get(wished.id), restaged)
+    _replace_source(session, restart)
     run = await keep_changes(session, run, wished)
     records.write_run(session.directory(run), run, fsync=session.fsync)
     tell(session, "run.staged", run)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import Struct, structs
@@ -46,6 +46,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     batch: Batch | None
     warnings: tuple[str, ...] = ()
     """What a person should know of how the flags were found."""
+    proto: Run | None = None
+    """The run that the new one goes by."""
 
     @property
     def kind(self) -> RunKind:
@@ -71,14 +73,30 @@ def plan(session: Session, request: RunRequest) -> Plan:
     """
     warnings: list[str] = []
     operation = where_it_runs(wanted_operation(session, request, warnings.append))
-    rows: tuple[dict[str, FlagValue], ...] = ()
+    return settle_plan(session, request, operation, warnings)
+
+
+def settle_plan(
+    session: Session,
+    request: RunRequest,
+    operation: Operation,
+    warnings: list[str],
+    *,
+    stored: Mapping[str, FlagValue] | None = None,
+    rows: tuple[dict[str, FlagValue], ...] = (),
+) -> Plan:
+    """Settle the flags of ``operation``; ``stored`` and ``rows`` are those of a run that the new one goes by.
+
+    Raises:
+        UserError: in one of the kinds of :func:`plan`.
+    """
     if request.batch_files:
         from orchestra.engine.requested_rows import take_rows
 
         request, rows = take_rows(operation, request)
     dimensions = search_dimensions(operation, request) if request.expander else {}
     varied = frozenset(dimensions).union(*rows)
-    values = {**settled_flags(operation, request, varied=varied), **dimensions}
+    values = {**settled_flags(operation, request, stored, varied=varied), **dimensions}
     warnings += shadowed_flags(operation, values)
     if operation.kind == "queue":
         QueueSettings.from_flags(values)
@@ -158,6 +176,10 @@ def plan_batch(
 
 def new_run(session: Session, request: RunRequest, planned: Plan, *, state: State) -> Run:
     """The record of the planned run in ``state``, not yet made."""
+    if planned.proto is not None:
+        from orchestra.engine.proto import inherited
+
+        request = inherited(request, planned.proto)
     now = session.clock.now()
     run_id, directory = place(session, request)
     is_batch = planned.batch is not None
