@@ -24,7 +24,7 @@ from msgspec import structs
 from orchestra.child.supervisor import COOKIE, process_start
 from orchestra.cli import run_checks
 from orchestra.cli.context import Context, current, drive
-from orchestra.cli.preview import preview, print_commands, print_trials
+from orchestra.cli.preview import preview, print_commands, print_environment, print_trials
 from orchestra.cli.prompts import confirm
 from orchestra.engine.begin import begin, operation_of, prepare
 from orchestra.engine.changes import change
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 LOST = 75
-Show = Literal["cmd", "trials", "help", "source", "flags"]
+Show = Literal["cmd", "env", "trials", "help", "source", "flags"]
 
 
 class RunCommand:
@@ -64,6 +64,7 @@ class RunCommand:
         keep: bool = False,
         show: Show | None = None,
         save_trials: str | None = None,
+        edit_flags: bool = False,
     ) -> None:
         self.context = context
         self.settings = context.settings
@@ -76,6 +77,7 @@ class RunCommand:
         self.keep = keep
         self.show: Show | None = show
         self.save_trials = save_trials
+        self.edit_flags = edit_flags
         self.console = context.console(quiet=quiet)
         self.control = Control()
         self.kind: RunKind = "run"
@@ -141,6 +143,10 @@ class RunCommand:
         if self.background and self.pidfile is not None:
             run_checks.check_pidfile(self.pidfile)
         prepared = await prepare(session, self.request)
+        if self.edit_flags:
+            from orchestra.cli.edit_flags import edit_flags
+
+            self.request, prepared = await edit_flags(session, self.request, prepared)
         run_checks.check_directory(session, self.request, prepared)
         run_checks.warn_of_ignored(session, self.request, prepared)
         if self.save_trials is not None:
@@ -188,6 +194,8 @@ class RunCommand:
     async def _shown(self, session: Session, prepared: Plan | Restart) -> str:
         if self.show == "trials":
             return await print_trials(session, prepared)
+        if self.show == "env":
+            return print_environment(session, self.request, prepared)
         return await print_commands(session, self.request, prepared)
 
     async def _confirmed(self, session: Session, prepared: Plan | Restart) -> bool:

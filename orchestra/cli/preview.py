@@ -94,13 +94,28 @@ async def print_trials(session: Session, prepared: Plan | Restart) -> str:
     return tables.render(rows).rstrip("\n")
 
 
+def print_environment(session: Session, request: RunRequest, prepared: Plan | Restart) -> str:
+    """The variables that the operation gets beyond ours; of a batch, those that its trials have in common."""
+    from msgspec import structs
+
+    from orchestra.engine.launch import operation_environment
+
+    run = _run_of(session, request, prepared)
+    batch = _batch_of(prepared)
+    if batch is not None:
+        run = structs.replace(run, flags=batch.fixed)
+    return "\n".join(f"{name}={value}" for name, value in sorted(operation_environment(session, run).items()))
+
+
+def _run_of(session: Session, request: RunRequest, prepared: Plan | Restart) -> Run:
+    if isinstance(prepared, Restart):
+        return prepared.run
+    return new_run(session, request, prepared, state="pending")
+
+
 async def print_commands(session: Session, request: RunRequest, prepared: Plan | Restart) -> str:
     """The command line of the run; of a batch, those of its trials."""
-    run = (
-        prepared.run
-        if isinstance(prepared, Restart)
-        else new_run(session, request, prepared, state="pending")
-    )
+    run = _run_of(session, request, prepared)
     batch = _batch_of(prepared)
     if batch is None:
         return print_command(run) if run.kind == "run" else _own_command(run, request)

@@ -63,6 +63,10 @@ def run(
     pidfile: Annotated[Path | None, Parameter(help="Where a background run's pid is written.")] = None,
     quiet: Annotated[bool, Parameter(alias="-q", help="Do not show the operation's output.")] = False,
     print_cmd: Annotated[bool, Parameter(help="Print the command and exit.")] = False,
+    print_env: Annotated[
+        bool, Parameter(help="Print the variables that the operation gets and exit.")
+    ] = False,
+    edit_flags: Annotated[bool, Parameter(alias="-e", help="Edit the flags before they are used.")] = False,
     print_trials: Annotated[bool, Parameter(help="Print the trials of a batch and exit.")] = False,
     save_trials: Annotated[
         str | None, Parameter(help="Save the trials of a batch (.csv or .json) and exit.")
@@ -93,6 +97,7 @@ def run(
         ("--gpus", gpus is not None, "--no-gpus", no_gpus),
         ("--stage", stage, "--background", background),
         ("--stage", stage, "--pidfile", pidfile is not None),
+        ("--print-cmd", print_cmd, "--print-env", print_env),
         ("--print-trials", print_trials, "--stage-trials", stage_trials),
     )
     request = RunRequest(
@@ -130,6 +135,7 @@ def run(
         return test_output(request, scalars=test_output_scalars, attributes=test_output_attrs)
     shown: dict[Show, bool] = {
         "cmd": print_cmd,
+        "env": print_env,
         "trials": print_trials,
         "help": help_op,
         "flags": test_flags,
@@ -143,6 +149,7 @@ def run(
         context,
         request,
         save_trials=save_trials,
+        edit_flags=edit_flags,
         yes=yes,
         quiet=quiet,
         background=background,

@@ -94,7 +94,9 @@ def settle_plan(
         from orchestra.engine.requested_rows import take_rows
 
         request, rows = take_rows(operation, request)
-    dimensions = search_dimensions(operation, request) if request.expander else {}
+    # A batch that the new one goes by says itself what is searched.
+    is_wide = request.expander is not None and not flag_rules.is_batch(dict(stored or {}))
+    dimensions = search_dimensions(operation, request) if is_wide else {}
     varied = frozenset(dimensions).union(*rows)
     values = {**settled_flags(operation, request, stored, varied=varied), **dimensions}
     warnings += shadowed_flags(operation, values)

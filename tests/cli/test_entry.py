@@ -154,7 +154,9 @@ def test_every_verb_has_a_plain_help(call: Call, name: str) -> None:
 
     assert called.code == 0
     assert called.output.startswith("Usage: orchestra")
-    assert "--no-" not in called.output.replace("--no-wait", "").replace("--no-gpus", "")
+    assert "--no-" not in called.output.replace("--no-wait", "").replace("--no-gpus", "").replace(
+        "--no-gpus", ""
+    )
     assert not set("│╭╰") & set(called.output)
 
 

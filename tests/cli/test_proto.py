@@ -60,6 +60,16 @@ def test_a_batch_can_be_made_of_a_run_and_of_a_batch(shell: Shell, proto: str) -
     assert [line for line in again.output.splitlines() if "first" in line] == ["first 1 3", "first 1 4"]
 
 
+def test_a_batch_searches_what_its_proto_has_searched(shell: Shell, proto: str) -> None:
+    shell.run("run", "train.py", "x=[5:6]", "-o", "random", "-m", "2", "--stage", "-y", "--run-id", "search")
+
+    shown = shell.run("run", "--proto", "search", "--print-trials", "--random-seed", "1").output
+
+    rows = [line.split() for line in shown.splitlines()]
+    assert len(rows) == 3
+    assert {row[rows[0].index("x")] for row in rows[1:]} <= {"5", "6"}
+
+
 def test_a_restart_takes_the_source_again_when_it_is_told_to(shell: Shell, proto: str) -> None:
     kept = shell.run("run", "--restart", proto, "-y")
     taken = shell.run("run", "--restart", proto, "-y", "--force-sourcecode")
