@@ -21,6 +21,8 @@ _FIELDS: Final[dict[str, str]] = {
     "fail-on-trial-error": "fail_on_trial_error",
     "force-deps": "force_deps",
     "force-flags": "force_flags",
+    "force-sourcecode": "force_sourcecode",
+    "gpus": "gpus",
     "label": "label",
     "max-trials": "max_trials",
     "maximize": "maximize",
@@ -30,6 +32,7 @@ _FIELDS: Final[dict[str, str]] = {
     "optimizer": "expander",
     "random-seed": "random_seed",
     "stage-trials": "stage_trials",
+    "stop-after": "stop_after",
     "tag": "tags",
 }
 """The options of ``run`` that a step may have, and the fields of a request that they set."""
@@ -44,6 +47,8 @@ def request_of_step(run: Run, step: Step, warn: Callable[[str], None]) -> RunReq
     """
     assert run.operation.project_file is not None
     options = {name: _filled(value, run) for name, value in step.options.items()}
+    if options.pop("no-gpus", None) is True:
+        options["gpus"] = ""
     if run.label_template is not None:
         options.setdefault("label", run.label)
     if run.tags:
@@ -142,4 +147,9 @@ def _typed(name: str, value: FlagValue) -> Any:
         if isinstance(number, bool) or not isinstance(number, int):
             raise FlagError(f"--{name} of a step has to be a whole number, not {encode(value)}")
         return number
-    return cast(Any, value)
+    if name == "stop-after":
+        minutes = cast(Any, decode(value) if isinstance(value, str) else value)
+        if isinstance(minutes, bool) or not isinstance(minutes, int | float):
+            raise FlagError(f"--{name} of a step has to be a number of minutes, not {encode(value)}")
+        return float(minutes)
+    return str(value) if name == "gpus" else cast(Any, value)

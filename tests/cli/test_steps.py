@@ -314,3 +314,22 @@ def test_dependencies_of_a_step_are_met_by_runs_of_its_pipeline_unless_it_says_o
     assert "used 4\n" in shell.run("run", "shared", "-y").output
     alone = shell.run("run", "alone", "-y")
     assert (alone.code, "no suitable run for make" in alone.output) == (1, True), alone.output
+
+
+def test_a_step_has_devices_and_a_time_of_its_own(project: Path, shell: Shell) -> None:
+    (project / "orchestra.yml").write_text(
+        "prep: {main: say, flags-import: all}\n"
+        "pipeline:\n  steps:\n"
+        "    - {run: prep, name: a, gpus: 1, stop-after: 30}\n"
+        "    - prep --no-gpus --stop-after 0.5\n"
+        "bad:\n  steps:\n    - prep --stop-after soon\n"
+    )
+    ended = shell.run("run", "pipeline", "-y", "--run-id", "p", "--gpus", "7")
+
+    assert ended.code == 0, ended.output
+    first, second = record(shell, step_id(shell, "a")), record(shell, step_id(shell, "prep"))
+    assert (first["gpus"], first["stop_after"]) == ("1", 30.0)
+    assert (second["gpus"], second["stop_after"]) == ("", 0.5)
+    refused = shell.run("run", "bad", "-y")
+    assert refused.code == 1
+    assert "--stop-after of a step has to be a number of minutes, not soon" in refused.output
