@@ -58,7 +58,7 @@ def source_flag(source: SourceDef) -> str | None:
     """The name of the flag that chooses another source, if there is one."""
     if source.flag_name is False:
         return None
-    if source.flag_name is not None:
+    if isinstance(source.flag_name, str):
         return source.flag_name
     return source_name(source) if source.scheme == OPERATION else None
 

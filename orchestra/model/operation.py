@@ -78,7 +78,7 @@ class SourceDef(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True)
     value: str
     name: str | None = None
     """How messages name it; None: ``SCHEME:VALUE``."""
-    flag_name: str | Literal[False] | None = None
+    flag_name: str | bool | None = None
     """The flag that chooses another source; False: there is none; None: an operation's has its own name."""
     select: tuple[str, ...] = ()
     """Regular expressions of the paths that are taken, matched at their end; all of none."""
