@@ -268,11 +268,43 @@ def _hide_frames(injector: str) -> None:
     def report_script(
         kind: "Type[BaseException]", error: BaseException, trace: "Optional[TracebackType]"
     ) -> None:
-        while trace is not None and trace.tb_frame.f_code.co_filename in ours:
-            trace = trace.tb_next
-        report(kind, error.with_traceback(trace), trace)
+        trace = _without_frames(trace, ours)
+        # Not by with_traceback(), which the script's own class may have made something else.
+        error.__traceback__ = trace
+        if hasattr(sys, "last_traceback"):
+            sys.last_traceback = trace
+        try:
+            report(kind, error, trace)
+        except SystemExit:
+            raise
+        except BaseException as failure:
+            # The script's own hook has failed: what the interpreter says then, but it would show us above it.
+            _say("Error in sys.excepthook:")
+            failure.__traceback__ = _without_frames(failure.__traceback__, ours)
+            sys.__excepthook__(type(failure), failure, failure.__traceback__)
+            _say("\nOriginal exception was:")
+            sys.__excepthook__(kind, error, trace)
 
     sys.excepthook = report_script
+
+
+def _without_frames(trace: "Optional[TracebackType]", files: "Tuple[str, str]") -> "Optional[TracebackType]":
+    """``trace`` without the frames of ``files``: at its beginning, and (spawned processes) in its middle."""
+    while trace is not None and trace.tb_frame.f_code.co_filename in files:
+        trace = trace.tb_next
+    kept = trace
+    while kept is not None:
+        following = kept.tb_next
+        if following is not None and following.tb_frame.f_code.co_filename in files:
+            kept.tb_next = following.tb_next
+        else:
+            kept = following
+    return trace
+
+
+def _say(text: str) -> None:
+    if sys.stderr is not None:  # pyright: ignore
+        print(text, file=sys.stderr)
 
 
 def _hook_spawning(script: str, injector: str) -> None:
@@ -378,10 +410,14 @@ def run(script: str, text: str, injector: str) -> None:
 def run_spawned(names: "Dict[str, Any]", injector: str) -> None:
     """Become the script in a spawned process, in the namespace ``names`` that was made for ``inject.py``."""
     path, _, text = os.environ[VARIABLE].partition("\n")
-    codes, unassigned = _load(path, text)
     _hook_spawning(path, injector)
-    for name in [name for name in names if not name.startswith("__")]:
-        del names[name]
-    names.update(_named(unassigned), __file__=path)
-    for code in codes:
-        exec(code, names)
+    try:
+        codes, unassigned = _load(path, text)
+        for name in [name for name in names if not name.startswith("__")]:
+            del names[name]
+        names.update(_named(unassigned), __file__=path)
+        for code in codes:
+            exec(code, names)
+    except BaseException:
+        _hide_frames(injector)
+        raise

@@ -160,6 +160,52 @@ def test_a_script_ends_as_it_would_without_an_injection(script: Path, text: str)
         assert injected.stderr.replace(str(script), "S") == plain.stderr.replace(str(script), "S")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import raising\n",
+        "import broken\n",
+        "import nothing_there\n",
+        "try:\n    import raising\nexcept OSError:\n    raise ValueError('b')\n",
+        "try:\n    raise ExceptionGroup('g', [KeyError(1), OSError(2)])\nexcept* OSError:\n    raise TypeError(3)\n",
+        "import asyncio\nasync def f(): 1 / 0\nasync def main():\n    async with asyncio.TaskGroup() as group:\n"
+        "        group.create_task(f())\nasyncio.run(main())\n",
+        "try:\n    raise KeyboardInterrupt\nexcept KeyboardInterrupt:\n    raise SystemExit('text')\n",
+        "import sys\ndef hook(*error): raise KeyError('hook')\nsys.excepthook = hook\n1 / 0\n",
+        "import sys\nsys.excepthook = lambda *error: sys.exit(5)\n1 / 0\n",
+        "import atexit, sys, traceback\natexit.register(lambda: traceback.print_tb(sys.last_traceback))\n1 / 0\n",
+        "class E(Exception):\n    def with_traceback(self, trace): raise TypeError\nraise E\n",
+    ],
+)
+def test_a_traceback_has_no_frames_but_those_of_the_script(script: Path, text: str) -> None:
+    (script.parent / "raising.py").write_text("def f():\n    raise OSError('a')\nf()\n")
+    (script.parent / "broken.py").write_text("y = = 1\n")
+    script.write_text("x = 1\n" + text)
+    plain, injected = run_script(script, None), run_script(script, {"x": 1})
+    assert (injected.returncode, injected.stdout) == (plain.returncode, plain.stdout)
+    assert injected.stderr.replace(str(script), "S") == plain.stderr.replace(str(script), "S")
+
+
+FAILING_SPAWN = """
+import multiprocessing
+x = 1
+if __name__ == "__mp_main__":
+    1 / 0
+if __name__ == "__main__":
+    process = multiprocessing.get_context("{method}").Process(target=print)
+    process.start()
+    process.join()
+"""
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_the_traceback_of_a_spawned_process_has_no_frames_of_the_injection(script: Path, method: str) -> None:
+    script.write_text(FAILING_SPAWN.format(method=method))
+    plain, injected = run_script(script, None), run_script(script, {"x": 1})
+    assert "ZeroDivisionError" in plain.stderr
+    assert injected.stderr.replace(str(script), "S") == plain.stderr.replace(str(script), "S")
+
+
 def test_an_interrupted_script_ends_by_the_signal(script: Path) -> None:
     script.write_text("import time\nx = 1\nprint('ready')\ntime.sleep(60)\n")
     with subprocess.Popen(
