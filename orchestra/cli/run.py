@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -50,6 +51,7 @@ def run(
         int | None, Parameter(alias=["-m", "--trials"], help="At most so many trials.")
     ] = None,
     random_seed: Annotated[int | None, Parameter(help="Makes sampling repeatable.")] = None,
+    batch_label: Annotated[str | None, Parameter(alias="-bl", help="Label of the batch itself.")] = None,
     minimize: Annotated[str | None, Parameter(alias="-N", help="What a search is about: 'loss'.")] = None,
     maximize: Annotated[str | None, Parameter(alias="-X", help="The same, for the greatest.")] = None,
     fail_on_trial_error: Annotated[bool, Parameter(help="Stop the batch when a trial fails.")] = False,
@@ -93,6 +95,7 @@ def run(
     context = current()
     if operation is not None and ("=" in operation or operation.startswith("@")):
         operation, assignments = None, (operation, *assignments)
+    run_checks.check_short_options(sys.argv[1:])
     run_checks.check_not_both(
         ("--gpus", gpus is not None, "--no-gpus", no_gpus),
         ("--stage", stage, "--background", background),
@@ -115,6 +118,7 @@ def run(
         run_dir=run_dir,
         run_id=run_id,
         label=label,
+        batch_label=batch_label,
         tags=tag,
         sources=dep,
         force_deps=force_deps,

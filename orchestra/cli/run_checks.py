@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestra.engine.request import RunRequest
@@ -21,6 +22,19 @@ def check_not_both(*pairs: tuple[str, bool, str, bool]) -> None:
     for one, has_one, other, has_other in pairs:
         if has_one and has_other:
             raise UsageError(f"{one} and {other} cannot both be used")
+
+
+def check_short_options(words: Sequence[str]) -> None:
+    """Refuse what Guild reads as one option and we would read as several: ``-bt x`` is not ``-b -t x``.
+
+    Raises:
+        UsageError: names the option.
+    """
+    for word in words:
+        if word in ("-bt", "-bc"):
+            raise UsageError(
+                f"there is no option '{word}': a batch has a label (-bl), but no tags and comments"
+            )
 
 
 def check_together(session: Session, request: RunRequest) -> None:
@@ -72,6 +86,7 @@ def warn_of_ignored(session: Session, request: RunRequest, prepared: Plan | Rest
     given = {
         "--max-trials": request.max_trials is not None,
         "--stage-trials": request.stage_trials,
+        "--batch-label": request.batch_label is not None,
         "--fail-on-trial-error": request.fail_on_trial_error,
         "--minimize": request.minimize is not None,
         "--maximize": request.maximize is not None,

@@ -31,6 +31,8 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     run_dir: Path | None = None
     run_id: str | None = None
     label: str | None = None
+    batch_label: str | None = None
+    """The label of the batch itself; ``label`` is that of its trials."""
     tags: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     """What resolvers must provide, as ``SCHEME:VALUE``; a bare path is a file."""

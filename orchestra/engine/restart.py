@@ -171,6 +171,8 @@ def _with_request(session: Session, run: Run, request: RunRequest) -> Run:
         changes["needed"] = request.needed
     if request.label is not None:
         changes["label_template"] = request.label
+    if request.batch_label is not None and run.kind == "batch":
+        changes["label"] = request.batch_label
     if request.tags:
         changes["tags"] = request.tags
     if changes and run.kind != "batch":

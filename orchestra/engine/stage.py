@@ -193,7 +193,9 @@ def new_run(session: Session, request: RunRequest, planned: Plan, *, state: Stat
         kind=planned.kind,
         operation=planned.operation,
         flags=flags,
-        label=None if is_batch else flag_rules.run_label(template, flags, tags, os.path.exists),
+        label=request.batch_label
+        if is_batch
+        else flag_rules.run_label(template, flags, tags, os.path.exists),
         label_template=template,
         tags=tags,
         parent=request.parent,

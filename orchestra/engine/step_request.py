@@ -152,4 +152,4 @@ def _typed(name: str, value: FlagValue) -> Any:
         if isinstance(minutes, bool) or not isinstance(minutes, int | float):
             raise FlagError(f"--{name} of a step has to be a number of minutes, not {encode(value)}")
         return float(minutes)
-    return str(value) if name == "gpus" else cast(Any, value)
+    return str(cast(Any, value)) if name == "gpus" else cast(Any, value)

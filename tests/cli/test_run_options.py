@@ -182,3 +182,29 @@ def test_the_printed_command_of_a_restart_restarts(call: Call, home: Path) -> No
     printed = call("run", "--restart", run.id, "--stage-trials", "--print-cmd").lines[0]
 
     assert printed == f"orchestra run -y --start {run.id} --stage-trials"
+
+
+def test_a_batch_has_a_label_of_its_own(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "say.py").write_text("x = 1\nprint(x)\n")
+    shell.run("run", "say.py", "x=[1,2]", "-bl", "sweep", "-l", "trial ${x}", "-y", "--run-id", "b")
+    listed = json.loads(shell.run("runs", "--json").output)
+    assert [run["label"] for run in listed] == ["trial 2", "trial 1", "sweep"]
+
+    shell.run("run", "--restart", "b", "--batch-label", "again", "-y")
+    listed = json.loads(shell.run("runs", "--json").output)
+    assert "again" in [run["label"] for run in listed if run["id"] == "b"]
+
+    alone = shell.run("run", "say.py", "-bl", "sweep", "-y")
+    assert (alone.code, alone.output) == (0, "WARNING: not a batch run - ignoring --batch-label\n1\n")
+
+
+@pytest.mark.parametrize("option", ["-bt", "-bc"])
+def test_what_guild_reads_as_one_option_is_not_taken_for_two(
+    shell: Shell, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "say.py").write_text("x = 1\nprint(x)\n")
+    ran = shell.run("run", "say.py", option, "x", "-y")
+
+    assert ran.code == 2
+    assert ran.output.startswith("orchestra: ") and " option" in ran.output
+    assert json.loads(shell.run("runs", "--json").output) == []
