@@ -755,6 +755,8 @@ class _Supervision:
         self.quit = False
         self.reasons: list[str] = []
         self.leftovers: list[int] = []
+        self.struck: set[int] = set()
+        """Who was killed while the main process ran."""
         self.kill_pause = 0.01
         self.give_up_at = self.touch_at = self.hint_at = self.look_at = NEVER
         self.stop_at = self.term_at = self.kill_at = self.check_at = NEVER
@@ -1060,7 +1062,10 @@ class _Supervision:
     def _kill(self, now: float) -> list[int]:
         self.kill_at = now + self.kill_pause
         self.kill_pause = min(self.kill_pause * 1.5, 0.5)
-        return self._signal_tree(_signal.SIGKILL)
+        killed = self._signal_tree(_signal.SIGKILL)
+        if not self.exited:
+            self.struck.update(killed)
+        return killed
 
     def _signal_group(self, number: int) -> None:
         try:
@@ -1176,7 +1181,9 @@ class _Supervision:
         return True
 
     def _note_leftovers(self, pids: list[int]) -> None:
-        self.leftovers.extend(pid for pid in pids if pid not in self.leftovers)
+        # Who was killed together with the main process, and takes a moment longer to die, has not outlived it.
+        known = {*self.leftovers, *self.struck}
+        self.leftovers.extend(pid for pid in pids if pid not in known)
 
     def _give_up(self) -> None:
         left = [str(pid) for pid, _ in tree_of(self.orders.cookie, self.pid)]
