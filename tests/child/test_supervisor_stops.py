@@ -206,23 +206,25 @@ def test_a_descendant_without_any_cookie_belongs_to_the_attempt(plain):
 
 @pytest.mark.parametrize("number", [None, signal.SIGTERM, signal.SIGQUIT])
 def test_the_subtree_of_another_attempt_is_left_alone(plain, number):
-    inner = "ORCHESTRA_ATTEMPT=other.1.x setsid sh -c 'echo $$ > inner; sleep 60 & wait' > /dev/null 2>&1 &"
+    # Of this test alone: others of its kind may run at the same time.
+    other = f"{plain.root.name}.{os.getpid()}.1.x"
+    inner = f"ORCHESTRA_ATTEMPT={other} setsid sh -c 'echo $$ > inner; sleep 60 & wait' > /dev/null 2>&1 &"
     rest = f"while ! test -s inner; do sleep 0.01; done; touch ready; sleep {0.5 if number is None else 60}"
     attempt = plain.start("sh", "-c", f"{inner} {rest}", grace=0.1)
     eventually((plain.root / "ready").exists)
     pid = int((plain.root / "inner").read_text())
     try:
-        eventually(lambda: len(supervisor.tree_of("other.1.x")) == 2)
+        eventually(lambda: len(supervisor.tree_of(other)) == 2)
         if number is not None:
             attempt.signal(number)
 
         found = attempt.ended()
 
         assert found.leftovers == ()
-        assert len(supervisor.tree_of("other.1.x")) == 2, "another attempt's processes were signalled"
+        assert len(supervisor.tree_of(other)) == 2, "another attempt's processes were signalled"
         assert supervisor.process_start(pid) is not None
     finally:
-        supervisor.end_tree("other.1.x")
+        supervisor.end_tree(other)
 
 
 def test_another_attempts_process_in_our_own_group_is_left_alone(plain):
