@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from orchestra.cli import run_checks
 from orchestra.cli.command import RunCommand, Show
 from orchestra.cli.context import current
 from orchestra.engine.request import RunRequest
+from orchestra.errors import UsageError
 from orchestra.model.flags import decode
 from orchestra.project.arguments import is_batch_file, parse_assignments
 
@@ -52,6 +52,11 @@ def run(
     ] = None,
     random_seed: Annotated[int | None, Parameter(help="Makes sampling repeatable.")] = None,
     batch_label: Annotated[str | None, Parameter(alias="-bl", help="Label of the batch itself.")] = None,
+    unknown_of_batch: Annotated[
+        # Options of Guild's, which would else be read as -b -t and -b -c.
+        tuple[str, ...],
+        Parameter(name=["-bt", "-bc", "--batch-tag", "--batch-comment"], show=False),
+    ] = (),
     minimize: Annotated[str | None, Parameter(alias="-N", help="What a search is about: 'loss'.")] = None,
     maximize: Annotated[str | None, Parameter(alias="-X", help="The same, for the greatest.")] = None,
     fail_on_trial_error: Annotated[bool, Parameter(help="Stop the batch when a trial fails.")] = False,
@@ -95,7 +100,8 @@ def run(
     context = current()
     if operation is not None and ("=" in operation or operation.startswith("@")):
         operation, assignments = None, (operation, *assignments)
-    run_checks.check_short_options(sys.argv[1:])
+    if unknown_of_batch:
+        raise UsageError("a batch has a label (-bl), but no tags and comments: there is no -bt and no -bc")
     run_checks.check_not_both(
         ("--gpus", gpus is not None, "--no-gpus", no_gpus),
         ("--stage", stage, "--background", background),

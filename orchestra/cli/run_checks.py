@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from orchestra.engine.request import RunRequest
@@ -22,19 +21,6 @@ def check_not_both(*pairs: tuple[str, bool, str, bool]) -> None:
     for one, has_one, other, has_other in pairs:
         if has_one and has_other:
             raise UsageError(f"{one} and {other} cannot both be used")
-
-
-def check_short_options(words: Sequence[str]) -> None:
-    """Refuse what Guild reads as one option and we would read as several: ``-bt x`` is not ``-b -t x``.
-
-    Raises:
-        UsageError: names the option.
-    """
-    for word in words:
-        if word in ("-bt", "-bc"):
-            raise UsageError(
-                f"there is no option '{word}': a batch has a label (-bl), but no tags and comments"
-            )
 
 
 def check_together(session: Session, request: RunRequest) -> None:
