@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +36,16 @@ def percentile(values: Sequence[float], percent: float) -> float:
     """The value that ``percent`` of ``values`` do not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
+
+
+_WATCH = """import os, subprocess, sys, time
+begin = time.perf_counter()
+process = subprocess.Popen(sys.argv[1:], stderr=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+took = time.perf_counter() - begin
+print(os.waitstatus_to_exitcode(status), took, usage.ru_maxrss, file=sys.stderr)
+"""
+"""Run by a small process: the kernel counts what the one that forks has in memory as the child's peak."""
 
 
 class Failed(RuntimeError):
@@ -84,10 +94,16 @@ class Commands:
 
     def peak_memory(self, command: Sequence[str]) -> tuple[float, float]:
         """Run to the end; the seconds it took and the peak resident memory of that process alone, in MB."""
-        begin = time.perf_counter()
-        process = self.start(command)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            raise Failed(f"{' '.join(command)} exited with {process.returncode}")
-        return time.perf_counter() - begin, usage.ru_maxrss / 1024
+        ended = subprocess.run(
+            [sys.executable, "-c", _WATCH, *command],
+            cwd=self.cwd,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        code, seconds, kilobytes = ended.stderr.split()
+        if code != "0":
+            raise Failed(f"{' '.join(command)} exited with {code}")
+        return float(seconds), int(kilobytes) / 1024
