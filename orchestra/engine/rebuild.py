@@ -140,8 +140,7 @@ def _broken(name: str, directory: Path, reason: str) -> Run:
 
 def _in_its_state(run: Run, directory: Path) -> Run:
     attempts = records.attempts(directory)
-    if attempts and not os.listdir(attempt_directory(directory, attempts[-1])):
-        # Made ahead, for a start that has not begun.
+    if attempts and attempts[-1] > run.attempt and not _has_begun(directory, attempts[-1]):
         attempts.pop()
     newest = attempts[-1] if attempts else 0
     if newest == 0 or (run.worker is None and run.attempt >= newest):
@@ -159,6 +158,11 @@ def _in_its_state(run: Run, directory: Path) -> Run:
     if fence.fence == "revoked":
         return lifecycle.release(_claimed(at_start, newest, rest))
     return lifecycle.start(_watched(at_start, fence), fence)
+
+
+def _has_begun(directory: Path, attempt: int) -> bool:
+    """Whether there is more of an attempt than its folder, which may be made ahead."""
+    return bool(os.listdir(attempt_directory(directory, attempt)))
 
 
 def _executions(directory: Path, attempts: list[int]) -> int:
