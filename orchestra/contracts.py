@@ -164,6 +164,18 @@ class Foretelling(Protocol):
         ...
 
 
+@runtime_checkable
+class Warming(Protocol):
+    """Capability of an executor whose first job costs more than those after it: it can begin with that early."""
+
+    def warm_up(self) -> None:
+        """Jobs that are not attached will come: begin with what the first of them would wait for.
+
+        Returns at once and never fails; what goes wrong shows when a job is submitted.
+        """
+        ...
+
+
 class BatchExpander(Protocol):
     """Turns a batch into trials. A pure function of its inputs, so that a batch resumes after a crash."""
 

@@ -99,7 +99,7 @@ class _Launcher:
 
 
 class LocalExecutor:
-    """Runs jobs on this machine. Of the capabilities it has ``Hinting`` and ``Foretelling``."""
+    """Runs jobs on this machine. Of the capabilities it has ``Hinting``, ``Foretelling`` and ``Warming``."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -108,6 +108,14 @@ class LocalExecutor:
         self._poll = Poll()
         self._children: dict[str, int] = {}
         self._asked: dict[str, tuple[int, float]] = {}
+
+    def warm_up(self) -> None:
+        """Start the launcher, which takes a while to load."""
+        try:
+            self._hints = self._hints or HintPipe()
+            self._living_launcher(self._hints)
+        except OSError:
+            pass
 
     async def submit(self, job: Job) -> Handle:
         """Start a job; its supervisor owns the attempt when this returns. Never suspends for an attached one.

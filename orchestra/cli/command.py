@@ -8,6 +8,7 @@ imported beside it.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import os
 import signal
@@ -175,6 +176,8 @@ class RunCommand:
 
     async def _make(self, session: Session, prepared: Plan | Restart) -> int | Run:
         """Make or claim the run, and launch what is no batch or queue."""
+        if self.kind != "run" and not (self.background or self.request.stage or self.request.stage_trials):
+            await session.warm_up(self.request.executor or self.settings.executor)
         begun = await begin(
             session, self.request, prepared, console=self.console, quiet=self.quiet, control=self.control
         )
@@ -225,6 +228,8 @@ class RunCommand:
         from orchestra.engine.hosting import plugin_host
         from orchestra.engine.supervise import keep_leases
 
+        # What is loaded by now stays: whoever looks for garbage need not go through it.
+        gc.freeze()
         ended: int | Run = 0
         async with self.stack, plugin_host(session), anyio.create_task_group() as group:
             await group.start(self._receive_signals)

@@ -31,6 +31,10 @@ class Afterwards:
         self._threads.append(thread)
         thread.start()
 
+    def do_now(self, work: Callable[[], str | None]) -> None:
+        """Do ``work`` here, where that takes less than a millisecond."""
+        self._guarded(work)
+
     def finish(self) -> tuple[str, ...]:
         """Wait for all of it, and return the warnings since the last time."""
         threads, self._threads = self._threads, []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import anyio
 import anyio.lowlevel
@@ -11,7 +11,7 @@ from msgspec import structs
 
 from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
-from orchestra.contracts import BatchExpander
+from orchestra.contracts import BatchExpander, Proposal
 from orchestra.engine.capture import share_with_trials
 from orchestra.engine.changes import change
 from orchestra.engine.command_line import command_line
@@ -34,7 +34,6 @@ from orchestra.model.ids import new_run_id
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import FINAL, Run, State
 from orchestra.workspace import source
-from orchestra.workspace.durable import sync_filesystem
 
 PROPOSAL_LIMIT = 1000
 """Trials that are proposed at once."""
@@ -94,6 +93,21 @@ class _Watch:
         return self.trial
 
 
+class _Making:
+    """Trials on their way from those who make them to those who execute them."""
+
+    def __init__(self) -> None:
+        self.send, self.receive = anyio.create_memory_object_stream[Run](PROPOSAL_LIMIT)
+        self.count = 0
+        self.error: Exception | None = None
+        """What kept the rest from being made."""
+
+    def take(self, made: Sequence[Run]) -> None:
+        self.count += len(made)
+        for trial in made:
+            self.send.send_nowait(trial)
+
+
 class _Batch:
     def __init__(
         self, session: Session, attempt: InProcessAttempt, control: Control, executor: str, how: Launch
@@ -130,23 +144,21 @@ class _Batch:
         if self.run.attempt > 1:
             await self._adopt_orphans()
         await settle_active(self.session, batch=self.run.id)
-        made = await self._made_before()
-        exhausted = False
-        while True:
-            for trial in made:
-                if not await self._go_on_with(trial):
-                    return
-            if exhausted:
+        for trial in await self._made_before():
+            if not await self._go_on_with(trial):
                 return
+        exhausted = False
+        while not exhausted:
             if self.control.wish >= Wish.DRAIN:
                 self._stopped()
                 return
             if not await self._settle_ending():
                 return
-            history = await self._history()
-            made, exhausted = await self._propose(expander, history)
-            if not made and not exhausted:
+            proposal, first = await self._propose(expander)
+            count, goes_on = await self._carry_out(proposal.trials, first)
+            if not goes_on or not (count or proposal.exhausted):
                 return
+            exhausted = proposal.exhausted and count == len(proposal.trials)
 
     async def _adopt_orphans(self) -> None:
         """Take over trials that an attempt made and was killed before entering them: or they come twice."""
@@ -175,39 +187,65 @@ class _Batch:
             for run in trials
         )
 
-    async def _propose(
-        self, expander: BatchExpander, history: Sequence[TrialResult]
-    ) -> tuple[tuple[Run, ...], bool]:
+    async def _propose(self, expander: BatchExpander) -> tuple[Proposal, int]:
+        """What comes next, and the number of the first of these trials."""
+        history = await self._history()
         proposal = await expander.propose(self.spec, history, PROPOSAL_LIMIT)
         failpoint("batch.proposed")
         self.session.emit("batch.proposed", self.run, console=self.console, trials=len(proposal.trials))
-        made = await self._make(proposal.trials, len(history) + 1)
+        return proposal, len(history) + 1
+
+    async def _carry_out(self, proposed: Sequence[dict[str, FlagValue]], first: int) -> tuple[int, bool]:
+        """Make trials, and go on with each while the next are made; how many were made, and whether to go on."""
         if self.spec.stage_trials:
+            made: list[Run] = []
+            await self._make(proposed, first, CHUNK, made.extend)
             for trial in made:
                 self._say_staged(trial)
                 await anyio.lowlevel.checkpoint()
-        return made, proposal.exhausted and len(made) == len(proposal.trials)
+            return len(made), True
+        making = _Making()
+        self.group.start_soon(self._make_ahead, making, proposed, first)
+        goes_on = True
+        async with making.receive:
+            async for trial in making.receive:
+                # Those that were proposed are made all the same: each can be started as needed.
+                goes_on = goes_on and await self._go_on_with(trial)
+        if making.error is not None:
+            raise making.error
+        return making.count, goes_on
 
-    async def _make(self, proposed: Sequence[dict[str, FlagValue]], first: int) -> tuple[Run, ...]:
-        """Make the trials, as many as there is time for until the batch is to stop."""
+    async def _make_ahead(
+        self, making: _Making, proposed: Sequence[dict[str, FlagValue]], first: int
+    ) -> None:
+        async with making.send:
+            try:
+                await self._make(proposed, first, 1, making.take)
+            except Exception as error:
+                making.error = error
+
+    async def _make(
+        self,
+        proposed: Sequence[dict[str, FlagValue]],
+        first: int,
+        size: int,
+        take: Callable[[Sequence[Run]], None],
+    ) -> None:
+        """Make the trials, ``size`` at first, as many as there is time for until the batch is to stop."""
         # The trials run the source that the batch took along, not today's project.
         directory = self.session.directory(self.run)
         has_source = self.run.operation.source and self.run.operation.kind != "steps" and proposed
         selection = await off_loop(lambda: source.select_all(directory)) if has_source else None
-        size = min(CHUNK, 1 + CHUNK_FILES // (len(selection.files) or 1)) if selection else CHUNK
-        made: list[Run] = []
-        for begin in range(0, len(proposed), size):
-            if self.control.wish >= Wish.DRAIN:
-                break
-            chunk = proposed[begin : begin + size]
+        most = min(CHUNK, 1 + CHUNK_FILES // (len(selection.files) or 1)) if selection else CHUNK
+        begin = 0
+        while begin < len(proposed) and self.control.wish < Wish.DRAIN:
+            chunk = proposed[begin : begin + min(size, most)]
             completed = [flag_rules.complete(self.run.operation, flags) for flags in chunk]
             trials = [self._trial(flags, first + begin + number) for number, flags in enumerate(completed)]
-            new = await make_runs(self.session, trials, selection, sync=False)
+            new = await make_runs(self.session, trials, selection)
             await off_loop(lambda new=new: share_with_trials(self.session, self.run, new))
-            made += new
-        if made and self.session.fsync:
-            await off_loop(lambda: sync_filesystem(self.session.layout.runs_dir))
-        return tuple(made)
+            take(new)
+            begin, size = begin + len(chunk), CHUNK
 
     def _say_staged(self, trial: Run) -> None:
         self._announce(trial, "Staging")

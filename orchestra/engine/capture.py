@@ -24,7 +24,15 @@ def after_starting(session: Session, run: Run, added: Mapping[str, str]) -> None
     """Keep what a run was started with: the patch that is due, and the environment with the variables ``added``."""
     write_due_patch(session, run)
     directory, now = session.attempt_directory(run), session.clock.now()
-    session.afterwards.do(lambda: _write_environment(session, run, added, directory, now))
+
+    def write() -> str | None:
+        return _write_environment(session, run, added, directory, now)
+
+    if session.afterwards.surroundings is None:
+        session.afterwards.do(write)
+    else:
+        # What was looked at for a run before this one is quicker written than a thread is started.
+        session.afterwards.do_now(write)
 
 
 def _write_environment(

@@ -94,6 +94,8 @@ class _Queue:
         self.last_reap = -math.inf
         self.news = anyio.Event()
         """Set when a run of ours ended, or the store changed, since it was last looked."""
+        self.freed = anyio.Event()
+        """Set when a slot became free."""
 
     async def work(self) -> None:
         """Claim, start and watch until told to end, or, with run-once, until nothing is left."""
@@ -145,10 +147,15 @@ class _Queue:
             self.news.set()
             # One look at the store for what comes in a burst: our own starts and ends ring, too.
             await anyio.sleep(CHANGES_REST)
+            while self._free_slots() <= 0:
+                # Nothing that is staged now could be started: whoever frees a slot looks at all there is.
+                self.freed = anyio.Event()
+                await self.freed.wait()
+                await anyio.sleep(CHANGES_REST)
 
     async def _claim(self, group: TaskGroup) -> bool:
         """Start what may be started now; True if there was anything."""
-        free = self.settings.jobs - len(self.running) + len(self.ending)
+        free = self._free_slots()
         if free <= 0:
             return False
         await self._forgive()
@@ -174,6 +181,9 @@ class _Queue:
             self.running[run.id] = Control()
             group.start_soon(self._start, run)
         return bool(runs)
+
+    def _free_slots(self) -> int:
+        return self.settings.jobs - len(self.running) + len(self.ending)
 
     async def _forgive(self) -> None:
         """Take back those of the runs set aside that somebody has staged again since."""
@@ -263,12 +273,17 @@ class _Queue:
         finally:
             self.running.pop(run.id, None)
             self.ending.discard(run.id)
-            self.news.set()
+            self._look_again()
 
     def _free_slot(self, run_id: str) -> None:
         if run_id not in self.ending:
             self.ending.add(run_id)
-            self.news.set()
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """A slot may have become free."""
+        self.news.set()
+        self.freed.set()
 
     def _environment(self) -> dict[str, str]:
         return gpu_environment(self.settings.gpus)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from orchestra import plugins
 from orchestra.child import install, supervisor
 from orchestra.console import Console, SilentConsole
-from orchestra.contracts import BatchExpander, Executor, Kind, Page, Resolver, Store
+from orchestra.contracts import BatchExpander, Executor, Kind, Page, Resolver, Store, Warming
 from orchestra.engine.afterwards import Afterwards
 from orchestra.engine.clock import Clock
 from orchestra.errors import OrchestraError, StoreCorrupt
@@ -144,6 +144,16 @@ class Session:
     async def executor(self, spec: str) -> Executor:
         """The executor that ``spec`` (a name, with options) stands for, opened once."""
         return await self._open("executor", spec)
+
+    async def warm_up(self, spec: str) -> None:
+        """Let an executor that jobs will come to begin with what the first one would wait for.
+
+        Raises:
+            PluginError: there is no such executor, or it can't be opened.
+        """
+        executor = await self.executor(spec)
+        if isinstance(executor, Warming):
+            executor.warm_up()
 
     async def expander(self, name: str, options: Mapping[str, Any]) -> BatchExpander:
         """An expander, opened once with ``options`` over those that are set."""

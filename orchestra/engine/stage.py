@@ -262,27 +262,27 @@ def _is_a_run(directory: str | Path) -> IdTaken:
 
 
 async def make_runs(
-    session: Session, runs: Sequence[Run], selection: source.Selection | None, *, sync: bool = True
+    session: Session, runs: Sequence[Run], selection: source.Selection | None
 ) -> tuple[Run, ...]:
     """Make the runs' directories and records, then enter them in the store; all or none.
 
-    Several are made in a thread. Without ``sync`` the caller sees to it that they reach the disk.
+    They are made in a thread where there is an event loop, and have reached the disk when this returns.
 
     Raises:
         IdTaken: an id is in use.
         HomeError: a directory can't be made, or there is no space.
     """
     made: list[Path] = []
-    single = sync and len(runs) == 1
+    single = len(runs) == 1
 
     def make() -> list[Run]:
         prepared = [_make_directory(session, run, selection, made, single=single) for run in runs]
-        if session.fsync and sync and not single:
+        if session.fsync and not single:
             durable.sync_filesystem(session.layout.runs_dir)
         return prepared
 
     try:
-        prepared = make() if single else await off_loop(make)
+        prepared = await off_loop(make)
         failpoint("run.created")
         kept = await _enter(session, prepared)
     except BaseException:

@@ -93,6 +93,8 @@ class _Watch:
         self.wake: Callable[[], object] = _nothing
         """What ends the present wait for news."""
         self.gone_since: float | None = None
+        self.hinting: Hinting | None = None
+        self.foretelling: Foretelling | None = None
 
     async def to_the_end(self) -> Run:
         if self.run.state in FINAL:
@@ -101,6 +103,8 @@ class _Watch:
             await self._show_rest()
             return self.run
         executor = await self.session.executor(self.run.executor)
+        self.hinting = executor if isinstance(executor, Hinting) else None
+        self.foretelling = executor if isinstance(executor, Foretelling) else None
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(self._await_job, executor)
@@ -126,12 +130,12 @@ class _Watch:
                 await self._drain(upto=exit_record.size)
                 self.run = await self._settled(exit_record)
                 return
-            if self._has_ended_well(executor):
+            if self._has_ended_well():
                 self.foretold()
             await self._pass_on_wish(executor)
             if self.control.wish == Wish.LEAVE:
                 return
-            await self._news(executor, pause)
+            await self._news(pause)
             for_long = self.hint in ("ended", "gone") and self._gone_for_long()
             if (self.hint == "ended" or for_long) and records.read_exit(self.directory) is None:
                 await self._drain()
@@ -141,9 +145,9 @@ class _Watch:
                 await anyio.sleep(LONGEST_POLL)
             pause = SHORTEST_POLL if moved else min(pause * 1.5, LONGEST_POLL)
 
-    def _has_ended_well(self, executor: Executor) -> bool:
+    def _has_ended_well(self) -> bool:
         handle = self.run.handle
-        return isinstance(executor, Foretelling) and handle is not None and executor.ended_well(handle)
+        return self.foretelling is not None and handle is not None and self.foretelling.ended_well(handle)
 
     async def _await_job(self, executor: Executor) -> None:
         """Keep what the executor says of the job. It may take its time, so this is never cut short."""
@@ -160,19 +164,19 @@ class _Watch:
             self.wake()
             await anyio.sleep(LONGEST_POLL)
 
-    async def _news(self, executor: Executor, pause: float) -> None:
+    async def _news(self, pause: float) -> None:
         """Wait for output, the end, or a wish; at most ``pause`` seconds if the executor sends no hints."""
         assert self.run.handle is not None
         if self.hint == "ended":
             return
         longest = REMIND_AFTER if self.told == Wish.INTERRUPT else LONGEST_WAIT
-        hinting = isinstance(executor, Hinting)
-        with anyio.move_on_after(longest if hinting else pause) as scope, self.control.calling(scope.cancel):
+        pause = longest if self.hinting is not None else pause
+        with anyio.move_on_after(pause) as scope, self.control.calling(scope.cancel):
             if self.control.wish > max(self.told, Wish.DRAIN):
                 return
             self.wake = scope.cancel
-            if isinstance(executor, Hinting):
-                await executor.progress(self.run.handle, self.follower.offset)
+            if self.hinting is not None:
+                await self.hinting.progress(self.run.handle, self.follower.offset)
                 # A job that has ended answers at once, each time: whoever waits for its end must get a turn.
                 await anyio.lowlevel.checkpoint()
             else:

@@ -12,10 +12,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from orchestra.contracts import CONTRACTS, Counting, Foretelling, Hinting, Kind, Watchable
+from orchestra.contracts import CONTRACTS, Counting, Foretelling, Hinting, Kind, Warming, Watchable
 
 CAPABILITIES: dict[Kind, tuple[type, ...]] = {
-    "executor": (Hinting, Foretelling),
+    "executor": (Hinting, Foretelling, Warming),
     "expander": (Counting,),
     "resolver": (),
     "store": (Watchable,),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import anyio
 
-from orchestra.contracts import Executor, Foretelling, Hinting
+from orchestra.contracts import Executor, Foretelling, Hinting, Warming
 from orchestra.model.execution import Handle, Job
 from orchestra.testing import executors
 from orchestra.testing.executors import ExecutorOpener, JobMaker, appears, exit_of, output_of, over
@@ -104,3 +104,25 @@ class ForetellingContract:
 async def _progress(executor: Executor, handle: Handle, size: int) -> None:
     assert isinstance(executor, Hinting)
     await executor.progress(handle, size)
+
+
+class WarmingContract:
+    """For executors with the capability :class:`orchestra.contracts.Warming`."""
+
+    async def test_warmed_up_once_or_twice_it_runs_jobs(
+        self, opener: ExecutorOpener, make_job: JobMaker
+    ) -> None:
+        job = make_job(["sh", "-c", "echo warm"])
+        async with opener() as executor:
+            assert isinstance(executor, Warming)
+            executor.warm_up()
+            executor.warm_up()
+            handle = await executor.submit(job)
+            await over(executor, handle)
+        assert output_of(job) == b"warm\n"
+
+    async def test_warmed_up_for_nothing_it_can_be_closed(self, opener: ExecutorOpener) -> None:
+        with anyio.fail_after(executors.PATIENCE):
+            async with opener() as executor:
+                assert isinstance(executor, Warming)
+                executor.warm_up()

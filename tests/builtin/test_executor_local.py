@@ -27,10 +27,10 @@ from orchestra.testing.executors import (
     output_of,
     over,
 )
-from orchestra.testing.hinting import ForetellingContract, HintingContract
+from orchestra.testing.hinting import ForetellingContract, HintingContract, WarmingContract
 
 
-class TestKit(ForetellingContract, HintingContract, ExecutorContract):
+class TestKit(WarmingContract, ForetellingContract, HintingContract, ExecutorContract):
     @pytest.fixture
     def opener(self, tmp_path_factory):
         home = tmp_path_factory.getbasetemp() / "home"

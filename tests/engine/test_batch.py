@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
@@ -11,6 +12,7 @@ from msgspec import structs
 
 from orchestra.engine import batch as batches
 from orchestra.engine.control import Control, Wish
+from orchestra.errors import StoreUnavailable
 from orchestra.model.batch import Choices
 from orchestra.model.events import Event
 from orchestra.model.execution import Exit, Handle
@@ -454,3 +456,43 @@ async def test_a_record_that_fails_after_all_fails_the_batch_that_was_told_to(be
             executor.end(f"{run}.1")
 
     assert (bench.data.runs[batch.id].state, bench.data.runs[batch.id].exit_code) == ("error", 3)
+
+
+async def test_the_first_trial_starts_before_the_others_are_made(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = await a_batch_run(bench)
+    create, may_go_on = bench.store.create, anyio.Event()
+
+    async def create_later(runs: Sequence[Run], **more: Any) -> tuple[Run, ...]:
+        if any((run.trial or 0) > 1 for run in runs):
+            await may_go_on.wait()
+        return await create(runs, **more)
+
+    monkeypatch.setattr(bench.store, "create", create_later)
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.execute, batch)
+        await bench.until(lambda: len(bench.started) == 1)
+        assert [run.trial for run in await trials(bench, batch)] == [1]
+        may_go_on.set()
+
+    assert await states_of(bench, batch) == ["completed"] * 4
+
+
+async def test_what_keeps_later_trials_from_being_made_ends_the_batch_after_those_that_are(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = await a_batch_run(bench)
+    create = bench.store.create
+
+    async def create_one(runs: Sequence[Run], **more: Any) -> tuple[Run, ...]:
+        if any((run.trial or 0) > 1 for run in runs):
+            raise StoreUnavailable("no room for more")
+        return await create(runs, **more)
+
+    monkeypatch.setattr(bench.store, "create", create_one)
+
+    ended = await bench.execute(batch)
+
+    assert (ended.state, ended.exit_code, ended.reason) == ("error", 1, "no room for more")
+    assert await states_of(bench, batch) == ["completed"]

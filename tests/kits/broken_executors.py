@@ -15,12 +15,15 @@ from msgspec import structs
 
 from orchestra.testing import executors, scripted
 from orchestra.testing.executors import ExecutorContract, exit_of
-from orchestra.testing.hinting import ForetellingContract, HintingContract
+from orchestra.testing.hinting import ForetellingContract, HintingContract, WarmingContract
 from orchestra.testing.scripted import ScriptedExecutor
 
 
 class Hinting(ScriptedExecutor):
-    """With the capabilities ``Hinting`` and ``Foretelling``, as simple as they can be."""
+    """With the capabilities ``Hinting``, ``Foretelling`` and ``Warming``, as simple as they can be."""
+
+    def warm_up(self):
+        pass
 
     async def progress(self, handle, size):
         with anyio.move_on_after(0.1):
@@ -43,7 +46,7 @@ async def forget(job):
         (Path(job.directory) / name).unlink(missing_ok=True)
 
 
-class Whole(ForetellingContract, HintingContract, ExecutorContract):
+class Whole(WarmingContract, ForetellingContract, HintingContract, ExecutorContract):
     executor: type = Hinting
     caught_by = ""
     many = 10
@@ -357,3 +360,32 @@ class TestOverridesATestSilently(Whole):
 
     async def test_many_jobs_at_once_all_run_and_end(self):
         pass
+
+
+class TakesNothingOnceWarm(Hinting):
+    warm = 0
+
+    def warm_up(self):
+        self.warm += 1
+
+    async def submit(self, job):
+        return await super().submit(structs.replace(job, argv=("true",)) if self.warm > 1 else job)
+
+
+class TestTakesNothingOnceWarm(Whole):
+    executor, caught_by = TakesNothingOnceWarm, "test_warmed_up_once_or_twice_it_runs_jobs"
+
+
+class WaitsForItsFirstJob(Hinting):
+    warm = False
+
+    def warm_up(self):
+        self.warm = True
+
+    def close(self):
+        if self.warm and not self.submitted:
+            raise RuntimeError("still warming up")
+
+
+class TestWaitsForItsFirstJob(Whole):
+    executor, caught_by = WaitsForItsFirstJob, "test_warmed_up_for_nothing_it_can_be_closed"
