@@ -88,7 +88,8 @@ class Store(Protocol):
         ...
 
     async def claim(self, worker: Worker, lease: float, limit: int, wanted: Wanted) -> tuple[Run, ...]:
-        """Claim up to ``limit`` runs that match ``wanted``, oldest stage time first, as one indivisible step.
+        """Claim up to ``limit`` runs that match ``wanted``, sorted by :attr:`Run.turn`, as one indivisible
+        step.
 
         Each is moved by :func:`orchestra.model.lifecycle.claim` (or ``watch`` when ``wanted.expired``) and is at its
         next revision. The lease ends ``lease`` seconds from now by the store's own clock. However many workers

@@ -19,9 +19,9 @@ from orchestra.errors import IdTaken, RevisionConflict, RunNotFound, StoreCorrup
 from orchestra.model import lifecycle
 from orchestra.model.encoding import decode_run, encode_run
 from orchestra.model.filters import RunQuery, Wanted
-from orchestra.model.run import FINAL, Run, Worker
+from orchestra.model.run import FINAL, Run, State, Worker
 
-SCHEMA = 1
+SCHEMA = 2
 """``PRAGMA user_version``. The store can be rebuilt: an older schema is not migrated but replaced."""
 
 TABLES = (
@@ -34,6 +34,7 @@ TABLES = (
         kind TEXT NOT NULL,
         batch TEXT,
         time INTEGER NOT NULL,
+        priority INTEGER NOT NULL,
         queued INTEGER NOT NULL,
         worker TEXT,
         lease INTEGER,
@@ -44,20 +45,24 @@ TABLES = (
     "CREATE INDEX runs_by_time ON runs (time DESC, state, kind, batch)",
     "CREATE INDEX runs_by_state ON runs (state, time DESC)",
     "CREATE INDEX runs_by_batch ON runs (batch) WHERE batch IS NOT NULL",
-    "CREATE INDEX runs_staged ON runs (queued) WHERE state = 'staged'",
+    "CREATE INDEX runs_staged ON runs (priority DESC, queued) WHERE state = 'staged'",
     "CREATE INDEX runs_watched ON runs (worker, lease) WHERE worker IS NOT NULL",
 )
 """``worker`` is the nonce. The lease is kept in its column alone: renewing it must not touch the record."""
 
-COLUMNS = "sequence, id, revision, state, kind, batch, time, queued, worker, lease, record"
+COLUMNS = "sequence, id, revision, state, kind, batch, time, priority, queued, worker, lease, record"
+
+STAGED: frozenset[State] = frozenset(("staged",))
+STAGED_TABLE = "runs INDEXED BY runs_staged"
+CLAIM_ORDER = "priority DESC, queued, sequence"
 
 _INSERT = """
-    INSERT INTO runs (id, revision, state, kind, batch, time, queued, worker, lease, record)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO runs (id, revision, state, kind, batch, time, priority, queued, worker, lease, record)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _UPDATE = """
-    UPDATE runs SET revision = ?2, state = ?3, kind = ?4, batch = ?5, time = ?6, queued = ?7, record = ?10,
-        lease = CASE WHEN ?8 IS NULL THEN NULL WHEN worker = ?8 THEN lease ELSE ?9 END, worker = ?8
+    UPDATE runs SET revision = ?2, state = ?3, kind = ?4, batch = ?5, time = ?6, priority = ?7, queued = ?8,
+        record = ?11, lease = CASE WHEN ?9 IS NULL THEN NULL WHEN worker = ?9 THEN lease ELSE ?10 END, worker = ?9
     WHERE id = ?1 AND revision = ?2 - 1 RETURNING lease
 """
 _CLAIM = "UPDATE runs SET revision = ?, state = ?, time = ?, worker = ?, lease = ?, record = ? WHERE id = ?"
@@ -92,11 +97,16 @@ def get(run_id: str, connection: Connection) -> Run:
 
 def select(query: RunQuery, connection: Connection) -> Page:
     """See :meth:`orchestra.contracts.Store.query`."""
+    table = "runs"
     conditions, parameters = _conditions(query)
     order = "time, sequence" if query.oldest_first else "time DESC, sequence"
+    if query.claim_order:
+        order = CLAIM_ORDER
+        if query == RunQuery(states=STAGED, claim_order=True, limit=query.limit, offset=query.offset):
+            table, conditions, parameters = STAGED_TABLE, "state = 'staged'", []
     limit = -1 if query.limit is None else query.limit
     rows = connection.execute(
-        f"SELECT record, lease FROM runs WHERE {conditions} ORDER BY {order} LIMIT ? OFFSET ?",
+        f"SELECT record, lease FROM {table} WHERE {conditions} ORDER BY {order} LIMIT ? OFFSET ?",
         (*parameters, limit, query.offset),
     ).fetchall()
     if (rows or query.offset == 0) and len(rows) != limit:
@@ -128,10 +138,10 @@ def update(runs: Sequence[Run], connection: Connection) -> tuple[Run, ...]:
 
 
 def candidates(wanted: Wanted, limit: int, connection: Connection) -> list[bytes]:
-    """The records of the runs that match, oldest stage time first."""
+    """The records of the runs that match, in the order of claims."""
     table, conditions, parameters = _wanted_conditions(wanted)
     rows = connection.execute(
-        f"SELECT record FROM {table} WHERE {conditions} ORDER BY queued, sequence LIMIT ?",
+        f"SELECT record FROM {table} WHERE {conditions} ORDER BY {CLAIM_ORDER} LIMIT ?",
         (*parameters, limit),
     )
     return [record for (record,) in rows.fetchall()]
@@ -210,8 +220,8 @@ def _wanted_conditions(wanted: Wanted) -> tuple[str, str, list[Any]]:
     if wanted.expired:
         conditions.append("worker IS NOT NULL AND lease <= ?")
         parameters.append(_now())
-    elif wanted.ids is None and wanted.states == frozenset(("staged",)):
-        table = "runs INDEXED BY runs_staged"
+    elif wanted.ids is None and wanted.states == STAGED:
+        table = STAGED_TABLE
         conditions.append("state = 'staged' AND worker IS NULL")
     else:
         conditions.append(
@@ -235,7 +245,8 @@ def _row(run: Run) -> tuple[Any, ...]:
         run.kind,
         run.batch,
         run.time,
-        run.staged or run.created,
+        run.priority,
+        run.turn[1],
         None if run.worker is None else run.worker.nonce,
         run.lease,
         _encode(run),

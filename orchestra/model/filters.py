@@ -18,8 +18,16 @@ class RunQuery(Struct, frozen=True, kw_only=True):
     """Only the trials of this batch."""
     oldest_first: bool = False
     """By :attr:`Run.time`; newest first otherwise. Ties keep the order of creation."""
+    claim_order: bool = False
+    """By :attr:`Run.turn` instead."""
     limit: int | None = None
     offset: int = 0
+
+    def sort_key(self, run: Run) -> int | tuple[int, int]:
+        """What the runs are sorted by, in a sort that is stable."""
+        if self.claim_order:
+            return run.turn
+        return run.time if self.oldest_first else -run.time
 
     def matches(self, run: Run) -> bool:
         """Whether ``run`` meets every condition (limit and order aside): what a store must agree with."""

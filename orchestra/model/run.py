@@ -10,6 +10,8 @@ from orchestra.model.batch import Batch
 from orchestra.model.execution import Handle, Identity
 from orchestra.model.ids import short_id
 from orchestra.model.operation import FlagValue, Operation
+from orchestra.model.resources import Resources
+from orchestra.model.retry import Retry
 
 SCHEMA = 1
 """The version of the record. A reader ignores fields that it doesn't know."""
@@ -141,6 +143,23 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     gpus: str | None = None
     """The devices that it was given, as ``CUDA_VISIBLE_DEVICES``; empty: none; None: nothing was said."""
     random_seed: int | None = None
+    priority: int = 0
+    """Queues take runs of higher priority first."""
+    queued: int | None = None
+    """What stands for the stage time in the order of queues, of a run that was moved."""
+    group: str | None = None
+    """Whose limit of runs at once it counts for."""
+    after: tuple[str, ...] = ()
+    """What must have ended before a queue starts it: ``ID:ok`` (and well), ``ID:any``."""
+    resources: Resources = Resources()
+    """What its first execution asks for."""
+    devices: tuple[str, ...] = ()
+    """What the newest attempt was given by a queue: ``ID`` of a device, or ``ID:SHARE``."""
+    retry: Retry | None = None
+    not_before: int | None = None
+    """When a queue may start it again."""
+    time_limit: float | None = None
+    """Seconds after which an attempt is ended."""
     command: tuple[str, ...] = ()
     """The command line of the newest start, or that a start would have."""
     user: str = ""
@@ -158,6 +177,19 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
             return self.operation.name
         expander = self.batch_spec.expander
         return f"{self.operation.name}+{'' if expander == 'grid' else expander}"
+
+    @property
+    def needs(self) -> Resources:
+        """What the present execution, or the next one, asks for."""
+        if self.retry is None or not self.resources:
+            return self.resources
+        number = self.executions if self.state == "running" else self.executions + 1
+        return self.resources.times(self.retry.scale, number)
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """What claims sort by: the highest priority first, then the earliest stage time, unless it was moved."""
+        return -self.priority, self.queued or self.staged or self.created
 
     @property
     def claimed(self) -> bool:

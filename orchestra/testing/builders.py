@@ -13,6 +13,8 @@ from orchestra.model.batch import Batch, Choices
 from orchestra.model.execution import Exit, Fence, Handle, Identity
 from orchestra.model.ids import new_run_id
 from orchestra.model.operation import FlagDef, Operation
+from orchestra.model.resources import Resources
+from orchestra.model.retry import Retry
 from orchestra.model.run import ResolvedSource, Run, Worker
 
 _count = itertools.count(1)
@@ -130,6 +132,15 @@ def a_full_run(**fields: Any) -> Run:
         vcs_commit="git:ab*",
         stop_after=90.0,
         gpus="0",
+        priority=3,
+        queued=44,
+        group="big",
+        after=("abc123:ok",),
+        resources=Resources(gpus=0.5, cpus=2, memory=1 << 30),
+        devices=("0:0.5",),
+        retry=Retry(limit=2, on=("oom", "exit:75"), delay=1.5, scale={"memory": 2}),
+        not_before=45,
+        time_limit=90.0,
         random_seed=7,
         command=("python", "train.py"),
         user="ada",

@@ -76,7 +76,7 @@ class MemoryStore:
         with self._data.lock:
             found = [run for run in self._data.runs.values() if query.matches(run)]
             # A sort is stable, so ties keep the order of creation in both directions.
-            found.sort(key=lambda run: run.time if query.oldest_first else -run.time)
+            found.sort(key=query.sort_key)
             end = None if query.limit is None else query.offset + query.limit
             return Page(runs=tuple(deepcopy(found[query.offset : end])), total=len(found))
 
@@ -104,7 +104,7 @@ class MemoryStore:
             now = self._data.now()
             move = lifecycle.watch if wanted.expired else lifecycle.claim
             found = [run for run in self._data.runs.values() if wanted.matches(run, now)]
-            found.sort(key=lambda run: run.staged or run.created)
+            found.sort(key=lambda run: run.turn)
             claimed = [move(run, worker, _end(now, lease)) for run in found[: max(limit, 0)]]
             return self._keep({run.id: structs.replace(run, revision=run.revision + 1) for run in claimed})
 

@@ -48,7 +48,7 @@ class FakeRuns:
         """As of a store; suspends once, as a store may."""
         await anyio.lowlevel.checkpoint()
         found = [run for run, _ in self._runs.values() if query.matches(run)]
-        found.sort(key=lambda run: run.time, reverse=not query.oldest_first)
+        found.sort(key=query.sort_key)
         end = None if query.limit is None else query.offset + query.limit
         return Page(runs=tuple(found[query.offset : end]), total=len(found))
 

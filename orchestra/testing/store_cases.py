@@ -307,6 +307,24 @@ class QueryCases(StoreCase):
             assert [run.time for run in newest.runs] == [50, 30, 10]
             assert [run.time for run in oldest.runs] == [10, 30, 50]
 
+    async def test_in_the_order_of_claims_the_next_to_be_claimed_comes_first(
+        self, opener: StoreOpener
+    ) -> None:
+        runs = [
+            a_run(staged=1, label="b"),
+            a_run(staged=9, priority=5, label="a"),
+            a_run(staged=8, label="d"),
+        ]
+        runs += [a_run(staged=8, queued=2, label="c"), a_run(state="completed", staged=1)]
+        async with opener() as store:
+            await store.create(runs)
+            query = RunQuery(states=frozenset(("staged",)), claim_order=True)
+            found = await store.query(query)
+            page = await store.query(structs.replace(query, limit=2, offset=1))
+
+            assert [run.label for run in found.runs] == ["a", "b", "c", "d"]
+            assert ([run.label for run in page.runs], page.total) == (["b", "c"], 4)
+
     async def test_runs_of_one_time_keep_the_order_of_creation(self, opener: StoreOpener) -> None:
         runs = [a_run(created=1, staged=5, label=str(number)) for number in range(10)]
         async with opener() as store:

@@ -39,6 +39,24 @@ class ClaimCases(StoreCase):
 
             assert claimed == ["a", "b", "c", "d"]
 
+    async def test_higher_priorities_and_earlier_turns_are_claimed_first(self, opener: StoreOpener) -> None:
+        runs = [a_run(staged=1, label="c"), a_run(staged=9, priority=5, label="b")]
+        runs += [a_run(staged=8, queued=2, label="d"), a_run(staged=8, priority=7, label="a")]
+        runs += [a_run(staged=0, priority=-1, label="e")]
+        async with opener() as store:
+            await store.create(runs)
+            claimed = await store.claim(a_worker(), 60.0, 9, Wanted())
+
+            assert [run.label for run in claimed] == ["a", "b", "c", "d", "e"]
+
+    async def test_a_priority_that_was_changed_counts_at_once(self, opener: StoreOpener) -> None:
+        async with opener() as store:
+            first, second = await store.create([a_run(staged=1), a_run(staged=2)])
+            await store.update([structs.replace(second, priority=1)])
+            claimed = await store.claim(a_worker(), 60.0, 2, Wanted())
+
+            assert claimed_ids(claimed) == [second.id, first.id]
+
     async def test_a_claimed_run_is_moved_by_the_lifecycle(self, opener: StoreOpener) -> None:
         worker = a_worker(starter="batch")
         run = a_run(attempt=3, revision=5, exit_code=1, reason="old")

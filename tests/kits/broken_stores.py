@@ -221,6 +221,12 @@ class SortsByStageTime(MemoryStore):
         return structs.replace(page, runs=tuple(newest_first))
 
 
+@caught_by("test_in_the_order_of_claims_the_next_to_be_claimed_comes_first")
+class KnowsNoClaimOrder(MemoryStore):
+    async def query(self, query: RunQuery) -> Page:
+        return await super().query(structs.replace(query, claim_order=False))
+
+
 @caught_by("test_runs_of_one_time_keep_the_order_of_creation")
 class ReversesTies(MemoryStore):
     async def query(self, query: RunQuery) -> Page:
@@ -272,6 +278,26 @@ class ClaimsInOrderOfCreation(MemoryStore):
     async def claim(self, worker: Worker, lease: float, limit: int, wanted: Wanted) -> tuple[Run, ...]:
         ids = tuple(run.id for run in self._data.runs.values() if wanted.matches(run, 0))
         return await super().claim(worker, lease, limit, changed(wanted, ids=ids[:limit]))
+
+
+@caught_by("test_higher_priorities_and_earlier_turns_are_claimed_first")
+class KnowsNoPriority(MemoryStore):
+    async def claim(self, worker: Worker, lease: float, limit: int, wanted: Wanted) -> tuple[Run, ...]:
+        found = [run for run in self._data.runs.values() if wanted.matches(run, 0)]
+        ids = tuple(run.id for run in sorted(found, key=lambda run: run.staged or run.created))
+        claimed = [
+            await super(KnowsNoPriority, self).claim(worker, lease, 1, changed(wanted, ids=(one,)))
+            for one in ids
+        ]
+        return tuple(run for runs in claimed[:limit] for run in runs)
+
+
+@caught_by("test_a_priority_that_was_changed_counts_at_once")
+class KeepsTheFirstPriority(MemoryStore):
+    async def update(self, runs: Sequence[Run]) -> tuple[Run, ...]:
+        return await super().update(
+            [structs.replace(run, priority=self._data.runs[run.id].priority) for run in runs]
+        )
 
 
 @caught_by("test_a_claimed_run_is_moved_by_the_lifecycle")

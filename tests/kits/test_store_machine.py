@@ -75,7 +75,7 @@ class Model:
                 return self.over.get(run.id, False)
             return run.worker is None and run.state in wanted.states
 
-        return sorted(filter(fits, self.runs.values()), key=lambda run: run.staged or run.created)
+        return sorted(filter(fits, self.runs.values()), key=lambda run: run.turn)
 
 
 def without_lease(run: Run) -> Run:

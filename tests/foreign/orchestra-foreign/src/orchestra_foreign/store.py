@@ -63,7 +63,7 @@ class JsonStore:
     async def query(self, query):
         with self.locked() as kept:
             found = [run for run in kept.values() if query.matches(run)]
-        found.sort(key=lambda run: run.time if query.oldest_first else -run.time)
+        found.sort(key=query.sort_key)
         end = None if query.limit is None else query.offset + query.limit
         return Page(runs=tuple(found[query.offset : end]), total=len(found))
 
@@ -88,7 +88,7 @@ class JsonStore:
         move = lifecycle.watch if wanted.expired else lifecycle.claim
         with self.locked() as kept:
             found = [run for run in kept.values() if wanted.matches(run, now())]
-            found.sort(key=lambda run: run.staged or run.created)
+            found.sort(key=lambda run: run.turn)
             claimed = [move(run, worker, now() + round(lease * 1e6)) for run in found[: max(limit, 0)]]
             claimed = [structs.replace(run, revision=run.revision + 1) for run in claimed]
             kept.update({run.id: run for run in claimed})

@@ -1,0 +1,236 @@
+"""Which of the staged runs are to be started now, and why the others wait: a pure function of what there is.
+
+Runs are taken in the order of their priority, then of their stage time. One that waits for a resource keeps
+what it needs from those behind it: smaller runs may overtake it only where that does not delay it. One that waits
+for anything else (another run, its group, a time) holds nobody up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from msgspec import Struct
+
+from orchestra.model.resources import Resources, format_memory
+from orchestra.model.run import FINAL, Run, State
+
+SUCCEEDED: frozenset[State] = frozenset(("completed", "skipped"))
+SHARE = 1e-9
+"""How far a sum of shares of a device may be from a whole one."""
+
+
+class Machine(Struct, frozen=True, kw_only=True):
+    """What there is to be given to runs. None: as much as anybody wants."""
+
+    cpus: float | None = None
+    memory: int | None = None
+    """Bytes."""
+    devices: tuple[str, ...] = ()
+    """In the order in which they are to be taken."""
+
+
+class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is set for the runs of a group (of the group ``""``: for all)."""
+
+    limit: int | None = None
+    """Runs at once, in all queues together; of the group ``""``: in each queue."""
+    paused: bool = False
+
+
+class Situation(Struct, frozen=True, kw_only=True):
+    """All that a choice depends on."""
+
+    now: int
+    """Microseconds since the epoch."""
+    slots: int
+    """How many runs may be started."""
+    machine: Machine = Machine()
+    active: Sequence[Run] = ()
+    """Claimed and running runs on this computer: what they were given is taken."""
+    groups: Mapping[str, Group] = {}
+    members: Mapping[str, int] = {}
+    """Active runs of each group, on all computers."""
+    targets: Mapping[str, State | None] = {}
+    """Of runs that others come after: the state that they ended in; None: not yet. Absent: there is no such run."""
+
+
+class Start(Struct, frozen=True, kw_only=True):
+    """A run that is to be started, and the devices that it gets: ``ID``, or ``ID:SHARE``."""
+
+    run: Run
+    devices: tuple[str, ...] = ()
+
+
+class Choice(Struct, kw_only=True):
+    """What is to be done with the staged runs that were looked at."""
+
+    starts: list[Start] = []
+    spares: list[Run] = []
+    """Runs that need nothing but a slot: any of them may be started in the place of one that somebody else takes."""
+    waits: dict[str, str] = {}
+    """Why runs wait."""
+    aborts: dict[str, str] = {}
+    """Runs that can never be started, and why."""
+    look_at: int | None = None
+    """When the next of them is due, if only time keeps it."""
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether it holds only as long as nobody else claims."""
+        return any(needs_turn(start.run) for start in self.starts)
+
+
+def needs_turn(run: Run) -> bool:
+    """Whether other runs can be in this one's way: such are claimed by one worker at a time."""
+    return bool(run.needs) or run.group is not None
+
+
+def choose(staged: Iterable[Run], situation: Situation) -> Choice:
+    """Which of ``staged`` (in their order) are to be started."""
+    return _Choosing(situation).among(staged)
+
+
+def device_shares(devices: Iterable[str]) -> dict[str, float]:
+    """How much of which device ``devices`` are: ``('0', '1:0.5')`` is the whole of 0 and half of 1."""
+    shares: dict[str, float] = {}
+    for device in devices:
+        name, separator, share = device.rpartition(":")
+        if not separator:
+            name, share = device, "1"
+        shares[name] = shares.get(name, 0) + float(share)
+    return shares
+
+
+class _Choosing:
+    def __init__(self, situation: Situation) -> None:
+        self.situation = situation
+        self.choice = Choice()
+        machine = situation.machine
+        self.total = Resources(
+            gpus=len(machine.devices),
+            cpus=float("inf") if machine.cpus is None else machine.cpus,
+            memory=1 << 62 if machine.memory is None else machine.memory,
+        )
+        self.cpus, self.memory = self.total.cpus, self.total.memory
+        self.devices = dict.fromkeys(machine.devices, 1.0)
+        self.members = dict(situation.members)
+        for run in situation.active:
+            self._take(run.needs, device_shares(run.devices))
+
+    def among(self, staged: Iterable[Run]) -> Choice:
+        for run in staged:
+            if not self._keeps_waiting(run):
+                self._consider(run)
+        return self.choice
+
+    def _consider(self, run: Run) -> None:
+        lacking = self._never(run.needs)
+        if lacking is not None:
+            self.choice.waits[run.id] = lacking
+            return
+        full = len(self.choice.starts) >= self.situation.slots
+        devices = self._devices_for(run.needs.gpus)
+        fits = devices is not None and run.needs.cpus <= self.cpus and run.needs.memory <= self.memory
+        if full or not fits:
+            if full and not needs_turn(run):
+                self.choice.spares.append(run)
+            self.choice.waits[run.id] = "a free slot" if full else self._missing(run.needs)
+            # What it waits for is kept for it.
+            self._take(run.needs, devices or self._most_of(run.needs.gpus))
+            return
+        self._take(run.needs, devices or {})
+        if run.group is not None:
+            self.members[run.group] = self.members.get(run.group, 0) + 1
+        self.choice.starts.append(Start(run=run, devices=_names(devices or {})))
+
+    def _keeps_waiting(self, run: Run) -> bool:
+        """Whether it isn't to be started whatever is free."""
+        reason = self._paused(run) or self._not_due(run) or self._after(run)
+        if reason is not None:
+            self.choice.waits[run.id] = reason
+        return reason is not None or run.id in self.choice.aborts
+
+    def _paused(self, run: Run) -> str | None:
+        if self.situation.groups.get("", Group()).paused:
+            return "the queue is paused"
+        if run.group is None:
+            return None
+        group = self.situation.groups.get(run.group, Group())
+        if group.paused:
+            return f"group {run.group} is paused"
+        members = self.members.get(run.group, 0)
+        if group.limit is not None and members >= group.limit:
+            return f"{members} of at most {group.limit} run(s) of group {run.group}"
+        return None
+
+    def _not_due(self, run: Run) -> str | None:
+        if run.not_before is None or run.not_before <= self.situation.now:
+            return None
+        earliest = self.choice.look_at
+        self.choice.look_at = run.not_before if earliest is None else min(earliest, run.not_before)
+        return "its next try is due later"
+
+    def _after(self, run: Run) -> str | None:
+        """What it waits for among other runs; notes that it can't be started if one of them failed it."""
+        waiting: list[str] = []
+        for condition in run.after:
+            target, _, how = condition.partition(":")
+            if target not in self.situation.targets:
+                if how != "any":
+                    self.choice.aborts[run.id] = f"run {target}, which it was to follow, was deleted"
+                    return None
+                continue
+            state = self.situation.targets[target]
+            if state is None or state not in FINAL:
+                waiting.append(target)
+            elif how != "any" and state not in SUCCEEDED:
+                self.choice.aborts[run.id] = f"run {target}, which it was to follow, ended as {state}"
+                return None
+        return f"run(s) to end: {', '.join(waiting)}" if waiting else None
+
+    def _never(self, needs: Resources) -> str | None:
+        """What there is too little of, however long a run waits."""
+        if needs.gpus > self.total.gpus:
+            return f"{needs.gpus:g} GPU(s), of which this queue has {self.total.gpus:g}"
+        if needs.cpus > self.total.cpus:
+            return f"{needs.cpus:g} CPU(s), of which this queue has {self.total.cpus:g}"
+        if needs.memory > self.total.memory:
+            return (
+                f"{format_memory(needs.memory)} of memory, this queue has {format_memory(self.total.memory)}"
+            )
+        return None
+
+    def _missing(self, needs: Resources) -> str:
+        if needs.cpus > self.cpus:
+            return f"{needs.cpus:g} CPU(s), of which {max(0.0, self.cpus):g} are free"
+        if needs.memory > self.memory:
+            return f"{format_memory(needs.memory)} of memory, {format_memory(max(0, self.memory))} are free"
+        free = sum(share > 1 - SHARE for share in self.devices.values())
+        return f"{needs.gpus:g} GPU(s), of which {free} are free"
+
+    def _devices_for(self, gpus: float) -> dict[str, float] | None:
+        """The devices for a run that wants so many of them, or that share of one; None: they aren't free."""
+        if not gpus:
+            return {}
+        if gpus < 1:
+            # Where the least is left: whole devices stay whole for those who want such.
+            fitting = [name for name, free in self.devices.items() if free >= gpus - SHARE]
+            return {min(fitting, key=lambda name: self.devices[name]): gpus} if fitting else None
+        free = [name for name, share in self.devices.items() if share > 1 - SHARE]
+        return dict.fromkeys(free[: int(gpus)], 1.0) if len(free) >= gpus else None
+
+    def _most_of(self, gpus: float) -> dict[str, float]:
+        """The devices to be kept for a run that waits for more than are free: the freest."""
+        freest = sorted(self.devices, key=lambda name: -self.devices[name])
+        return {name: self.devices[name] for name in freest[: max(1, int(gpus))]} if gpus else {}
+
+    def _take(self, needs: Resources, devices: Mapping[str, float]) -> None:
+        self.cpus -= needs.cpus
+        self.memory -= needs.memory
+        for name, share in devices.items():
+            if name in self.devices:
+                self.devices[name] -= share
+
+
+def _names(devices: Mapping[str, float]) -> tuple[str, ...]:
+    return tuple(name if share > 1 - SHARE else f"{name}:{share:g}" for name, share in devices.items())
