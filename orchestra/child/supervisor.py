@@ -497,6 +497,9 @@ class Orders:
         self.grace = float(one.get(b"grace", b"5"))
         self.stop_timeout = float(one.get(b"stop_timeout", b"10"))
         self.stop_after = float(one[b"stop_after"]) if one.get(b"stop_after") else NEVER
+        self.time_limit = float(one[b"time_limit"]) if one.get(b"time_limit") else NEVER
+        self.warning = int(one.get(b"warning", b"0"))
+        self.warn_before = float(one.get(b"warn_before", b"0"))
 
     @property
     def cookie(self) -> str:
@@ -513,6 +516,25 @@ class Orders:
             environment.pop(name, None)
         environment[COOKIE.encode()] = os.fsencode(self.cookie)
         return environment
+
+
+def _oom_kills() -> int:
+    """How many processes of this control group the kernel has killed for want of memory; 0 where none can tell.
+
+    Source: cgroup v2, ``memory.events``, in the kernel's documentation (admin-guide/cgroup-v2).
+    """
+    if not _LINUX:
+        return 0
+    try:
+        group = _read_file("/proc/self/cgroup").rpartition(b"::")[2].strip()
+        events = _read_file(b"/sys/fs/cgroup" + group + b"/memory.events")
+    except OSError:
+        return 0
+    for line in events.splitlines():
+        name, _, count = line.partition(b" ")
+        if name == b"oom_kill":
+            return int(count)
+    return 0
 
 
 class Hints:
@@ -751,6 +773,8 @@ class _Supervision:
         self.child_ended = False
         self.stopped_by: str | None = None
         self.stopped_early: int | None = None
+        self.cause: str | None = None
+        self.oom_kills = _oom_kills()
         self.termed = False
         self.quit = False
         self.reasons: list[str] = []
@@ -760,6 +784,7 @@ class _Supervision:
         self.kill_pause = 0.01
         self.give_up_at = self.touch_at = self.hint_at = self.look_at = NEVER
         self.stop_at = self.term_at = self.kill_at = self.check_at = NEVER
+        self.limit_at = self.warn_at = NEVER
 
     # -- the start
 
@@ -796,6 +821,9 @@ class _Supervision:
         self._reserve_record()
         self.touch_at = self.begun + TOUCH_EVERY
         self.stop_at = self.begun + self.orders.stop_after
+        self.limit_at = self.begun + self.orders.time_limit
+        if self.orders.warning:
+            self.warn_at = max(self.begun, self.limit_at - self.orders.warn_before)
         if self.orders.direct:
             self.look_at = self.begun + 0.02
         return True
@@ -915,7 +943,15 @@ class _Supervision:
 
     def _timeout(self) -> int | None:
         soonest = min(
-            self.touch_at, self.hint_at, self.look_at, self.stop_at, self.term_at, self.kill_at, self.check_at
+            self.touch_at,
+            self.hint_at,
+            self.look_at,
+            self.stop_at,
+            self.limit_at,
+            self.warn_at,
+            self.term_at,
+            self.kill_at,
+            self.check_at,
         )
         if soonest == NEVER:
             return None
@@ -934,6 +970,16 @@ class _Supervision:
             if not self.exited:
                 self.stopped_early = self.main
                 self.reasons.append(f"stopped after {self.orders.stop_after:g} s")
+                self._stop(_signal.SIGTERM, now)
+        if now >= self.warn_at:
+            self.warn_at = NEVER
+            if not self.exited:
+                self._signal_group(self.orders.warning)
+        if now >= self.limit_at:
+            self.limit_at = NEVER
+            if not self.exited and self.stopped_by is None:
+                self.cause = "timeout"
+                self.reasons.append(f"its time limit of {self.orders.time_limit:g} s was over")
                 self._stop(_signal.SIGTERM, now)
         if self.exited:
             self._leave(now)
@@ -1140,7 +1186,7 @@ class _Supervision:
     def _on_exit(self, now: float) -> None:
         self.exited = True
         self.ended = now
-        self.stop_at = NEVER
+        self.stop_at = self.limit_at = self.warn_at = NEVER
         self._drain()
         if self.quit:
             self.kill_at = now
@@ -1238,6 +1284,9 @@ class _Supervision:
     def _exit_fields(self, code: int) -> dict[str, Any]:
         if self.output.reason():
             self.reasons.append(self.output.reason())
+        if code == -_signal.SIGKILL and self.stopped_by is None and _oom_kills() > self.oom_kills:
+            self.cause = "oom"
+            self.reasons.append("the kernel killed it, for the memory was used up")
         return {
             "code": code,
             "started": self.started,
@@ -1246,6 +1295,7 @@ class _Supervision:
             "size": self.output.final_size(),
             "stopped_by": self.stopped_by,
             "stopped_early": self.stopped_early,
+            "cause": self.cause,
             "reason": "; ".join(self.reasons)[:1000] or None,
             "leftovers": self.leftovers[:100],
             "cpu": round(self.cpu, 6),

@@ -32,6 +32,7 @@ from orchestra.model.batch import Batch, TrialResult
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.ids import new_run_id
 from orchestra.model.operation import FlagValue
+from orchestra.model.resources import Resources
 from orchestra.model.run import FINAL, Run, State
 from orchestra.workspace import source
 
@@ -275,6 +276,14 @@ class _Batch:
             vcs_commit=self.run.vcs_commit,
             force_deps=self.run.force_deps,
             stop_after=self.run.stop_after,
+            retry=self.run.retry,
+            time_limit=self.run.time_limit,
+            warning=self.run.warning,
+            priority=self.run.priority if staged else 0,
+            group=self.run.group if staged else None,
+            after=self.run.after if staged else (),
+            # A batch that executes its trials itself has what they need for all of them.
+            resources=self.run.resources if staged else Resources(),
             gpus=self.run.gpus,
             environment=self.run.environment,
             random_seed=self.spec.seed,

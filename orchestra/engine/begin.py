@@ -14,7 +14,7 @@ from orchestra.engine.capture import after_making, share_with_trials
 from orchestra.engine.control import Control
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.request import RunRequest
-from orchestra.engine.restart import Restart, claim_restart, find_run, plan_restart, restage
+from orchestra.engine.restart import Restart, claim_restart, find_run, found_after, plan_restart, restage
 from orchestra.engine.session import Session
 from orchestra.engine.snapshot import Snapshot, take_snapshot
 from orchestra.engine.stage import (
@@ -107,6 +107,7 @@ async def begin(
     """Make, stage, claim or skip the prepared run, and say so."""
     if isinstance(prepared, Restart):
         return await _begin_again(session, request, prepared, console, quiet)
+    request = structs.replace(request, after=await found_after(session, request))
     if request.needed and (matching := await find_matching(session, prepared)):
         _say_matching(session, console, matching)
         return Begun(what="skipped", matching=matching)

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from orchestra.console import Console
 from orchestra.engine.control import Control
 from orchestra.engine.judge import require_record
-from orchestra.engine.launch import Launch, launch
+from orchestra.engine.launch import STOPPED, Launch, fail_to_start, launch
+from orchestra.engine.limits import given_environment
 from orchestra.engine.session import Session
+from orchestra.errors import ResolveError, Stopped
 from orchestra.model.run import Run
 
 
@@ -38,6 +40,12 @@ async def execute(
 
     started = await launch(session, run, how or Launch(), console=console, control=control)
     ended = await supervise(session, started, console=console, control=control, foretold=foretold)
+    if ended.retry is not None:
+        from orchestra.engine.retrying import with_retries
+
+        ended = await with_retries(
+            session, ended, console=console, control=control, how=how or Launch(), foretold=foretold
+        )
     await tidy_up(session, ended, console=console, keep=keep)
     return ended
 
@@ -69,9 +77,16 @@ async def _execute_here(
     if run.kind == "batch":
         from orchestra.engine.batch import run_batch
 
-        return await run_batch(
-            session, run, console=console, control=control, environment=how.environment if how else None
-        )
+        if run.needs and run.starter != "queue":
+            from orchestra.engine.leasing import wait_for_resources
+
+            try:
+                run = await wait_for_resources(session, run, console=console, control=control)
+            except ResolveError as error:
+                code = STOPPED if isinstance(error, Stopped) else 1
+                return await fail_to_start(session, run, error.message, code=code)
+        environment = {**(how.environment if how else {}), **(given_environment(run) if run.needs else {})}
+        return await run_batch(session, run, console=console, control=control, environment=environment)
     from orchestra.engine.queue import run_queue
 
     return await run_queue(session, run, console=console, control=control, stop_runs=stop_runs)

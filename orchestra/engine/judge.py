@@ -6,6 +6,8 @@ win, and the other reads what became of it.
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from orchestra.child import supervisor
 from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
@@ -33,8 +35,9 @@ async def settle(
 ) -> Run:
     """Bring an active run to the state that its records say, and return it; others are returned as they are.
 
-    A run that is alive, or that can't be judged from this host, stays as it is. ``given_up``: we hold its
-    claim and won't start it any more. ``gone``: its executor has not known its job for :data:`GONE_GRACE`.
+    One that is alive, or that can't be judged from this host, stays as it is. One that is to be tried again by a
+    queue is staged again, and returned as it ended. ``given_up``: we hold its claim and won't start it any more.
+    ``gone``: its executor has not known its job for :data:`GONE_GRACE`.
 
     Raises:
         RunBroken: its records can't be read.
@@ -46,13 +49,20 @@ async def settle(
         )
         if judged is run:
             return run
+        # What a queue started, a queue tries again, be it another one.
+        again = lifecycle.try_again(judged, session.clock.now()) if judged.starter == "queue" else None
         try:
-            (kept,) = await session.store.update((judged,))
+            (kept,) = await session.store.update((again or judged,))
         except RevisionConflict:
             run = await session.store.get(run.id)
             continue
-        _tell(session, kept, console)
-        run = kept
+        if again is None:
+            _tell(session, kept, console)
+            run = kept
+            continue
+        run = structs.replace(judged, revision=kept.revision)
+        _tell(session, run, console)
+        tell(session, "run.retrying", kept, console=console, not_before=kept.not_before)
     return run
 
 

@@ -19,7 +19,7 @@ from orchestra.engine.command_line import command_line
 from orchestra.engine.config_destination import write_config
 from orchestra.engine.control import Control
 from orchestra.engine.judge import require_record, settle
-from orchestra.engine.limits import gpu_environment
+from orchestra.engine.limits import given_environment, parse_warning
 from orchestra.engine.session import Session
 from orchestra.errors import ExecutorError, PluginError, ResolveError, RunBusy, Stopped
 from orchestra.model import flags as flag_rules
@@ -67,6 +67,10 @@ async def launch(
         directory = session.attempt_directory(run)
         # Its name must be on the disk before its fence: no power cut may leave a started run that knows no start.
         durable.make_dirs(directory, fsync=session.fsync)
+        if run.needs and run.starter != "queue":
+            from orchestra.engine.leasing import wait_for_resources
+
+            run = await wait_for_resources(session, run, console=console, control=control)
         if run.sources or run.operation.requires:
             from orchestra.engine.resolve import resolve
 
@@ -158,10 +162,11 @@ def operation_environment(session: Session, run: Run) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         **(_defined_environment(run, directory) if run.operation.project_file is not None else {}),
         **run.environment,
-        **gpu_environment(run.gpus),
+        **given_environment(run),
         **flag_rules.environment(run.flags, run.operation.flags),
         "RUN_DIR": str(directory),
         "RUN_ID": run.id,
+        "RUN_ATTEMPT": str(run.executions + 1),
         "ORCHESTRA_HOME": str(session.layout.home),
         "ORCHESTRA_OP": run.operation.name,
         **({"PROJECT_DIR": run.operation.source} if run.operation.source else {}),
@@ -192,17 +197,21 @@ def _defined_environment(run: Run, directory: Path) -> dict[str, str]:
 
 
 def _orders(session: Session, run: Run, command: tuple[str, ...], nonce: str, how: Launch) -> Orders:
+    warning = parse_warning(run.warning) if run.warning is not None else (0, 0.0)
     return Orders(
         run=run.id,
         attempt=run.attempt,
         nonce=nonce,
         cwd=str(session.directory(run)),
         arguments=command,
-        environment={**operation_environment(session, run), **how.environment, **gpu_environment(run.gpus)},
+        environment={**operation_environment(session, run), **how.environment, **given_environment(run)},
         streams="one" if session.one_stream else "two",
         stdin=how.stdin,
         fsync=session.fsync,
         stop_after=None if run.stop_after is None else run.stop_after * 60,
+        time_limit=run.time_limit,
+        warning=warning[0],
+        warn_before=warning[1],
     )
 
 

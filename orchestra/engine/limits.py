@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
 
 from orchestra.engine.request import RunRequest
 from orchestra.errors import UserError
 from orchestra.model.run import Run, RunKind
+from orchestra.model.scheduling import device_shares
 
 
 def check_limits(kind: RunKind, request: RunRequest) -> None:
@@ -30,9 +33,36 @@ def check_limits(kind: RunKind, request: RunRequest) -> None:
         )
 
 
+def parse_warning(text: str) -> tuple[int, float]:
+    """``NAME@SECONDS``: the number of the signal, and how long before the time limit it is sent.
+
+    Raises:
+        UserError: it is no such thing.
+    """
+    name, _, seconds = text.partition("@")
+    number = getattr(signal, f"SIG{name.upper().removeprefix('SIG')}", None)
+    try:
+        before = float(seconds or "60")
+    except ValueError:
+        before = -1.0
+    if not isinstance(number, signal.Signals) or not 0 <= before < math.inf:
+        raise UserError(f"invalid warning '{text}'", "Give a signal and seconds, such as USR1@60.")
+    return int(number), before
+
+
 def gpu_environment(gpus: str | None) -> dict[str, str]:
     """How an operation is told which devices it may use."""
     return {} if gpus is None else {"CUDA_VISIBLE_DEVICES": gpus}
+
+
+def given_environment(run: Run) -> dict[str, str]:
+    """How an operation is told what it was given: devices, and processors unless somebody has said otherwise."""
+    needs = run.needs
+    variables = gpu_environment(",".join(device_shares(run.devices)) if run.devices else run.gpus)
+    if needs.cpus >= 1 and "OMP_NUM_THREADS" not in os.environ:
+        # What most numeric libraries go by; without, each run would start a thread for every processor.
+        variables["OMP_NUM_THREADS"] = str(int(needs.cpus))
+    return variables
 
 
 def fits_gpus(run: Run, gpus: str | None) -> bool:

@@ -63,6 +63,11 @@ def inherited(request: RunRequest, proto: Run) -> RunRequest:
             ("label", proto.label_template),
             ("stop_after", proto.stop_after),
             ("gpus", proto.gpus),
+            ("resources", proto.resources or None),
+            ("group", proto.group),
+            ("retry", proto.retry),
+            ("time_limit", proto.time_limit),
+            ("warning", proto.warning),
         )
         if getattr(request, name) is None
     }

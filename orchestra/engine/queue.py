@@ -7,7 +7,7 @@ gone leaves its runs running, and the next one takes over their watch.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 
 import anyio
@@ -17,6 +17,7 @@ from msgspec import structs
 from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.contracts import Watchable
+from orchestra.engine.choosing import STAGED, Chooser
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
@@ -24,6 +25,7 @@ from orchestra.engine.judge import settle_active, settle_or_spoil
 from orchestra.engine.launch import Launch, with_handle
 from orchestra.engine.limits import fits_gpus, gpu_environment
 from orchestra.engine.lines import LineConsole
+from orchestra.engine.machine import this_machine
 from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.supervise import keep_leases, supervise
@@ -84,8 +86,9 @@ class _Queue:
         self.ending: set[str] = set()
         """Those of them that ended well, whose records are being written: they hold no slot any more."""
         self.adopted: dict[str, Control] = {}
-        self.set_aside: dict[str, int | None] = {}
-        """Staged runs that are not to be tried again, and when they were staged."""
+        self.chooser = Chooser(session, this_machine(settings.gpus), settings.gpus)
+        self.ignored: set[str] = set()
+        """Staged runs for other devices."""
         self.blocked: set[str] = set()
         self.watches_others = False
         self.hears_changes = False
@@ -158,22 +161,14 @@ class _Queue:
         free = self._free_slots()
         if free <= 0:
             return False
-        await self._forgive()
-        await self._set_other_gpus_aside()
-        if await self._is_blocked():
+        await self._tell_of_other_gpus()
+        page = await self.session.store.query(RunQuery(states=ACTIVE, oldest_first=True))
+        if await self._is_blocked(page.runs):
             return False
-        runs = await self.session.store.claim(
-            self.session.worker, LEASE, free, Wanted(excluded=tuple(self.set_aside))
-        )
+        runs = await self.chooser.claim(free, page.runs)
         self.session.emit("queue.polled", self.run, console=self.console, claimed=len(runs))
         for run in runs:
             failpoint("queue.claimed")
-            if run.kind == "queue" or not fits_gpus(run, self.settings.gpus):
-                # A queue in a queue would wait for itself: it stays staged for a person to start. And a run for
-                # other devices may have been staged since we looked.
-                await settle_or_spoil(self.session, run, given_up=True)
-                self.set_aside[run.id] = run.staged
-                continue
             self._say_processing()
             self._tell("queue.starting", "info", f"Starting staged run {run.id}", started=run.id)
             self.idle = False
@@ -185,22 +180,15 @@ class _Queue:
     def _free_slots(self) -> int:
         return self.settings.jobs - len(self.running) + len(self.ending)
 
-    async def _forgive(self) -> None:
-        """Take back those of the runs set aside that somebody has staged again since."""
-        if self.set_aside:
-            page = await self.session.store.query(RunQuery(ids=tuple(self.set_aside)))
-            now = {run.id: run.staged for run in page.runs}
-            self.set_aside = {run: then for run, then in self.set_aside.items() if now.get(run) == then}
-
-    async def _set_other_gpus_aside(self) -> None:
-        """Leave the staged runs that are meant for other devices to other queues; says so once for each."""
+    async def _tell_of_other_gpus(self) -> None:
+        """Say once of each staged run that is meant for other devices that it is left to other queues."""
         if self.settings.gpus is None:
             return
-        staged = await self.session.store.query(RunQuery(states=frozenset(("staged",)), oldest_first=True))
+        staged = await self.session.store.query(RunQuery(states=STAGED, claim_order=True))
         for run in staged.runs:
-            if run.id in self.set_aside or fits_gpus(run, self.settings.gpus):
+            if run.id in self.ignored or fits_gpus(run, self.settings.gpus):
                 continue
-            self.set_aside[run.id] = run.staged
+            self.ignored.add(run.id)
             self._say_processing()
             self._tell(
                 "queue.ignored",
@@ -210,24 +198,19 @@ class _Queue:
                 staged=run.id,
             )
 
-    async def _is_blocked(self) -> bool:
+    async def _is_blocked(self, active: Sequence[Run]) -> bool:
         """Whether runs that no queue started hold the staged ones back; says so once for each staged run."""
         if self.settings.ignore_running:
             return False
-        active = await self.session.store.query(
-            RunQuery(states=frozenset(("pending", "running")), oldest_first=True)
-        )
         blocking = [
-            run
-            for run in active.runs
-            if run.worker is not None and run.kind != "queue" and run.starter != "queue"
+            run for run in active if run.worker is not None and run.kind != "queue" and run.starter != "queue"
         ]
         if not blocking:
             return False
         staged = await self.session.store.query(
-            RunQuery(states=frozenset(("staged",)), oldest_first=True, limit=1 + len(self.set_aside))
+            RunQuery(states=STAGED, claim_order=True, limit=1 + len(self.chooser.set_aside))
         )
-        first = next((run for run in staged.runs if run.id not in self.set_aside), None)
+        first = next((run for run in staged.runs if run.id not in self.chooser.set_aside), None)
         if first is not None and first.id not in self.blocked:
             self.blocked.add(first.id)
             names = ", ".join(run.id for run in blocking)
@@ -266,7 +249,7 @@ class _Queue:
                     "log.message", "error", f"{run.id} failed with exit code {code}{reason}", failed=run.id
                 )
         except Exception as error:
-            self.set_aside[run.id] = run.staged
+            self.chooser.set_aside[run.id] = run.staged
             # Whatever it has come to is to be looked at now, not in a while.
             self.last_reap = -math.inf
             self._tell("log.message", "error", f"{run.id} could not be run: {text_of(error)}", failed=run.id)
@@ -345,6 +328,8 @@ class _Queue:
         )
         if self.watches_others or self.adopted or self.blocked:
             limit = min(limit, REAP_INTERVAL)
+        if self.chooser.look_at is not None:
+            limit = min(limit, max(0.0, (self.chooser.look_at - self.session.clock.now()) / 1e6))
         with self.control.calling(self.news.set):
             if self.control.wish < Wish.DRAIN and not self.news.is_set():
                 await self.session.clock.wait(self.news, limit)

@@ -7,6 +7,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from orchestra.model.operation import FlagValue
+from orchestra.model.resources import Resources
+from orchestra.model.retry import Retry
 
 
 class RunRequest(Struct, frozen=True, kw_only=True):
@@ -50,6 +52,17 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     """Minutes after which the operation is stopped, each trial of a batch for itself."""
     gpus: str | None = None
     """What the operation finds as ``CUDA_VISIBLE_DEVICES``; empty: no devices; None: whatever there is."""
+    resources: Resources | None = None
+    """What the operation needs; of a batch, each trial."""
+    priority: int | None = None
+    group: str | None = None
+    after: tuple[str, ...] = ()
+    """Runs that must have ended before a queue starts this one, as ``RUN``, ``RUN:ok`` or ``RUN:any``."""
+    retry: Retry | None = None
+    time_limit: float | None = None
+    """Seconds after which an attempt is ended."""
+    warning: str | None = None
+    """A signal ahead of that: ``NAME@SECONDS``."""
     minimize: str | None = None
     """The column that a search is about, such as ``loss`` or ``min loss``."""
     maximize: str | None = None

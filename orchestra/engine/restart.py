@@ -20,6 +20,7 @@ from orchestra.engine.requested_flags import settled_flags
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.snapshot import Snapshot, take_snapshot
 from orchestra.engine.stage import own_kind
+from orchestra.engine.terms import TERMS, check_terms, given_terms
 from orchestra.errors import FlagError, RunBusy, RunNotFound, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
@@ -46,6 +47,7 @@ KEPT = (
     "needed",
     "stop_after",
     "gpus",
+    *TERMS,
 )
 """What a request may change of a run that is there."""
 CANDIDATES = 10
@@ -94,6 +96,27 @@ async def find_run(session: Session, spec: str, *, cwd: Path) -> Run:
     return runs[0]
 
 
+async def found_after(session: Session, request: RunRequest) -> tuple[str, ...]:
+    """What the request says of runs to follow, with their whole ids: ``ID:ok``, ``ID:any``.
+
+    Raises:
+        RunNotFound, UserError: there is no such run, or no such condition.
+    """
+    conditions: list[str] = []
+    for text in request.after:
+        name, separator, how = text.rpartition(":")
+        if not separator:
+            name, how = text, "ok"
+        if how not in ("ok", "any"):
+            raise UserError(
+                f"invalid condition '{text}' of --after",
+                "Give a run, followed by ':ok' (it ended well, the default) or ':any' (it ended).",
+            )
+        run = await find_run(session, name, cwd=request.cwd)
+        conditions.append(f"{run.id}:{how}")
+    return tuple(dict.fromkeys(conditions))
+
+
 async def _run_in(session: Session, directory: Path) -> Run:
     if not (session.layout.control(directory) / "run.json").exists():
         raise RunNotFound(f"'{directory}' is not the directory of a run", "Give a run's id or its directory.")
@@ -108,8 +131,10 @@ async def plan_restart(session: Session, request: RunRequest) -> Restart:
         RunBusy: it is running, or being started, or is lost but processes of it live.
         FlagError: a flag is unknown or has a value that it can't have.
     """
-    assert request.restart is not None
-    run = await settle(session, await find_run(session, request.restart, cwd=request.cwd))
+    spec = request.restart
+    assert spec is not None
+    request = structs.replace(request, after=await found_after(session, request))
+    run = await settle(session, await find_run(session, spec, cwd=request.cwd))
     if run.state == "running":
         raise RunBusy(
             f"cannot restart run {run.id} because it's running",
@@ -181,6 +206,8 @@ def _with_request(session: Session, run: Run, request: RunRequest) -> Run:
         tags = changes.get("tags", run.tags)
         changes["label"] = flag_rules.run_label(template, flags, tags, os.path.exists)
     check_limits(own_kind(run.operation), request)
+    check_terms(own_kind(run.operation), request)
+    changes.update(given_terms(request))
     if request.stop_after is not None:
         changes["stop_after"] = request.stop_after
     if request.gpus is not None:

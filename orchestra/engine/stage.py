@@ -20,6 +20,7 @@ from orchestra.engine.requested_flags import settled_flags, shadowed_flags
 from orchestra.engine.search_space import search_dimensions
 from orchestra.engine.session import LEASE, Session, hostname
 from orchestra.engine.snapshot import where_it_runs
+from orchestra.engine.terms import check_terms, given_terms
 from orchestra.errors import FlagError, IdTaken, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model.batch import Batch
@@ -104,6 +105,7 @@ def settle_plan(
         QueueSettings.from_flags(values)
     batch = plan_batch(request, operation, values, rows)
     check_limits(own_kind(operation), request)
+    check_terms(own_kind(operation), request)
     _require_plugins(session, request, operation, batch)
     _check_directory(session, request, operation)
     return Plan(operation=operation, flags=values, batch=batch, warnings=tuple(warnings))
@@ -209,6 +211,7 @@ def new_run(session: Session, request: RunRequest, planned: Plan, *, state: Stat
         force_deps=request.force_deps,
         stop_after=request.stop_after,
         gpus=request.gpus,
+        **given_terms(request),
         environment=request.environment,
         random_seed=planned.batch.seed if planned.batch else request.random_seed,
         executor=request.executor or session.settings.executor,

@@ -8,6 +8,7 @@
     claimed | running --finish--> completed | error | terminated      the exit record is there
     claimed | running --lose--> lost                         it may have started, how it ended can't be known
     claimed | running --spoil--> broken                      its records can't be read, so we can't judge it
+    staged --abort--> aborted                                what it was to follow has failed it
     any but claimed and running --restage--> staged
 
 A claim raises ``attempt`` by one; whoever acts for an older attempt is late and is refused by the revision.
@@ -42,6 +43,7 @@ EDGES: dict[tuple[State | None, State], str] = {
     ("running", "broken"): "spoil",
     **{(state, "staged"): "restage" for state in FINAL if state != "broken"},
     ("staged", "staged"): "restage",
+    ("staged", "aborted"): "abort",
 }
 """Every edge there is, and the function that walks it. ``None`` is a run that is not there yet."""
 
@@ -73,7 +75,10 @@ def claim(run: Run, worker: Worker, lease: int) -> Run:
         handle=None,
         exit_code=None,
         stopped=None,
+        cause=None,
         reason=None,
+        devices=(),
+        not_before=None,
     )
 
 
@@ -132,6 +137,7 @@ def finish(run: Run, exit: Exit) -> Run:
         executions=run.executions if noted else run.executions + 1,
         stopped=exit.stopped,
         exit_code=exit.code,
+        cause=exit.cause or ("stopped" if exit.stopped_by is not None else None),
         reason=exit.reason,
     )
 
@@ -155,7 +161,45 @@ def restage(run: Run, now: int) -> Run:
     if run.worker is not None:
         raise IllegalTransition(f"run {run.id} is claimed and can't be staged")
     _check(run, "staged", "restage")
-    return structs.replace(run, state="staged", staged=now, exit_code=None, stopped=None, reason=None)
+    return structs.replace(
+        run,
+        state="staged",
+        staged=now,
+        exit_code=None,
+        stopped=None,
+        cause=None,
+        reason=None,
+        queued=None,
+        not_before=None,
+    )
+
+
+def try_again(run: Run, now: int) -> Run | None:
+    """A run that has failed staged anew, if it is to be tried again; it keeps its place in the queue."""
+    if run.retry is None or not run.retry.wants(causes(run), run.executions):
+        return None
+    due = now + round(run.retry.pause(run.executions) * 1e6)
+    again = restage(run, now)
+    return structs.replace(
+        again, staged=run.staged, queued=run.turn[1], not_before=due if due > now else None
+    )
+
+
+def causes(run: Run) -> tuple[str, ...]:
+    """Why a run has failed, in the words of :class:`~orchestra.model.retry.Retry`; nothing if somebody stopped it."""
+    if run.state == "lost":
+        return ("lost",)
+    if run.state not in ("error", "terminated") or run.cause == "stopped":
+        return ()
+    code = run.exit_code if run.exit_code is not None else 1
+    exact = f"signal:{-code}" if code < 0 else f"exit:{code}"
+    return (exact,) if run.cause is None else (run.cause, exact)
+
+
+def abort(run: Run, now: int, reason: str) -> Run:
+    """A staged run that is never to be started as things are."""
+    _check(run, "aborted", "abort")
+    return structs.replace(run, state="aborted", stopped=now, reason=reason)
 
 
 def outcome(exit: Exit) -> State:

@@ -123,6 +123,8 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     started: int | None = None
     stopped: int | None = None
     exit_code: int | None = None
+    cause: str | None = None
+    """``timeout``, ``oom``, or ``stopped`` (somebody wished it), where that is why it ended."""
     reason: str | None = None
     """Why the run ended as it did, where the exit code does not say it."""
     executions: int = 0
@@ -160,6 +162,8 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """When a queue may start it again."""
     time_limit: float | None = None
     """Seconds after which an attempt is ended."""
+    warning: str | None = None
+    """The signal that the operation gets ahead of that: ``NAME@SECONDS``."""
     command: tuple[str, ...] = ()
     """The command line of the newest start, or that a start would have."""
     user: str = ""
@@ -180,7 +184,13 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
 
     @property
     def needs(self) -> Resources:
-        """What the present execution, or the next one, asks for."""
+        """What the present execution, or the next one, asks for.
+
+        A batch that executes its trials asks for what they need, one after the other; one that stages them for
+        nothing.
+        """
+        if self.batch_spec is not None and self.batch_spec.stage_trials:
+            return Resources()
         if self.retry is None or not self.resources:
             return self.resources
         number = self.executions if self.state == "running" else self.executions + 1

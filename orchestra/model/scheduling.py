@@ -69,6 +69,8 @@ class Choice(Struct, kw_only=True):
     """Runs that need nothing but a slot: any of them may be started in the place of one that somebody else takes."""
     waits: dict[str, str] = {}
     """Why runs wait."""
+    never: set[str] = set()
+    """Those of them that ask for more than there ever is here."""
     aborts: dict[str, str] = {}
     """Runs that can never be started, and why."""
     look_at: int | None = None
@@ -127,6 +129,7 @@ class _Choosing:
         lacking = self._never(run.needs)
         if lacking is not None:
             self.choice.waits[run.id] = lacking
+            self.choice.never.add(run.id)
             return
         full = len(self.choice.starts) >= self.situation.slots
         devices = self._devices_for(run.needs.gpus)
@@ -191,20 +194,18 @@ class _Choosing:
     def _never(self, needs: Resources) -> str | None:
         """What there is too little of, however long a run waits."""
         if needs.gpus > self.total.gpus:
-            return f"{needs.gpus:g} GPU(s), of which this queue has {self.total.gpus:g}"
+            return f"{needs.gpus:g} GPU(s), of which there are {self.total.gpus:g}"
         if needs.cpus > self.total.cpus:
-            return f"{needs.cpus:g} CPU(s), of which this queue has {self.total.cpus:g}"
+            return f"{needs.cpus:g} CPU(s), of which there are {self.total.cpus:g}"
         if needs.memory > self.total.memory:
-            return (
-                f"{format_memory(needs.memory)} of memory, this queue has {format_memory(self.total.memory)}"
-            )
+            return f"{format_memory(needs.memory)} of memory, of which there are {format_memory(self.total.memory)}"
         return None
 
     def _missing(self, needs: Resources) -> str:
         if needs.cpus > self.cpus:
             return f"{needs.cpus:g} CPU(s), of which {max(0.0, self.cpus):g} are free"
         if needs.memory > self.memory:
-            return f"{format_memory(needs.memory)} of memory, {format_memory(max(0, self.memory))} are free"
+            return f"{format_memory(needs.memory)} of memory, of which {format_memory(max(0, self.memory))} are free"
         free = sum(share > 1 - SHARE for share in self.devices.values())
         return f"{needs.gpus:g} GPU(s), of which {free} are free"
 

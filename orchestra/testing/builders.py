@@ -141,6 +141,8 @@ def a_full_run(**fields: Any) -> Run:
         retry=Retry(limit=2, on=("oom", "exit:75"), delay=1.5, scale={"memory": 2}),
         not_before=45,
         time_limit=90.0,
+        warning="USR1@10",
+        cause="timeout",
         random_seed=7,
         command=("python", "train.py"),
         user="ada",

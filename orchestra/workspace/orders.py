@@ -46,6 +46,12 @@ class Orders(Struct, frozen=True, kw_only=True):
     leftovers: Leftovers = "kill"
     stop_after: float | None = None
     """Stop the operation after so long."""
+    time_limit: float | None = None
+    """End it after so long: as a stop does, and its end counts as ``timeout``."""
+    warning: int = 0
+    """The number of a signal for the operation ahead of that; 0: none."""
+    warn_before: float = 0.0
+    """How long before the time limit."""
 
 
 def encode_orders(orders: Orders) -> bytes:
@@ -74,6 +80,10 @@ def encode_orders(orders: Orders) -> bytes:
     ]
     if orders.stop_after is not None:
         entries.append(("stop_after", repr(float(orders.stop_after))))
+    if orders.time_limit is not None:
+        entries.append(("time_limit", repr(float(orders.time_limit))))
+    if orders.warning:
+        entries += [("warning", str(orders.warning)), ("warn_before", repr(float(orders.warn_before)))]
     for key, value in entries:
         if "\0" in value:
             raise UserError(f"run {orders.run}: a NUL can't be part of {_PLACES.get(key, key)}")
@@ -130,6 +140,9 @@ def _build(values: dict[str, str], repeated: dict[str, list[str]]) -> Orders:
             stop_timeout=float(values["stop_timeout"]),
             leftovers=cast(Leftovers, values["leftovers"]),
             stop_after=float(values["stop_after"]) if "stop_after" in values else None,
+            time_limit=float(values["time_limit"]) if "time_limit" in values else None,
+            warning=int(values.get("warning", 0)),
+            warn_before=float(values.get("warn_before", 0)),
         )
     except KeyError as error:
         raise ValueError(f"no entry '{error.args[0]}'") from None

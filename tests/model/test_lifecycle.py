@@ -31,6 +31,7 @@ WALKS: dict[str, Callable[[Run], Run]] = {
     "lose": lambda run: lifecycle.lose(run, 70, "gone"),
     "spoil": lambda run: lifecycle.spoil(run, "torn"),
     "restage": lambda run: lifecycle.restage(run, 80),
+    "abort": lambda run: lifecycle.abort(run, 90, "aborted because run a ended as error"),
 }
 
 

@@ -78,7 +78,8 @@ def test_a_run_that_asks_for_more_than_there_is_holds_nobody_up() -> None:
     choice = choose([gpus(1, 4), gpus(2, 1)], now())
 
     assert started(choice) == [2]
-    assert waits(choice) == {1: "4 GPU(s), of which this queue has 2"}
+    assert waits(choice) == {1: "4 GPU(s), of which there are 2"}
+    assert choice.never == {gpus(1, 4).id}
 
 
 def test_memory_and_processors_are_counted() -> None:

@@ -1,0 +1,178 @@
+"""What a queue claims: the runs that are to be started now, looked for in the order of their turns."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+from msgspec import structs
+
+from orchestra.child.supervisor import failpoint, host_id
+from orchestra.engine.changes import change, tell
+from orchestra.engine.limits import fits_gpus
+from orchestra.engine.session import LEASE, Session
+from orchestra.errors import StoreUnavailable
+from orchestra.model import lifecycle
+from orchestra.model.filters import RunQuery, Wanted
+from orchestra.model.run import ACTIVE, FINAL, Run, State
+from orchestra.model.scheduling import SUCCEEDED, Choice, Machine, Situation, Start, choose
+from orchestra.workspace.queue_groups import GroupsFile, try_turn
+
+STAGED: frozenset[State] = frozenset(("staged",))
+SPARES = 8
+"""Runs looked at for each that is to be started: others may take the first ones before us."""
+MOST_LOOKED_AT = 4_000
+"""Runs that wait at the head of the queue, beyond which no others are looked for."""
+TURN_PATIENCE = 30.0
+_TURN_PAUSE = 0.002
+
+
+class Chooser:
+    """Claims staged runs for one queue."""
+
+    def __init__(self, session: Session, machine: Machine, gpus: str | None) -> None:
+        self.session = session
+        self.machine = machine
+        self.gpus = gpus
+        self.groups = GroupsFile(session.layout.home)
+        self.set_aside: dict[str, int | None] = {}
+        """Staged runs that are not to be tried again until they are staged anew: when they were staged."""
+        self.waits: dict[str, str] = {}
+        """Why runs wait, as of the last look."""
+        self.look_at: int | None = None
+        """When a run becomes due, in microseconds since the epoch."""
+
+    async def claim(self, slots: int, active: Sequence[Run]) -> tuple[Run, ...]:
+        """Claim up to so many runs; ``active``: what is claimed or running in this home.
+
+        Raises:
+            StoreUnavailable: the store can't be used now.
+        """
+        choice = await self._choice(slots, active)
+        await self._abort(choice)
+        if not choice.starts:
+            return ()
+        if not choice.exclusive:
+            ids = [start.run.id for start in choice.starts] + [run.id for run in choice.spares]
+            return await self._claim(ids, len(choice.starts))
+        async with turn(self.session):
+            page = await self.session.store.query(RunQuery(states=ACTIVE))
+            choice = await self._choice(slots, page.runs)
+            claimed = await self._claim([start.run.id for start in choice.starts], len(choice.starts))
+            failpoint("queue.claimed")
+            return await self._give(claimed, choice.starts)
+
+    async def _claim(self, ids: Sequence[str], limit: int) -> tuple[Run, ...]:
+        if not ids:
+            return ()
+        return await self.session.store.claim(self.session.worker, LEASE, limit, Wanted(ids=tuple(ids)))
+
+    async def _give(self, claimed: Sequence[Run], starts: Sequence[Start]) -> tuple[Run, ...]:
+        """Note who gets which devices, before anybody else may look for free ones."""
+        devices = {start.run.id: start.devices for start in starts}
+        kept: list[Run] = []
+        for run in claimed:
+            if run.devices != devices[run.id]:
+                run = await change(
+                    self.session, run, lambda now: structs.replace(now, devices=devices[now.id])
+                )
+            kept.append(run)
+        return tuple(kept)
+
+    async def _choice(self, slots: int, active: Sequence[Run]) -> Choice:
+        situation = situation_of(self.session, self.machine, slots, active, self.groups)
+        choice, looked_at, limit = Choice(), 0, SPARES * slots
+        staged: list[Run] = []
+        while not choice.starts and looked_at < MOST_LOOKED_AT:
+            page = await self.session.store.query(
+                RunQuery(states=STAGED, claim_order=True, limit=limit, offset=looked_at)
+            )
+            staged += [run for run in page.runs if self._is_ours(run)]
+            situation = await self._with_targets(situation, staged)
+            choice = choose(staged, situation)
+            looked_at += len(page.runs)
+            if len(page.runs) < limit:
+                break
+            limit *= 2
+        self.waits, self.look_at = choice.waits, choice.look_at
+        return choice
+
+    def _is_ours(self, run: Run) -> bool:
+        """Whether it may be started by this queue at all. A queue in a queue would wait for itself."""
+        if run.id in self.set_aside and self.set_aside[run.id] == run.staged:
+            return False
+        self.set_aside.pop(run.id, None)
+        return run.kind != "queue" and fits_gpus(run, self.gpus)
+
+    async def _with_targets(self, situation: Situation, staged: Sequence[Run]) -> Situation:
+        wanted = {condition.partition(":")[0] for run in staged for condition in run.after}
+        wanted -= situation.targets.keys()
+        if not wanted:
+            return situation
+        page = await self.session.store.query(RunQuery(ids=tuple(wanted)))
+        targets = {run.id: await self._end_of(run) for run in page.runs}
+        return structs.replace(situation, targets={**situation.targets, **targets})
+
+    async def _end_of(self, run: Run) -> State | None:
+        """The state that a run has ended in; of a batch, that of the first trial that failed it. None: not yet."""
+        if run.state not in FINAL:
+            return None
+        if run.kind != "batch":
+            return run.state
+        trials = (await self.session.store.query(RunQuery(batch=run.id))).runs
+        if any(trial.state not in FINAL for trial in trials):
+            return None
+        failed = [one for one in (run, *trials) if one.state not in SUCCEEDED]
+        return (failed or [run])[0].state
+
+    async def _abort(self, choice: Choice) -> None:
+        for run_id, reason in choice.aborts.items():
+            run = await self.session.store.get(run_id)
+
+            def aborted(now: Run, reason: str = reason) -> Run:
+                if now.state != "staged":
+                    return now
+                return lifecycle.abort(now, self.session.clock.now(), f"aborted because {reason}")
+
+            run = await change(self.session, run, aborted)
+            if run.state == "aborted":
+                tell(self.session, "run.aborted", run, reason=run.reason)
+
+
+def situation_of(
+    session: Session, machine: Machine, slots: int, active: Sequence[Run], groups: GroupsFile
+) -> Situation:
+    """What a choice depends on, with ``active`` the runs that are claimed or running in this home."""
+    watched = [run for run in active if run.worker is not None]
+    members: dict[str, int] = {}
+    for run in watched:
+        if run.group is not None:
+            members[run.group] = members.get(run.group, 0) + 1
+    here = [run for run in watched if run.worker is not None and run.worker.identity.host == host_id()]
+    return Situation(
+        now=session.clock.now(),
+        slots=slots,
+        machine=machine,
+        active=here,
+        groups=groups.read(),
+        members=members,
+    )
+
+
+@asynccontextmanager
+async def turn(session: Session) -> AsyncGenerator[None]:
+    """Decide what is started while nobody else does: one device must not be given to two runs.
+
+    Raises:
+        StoreUnavailable: somebody else has been deciding for very long.
+    """
+    end = session.clock.monotonic() + TURN_PATIENCE
+    while True:
+        with try_turn(session.layout.home) as mine:
+            if mine:
+                yield
+                return
+        if session.clock.monotonic() > end:
+            raise StoreUnavailable("another queue has been deciding what to start for too long")
+        await anyio.sleep(_TURN_PAUSE)

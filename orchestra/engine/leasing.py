@@ -1,0 +1,54 @@
+"""Resources for a run that no queue starts: taken when they are free, waited for until then."""
+
+from __future__ import annotations
+
+from msgspec import structs
+
+from orchestra.console import Console
+from orchestra.engine.changes import change
+from orchestra.engine.choosing import situation_of, turn
+from orchestra.engine.control import Control, Wish
+from orchestra.engine.machine import this_machine
+from orchestra.engine.session import Session
+from orchestra.errors import ResolveError, Stopped
+from orchestra.model.filters import RunQuery
+from orchestra.model.run import ACTIVE, Run
+from orchestra.model.scheduling import choose
+from orchestra.workspace.queue_groups import GroupsFile
+
+LOOK_EVERY = 0.5
+"""Seconds between two looks at what is free."""
+
+
+async def wait_for_resources(
+    session: Session, run: Run, *, console: Console | None = None, control: Control | None = None
+) -> Run:
+    """Give a claimed run the devices that it asks for, once they and all else that it needs are free.
+
+    Raises:
+        ResolveError: this computer never has so much.
+        Stopped: it was told to stop.
+    """
+    machine, groups, told = this_machine(), GroupsFile(session.layout.home), False
+    while True:
+        async with turn(session):
+            page = await session.store.query(RunQuery(states=ACTIVE))
+            others = [other for other in page.runs if other.id != run.id]
+            # What a queue would wait for, a person who starts the run by hand has decided.
+            alone = structs.replace(run, group=None, after=(), not_before=None)
+            choice = choose([alone], situation_of(session, machine, 1, others, groups))
+            if choice.starts:
+                devices = choice.starts[0].devices
+                return await change(
+                    session, run, lambda now, devices=devices: structs.replace(now, devices=devices)
+                )
+        reason = choice.waits[run.id]
+        if choice.never:
+            raise ResolveError(f"it needs {reason} here")
+        if not told:
+            message = f"Waiting for {reason}"
+            session.emit("log.message", run, level="info", message=message, console=console, logger="")
+            told = True
+        if control is not None and control.wish > Wish.DRAIN:
+            raise Stopped("stopped while it waited for resources")
+        await session.clock.sleep(LOOK_EVERY)
