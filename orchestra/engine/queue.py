@@ -30,6 +30,7 @@ from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.supervise import keep_leases, supervise
 from orchestra.errors import OrchestraError, StoreError, StoreUnavailable
+from orchestra.model import lifecycle
 from orchestra.model.events import Level
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.run import ACTIVE, Run
@@ -118,12 +119,16 @@ class _Queue:
                     self._tell("log.message", "warning", f"The store can't be used: {error.message}")
                     await self._pause()
                     continue
-                if not claimed and not self.running and self.settings.run_once:
+                if not claimed and not self.running and self.settings.run_once and not self._is_due_later():
                     break
                 if not claimed:
                     self._say_waiting()
                     await self._pause()
             await self._end(group)
+
+    def _is_due_later(self) -> bool:
+        """Whether a run waits for nothing but its time."""
+        return self.chooser.look_at is not None
 
     async def hand_over(self) -> None:
         """Let others go on at once with what is ours: release what was not started, give up all watches."""
@@ -242,12 +247,7 @@ class _Queue:
             )
             if isinstance(console, LineConsole):
                 await console.flush()
-            if ended.state in ("error", "lost"):
-                code = 1 if ended.exit_code is None else ended.exit_code
-                reason = f": {ended.reason}" if ended.reason else ""
-                self._tell(
-                    "log.message", "error", f"{run.id} failed with exit code {code}{reason}", failed=run.id
-                )
+            self._tell_of_failure(ended)
         except Exception as error:
             self.chooser.set_aside[run.id] = run.staged
             # Whatever it has come to is to be looked at now, not in a while.
@@ -257,6 +257,17 @@ class _Queue:
             self.running.pop(run.id, None)
             self.ending.discard(run.id)
             self._look_again()
+
+    def _tell_of_failure(self, ended: Run) -> None:
+        again = lifecycle.try_again(ended, 0) is not None
+        if ended.state not in ("error", "lost") and not again:
+            return
+        code = 1 if ended.exit_code is None else ended.exit_code
+        reason = f": {ended.reason}" if ended.reason else ""
+        also = " and is to be tried again" if again else ""
+        level: Level = "warning" if again else "error"
+        message = f"{ended.id} failed with exit code {code}{also}{reason}"
+        self._tell("log.message", level, message, failed=ended.id)
 
     def _free_slot(self, run_id: str) -> None:
         if run_id not in self.ending:
