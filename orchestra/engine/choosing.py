@@ -98,6 +98,11 @@ class Chooser:
         self.waits, self.look_at = choice.waits, choice.look_at
         return choice
 
+    async def look(self, staged: Sequence[Run], active: Sequence[Run]) -> Choice:
+        """Why ``staged`` wait, if no slot is free."""
+        situation = situation_of(self.session, self.machine, 0, active, self.groups)
+        return choose(staged, await self._with_targets(situation, staged))
+
     def _is_ours(self, run: Run) -> bool:
         """Whether it may be started by this queue at all. A queue in a queue would wait for itself."""
         if run.id in self.set_aside and self.set_aside[run.id] == run.staged:

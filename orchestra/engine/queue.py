@@ -34,6 +34,7 @@ from orchestra.model import lifecycle
 from orchestra.model.events import Level
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.run import ACTIVE, Run
+from orchestra.model.scheduling import Group
 
 HAND_OVER_PATIENCE = 1.5
 """Seconds that a queue takes at its end to let go of what is its own."""
@@ -183,7 +184,16 @@ class _Queue:
         return bool(runs)
 
     def _free_slots(self) -> int:
-        return self.settings.jobs - len(self.running) + len(self.ending)
+        return self._jobs() - len(self.running) + len(self.ending)
+
+    def _jobs(self) -> int:
+        """How many runs at once: as was set for all queues meanwhile, else as this one was told."""
+        try:
+            limit = self.chooser.groups.read().get("", Group()).limit
+        except OrchestraError as error:
+            self._tell("log.message", "warning", f"What is set for all queues can't be read: {error.message}")
+            limit = None
+        return self.settings.jobs if limit is None else limit
 
     async def _tell_of_other_gpus(self) -> None:
         """Say once of each staged run that is meant for other devices that it is left to other queues."""

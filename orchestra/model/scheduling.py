@@ -137,7 +137,7 @@ class _Choosing:
         if full or not fits:
             if full and not needs_turn(run):
                 self.choice.spares.append(run)
-            self.choice.waits[run.id] = "a free slot" if full else self._missing(run.needs)
+            self.choice.waits[run.id] = "a free slot" if fits else self._missing(run.needs)
             # What it waits for is kept for it.
             self._take(run.needs, devices or self._most_of(run.needs.gpus))
             return

@@ -144,7 +144,9 @@ async def test_a_run_that_nobody_queues_waits_for_what_it_needs(
     async with bench.a_queue(ignore_running=True), anyio.create_task_group() as group:
         await bench.until(lambda: bench.state(queued) == "running")
         group.start_soon(bench.execute, claimed)
-        await bench.until(lambda: any("Waiting for 1 GPU(s), of which 0 are free" in line for line in bench.lines))
+        await bench.until(
+            lambda: any("Waiting for 1 GPU(s), of which 0 are free" in line for line in bench.lines)
+        )
         bench.end(queued)
         await bench.until(lambda: bench.state(queued) == "completed")
         await bench.until(lambda: 0.5 in bench.clock.sleeping)

@@ -1,0 +1,185 @@
+"""What a person tells all queues of a home: pause, order, limits; and what they are doing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from msgspec import Struct, structs
+
+from orchestra.child.supervisor import host_id
+from orchestra.engine.changes import change
+from orchestra.engine.choosing import STAGED, Chooser, turn
+from orchestra.engine.judge import settle_active
+from orchestra.engine.machine import this_machine
+from orchestra.engine.queue_settings import MOST_JOBS, QueueSettings
+from orchestra.engine.session import Session
+from orchestra.errors import UserError
+from orchestra.model.filters import RunQuery
+from orchestra.model.run import ACTIVE, Run
+from orchestra.model.scheduling import Choice, Group
+from orchestra.workspace.queue_groups import GroupsFile
+
+EVERYTHING = ""
+"""The group that all runs are of."""
+
+
+class QueueStatus(Struct, frozen=True, kw_only=True):
+    """What the queues of a home are doing."""
+
+    queues: tuple[Run, ...]
+    """Those that are at work."""
+    running: tuple[Run, ...]
+    """Claimed and running runs, batches and pipelines, oldest first."""
+    staged: tuple[Run, ...]
+    """In the order in which they will be started."""
+    waits: dict[str, str]
+    """Why staged runs wait."""
+    groups: dict[str, Group]
+    now: int
+
+    @property
+    def paused(self) -> bool:
+        """Whether no queue starts anything."""
+        return self.groups.get(EVERYTHING, Group()).paused
+
+
+async def set_group(
+    session: Session, name: str = EVERYTHING, *, paused: bool | None = None, limit: int | None = None
+) -> Group:
+    """Pause a group or let it go on, or limit its runs at once (0: no limit); for all queues, at once.
+
+    Raises:
+        UserError: the limit is none.
+    """
+    if limit is not None and not 0 <= limit <= MOST_JOBS:
+        raise UserError(
+            f"invalid number of runs {limit}", f"Give a number from 1 to {MOST_JOBS}, or 0 for none."
+        )
+    file = GroupsFile(session.layout.home)
+    async with turn(session):
+        groups = dict(file.read())
+        group = groups.get(name, Group())
+        if paused is not None:
+            group = structs.replace(group, paused=paused)
+        if limit is not None:
+            group = structs.replace(group, limit=limit or None)
+        groups[name] = group
+        file.write(groups)
+    await wake_queues(session)
+    return group
+
+
+async def wake_queues(session: Session) -> None:
+    """Let all queues look at once: what is written anew in the store is a change that they hear of."""
+    for queue in await _queues(session):
+        await change(session, queue, lambda run: structs.replace(run) if run.worker is not None else run)
+
+
+async def _queues(session: Session) -> tuple[Run, ...]:
+    page = await session.store.query(RunQuery(states=ACTIVE, kinds=frozenset(("queue",)), oldest_first=True))
+    return tuple(run for run in page.runs if run.worker is not None)
+
+
+async def set_priority(session: Session, runs: Sequence[Run], priority: int) -> tuple[Run, ...]:
+    """Give runs that wait another priority.
+
+    Raises:
+        UserError: one of them does not wait.
+    """
+    _require_waiting(runs)
+    return tuple(
+        [await change(session, run, lambda now: structs.replace(now, priority=priority)) for run in runs]
+    )
+
+
+async def move(
+    session: Session, runs: Sequence[Run], *, first: bool = False, before: Run | None = None
+) -> tuple[Run, ...]:
+    """Let staged runs be the next of all (``first``), come right before another one, or be the last of all.
+
+    They take over the priority of those that they come before, or behind, and keep their order.
+
+    Raises:
+        UserError: one of them does not wait.
+    """
+    _require_waiting((*runs, *([before] if before is not None else [])))
+    moved = {run.id for run in runs}
+    page = await session.store.query(RunQuery(states=STAGED, claim_order=True))
+    others = [run for run in page.runs if run.id not in moved]
+    place = len(others)
+    if first:
+        place = 0
+    elif before is not None:
+        place = next(number for number, run in enumerate(others) if run.id == before.id)
+    priority, times = _turns_at(others, place, len(runs), session.clock.now())
+    if len(times) < len(runs):
+        # No room between two neighbours: those behind make some.
+        behind = [run for run in others[place:] if run.priority == priority]
+        begin = max(session.clock.now(), behind[-1].turn[1] + 1)
+        times = [begin + number for number in range(len(runs) + len(behind))]
+        for run, time in zip(behind, times[len(runs) :], strict=True):
+            await change(session, run, lambda now, time=time: structs.replace(now, queued=time))
+    kept: list[Run] = []
+    for run, time in zip(runs, times, strict=False):
+        kept.append(
+            await change(
+                session, run, lambda now, time=time: structs.replace(now, priority=priority, queued=time)
+            )
+        )
+    return tuple(kept)
+
+
+def _turns_at(others: Sequence[Run], place: int, count: int, now: int) -> tuple[int, list[int]]:
+    """The priority and the turns of so many runs right before the ``place``-th of ``others``; no turns where there
+    is no room for them."""
+    if place == len(others):
+        last = others[-1] if others else None
+        start = now if last is None else max(now, last.turn[1] + 1)
+        return (0 if last is None else last.priority), [start + number for number in range(count)]
+    following, end = others[place], others[place].turn[1]
+    previous = others[place - 1] if place else None
+    alone = previous is None or previous.priority != following.priority
+    begin = end - count - 1 if previous is None or alone else previous.turn[1]
+    if end - begin <= count:
+        return following.priority, []
+    step = (end - begin) / (count + 1)
+    return following.priority, [begin + round(step * (number + 1)) for number in range(count)]
+
+
+def _require_waiting(runs: Sequence[Run]) -> None:
+    for run in runs:
+        if run.state != "staged":
+            raise UserError(
+                f"run {run.short_id} is {run.state} and waits for no queue", "Choose runs that are staged."
+            )
+
+
+async def queue_status(session: Session) -> QueueStatus:
+    """What the queues are doing, and why what is staged waits: as a queue on this computer sees it."""
+    await settle_active(session)
+    queues = await _queues(session)
+    active = (await session.store.query(RunQuery(states=ACTIVE, oldest_first=True))).runs
+    staged = (await session.store.query(RunQuery(states=STAGED, claim_order=True))).runs
+    settings = [QueueSettings.from_flags(queue.flags) for queue in queues]
+    here = [one for queue, one in zip(queues, settings, strict=True) if _host(queue) == host_id()]
+    chooser = Chooser(session, this_machine(here[0].gpus if here else None), None)
+    choice = await chooser.look(staged, active)
+    return QueueStatus(
+        queues=queues,
+        running=tuple(run for run in active if run.kind != "queue" and run.worker is not None),
+        staged=staged,
+        waits=_reasons(choice, bool(queues)),
+        groups=chooser.groups.read(),
+        now=session.clock.now(),
+    )
+
+
+def _reasons(choice: Choice, any_queue: bool) -> dict[str, str]:
+    waits = {**choice.waits, **{run: f"never: {reason}" for run, reason in choice.aborts.items()}}
+    if any_queue:
+        return waits
+    return {run: "a queue" if reason == "a free slot" else reason for run, reason in waits.items()}
+
+
+def _host(run: Run) -> str | None:
+    return None if run.worker is None else run.worker.identity.host

@@ -1,0 +1,109 @@
+"""What is told to all queues: pause, limits, order; and what they tell of themselves."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from orchestra.engine.queue_control import move, queue_status, set_group, set_priority
+from orchestra.errors import UserError
+from orchestra.model.resources import Resources
+from tests.engine.workbench import HANGS, Bench
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_a_paused_queue_starts_nothing_until_it_is_resumed(bench: Bench) -> None:
+    running, waiting = await bench.make(HANGS), await bench.make()
+    async with bench.a_queue(jobs=2):
+        await bench.until(lambda: bench.state(running) == "running")
+        await bench.until(lambda: bench.state(waiting) == "completed")
+        await set_group(bench.session, paused=True)
+        late = await bench.make()
+        await anyio.sleep(0.05)
+        assert (bench.state(running), bench.state(late)) == ("running", "staged")
+        await set_group(bench.session, paused=False)
+        await bench.until(lambda: bench.state(late) == "completed")
+        bench.end(running)
+        await bench.until(lambda: bench.state(running) == "completed")
+
+
+async def test_a_new_limit_of_runs_at_once_counts_in_queues_that_are_at_work(bench: Bench) -> None:
+    runs = [await bench.make(HANGS) for _ in range(3)]
+    async with bench.a_queue():
+        await bench.until(lambda: [bench.state(run) for run in runs] == ["running", "staged", "staged"])
+        await set_group(bench.session, limit=3)
+        await bench.until(lambda: [bench.state(run) for run in runs] == ["running"] * 3)
+        await set_group(bench.session, limit=0)
+        more = await bench.make(HANGS)
+        bench.end(runs[0])
+        bench.end(runs[1])
+        await bench.until(lambda: bench.state(runs[1]) == "completed")
+        await anyio.sleep(0.05)
+        assert bench.state(more) == "staged"
+        bench.end(runs[2])
+        await bench.until(lambda: bench.state(more) == "running")
+
+
+async def test_runs_that_are_moved_come_where_they_were_put(bench: Bench) -> None:
+    a, b, c, d = [await bench.make() for _ in range(4)]
+
+    await move(bench.session, (c, d), first=True)
+    await move(bench.session, (await bench.store.get(a.id),))
+    await move(bench.session, (await bench.store.get(d.id),), before=await bench.store.get(b.id))
+    await bench.queue()
+
+    assert bench.started == [c.id, d.id, b.id, a.id]
+
+
+async def test_a_run_between_neighbours_of_one_moment_is_put_there_all_the_same(bench: Bench) -> None:
+    now = bench.clock.now()
+    first, second, third = [await bench.make(staged=now) for _ in range(3)]
+
+    await move(bench.session, (third,), before=second)
+    await bench.queue()
+
+    assert bench.started == [first.id, third.id, second.id]
+
+
+async def test_a_priority_is_given_to_what_waits_only(bench: Bench) -> None:
+    first, second = await bench.make(), await bench.make()
+    done = await bench.execute(await bench.make())
+
+    await set_priority(bench.session, (second,), 7)
+    await bench.queue()
+
+    assert bench.started[1:] == [second.id, first.id]
+    with pytest.raises(UserError, match="waits for no queue"):
+        await set_priority(bench.session, (done,), 1)
+
+
+async def test_the_status_tells_why_each_staged_run_waits(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHESTRA_GPUS", "0")
+    running = await bench.make(HANGS, resources=Resources(gpus=1))
+    async with bench.a_queue():
+        await bench.until(lambda: bench.state(running) == "running")
+        gpu, plain = await bench.make(resources=Resources(gpus=1)), await bench.make()
+        after, never = await bench.make(after=(f"{running.id}:ok",)), await bench.make(after=("gone:ok",))
+
+        status = await queue_status(bench.session)
+
+        assert [run.id for run in status.running] == [running.id]
+        assert [run.id for run in status.staged] == [gpu.id, plain.id, after.id, never.id]
+        assert status.waits == {
+            gpu.id: "1 GPU(s), of which 0 are free",
+            plain.id: "a free slot",
+            after.id: f"run(s) to end: {running.id}",
+            never.id: "never: run gone, which it was to follow, was deleted",
+        }
+        assert len(status.queues) == 1
+        bench.end(running)
+        await bench.until(lambda: bench.state(plain) == "completed")
+
+
+async def test_without_a_queue_what_is_staged_waits_for_one(bench: Bench) -> None:
+    run = await bench.make()
+
+    assert (await queue_status(bench.session)).waits == {run.id: "a queue"}
