@@ -134,7 +134,7 @@ def _did_you_mean(word: str, known: list[str]) -> str:
 def _call(name: str, tokens: list[str]) -> int:
     from cyclopts import CycloptsError
 
-    parser = build_parser(name)
+    parser = build_parser(name, with_help="--help" in tokens)
     try:
         result: Any = parser(
             [*name.split(), *tokens], exit_on_error=False, print_error=False, help_on_error=False
@@ -144,8 +144,8 @@ def _call(name: str, tokens: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def build_parser(name: str) -> Any:
-    """The cyclopts parser of one verb."""
+def build_parser(name: str, *, with_help: bool = False) -> Any:
+    """The cyclopts parser of one verb. What shows its help takes long to load, and is only ``with_help``."""
     from cyclopts import App, Parameter
 
     verb = {**VERBS, **HIDDEN}[name]
@@ -153,7 +153,7 @@ def build_parser(name: str) -> Any:
     settings: dict[str, Any] = {
         "version_flags": (),
         "help_flags": ("--help",),
-        "help_formatter": "plain",
+        "help_formatter": "plain" if with_help else None,
         "help_format": "plaintext",
         "result_action": "return_value",
         "default_parameter": Parameter(negative=(), show_default=False),
