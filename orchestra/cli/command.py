@@ -59,6 +59,7 @@ class RunCommand:
         *,
         common: Common = COMMON,
         look: Look = LOOK,
+        edit_batch_comment: bool = False,
         stop_runs: bool = False,
         keep: bool = False,
     ) -> None:
@@ -67,6 +68,7 @@ class RunCommand:
         self.request = request
         self.common = common
         self.look = look
+        self.edit_batch_comment = edit_batch_comment
         self.stop_runs = stop_runs
         self.keep = keep
         self.console = context.console(quiet=common.quiet)
@@ -115,7 +117,11 @@ class RunCommand:
         if shown is not None:
             terminal.write(shown)
             return 0
-        self.kind = prepared.run.kind if isinstance(prepared, Restart) else prepared.kind
+        self.kind = run_checks.kind_of(prepared)
+        if self.common.edit_comment or (self.edit_batch_comment and self.kind == "batch"):
+            self._edit_comments()
+            if isinstance(prepared, Restart):
+                prepared = await prepare(session, self.request)
         if not self.common.yes and not await self._confirmed(session, prepared):
             return 0
         self._catch_signals()
@@ -150,6 +156,16 @@ class RunCommand:
         run_checks.check_directory(session, self.request, prepared)
         run_checks.warn_of_ignored(session, self.request, prepared)
         return prepared
+
+    def _edit_comments(self) -> None:
+        from orchestra.cli.editing import edit_comment
+
+        request = self.request
+        if self.common.edit_comment:
+            request = structs.replace(request, comment=edit_comment(request.comment, "run"))
+        if self.edit_batch_comment and self.kind == "batch":
+            request = structs.replace(request, batch_comment=edit_comment(request.batch_comment, "batch"))
+        self.request = request
 
     def _needs_time(self, prepared: Plan | Restart) -> bool:
         """Whether files must be provided first, which is no work to be done without an event loop."""

@@ -21,7 +21,6 @@ from orchestra.cli.run_options import (
     Trials,
 )
 from orchestra.engine.request import RunRequest
-from orchestra.errors import UsageError
 from orchestra.model.flags import decode
 from orchestra.project.arguments import is_batch_file, parse_assignments
 
@@ -54,14 +53,13 @@ def run(
         request,
         common=common,
         look=look,
+        edit_batch_comment=trials.edit_batch_comment,
         stop_runs=means.stop_runs,
         keep=means.keep_run or trials.keep_batch,
     ).run()
 
 
 def _check(common: Common, trials: Trials, means: Means, look: Look) -> None:
-    if trials.unknown_of_batch:
-        raise UsageError("a batch has a label (-bl), but no tags and comments: there is no -bt and no -bc")
     run_checks.check_not_both(
         ("--gpus", means.gpus is not None, "--no-gpus", means.no_gpus),
         ("--stage", common.stage, "--background", common.background),
@@ -101,8 +99,11 @@ def _request(
         run_dir=means.run_dir,
         run_id=means.run_id,
         label=common.label,
-        batch_label=trials.batch_label,
         tags=common.tag,
+        comment=common.comment,
+        batch_label=trials.batch_label,
+        batch_tags=trials.batch_tag,
+        batch_comment=trials.batch_comment or ("" if trials.edit_batch_comment else None),
         sources=means.dep,
         force_deps=means.force_deps,
         expander=trials.optimizer,

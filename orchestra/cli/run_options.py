@@ -23,6 +23,8 @@ class Common:
     yes: Annotated[bool, Parameter(alias="-y", help="Do not ask.")] = False
     label: Annotated[str | None, Parameter(alias="-l", help="Label of the run; may use ${flag}.")] = None
     tag: Annotated[tuple[str, ...], Parameter(alias="-t", help="Tag of the run (repeatable).")] = ()
+    comment: Annotated[str | None, Parameter(alias="-c", help="Comment on the run.")] = None
+    edit_comment: Annotated[bool, Parameter(alias="-ec", help="Write the comment in an editor.")] = False
     edit_flags: Annotated[bool, Parameter(alias="-e", help="Edit the flags in an editor first.")] = False
     force_flags: Annotated[bool, Parameter(alias="-f", help="Accept any flag and any value.")] = False
     needed: Annotated[bool, Parameter(help="Only if no run has these flags yet.")] = False
@@ -58,11 +60,9 @@ class Trials:
     stage_trials: Annotated[bool, Parameter(help="Stage the trials; a queue runs them.")] = False
     fail_on_trial_error: Annotated[bool, Parameter(help="Stop the batch when a trial fails.")] = False
     batch_label: Annotated[str | None, Parameter(alias="-bl", help="Label of the batch itself.")] = None
-    unknown_of_batch: Annotated[
-        # Options of Guild's, which would else be read as -b -t and -b -c.
-        tuple[str, ...],
-        Parameter(name=["-bt", "-bc", "--batch-tag", "--batch-comment"], show=False),
-    ] = ()
+    batch_tag: Annotated[tuple[str, ...], Parameter(alias="-bt", help="Tag of it (repeatable).")] = ()
+    batch_comment: Annotated[str | None, Parameter(alias="-bc", help="Comment on it.")] = None
+    edit_batch_comment: Annotated[bool, Parameter(alias="-ebc", help="Write that in an editor.")] = False
     keep_batch: Annotated[bool, Parameter(help="Keep it where interim runs are deleted.")] = False
 
 

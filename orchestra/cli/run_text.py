@@ -8,9 +8,10 @@ import time
 from functools import lru_cache
 from typing import Any
 
+from orchestra.console import printable
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
-from orchestra.model.run import Run, State
+from orchestra.model.run import Comment, Run, State
 from orchestra.workspace import records
 from orchestra.workspace.orders import read_orders
 
@@ -91,7 +92,7 @@ def as_json(session: Session, run: Run) -> dict[str, Any]:
         "flags": run.flags,
         "label": run.label,
         "tags": run.tags,
-        "comments": (),
+        "comments": run.comments,
         "marked": False,
         "cmd": run.command,
         "created": run.created,
@@ -120,6 +121,13 @@ def operation_reference(run: Run) -> str:
         return shlex.join([f"guildfile:{operation.project_file}", "", operation.model, name])
     where = "builtin:orchestra" if operation.source is None else f"script:{operation.source}"
     return f"{shlex.quote(where)} '' '' {shlex.quote(operation.name)}"
+
+
+def comment_lines(comment: Comment) -> tuple[str, ...]:
+    """``USER@HOST TIME``, then the lines of the comment, indented."""
+    who = "@".join(part for part in (comment.user, comment.host) if part)
+    head = " ".join(part for part in (who, format_time(comment.time)) if part)
+    return tuple(map(printable, (head, *(f"  {line}".rstrip() for line in comment.body.splitlines()))))
 
 
 def preview_row(session: Session, run: Run, here: str) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ def runs_list(
     more: Annotated[int, Parameter(name=("--more", "-m"), count=True)] = 0,
     limit: Annotated[int | None, Parameter(name=("--limit", "-n"))] = None,
     simplified: Annotated[bool, Parameter(name=("--simplified", "-s"))] = False,
+    comments: Annotated[bool, Parameter(name=("--comments", "-c"))] = False,
     json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> int:
     """List runs, newest first.
@@ -45,16 +46,18 @@ def runs_list(
         Show this many runs.
     simplified
         Leave out ids and start times.
+    comments
+        Show the comments below each run.
     json
         Print all runs as JSON.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"invalid value {limit} for --limit: it is 1 or more")
     wanted = None if all_ or (json and limit is None and not more) else limit or PAGE * (1 + more)
-    return complete(lambda: _list(wanted, simplified=simplified, json=json))
+    return complete(lambda: _list(wanted, simplified=simplified, comments=comments, json=json))
 
 
-async def _list(limit: int | None, *, simplified: bool, json: bool) -> int:
+async def _list(limit: int | None, *, simplified: bool, comments: bool, json: bool) -> int:
     context = current()
     here = str(context.cwd)
     async with context.session() as session:
@@ -65,10 +68,16 @@ async def _list(limit: int | None, *, simplified: bool, json: bool) -> int:
             return 0
         rows = [_row(session, index, run, here, simplified) for index, run in enumerate(runs, 1)]
     if rows:
-        terminal.write(tables.render(rows, width=terminal.width()))
+        lines = tables.render(rows, width=terminal.width()).splitlines(keepends=True)
+        terminal.write("".join(line + _below(run, comments) for line, run in zip(lines, runs, strict=True)))
     if limit == PAGE and total > PAGE:
         os.write(2, f"Showing the first {PAGE} runs ({total} total) - use --all to show all\n".encode())
     return 0
+
+
+def _below(run: Run, comments: bool) -> str:
+    shown = (run_text.comment_lines(comment) for comment in run.comments) if comments else ()
+    return "".join(f"  {line}\n" for lines in shown for line in lines)
 
 
 def _row(session: Session, index: int, run: Run, here: str, simplified: bool) -> tuple[str, ...]:

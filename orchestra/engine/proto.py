@@ -71,7 +71,7 @@ def inherited(request: RunRequest, proto: Run) -> RunRequest:
         )
         if getattr(request, name) is None
     }
-    changes["tags"] = request.tags or proto.tags
+    changes["tags"] = request.tags or (proto.tags if proto.batch_spec is None else proto.trial_tags)
     changes["sources"] = tuple(dict.fromkeys((*proto.sources, *request.sources)))
     changes["environment"] = {**proto.environment, **request.environment}
     spec = proto.batch_spec

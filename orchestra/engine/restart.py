@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from orchestra.engine.capture import after_making
 from orchestra.engine.changes import change, tell
 from orchestra.engine.judge import settle
 from orchestra.engine.limits import check_limits
+from orchestra.engine.marking import marks_of_restart
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.request import RunRequest
@@ -42,6 +42,9 @@ KEPT = (
     "label",
     "label_template",
     "tags",
+    "comments",
+    "trial_tags",
+    "trial_comments",
     "executor",
     "environment",
     "needed",
@@ -194,17 +197,7 @@ def _with_request(session: Session, run: Run, request: RunRequest) -> Run:
         changes["flags"] = _flags_of_restart(run, request)
     if run.kind == "steps":
         changes["needed"] = request.needed
-    if request.label is not None:
-        changes["label_template"] = request.label
-    if request.batch_label is not None and run.kind == "batch":
-        changes["label"] = request.batch_label
-    if request.tags:
-        changes["tags"] = request.tags
-    if changes and run.kind != "batch":
-        flags = changes.get("flags", run.flags)
-        template = changes.get("label_template", run.label_template)
-        tags = changes.get("tags", run.tags)
-        changes["label"] = flag_rules.run_label(template, flags, tags, os.path.exists)
+    changes |= marks_of_restart(session, run, request, changes.get("flags", run.flags))
     check_limits(own_kind(run.operation), request)
     check_terms(own_kind(run.operation), request)
     changes.update(given_terms(request))

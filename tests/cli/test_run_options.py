@@ -196,15 +196,3 @@ def test_a_batch_has_a_label_of_its_own(shell: Shell, tmp_path: Path) -> None:
 
     alone = shell.run("run", "say.py", "-bl", "sweep", "-y")
     assert (alone.code, alone.output) == (0, "WARNING: not a batch run - ignoring --batch-label\n1\n")
-
-
-@pytest.mark.parametrize("option", ["-bt", "-bc", "--batch-tag"])
-def test_what_guild_reads_as_one_option_is_not_taken_for_two(
-    shell: Shell, tmp_path: Path, option: str
-) -> None:
-    (tmp_path / "say.py").write_text("x = 1\nprint(x)\n")
-    ran = shell.run("run", "say.py", option, "x", "-y")
-
-    assert ran.code == 2
-    assert ran.output.startswith("orchestra: a batch has a label (-bl), but no tags and comments")
-    assert json.loads(shell.run("runs", "--json").output) == []
