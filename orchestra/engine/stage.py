@@ -98,7 +98,7 @@ def settle_plan(
         request, rows = take_rows(operation, request)
     # A batch that the new one goes by says itself what is searched.
     is_wide = request.expander is not None and not flag_rules.is_batch(dict(stored or {}))
-    dimensions = search_dimensions(operation, request) if is_wide else {}
+    dimensions = search_dimensions(operation, request, rows) if is_wide else {}
     varied = frozenset(dimensions).union(*rows)
     values = {**settled_flags(operation, request, stored, varied=varied), **dimensions}
     warnings += shadowed_flags(operation, values)

@@ -37,7 +37,8 @@ class Batch(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     space: dict[str, Dimension]
     fixed: dict[str, FlagValue] = {}
     rows: tuple[dict[str, FlagValue], ...] = ()
-    """Of a batch file: what each part of the batch has instead; a list is tried value by value."""
+    """Of a batch file: what each part of the batch has instead; a list is tried value by value. An expander other
+    than ``grid`` is given them as a dimension of ``space``."""
     seed: int
     """Makes sampling repeatable: 0 <= seed < 2**32."""
     max_trials: int | None = None
