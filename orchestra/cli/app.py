@@ -35,6 +35,9 @@ VERBS: dict[str, Verb] = {
     "explain": Verb(
         "orchestra.cli.explain:explain", "Tell where an operation's flags and scalars come from."
     ),
+    "help": Verb(
+        "orchestra.cli.help:help_", "Tell how a command or an operation is used.", "[COMMAND|OPERATION|PATH]"
+    ),
     "init": Verb("orchestra.cli.init:init", "Write a first orchestra.yml."),
     "models": Verb("orchestra.cli.operations:models", "List the project's models.", "[OPTIONS] [FILTER]..."),
     "runs list": Verb("orchestra.cli.runs_list:runs_list", "List runs."),

@@ -22,6 +22,10 @@ async def look_at_operation(session: Session, request: RunRequest, look: Look) -
 
         described = help_operation if look.help_op else describe_flags
         return described(await operation_of(session, request)) + "\n"
+    if look.help_model:
+        from orchestra.cli.operation_help import help_model
+
+        return help_model(await operation_of(session, request)) + "\n"
     if look.test_sourcecode:
         from orchestra.engine.snapshot import where_it_runs
         from orchestra.engine.source_listing import source_listing

@@ -89,6 +89,7 @@ class Look:
     """What is shown instead of running anything."""
 
     help_op: Annotated[bool, Parameter(alias="-h", help="The operation's flags.")] = False
+    help_model: Annotated[bool, Parameter(help="The operations of its model.")] = False
     print_cmd: Annotated[bool, Parameter(help="The command.")] = False
     print_env: Annotated[bool, Parameter(help="The variables that the operation gets.")] = False
     print_trials: Annotated[bool, Parameter(help="The trials of a batch.")] = False

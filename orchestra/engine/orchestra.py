@@ -51,9 +51,10 @@ def _typed(options: Mapping[str, Any]) -> dict[str, Any]:
     typed = dict(options)
     for name in ("batch_files", "batch_tags", "sources", "tags"):
         if name in typed:
-            value = typed[name] or ()
-            several: Any = (value,) if isinstance(value, str | os.PathLike) else value
-            typed[name] = tuple(os.fspath(one) for one in several)
+            given: Any = typed[name] or ()
+            is_single = isinstance(given, str) or hasattr(given, "__fspath__")
+            several: Any = (given,) if is_single else given
+            typed[name] = tuple(str(one) for one in several)
     if typed.get("run_dir") is not None:
         typed["run_dir"] = Path(typed["run_dir"])
     return typed
