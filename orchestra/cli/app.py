@@ -143,6 +143,11 @@ def _call(name: str, tokens: list[str]) -> int:
             [*name.split(), *tokens], exit_on_error=False, print_error=False, help_on_error=False
         )
     except CycloptsError as error:
+        if type(error).__name__ == "UnknownOptionError":
+            from orchestra.cli.not_here import instead_of
+
+            if instead := instead_of(name, tokens):
+                raise UsageError(*instead) from error
         raise UsageError(_in_our_words(error)) from error
     return result if isinstance(result, int) else 0
 

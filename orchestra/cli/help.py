@@ -29,11 +29,11 @@ def help_(*words: Annotated[str, Parameter(show=False)]) -> int:
         if project_file_in(context.cwd) is not None:
             terminal.write("\n" + _of_project(context.cwd))
         return 0
-    if words[0] in app.GROUPS or app.resolve(words[0]) is not None:
+    word, *more = words
+    if word in app.GROUPS or app.resolve(word) is not None:
         return app.run([*words, "--help"])
-    if len(words) > 1:
+    if more:
         raise UsageError(f"no such command '{' '.join(words)}'")
-    word = words[0]
     place = Path(os.path.normpath(context.cwd / os.path.expanduser(word)))
     if place.is_dir() or place.name in PROJECT_FILES:
         terminal.write(_of_project(place if place.is_dir() else place.parent))

@@ -37,7 +37,7 @@ def runs_info(
     env: Annotated[bool, Parameter(name=("--env", "-e"))] = False,
     deps: Annotated[bool, Parameter(name=("--deps", "-d"))] = False,
     comments: Annotated[bool, Parameter(name=("--comments", "-c"))] = False,
-    manifest: bool = False,
+    manifest: Annotated[bool, Parameter(name=("--manifest", "-m"))] = False,
 ) -> int:
     """Show what is known of a run; of the latest one unless told otherwise.
 
@@ -92,32 +92,17 @@ async def _info(spec: str | None, wanted: Wanted, *, as_json: bool) -> int:
         fields["scalars"] = {name: scalar_text(value) for name, value in fields["scalars"].items()}
         if "manifest" in fields:
             fields["manifest"] = [" ".join(filter(None, one.values())) for one in fields["manifest"]]
-        terminal.write("".join(map(_lines, fields.items())))
+        terminal.write("".join(map(field_lines, fields.items())))
     return 0
 
 
 def describe(session: Session, run: Run, results: Results, wanted: Wanted) -> dict[str, Any]:
     """The fields of a run in the order in which they are shown."""
-    directory = run_text.run_directory(session, run)
     fields: dict[str, Any] = {
-        "id": run.id,
-        "operation": run.operation_name,
-        "from": run.operation.source or "",
-        "status": run_text.status(session, run),
-        "started": run_text.format_time(run.started),
-        "stopped": run_text.format_time(run.stopped),
-        "marked": False,
-        "label": run.label or "",
-        "sourcecode_digest": run.sourcecode_digest or "",
-        "vcs_commit": run.vcs_commit or "",
-        **_patch(session, run),
-        "run_dir": directory,
-        "command": run_text.command(session, run),
-        "exit_status": run.exit_code,
-        "pid": _pid(session, run),
+        **core_fields(session, run),
         "tags": list(run.tags),
         "flags": _natural(run.flags),
-        **({"proto-flags": _natural(_searched(run))} if run.batch_spec is not None else {}),
+        **({"proto-flags": _natural(run_text.searched(run.batch_spec))} if run.batch_spec else {}),
         "scalars": shown_scalars(results, everything=wanted.all_scalars),
         **({"attributes": _natural(results.attributes)} if results.attributes else {}),
         **({"comments": run.comments} if run.comments or wanted.comments else {}),
@@ -130,6 +115,27 @@ def describe(session: Session, run: Run, results: Results, wanted: Wanted) -> di
         fields["manifest"] = manifest_field(session, run)
     ours = {"reason": run.reason, "batch": run.batch, "parent": run.parent}
     return fields | {name: value for name, value in ours.items() if value}
+
+
+def core_fields(session: Session, run: Run) -> dict[str, Any]:
+    """What is known of every run, whatever it does."""
+    return {
+        "id": run.id,
+        "operation": run.operation_name,
+        "from": run.operation.source or "",
+        "status": run_text.status(session, run),
+        "started": run_text.format_time(run.started),
+        "stopped": run_text.format_time(run.stopped),
+        "marked": False,
+        "label": run.label or "",
+        "sourcecode_digest": run.sourcecode_digest or "",
+        "vcs_commit": run.vcs_commit or "",
+        **_patch(session, run),
+        "run_dir": run_text.run_directory(session, run),
+        "command": run_text.command(session, run),
+        "exit_status": run.exit_code,
+        "pid": _pid(session, run),
+    }
 
 
 def _patch(session: Session, run: Run) -> dict[str, str]:
@@ -165,13 +171,6 @@ def _unseen(session: Session, run: Run) -> str:
     return f" (not seen for {minutes} minutes on {host})" if minutes >= UNSEEN_MINUTES else ""
 
 
-def _searched(run: Run) -> dict[str, Any]:
-    from orchestra.model.batch import unexpanded
-
-    assert run.batch_spec is not None
-    return dict(unexpanded(run.batch_spec))
-
-
 def _pid(session: Session, run: Run) -> int | None:
     """Of the process above a run that goes on."""
     if run_text.status(session, run) != "running":
@@ -188,7 +187,8 @@ def _natural(values: dict[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in natural(values)}
 
 
-def _lines(field: tuple[str, Any]) -> str:
+def field_lines(field: tuple[str, Any]) -> str:
+    """A field as it is shown."""
     name, value = field
     if name == "scalars":
         return f"{name}:\n" + "".join(f"  {cell(key)}:{text}\n" for key, text in value.items())

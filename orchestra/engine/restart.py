@@ -24,7 +24,7 @@ from orchestra.engine.terms import TERMS, check_terms, given_terms
 from orchestra.errors import FlagError, RunBusy, RunNotFound, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
-from orchestra.model.batch import Batch, unexpanded
+from orchestra.model.batch import Batch, is_same_search, unexpanded
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import FINAL, Run, State
@@ -185,8 +185,7 @@ def _same_start(before: Run, after: Run) -> bool:
         return False
     if before.batch_spec is None or after.batch_spec is None:
         return before.flags == after.flags
-    neutral: dict[str, Any] = {"seed": 0, "generation": 1}
-    return structs.replace(before.batch_spec, **neutral) == structs.replace(after.batch_spec, **neutral)
+    return is_same_search(before.batch_spec, after.batch_spec)
 
 
 def _with_request(session: Session, run: Run, request: RunRequest) -> Run:

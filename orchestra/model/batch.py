@@ -75,6 +75,12 @@ class Proposal(Struct, frozen=True, kw_only=True, gc=False):
     """True when no trial will follow these."""
 
 
+def is_same_search(one: Batch, other: Batch) -> bool:
+    """Whether both go over the same flags in the same way, with however many trials and whichever seed."""
+    names = ("space", "fixed", "rows", "expander", "options", "objective", "stage_trials")
+    return all(getattr(one, name) == getattr(other, name) for name in names)
+
+
 def combine(batch: Batch, point: dict[str, FlagValue]) -> dict[str, FlagValue]:
     """The flags of one trial: the fixed ones and ``point``, in the order of their names."""
     merged = {**batch.fixed, **point}
