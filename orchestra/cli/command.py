@@ -14,14 +14,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from orchestra.child.supervisor import COOKIE, process_start
 from orchestra.cli import run_checks, terminal
 from orchestra.cli.context import Context, current, drive
 from orchestra.cli.look import look_at_operation, look_at_plan
@@ -31,7 +29,7 @@ from orchestra.cli.run_options import COMMON, LOOK, Common, Look
 from orchestra.engine.begin import begin, prepare
 from orchestra.engine.changes import change
 from orchestra.engine.control import Control, Wish
-from orchestra.engine.execute import execute, tidy_up
+from orchestra.engine.execute import execute, is_interim, tidy_up
 from orchestra.engine.launch import Launch, launch
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart
@@ -74,6 +72,7 @@ class RunCommand:
         self.console = context.console(quiet=common.quiet)
         self.control = Control()
         self.kind: RunKind = "run"
+        self.launched = False
         self.stack = AsyncExitStack()
 
     def run(self) -> int:
@@ -199,6 +198,7 @@ class RunCommand:
         return await self._launch(session, begun.run, Launch(attached=True, stdin="inherit"))
 
     async def _launch(self, session: Session, run: Run, how: Launch) -> Run:
+        self.launched = True
         return await launch(session, run, how, console=self.console, control=self.control)
 
     async def _confirmed(self, session: Session, prepared: Plan | Restart) -> bool:
@@ -206,12 +206,15 @@ class RunCommand:
 
     async def _in_background(self, session: Session, run: Run) -> int:
         pidfile = self.common.pidfile or session.layout.control(session.directory(run)) / "pid"
-        if run.kind == "run":
+        # Who deletes a run that succeeds has to be there when it does.
+        if run.kind == "run" and (self.keep or not is_interim(session, run)):
             run = await self._launch(session, run, Launch(attached=True, stdin="null"))
             if run.state == "error" and run.handle is None:
                 return self._exit_code(run)
             pid = run.handle.token.partition(":")[0] if run.handle else ""
         else:
+            from orchestra.cli.detached import hand_claim_over, start_detached
+
             child = start_detached(
                 session, run, self.context.passed_on, stop_runs=self.stop_runs, keep=self.keep
             )
@@ -242,7 +245,7 @@ class RunCommand:
         return ended if isinstance(ended, int) else self._exit_code(ended)
 
     async def _watch(self, session: Session, run: Run) -> Run:
-        if run.kind == "run":
+        if self.launched:
             from orchestra.engine.supervise import supervise
 
             ended = await supervise(session, run, console=self.console, control=self.control)
@@ -327,52 +330,8 @@ def _one_stream() -> bool:
         return True
 
 
-def start_detached(session: Session, run: Run, options: Sequence[str] = (), **switches: bool) -> int:
-    """Hand a claimed queue or batch to a process of its own and return its pid.
-
-    ``options`` are global ones; ``switches`` are those of :func:`execute_claimed`.
-    """
-    import subprocess
-
-    environment = {**os.environ, COOKIE: f"{run.id}.{run.attempt}.{session.worker.nonce}"}
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "orchestra",
-            "-H",
-            str(session.layout.home),
-            *options,
-            "execute-claimed",
-            run.id,
-            session.worker.nonce,
-            *(f"--{name.replace('_', '-')}" for name, wanted in switches.items() if wanted),
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env=environment,
-    )
-    return process.pid
-
-
-async def hand_claim_over(session: Session, run: Run, pid: int) -> None:
-    """Make a process that was just started the owner of our claim: that of an ended one would be released."""
-    identity = structs.replace(session.worker.identity, pid=pid, start=process_start(pid) or 0)
-    heir = structs.replace(session.worker, identity=identity)
-
-    def handed_over(current: Run) -> Run:
-        # The heir may have been faster to make it its own.
-        if current.worker != session.worker:
-            return current
-        return lifecycle.watch(current, heir, session.clock.now() + round(LEASE * 1e6))
-
-    await change(session, run, handed_over)
-
-
 def execute_claimed(run_id: str, nonce: str, *, stop_runs: bool = False, keep: bool = False) -> int:
-    """Execute a queue or batch that another process has claimed for us (internal)."""
+    """Execute a run that another process has claimed for us (internal)."""
     context = current()
     command = RunCommand(context, RunRequest(cwd=context.cwd), stop_runs=stop_runs, keep=keep)
 
