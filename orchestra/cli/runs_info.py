@@ -60,11 +60,11 @@ def runs_info(
     manifest
         Show the files that were copied for the run, with their SHA-256 and where they came from.
     """
-    wanted = Wanted(all_scalars=all_scalars, comments=comments, env=env, deps=deps, manifest=manifest)
+    wanted = Extras(all_scalars=all_scalars, comments=comments, env=env, deps=deps, manifest=manifest)
     return complete(lambda: _info(run, wanted, as_json=json))
 
 
-class Wanted(NamedTuple):
+class Extras(NamedTuple):
     """What is shown beyond the fields that every run has."""
 
     all_scalars: bool = False
@@ -74,7 +74,7 @@ class Wanted(NamedTuple):
     manifest: bool = False
 
 
-async def _info(spec: str | None, wanted: Wanted, *, as_json: bool) -> int:
+async def _info(spec: str | None, wanted: Extras, *, as_json: bool) -> int:
     async with current().session() as session:
         chosen = await select_runs(session, () if spec is None else (spec,), default="latest")
         if not chosen:
@@ -96,7 +96,7 @@ async def _info(spec: str | None, wanted: Wanted, *, as_json: bool) -> int:
     return 0
 
 
-def describe(session: Session, run: Run, results: Results, wanted: Wanted) -> dict[str, Any]:
+def describe(session: Session, run: Run, results: Results, wanted: Extras) -> dict[str, Any]:
     """The fields of a run in the order in which they are shown."""
     fields: dict[str, Any] = {
         **core_fields(session, run),
