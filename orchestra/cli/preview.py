@@ -38,6 +38,9 @@ async def preview(session: Session, request: RunRequest, prepared: Plan | Restar
     lines = [f"You are about to {subject}"]
     operation = _operation_of(prepared)
     lines += [f"  {name}: {printable(_shown_value(operation, name, flags[name]))}" for name in sorted(flags)]
+    if batch is not None and batch.options:
+        lines.append("Optimizer flags:")
+        lines += [f"  {name}: {printable(encode(batch.options[name]))}" for name in sorted(batch.options)]
     return "\n".join(lines)
 
 

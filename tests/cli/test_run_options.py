@@ -196,3 +196,17 @@ def test_a_batch_has_a_label_of_its_own(shell: Shell, tmp_path: Path) -> None:
 
     alone = shell.run("run", "say.py", "-bl", "sweep", "-y")
     assert (alone.code, alone.output) == (0, "WARNING: not a batch run - ignoring --batch-label\n1\n")
+
+
+def test_options_of_the_optimizer_are_shown_before_it_is_started(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\nprint('ran')\n")
+    options = ("-o", "sobol", "-Fo", "scramble=no", "-m", "2")
+
+    asked = shell.run("run", "train.py", "x=[1:9]", *options, stdin="n\n").output
+
+    assert asked.splitlines()[:4] == [
+        "You are about to run train.py with sobol optimizer (2 trials)",
+        "  x: [1:9]",
+        "Optimizer flags:",
+        "  scramble: no",
+    ]
