@@ -64,6 +64,8 @@ def _check(common: Common, trials: Trials, means: Means, look: Look) -> None:
         ("--gpus", means.gpus is not None, "--no-gpus", means.no_gpus),
         ("--stage", common.stage, "--background", common.background),
         ("--stage", common.stage, "--pidfile", common.pidfile is not None),
+        ("--optimize", trials.optimize, "--optimizer", trials.optimizer is not None),
+        ("--minimize", trials.minimize is not None, "--maximize", trials.maximize is not None),
         ("--print-cmd", look.print_cmd, "--print-env", look.print_env),
         ("--print-trials", look.print_trials, "--stage-trials", trials.stage_trials),
     )
@@ -107,6 +109,7 @@ def _request(
         sources=means.dep,
         force_deps=means.force_deps,
         expander=trials.optimizer,
+        optimize=trials.optimize,
         expander_options={name: decode(text, name) for name, text in options.items()},
         max_trials=trials.max_trials,
         random_seed=trials.random_seed,

@@ -40,6 +40,7 @@ def check_together(session: Session, request: RunRequest) -> None:
             "--dep": request.sources,
             "a batch file": request.batch_files,
             "--optimizer": request.expander,
+            "--optimize": request.optimize,
             "--opt-flag": request.expander_options,
             "--run-id": request.run_id,
         }

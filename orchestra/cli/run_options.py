@@ -53,6 +53,7 @@ class Trials:
         None
     )
     optimizer: Annotated[str | None, Parameter(alias="-o", help="How to search, e.g. random.")] = None
+    optimize: Annotated[bool, Parameter(alias="-O", help="With the operation's default optimizer.")] = False
     opt_flag: Annotated[tuple[str, ...], Parameter(alias="-Fo", help="NAME=VALUE for the optimizer.")] = ()
     minimize: Annotated[str | None, Parameter(alias="-N", help="The scalar to be small, e.g. loss.")] = None
     maximize: Annotated[str | None, Parameter(alias="-X", help="The scalar to be great.")] = None

@@ -77,7 +77,7 @@ def inherited(request: RunRequest, proto: Run) -> RunRequest:
     spec = proto.batch_spec
     if spec is None:
         return structs.replace(request, **changes)
-    if request.expander is None and spec.expander != "grid":
+    if request.expander is None and not request.optimize and spec.expander != "grid":
         changes["expander"] = spec.expander
         changes["expander_options"] = {**spec.options, **request.expander_options}
     if request.max_trials is None:

@@ -46,7 +46,10 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     """Variables for the operation, beyond the caller's own environment."""
     expander: str | None = None
-    """The expander plugin, with options (``sobol scramble=no``); None: by the flags' values."""
+    """The expander plugin, with options (``sobol scramble=no``), or an optimizer that the operation names; None: by
+    the flags' values."""
+    optimize: bool = False
+    """With the operation's default optimizer, where no ``expander`` is named."""
     expander_options: dict[str, FlagValue] = {}
     max_trials: int | None = None
     random_seed: int | None = None

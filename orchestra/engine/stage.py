@@ -96,6 +96,10 @@ def settle_plan(
         from orchestra.engine.requested_rows import take_rows
 
         request, rows = take_rows(operation, request)
+    if request.expander is not None or request.optimize:
+        from orchestra.engine.optimizers import with_optimizer
+
+        request = with_optimizer(request, operation)
     # A batch that the new one goes by says itself what is searched.
     is_wide = request.expander is not None and not flag_rules.is_batch(dict(stored or {}))
     dimensions = search_dimensions(operation, request, rows) if is_wide else {}

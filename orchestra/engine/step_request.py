@@ -33,6 +33,7 @@ _FIELDS: Final[dict[str, str]] = {
     "minimize": "minimize",
     "needed": "needed",
     "opt-flag": "expander_options",
+    "optimize": "optimize",
     "optimizer": "expander",
     "random-seed": "random_seed",
     "stage-trials": "stage_trials",

@@ -210,3 +210,19 @@ def test_options_of_the_optimizer_are_shown_before_it_is_started(shell: Shell, t
         "Optimizer flags:",
         "  scramble: no",
     ]
+
+
+def test_optimize_searches_with_the_default_optimizer_of_the_operation(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\n")
+    (tmp_path / "orchestra.yml").write_text(
+        "train:\n  main: train\n  flags: {x: 1}\n"
+        "  optimizers: {often: {algorithm: random, default: yes}, once: random}\n"
+    )
+
+    searched = call("run", "train", "x=[1:9]", "-m", "2", "--print-cmd", "--random-seed", "1", "-O")
+
+    assert searched.lines[0].endswith(" --optimizer random --max-trials 2 --random-seed 1")
+    assert len(searched.lines) == 3
+    named = call("run", "train", "x=[1:9]", "-m", "2", "--print-cmd", "--random-seed", "1", "-o", "once")
+    assert named.lines == searched.lines
+    assert call("run", "train", "-O", "-o", "once", "-y").code == 2
