@@ -75,7 +75,8 @@ def run(
     """Run an operation, a batch, a queue, or a run that is there, as ``orchestra run -y`` does, to its end.
 
     ``options`` are further fields of :class:`~orchestra.engine.request.RunRequest`: ``stage``,
-    ``stage_trials``, ``needed``, ``run_dir``, ``label``, ``tags``, ``force_flags``, ``max_trials``, ...
+    ``stage_trials``, ``needed``, ``run_dir``, ``label``, ``tags``, ``comment``, ``force_flags``, ``max_trials``,
+    ``batch_files`` (paths as seen from ``cwd``), ...
     Returns None if the run was skipped.
 
     Raises:
@@ -112,10 +113,6 @@ def _carry_out(
     stdout: TextIO | None,
     **options: Any,
 ) -> Begun:
-    if "run_dir" in options and options["run_dir"] is not None:
-        options["run_dir"] = Path(options["run_dir"])
-    if "tags" in options:
-        options["tags"] = tuple(options["tags"])
     console = TextConsole(stdout or sys.stdout, quiet=quiet)
 
     async def call() -> Begun:

@@ -101,3 +101,22 @@ def test_the_numbers_of_a_run_are_at_hand(project: api.Project) -> None:
     assert project.scalar(run, "loss step") == 2
     assert project.scalar(run, "other") is None
     assert api.attributes(run, home=project.home) == {"kind": "a"}
+
+
+def test_batch_files_tags_and_comments_are_given_as_they_come(project: api.Project, home: Path) -> None:
+    (project.cwd / "t.csv").write_text("x\n2\n3\n")
+
+    batch, text = project.run_capture(
+        "job.py",
+        batch_files="t.csv",
+        tags=["a", "b"],
+        comment="of each",
+        batch_tags=("c",),
+        batch_comment="of all",
+        batch_label="all",
+    )
+
+    assert [line for line in text.splitlines() if line.startswith("x is")] == ["x is 2", "x is 3"]
+    assert (batch.label, batch.tags, batch.get("comments")[0]["body"]) == ("all", ("c",), "of all")
+    trial = api.runs_list(home=home)[0]
+    assert (trial.label, trial.tags, trial.get("comments")[0]["body"]) == ("a b x=3", ("a", "b"), "of each")

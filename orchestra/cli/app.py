@@ -35,6 +35,9 @@ VERBS: dict[str, Verb] = {
     "explain": Verb(
         "orchestra.cli.explain:explain", "Tell where an operation's flags and scalars come from."
     ),
+    "help": Verb(
+        "orchestra.cli.help:help_", "Tell how a command or an operation is used.", "[COMMAND|OPERATION|PATH]"
+    ),
     "init": Verb("orchestra.cli.init:init", "Write a first orchestra.yml."),
     "models": Verb("orchestra.cli.operations:models", "List the project's models.", "[OPTIONS] [FILTER]..."),
     "runs list": Verb("orchestra.cli.runs_list:runs_list", "List runs."),
@@ -134,18 +137,23 @@ def _did_you_mean(word: str, known: list[str]) -> str:
 def _call(name: str, tokens: list[str]) -> int:
     from cyclopts import CycloptsError
 
-    parser = build_parser(name)
+    parser = build_parser(name, with_help="--help" in tokens)
     try:
         result: Any = parser(
             [*name.split(), *tokens], exit_on_error=False, print_error=False, help_on_error=False
         )
     except CycloptsError as error:
+        if type(error).__name__ == "UnknownOptionError":
+            from orchestra.cli.not_here import instead_of
+
+            if instead := instead_of(name, tokens):
+                raise UsageError(*instead) from error
         raise UsageError(_in_our_words(error)) from error
     return result if isinstance(result, int) else 0
 
 
-def build_parser(name: str) -> Any:
-    """The cyclopts parser of one verb."""
+def build_parser(name: str, *, with_help: bool = False) -> Any:
+    """The cyclopts parser of one verb. What shows its help takes long to load, and is only ``with_help``."""
     from cyclopts import App, Parameter
 
     verb = {**VERBS, **HIDDEN}[name]
@@ -153,7 +161,7 @@ def build_parser(name: str) -> Any:
     settings: dict[str, Any] = {
         "version_flags": (),
         "help_flags": ("--help",),
-        "help_formatter": "plain",
+        "help_formatter": "plain" if with_help else None,
         "help_format": "plaintext",
         "result_action": "return_value",
         "default_parameter": Parameter(negative=(), show_default=False),

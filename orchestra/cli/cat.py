@@ -24,6 +24,7 @@ def cat(
     /,
     *,
     path: Annotated[str | None, Parameter(name=("--path", "-p"))] = None,
+    sourcecode: Annotated[bool, Parameter(name=("--sourcecode", "-s"))] = False,
     output: Annotated[bool, Parameter(name=("--output", "-O"))] = False,
 ) -> int:
     """Show a file of a run, or what it printed; of the latest run unless told otherwise.
@@ -34,6 +35,8 @@ def cat(
         Which run: its index in the listing, its id, or the beginning of its id.
     path
         The file, relative to the run's directory.
+    sourcecode
+        The path is relative to where the source code was copied.
     output
         Show what the run printed.
     """
@@ -41,10 +44,12 @@ def cat(
         raise UsageError("--output and --path cannot both be used")
     if not output and path is None:
         raise UsageError("say what to show: --path PATH or --output")
-    return complete(lambda: _cat(run, path))
+    if sourcecode and path is None:
+        raise UsageError("--sourcecode can only be used with --path")
+    return complete(lambda: _cat(run, path, of_source=sourcecode))
 
 
-async def _cat(spec: str | None, path: str | None) -> int:
+async def _cat(spec: str | None, path: str | None, *, of_source: bool) -> int:
     async with current().session() as session:
         chosen = await select_runs(session, () if spec is None else (spec,), default="latest")
         if not chosen:
@@ -56,6 +61,9 @@ async def _cat(spec: str | None, path: str | None) -> int:
         for chunk in read_output(attempt):
             show(chunk)
         return 0
+    if of_source:
+        rules = chosen[0].operation.sourcecode
+        path = os.path.join((rules.dest if rules else None) or "", path)
     descriptor = open_inside(directory, path)
     show = terminal.shower()
     try:

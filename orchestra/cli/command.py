@@ -14,23 +14,22 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from orchestra.child.supervisor import COOKIE, process_start
-from orchestra.cli import run_checks
+from orchestra.cli import run_checks, terminal
 from orchestra.cli.context import Context, current, drive
-from orchestra.cli.preview import preview, print_commands, print_environment, print_trials
+from orchestra.cli.look import look_at_operation, look_at_plan
+from orchestra.cli.preview import preview
 from orchestra.cli.prompts import confirm
-from orchestra.engine.begin import begin, operation_of, prepare
+from orchestra.cli.run_options import COMMON, LOOK, Common, Look
+from orchestra.engine.begin import begin, prepare
 from orchestra.engine.changes import change
 from orchestra.engine.control import Control, Wish
-from orchestra.engine.execute import execute, tidy_up
+from orchestra.engine.execute import execute, is_interim, tidy_up
 from orchestra.engine.launch import Launch, launch
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 LOST = 75
-Show = Literal["cmd", "env", "trials", "help", "source", "flags"]
 
 
 class RunCommand:
@@ -57,31 +55,24 @@ class RunCommand:
         context: Context,
         request: RunRequest,
         *,
-        yes: bool = False,
-        quiet: bool = False,
-        background: bool = False,
-        pidfile: Path | None = None,
+        common: Common = COMMON,
+        look: Look = LOOK,
+        edit_batch_comment: bool = False,
         stop_runs: bool = False,
         keep: bool = False,
-        show: Show | None = None,
-        save_trials: str | None = None,
-        edit_flags: bool = False,
     ) -> None:
         self.context = context
         self.settings = context.settings
         self.request = request
-        self.yes = yes
-        self.quiet = quiet
-        self.background = background
-        self.pidfile = pidfile
+        self.common = common
+        self.look = look
+        self.edit_batch_comment = edit_batch_comment
         self.stop_runs = stop_runs
         self.keep = keep
-        self.show: Show | None = show
-        self.save_trials = save_trials
-        self.edit_flags = edit_flags
-        self.console = context.console(quiet=quiet)
+        self.console = context.console(quiet=common.quiet)
         self.control = Control()
         self.kind: RunKind = "run"
+        self.launched = False
         self.stack = AsyncExitStack()
 
     def run(self) -> int:
@@ -115,57 +106,65 @@ class RunCommand:
 
     async def _begin(self) -> int | tuple[Session, Run | Plan | Restart]:
         """Everything up to the start of the operation; an exit code where that is all."""
-        session = await self.stack.enter_async_context(
-            open_session(
-                self.context.home,
-                self.settings,
-                console=self.console,
-                sinks=self.context.sinks(),
-                one_stream=self.background or _one_stream(),
-            )
-        )
-        session.sinks.output = self.context.wants_output_events
-        if self.show in ("help", "flags"):
-            from orchestra.cli.operation_help import describe_flags, help_operation
-
-            described = help_operation if self.show == "help" else describe_flags
-            print(described(await operation_of(session, self.request)))
+        session = await self._open()
+        shown = await look_at_operation(session, self.request, self.look)
+        if shown is not None:
+            terminal.write(shown)
             return 0
-        if self.show == "source":
-            from orchestra.engine.snapshot import where_it_runs
-            from orchestra.engine.source_listing import source_listing
-
-            wanted = await operation_of(session, self.request)
-            # A run that is there has its operation as it finds it.
-            found = wanted if self.request.restart is not None else where_it_runs(wanted)
-            print(source_listing(session, found), end="")
+        prepared = await self._prepare(session)
+        shown = await look_at_plan(session, self.request, prepared, self.look)
+        if shown is not None:
+            terminal.write(shown)
             return 0
-        run_checks.check_together(session, self.request)
-        if self.background and self.pidfile is not None:
-            run_checks.check_pidfile(self.pidfile)
-        prepared = await prepare(session, self.request)
-        if self.edit_flags:
-            from orchestra.cli.edit_flags import edit_flags
-
-            self.request, prepared = await edit_flags(session, self.request, prepared)
-        run_checks.check_directory(session, self.request, prepared)
-        run_checks.warn_of_ignored(session, self.request, prepared)
-        if self.save_trials is not None:
-            from orchestra.cli.save_trials import save_trials
-
-            await save_trials(session, prepared, self.context.cwd, self.save_trials)
-            return 0
-        if self.show is not None:
-            print(await self._shown(session, prepared))
-            return 0
-        self.kind = prepared.run.kind if isinstance(prepared, Restart) else prepared.kind
-        if not self.yes and not await self._confirmed(session, prepared):
+        self.kind = run_checks.kind_of(prepared)
+        if self.common.edit_comment or (self.edit_batch_comment and self.kind == "batch"):
+            self._edit_comments()
+            if isinstance(prepared, Restart):
+                prepared = await prepare(session, self.request)
+        if not self.common.yes and not await self._confirmed(session, prepared):
             return 0
         self._catch_signals()
         if self._needs_time(prepared):
             return session, prepared
         made = await self._make(session, prepared)
         return made if isinstance(made, int) else (session, made)
+
+    async def _open(self) -> Session:
+        session = await self.stack.enter_async_context(
+            open_session(
+                self.context.home,
+                self.settings,
+                console=self.console,
+                sinks=self.context.sinks(),
+                one_stream=self.common.background or _one_stream(),
+            )
+        )
+        session.sinks.output = self.context.wants_output_events
+        return session
+
+    async def _prepare(self, session: Session) -> Plan | Restart:
+        """What the request comes to, with the flags as a person wants them."""
+        run_checks.check_together(session, self.request)
+        if self.common.background and self.common.pidfile is not None:
+            run_checks.check_pidfile(self.common.pidfile)
+        prepared = await prepare(session, self.request)
+        if self.common.edit_flags:
+            from orchestra.cli.edit_flags import edit_flags
+
+            self.request, prepared = await edit_flags(session, self.request, prepared)
+        run_checks.check_directory(session, self.request, prepared)
+        run_checks.warn_of_ignored(session, self.request, prepared)
+        return prepared
+
+    def _edit_comments(self) -> None:
+        from orchestra.cli.editing import edit_comment
+
+        request = self.request
+        if self.common.edit_comment:
+            request = structs.replace(request, comment=edit_comment(request.comment, "run"))
+        if self.edit_batch_comment and self.kind == "batch":
+            request = structs.replace(request, batch_comment=edit_comment(request.batch_comment, "batch"))
+        self.request = request
 
     def _needs_time(self, prepared: Plan | Restart) -> bool:
         """Whether files must be provided first, which is no work to be done without an event loop."""
@@ -176,14 +175,21 @@ class RunCommand:
 
     async def _make(self, session: Session, prepared: Plan | Restart) -> int | Run:
         """Make or claim the run, and launch what is no batch or queue."""
-        if self.kind != "run" and not (self.background or self.request.stage or self.request.stage_trials):
+        if self.kind != "run" and not (
+            self.common.background or self.request.stage or self.request.stage_trials
+        ):
             await session.warm_up(self.request.executor or self.settings.executor)
         begun = await begin(
-            session, self.request, prepared, console=self.console, quiet=self.quiet, control=self.control
+            session,
+            self.request,
+            prepared,
+            console=self.console,
+            quiet=self.common.quiet,
+            control=self.control,
         )
         if begun.what != "claimed" or begun.run is None:
             return 0
-        if self.background:
+        if self.common.background:
             return await self._in_background(session, begun.run)
         if self.kind != "run":
             return begun.run
@@ -192,26 +198,23 @@ class RunCommand:
         return await self._launch(session, begun.run, Launch(attached=True, stdin="inherit"))
 
     async def _launch(self, session: Session, run: Run, how: Launch) -> Run:
+        self.launched = True
         return await launch(session, run, how, console=self.console, control=self.control)
-
-    async def _shown(self, session: Session, prepared: Plan | Restart) -> str:
-        if self.show == "trials":
-            return await print_trials(session, prepared)
-        if self.show == "env":
-            return print_environment(session, self.request, prepared)
-        return await print_commands(session, self.request, prepared)
 
     async def _confirmed(self, session: Session, prepared: Plan | Restart) -> bool:
         return confirm(await preview(session, self.request, prepared) + "\nContinue?", default=True)
 
     async def _in_background(self, session: Session, run: Run) -> int:
-        pidfile = self.pidfile or session.layout.control(session.directory(run)) / "pid"
-        if run.kind == "run":
+        pidfile = self.common.pidfile or session.layout.control(session.directory(run)) / "pid"
+        # Who deletes a run that succeeds has to be there when it does.
+        if run.kind == "run" and (self.keep or not is_interim(session, run)):
             run = await self._launch(session, run, Launch(attached=True, stdin="null"))
             if run.state == "error" and run.handle is None:
                 return self._exit_code(run)
             pid = run.handle.token.partition(":")[0] if run.handle else ""
         else:
+            from orchestra.cli.detached import hand_claim_over, start_detached
+
             child = start_detached(
                 session, run, self.context.passed_on, stop_runs=self.stop_runs, keep=self.keep
             )
@@ -242,7 +245,7 @@ class RunCommand:
         return ended if isinstance(ended, int) else self._exit_code(ended)
 
     async def _watch(self, session: Session, run: Run) -> Run:
-        if run.kind == "run":
+        if self.launched:
             from orchestra.engine.supervise import supervise
 
             ended = await supervise(session, run, console=self.console, control=self.control)
@@ -327,52 +330,8 @@ def _one_stream() -> bool:
         return True
 
 
-def start_detached(session: Session, run: Run, options: Sequence[str] = (), **switches: bool) -> int:
-    """Hand a claimed queue or batch to a process of its own and return its pid.
-
-    ``options`` are global ones; ``switches`` are those of :func:`execute_claimed`.
-    """
-    import subprocess
-
-    environment = {**os.environ, COOKIE: f"{run.id}.{run.attempt}.{session.worker.nonce}"}
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "orchestra",
-            "-H",
-            str(session.layout.home),
-            *options,
-            "execute-claimed",
-            run.id,
-            session.worker.nonce,
-            *(f"--{name.replace('_', '-')}" for name, wanted in switches.items() if wanted),
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        env=environment,
-    )
-    return process.pid
-
-
-async def hand_claim_over(session: Session, run: Run, pid: int) -> None:
-    """Make a process that was just started the owner of our claim: that of an ended one would be released."""
-    identity = structs.replace(session.worker.identity, pid=pid, start=process_start(pid) or 0)
-    heir = structs.replace(session.worker, identity=identity)
-
-    def handed_over(current: Run) -> Run:
-        # The heir may have been faster to make it its own.
-        if current.worker != session.worker:
-            return current
-        return lifecycle.watch(current, heir, session.clock.now() + round(LEASE * 1e6))
-
-    await change(session, run, handed_over)
-
-
 def execute_claimed(run_id: str, nonce: str, *, stop_runs: bool = False, keep: bool = False) -> int:
-    """Execute a queue or batch that another process has claimed for us (internal)."""
+    """Execute a run that another process has claimed for us (internal)."""
     context = current()
     command = RunCommand(context, RunRequest(cwd=context.cwd), stop_runs=stop_runs, keep=keep)
 

@@ -120,6 +120,10 @@ def _of_verb(name: str, words: list[str], current: str) -> Iterator[Candidate]:
         yield from _globals(current)
         return
     arguments = _arguments(words, known or [])
+    if name == "help":
+        yield from _verbs(" ".join(arguments))
+        yield from _operations() if not arguments else ()
+        return
     if name in ("run", "queue"):
         yield from _of_run(arguments if name == "run" else ["queue", *arguments], current)
         return

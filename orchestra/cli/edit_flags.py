@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import shlex
-import subprocess
 import sys
-import tempfile
-from pathlib import Path
 from typing import cast
 
 import yaml
 from msgspec import structs
 
+from orchestra.cli.editing import edit_text
 from orchestra.console import printable
 from orchestra.engine.begin import prepare
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart
 from orchestra.engine.session import Session
 from orchestra.engine.stage import Plan
-from orchestra.errors import Aborted, FlagError, UserError, text_of_os_error
+from orchestra.errors import Aborted, FlagError, UserError
 from orchestra.model.batch import unexpanded
 from orchestra.model.flags import decode, encode
 from orchestra.model.operation import FlagValue
@@ -39,7 +35,7 @@ async def edit_flags(
     before = read_flags(text)
     problem: UserError | None = None
     while True:
-        edited = edit_text(text)
+        edited = edit_text(text, "flags.yml")
         if not edited.strip() and text.strip():
             print("orchestra: no flags are left: nothing was run", file=sys.stderr)
             raise Aborted("no flags are left")
@@ -102,27 +98,3 @@ def read_flags(text: str) -> dict[str, str]:
             raise FlagError("the flags are not valid: a name is a plain text")
         found[key.value] = text[value.start_mark.index : value.end_mark.index].strip()
     return found
-
-
-def edit_text(text: str) -> str:
-    """``text`` as a person leaves it in ``$VISUAL`` or ``$EDITOR``.
-
-    Raises:
-        UserError: the editor can't be started, or failed.
-    """
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or "vi"
-    hint = "Name another one in VISUAL or EDITOR."
-    with tempfile.TemporaryDirectory(prefix="orchestra-") as directory:
-        path = Path(directory) / "flags.yml"
-        path.write_text(text)
-        try:
-            code = subprocess.run([*shlex.split(editor), str(path)], check=False).returncode
-        except (OSError, ValueError) as error:
-            reason = text_of_os_error(error) if isinstance(error, OSError) else str(error)
-            raise UserError(f"the editor '{editor}' can't be started: {reason}", hint) from error
-        if code:
-            raise UserError(f"the editor '{editor}' failed with exit code {code}", hint)
-        try:
-            return path.read_text()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"what the editor '{editor}' has left can't be read: {error}", hint) from error

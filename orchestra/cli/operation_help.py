@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Final
 
 from orchestra.cli import tables
 from orchestra.console import printable
+from orchestra.errors import UserError
 from orchestra.model.flags import encode
 from orchestra.model.operation import Choice, FlagDef, Operation
 
@@ -28,6 +30,31 @@ def help_operation(operation: Operation) -> str:
         lines.append(tables.render(rows).rstrip("\n"))
     elif not operation.accepts_any_flag:
         lines += ["", "Takes no flags."]
+    return "\n".join(printable(line) for line in lines)
+
+
+def help_model(operation: Operation) -> str:
+    """The operations of the model that an operation is of.
+
+    Raises:
+        UserError: it is of none, or its project's file can't be read.
+    """
+    from orchestra.project.listing import list_model
+
+    if operation.project_file is None:
+        raise UserError(
+            f"operation '{operation.name}' is of no model",
+            "Models are in a project's file, orchestra.yml or guild.yml.",
+        )
+    model = list_model(Path(operation.project_file), operation.model)
+    prefix = f"{model.name}:" if model.name else ""
+    lines = [f"Usage: orchestra run [OPTIONS] {prefix}OPERATION [FLAG]..."]
+    lines += ["", model.description] if model.description else []
+    for title, found in (("Operations", model.operations), ("Resources", model.resources)):
+        if found:
+            rows = [one[:2] for one in found]
+            lines += ["", f"{title}:", tables.render(rows, indent="  ").rstrip("\n")]
+    lines += ["", f"Try 'orchestra run {prefix}OPERATION --help-op' for the flags of an operation."]
     return "\n".join(printable(line) for line in lines)
 
 

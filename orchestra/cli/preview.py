@@ -6,8 +6,8 @@ import shlex
 
 from orchestra.cli import tables
 from orchestra.console import printable
-from orchestra.contracts import Counting
 from orchestra.engine.command_line import print_command
+from orchestra.engine.expansion import expand
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart
 from orchestra.engine.session import Session
@@ -38,6 +38,9 @@ async def preview(session: Session, request: RunRequest, prepared: Plan | Restar
     lines = [f"You are about to {subject}"]
     operation = _operation_of(prepared)
     lines += [f"  {name}: {printable(_shown_value(operation, name, flags[name]))}" for name in sorted(flags)]
+    if batch is not None and batch.options:
+        lines.append("Optimizer flags:")
+        lines += [f"  {name}: {printable(encode(batch.options[name]))}" for name in sorted(batch.options)]
     return "\n".join(lines)
 
 
@@ -63,16 +66,14 @@ async def _as_batch(session: Session, batch: Batch) -> str:
 
 
 async def _trial_count(session: Session, batch: Batch) -> int | None:
-    expander = await session.expander(batch.expander, batch.options)
-    return expander.count(batch) if isinstance(expander, Counting) else None
+    return (await expand(session, batch)).count()
 
 
 async def trial_flags_of(
     session: Session, batch: Batch, operation: Operation
 ) -> tuple[dict[str, FlagValue], ...]:
     """The flags of every trial that ``batch`` would make of ``operation``."""
-    expander = await session.expander(batch.expander, batch.options)
-    proposal = await expander.propose(batch, (), MOST_SHOWN)
+    proposal = await (await expand(session, batch)).propose((), MOST_SHOWN)
     return tuple(complete(operation, flags) for flags in proposal.trials)
 
 

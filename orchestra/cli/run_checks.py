@@ -10,6 +10,7 @@ from orchestra.engine.restart import Restart
 from orchestra.engine.session import Session
 from orchestra.engine.stage import Plan
 from orchestra.errors import UsageError, UserError, text_of_os_error
+from orchestra.model.run import RunKind
 
 
 def check_not_both(*pairs: tuple[str, bool, str, bool]) -> None:
@@ -39,6 +40,7 @@ def check_together(session: Session, request: RunRequest) -> None:
             "--dep": request.sources,
             "a batch file": request.batch_files,
             "--optimizer": request.expander,
+            "--optimize": request.optimize,
             "--opt-flag": request.expander_options,
             "--run-id": request.run_id,
         }
@@ -66,13 +68,16 @@ def check_directory(session: Session, request: RunRequest, prepared: Plan | Rest
 
 def warn_of_ignored(session: Session, request: RunRequest, prepared: Plan | Restart) -> None:
     """Warn of options that only a batch knows when it is not one that is asked for."""
-    kind = prepared.run.kind if isinstance(prepared, Restart) else prepared.kind
-    if kind == "batch":
+    if kind_of(prepared) == "batch":
         return
+    if request.batch_comment is not None:
+        message = "operation is not a batch - ignoring batch comment"
+        session.emit("log.message", level="warning", message=message, logger="")
     given = {
         "--max-trials": request.max_trials is not None,
         "--stage-trials": request.stage_trials,
         "--batch-label": request.batch_label is not None,
+        "--batch-tag": bool(request.batch_tags),
         "--fail-on-trial-error": request.fail_on_trial_error,
         "--minimize": request.minimize is not None,
         "--maximize": request.maximize is not None,
@@ -80,6 +85,11 @@ def warn_of_ignored(session: Session, request: RunRequest, prepared: Plan | Rest
     for name in (name for name, is_given in given.items() if is_given):
         message = f"not a batch run - ignoring {name}"
         session.emit("log.message", level="warning", message=message, logger="")
+
+
+def kind_of(prepared: Plan | Restart) -> RunKind:
+    """What it is that is prepared."""
+    return prepared.run.kind if isinstance(prepared, Restart) else prepared.kind
 
 
 def check_pidfile(path: Path) -> None:

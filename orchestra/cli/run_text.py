@@ -8,9 +8,13 @@ import time
 from functools import lru_cache
 from typing import Any
 
+from orchestra.console import printable
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
-from orchestra.model.run import Run, State
+from orchestra.model.batch import Batch, Interval, unexpanded
+from orchestra.model.flags import encode
+from orchestra.model.operation import FlagValue
+from orchestra.model.run import Comment, Run, State
 from orchestra.workspace import records
 from orchestra.workspace.orders import read_orders
 
@@ -78,6 +82,39 @@ def shorten(path: str) -> str:
 
 def as_json(session: Session, run: Run) -> dict[str, Any]:
     """What ``runs list --json`` tells of a run. Times are microseconds since the epoch."""
+    fields = _own_fields(session, run)
+    if run.batch_spec is not None:
+        # What Guild keeps as a run of its own that is never started.
+        proto = _own_fields(session, _prototype(run, run.batch_spec))
+        fields["batch_proto"] = proto | dict.fromkeys(("id", "short_id", "run_dir", "attempt"))
+    return fields
+
+
+def searched(spec: Batch) -> dict[str, FlagValue]:
+    """The flags that a batch was made of; searches as they are written."""
+    flags = unexpanded(spec)
+    return {name: encode(value) if isinstance(value, Interval) else value for name, value in flags.items()}
+
+
+def _prototype(run: Run, spec: Batch) -> Run:
+    """The run that the trials of a batch are made after."""
+    return Run(
+        id=run.id,
+        operation=run.operation,
+        flags=searched(spec),
+        label=run.label_template,
+        tags=run.trial_tags,
+        comments=run.trial_comments,
+        state="pending",
+        created=run.created,
+        batch=run.id,
+        executor=run.executor,
+        sourcecode_digest=run.sourcecode_digest,
+        vcs_commit=run.vcs_commit,
+    )
+
+
+def _own_fields(session: Session, run: Run) -> dict[str, Any]:
     return {
         "id": run.id,
         "short_id": run.short_id,
@@ -91,7 +128,7 @@ def as_json(session: Session, run: Run) -> dict[str, Any]:
         "flags": run.flags,
         "label": run.label,
         "tags": run.tags,
-        "comments": (),
+        "comments": run.comments,
         "marked": False,
         "cmd": run.command,
         "created": run.created,
@@ -120,6 +157,13 @@ def operation_reference(run: Run) -> str:
         return shlex.join([f"guildfile:{operation.project_file}", "", operation.model, name])
     where = "builtin:orchestra" if operation.source is None else f"script:{operation.source}"
     return f"{shlex.quote(where)} '' '' {shlex.quote(operation.name)}"
+
+
+def comment_lines(comment: Comment) -> tuple[str, ...]:
+    """``USER@HOST TIME``, then the lines of the comment, indented."""
+    who = "@".join(part for part in (comment.user, comment.host) if part)
+    head = " ".join(part for part in (who, format_time(comment.time)) if part)
+    return tuple(map(printable, (head, *(f"  {line}".rstrip() for line in comment.body.splitlines()))))
 
 
 def preview_row(session: Session, run: Run, here: str) -> tuple[str, ...]:

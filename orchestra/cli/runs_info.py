@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 
@@ -18,7 +18,7 @@ from orchestra.engine.runs import select_runs
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, RunNotFound
 from orchestra.model.flags import encode
-from orchestra.model.run import Run
+from orchestra.model.run import Comment, Run
 from orchestra.model.scalars import natural
 from orchestra.workspace import records
 from orchestra.workspace.results import Results
@@ -36,7 +36,8 @@ def runs_info(
     all_scalars: Annotated[bool, Parameter(name=("--all-scalars", "-s"))] = False,
     env: Annotated[bool, Parameter(name=("--env", "-e"))] = False,
     deps: Annotated[bool, Parameter(name=("--deps", "-d"))] = False,
-    manifest: bool = False,
+    comments: Annotated[bool, Parameter(name=("--comments", "-c"))] = False,
+    manifest: Annotated[bool, Parameter(name=("--manifest", "-m"))] = False,
 ) -> int:
     """Show what is known of a run; of the latest one unless told otherwise.
 
@@ -54,29 +55,33 @@ def runs_info(
         Show the environment: variables (no secrets), computer, interpreter and installed packages.
     deps
         Show what was resolved for the run.
+    comments
+        Show the comments, also where there are none.
     manifest
         Show the files that were copied for the run, with their SHA-256 and where they came from.
     """
-    return complete(
-        lambda: _info(run, as_json=json, all_scalars=all_scalars, env=env, deps=deps, manifest=manifest)
-    )
+    wanted = Extras(all_scalars=all_scalars, comments=comments, env=env, deps=deps, manifest=manifest)
+    return complete(lambda: _info(run, wanted, as_json=json))
 
 
-async def _info(
-    spec: str | None, *, as_json: bool, all_scalars: bool, env: bool, deps: bool, manifest: bool
-) -> int:
+class Extras(NamedTuple):
+    """What is shown beyond the fields that every run has."""
+
+    all_scalars: bool = False
+    comments: bool = False
+    env: bool = False
+    deps: bool = False
+    manifest: bool = False
+
+
+async def _info(spec: str | None, wanted: Extras, *, as_json: bool) -> int:
     async with current().session() as session:
         chosen = await select_runs(session, () if spec is None else (spec,), default="latest")
         if not chosen:
             raise RunNotFound("no matching runs")
         run = await settle(session, chosen[0])
         results = results_of(session, run)
-        fields = describe(session, run, results, all_scalars=all_scalars, env=env, deps=deps)
-        if manifest:
-            entries = manifest_field(session, run)
-            fields["manifest"] = (
-                entries if as_json else [" ".join(filter(None, one.values())) for one in entries]
-            )
+        fields = describe(session, run, results, wanted)
         if not as_json:
             fields["status"] += _unseen(session, run)
         for problem in results.problems:
@@ -85,22 +90,36 @@ async def _info(
         terminal.write_json(fields)
     else:
         fields["scalars"] = {name: scalar_text(value) for name, value in fields["scalars"].items()}
-        terminal.write("".join(map(_lines, fields.items())))
+        if "manifest" in fields:
+            fields["manifest"] = [" ".join(filter(None, one.values())) for one in fields["manifest"]]
+        terminal.write("".join(map(field_lines, fields.items())))
     return 0
 
 
-def describe(
-    session: Session,
-    run: Run,
-    results: Results,
-    *,
-    all_scalars: bool = False,
-    env: bool = False,
-    deps: bool = False,
-) -> dict[str, Any]:
+def describe(session: Session, run: Run, results: Results, wanted: Extras) -> dict[str, Any]:
     """The fields of a run in the order in which they are shown."""
-    directory = run_text.run_directory(session, run)
     fields: dict[str, Any] = {
+        **core_fields(session, run),
+        "tags": list(run.tags),
+        "flags": _natural(run.flags),
+        **({"proto-flags": _natural(run_text.searched(run.batch_spec))} if run.batch_spec else {}),
+        "scalars": shown_scalars(results, everything=wanted.all_scalars),
+        **({"attributes": _natural(results.attributes)} if results.attributes else {}),
+        **({"comments": run.comments} if run.comments or wanted.comments else {}),
+    }
+    if wanted.env:
+        fields.update(environment_fields(session, run))
+    if wanted.deps:
+        fields["dependencies"] = _dependencies(run)
+    if wanted.manifest:
+        fields["manifest"] = manifest_field(session, run)
+    ours = {"reason": run.reason, "batch": run.batch, "parent": run.parent}
+    return fields | {name: value for name, value in ours.items() if value}
+
+
+def core_fields(session: Session, run: Run) -> dict[str, Any]:
+    """What is known of every run, whatever it does."""
+    return {
         "id": run.id,
         "operation": run.operation_name,
         "from": run.operation.source or "",
@@ -112,27 +131,11 @@ def describe(
         "sourcecode_digest": run.sourcecode_digest or "",
         "vcs_commit": run.vcs_commit or "",
         **_patch(session, run),
-        "run_dir": directory,
+        "run_dir": run_text.run_directory(session, run),
         "command": run_text.command(session, run),
         "exit_status": run.exit_code,
         "pid": _pid(session, run),
-        "tags": list(run.tags),
-        "flags": _natural(run.flags),
-        **({"proto-flags": _natural(_searched(run))} if run.batch_spec is not None else {}),
-        "scalars": shown_scalars(results, everything=all_scalars),
-        **({"attributes": _natural(results.attributes)} if results.attributes else {}),
     }
-    if run.reason:
-        fields["reason"] = run.reason
-    if run.batch is not None:
-        fields["batch"] = run.batch
-    if run.parent is not None:
-        fields["parent"] = run.parent
-    if env:
-        fields.update(environment_fields(session, run))
-    if deps:
-        fields["dependencies"] = _dependencies(run)
-    return fields
 
 
 def _patch(session: Session, run: Run) -> dict[str, str]:
@@ -168,13 +171,6 @@ def _unseen(session: Session, run: Run) -> str:
     return f" (not seen for {minutes} minutes on {host})" if minutes >= UNSEEN_MINUTES else ""
 
 
-def _searched(run: Run) -> dict[str, Any]:
-    from orchestra.model.batch import unexpanded
-
-    assert run.batch_spec is not None
-    return dict(unexpanded(run.batch_spec))
-
-
 def _pid(session: Session, run: Run) -> int | None:
     """Of the process above a run that goes on."""
     if run_text.status(session, run) != "running":
@@ -191,10 +187,13 @@ def _natural(values: dict[str, Any]) -> dict[str, Any]:
     return {name: values[name] for name in natural(values)}
 
 
-def _lines(field: tuple[str, Any]) -> str:
+def field_lines(field: tuple[str, Any]) -> str:
+    """A field as it is shown."""
     name, value = field
     if name == "scalars":
         return f"{name}:\n" + "".join(f"  {cell(key)}:{text}\n" for key, text in value.items())
+    if name == "comments":
+        return f"{name}:\n" + "".join(_comment(comment) for comment in value)
     if isinstance(value, dict):
         inner = "".join(f"  {cell(key)}: {_text(one)}\n" for key, one in value.items())  # pyright: ignore
         inner = inner.replace(": \n    ", ":\n    ")
@@ -205,6 +204,11 @@ def _lines(field: tuple[str, Any]) -> str:
     if isinstance(value, bool):
         return f"{name}: {'yes' if value else 'no'}\n"
     return f"{name}: {'' if value is None else cell(str(value))}".rstrip(" ") + "\n"
+
+
+def _comment(comment: Comment) -> str:
+    head, *body = run_text.comment_lines(comment)
+    return "".join(f"{line}\n" for line in (f"  - {head}", *(f"  {line}" for line in body)))
 
 
 def _text(value: Any) -> str:

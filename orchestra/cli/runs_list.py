@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from cyclopts import Parameter
 
@@ -26,6 +26,8 @@ def runs_list(
     more: Annotated[int, Parameter(name=("--more", "-m"), count=True)] = 0,
     limit: Annotated[int | None, Parameter(name=("--limit", "-n"))] = None,
     simplified: Annotated[bool, Parameter(name=("--simplified", "-s"))] = False,
+    comments: Annotated[bool, Parameter(name=("--comments", "-c"))] = False,
+    verbose: Annotated[bool, Parameter(name=("--verbose", "-v"))] = False,
     json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> int:
     """List runs, newest first.
@@ -33,7 +35,8 @@ def runs_list(
     Shows the newest 20 unless told otherwise. With --json all runs are printed, as an array of objects with
     the keys id, short_id, run_dir, operation, opref, kind, status, reason, exit_status, flags, label, tags,
     comments, marked, cmd, created, staged, started, stopped, attempt, batch, trial, executor,
-    sourcecode_digest and vcs_commit. Times are whole microseconds since 1970 (UTC); what is not known is null.
+    sourcecode_digest and vcs_commit; a batch has batch_proto, too: the same keys of what its trials have in
+    common. Times are whole microseconds since 1970 (UTC); what is not known is null.
 
     Parameters
     ----------
@@ -45,16 +48,28 @@ def runs_list(
         Show this many runs.
     simplified
         Leave out ids and start times.
+    comments
+        Show the comments below each run.
+    verbose
+        Show what is known of each run below it.
     json
         Print all runs as JSON.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"invalid value {limit} for --limit: it is 1 or more")
     wanted = None if all_ or (json and limit is None and not more) else limit or PAGE * (1 + more)
-    return complete(lambda: _list(wanted, simplified=simplified, json=json))
+    below = Below(comments=comments, details=verbose)
+    return complete(lambda: _list(wanted, simplified=simplified, below=below, json=json))
 
 
-async def _list(limit: int | None, *, simplified: bool, json: bool) -> int:
+class Below(NamedTuple):
+    """What is shown below each run."""
+
+    comments: bool
+    details: bool
+
+
+async def _list(limit: int | None, *, simplified: bool, below: Below, json: bool) -> int:
     context = current()
     here = str(context.cwd)
     async with context.session() as session:
@@ -63,12 +78,25 @@ async def _list(limit: int | None, *, simplified: bool, json: bool) -> int:
         if json:
             terminal.write_json([run_text.as_json(session, run) for run in runs])
             return 0
+        more = [_below(session, run, below) for run in runs]
         rows = [_row(session, index, run, here, simplified) for index, run in enumerate(runs, 1)]
     if rows:
-        terminal.write(tables.render(rows, width=terminal.width()))
+        lines = tables.render(rows, width=terminal.width()).splitlines(keepends=True)
+        terminal.write("".join(line + rest for line, rest in zip(lines, more, strict=True)))
     if limit == PAGE and total > PAGE:
         os.write(2, f"Showing the first {PAGE} runs ({total} total) - use --all to show all\n".encode())
     return 0
+
+
+def _below(session: Session, run: Run, below: Below) -> str:
+    lines: list[str] = []
+    if below.details:
+        from orchestra.cli.runs_info import core_fields, field_lines
+
+        lines += map(field_lines, core_fields(session, run).items())
+    if below.comments:
+        lines += (f"{line}\n" for each in run.comments for line in run_text.comment_lines(each))
+    return "".join(f"  {line}" for line in lines)
 
 
 def _row(session: Session, index: int, run: Run, here: str, simplified: bool) -> tuple[str, ...]:

@@ -13,8 +13,8 @@ from orchestra.errors import UserError, text_of_os_error
 from orchestra.project.batch_files import check_target, trials_as_text
 
 
-async def save_trials(session: Session, prepared: Plan | Restart, cwd: Path, path: str) -> None:
-    """Write the trials to ``path``, and say so.
+async def save_trials(session: Session, prepared: Plan | Restart, cwd: Path, path: str) -> str:
+    """Write the trials to ``path`` and return what a person is told of it.
 
     Raises:
         UserError: it is no batch, or the file can't be written.
@@ -22,8 +22,8 @@ async def save_trials(session: Session, prepared: Plan | Restart, cwd: Path, pat
     trials = await trials_of(session, prepared)
     if trials is None:
         raise UserError("cannot save trials for a non-batch operation")
-    print(f"Saving trials to {path}")
     try:
         (cwd / os.path.expanduser(path)).write_text(trials_as_text(trials, check_target(path)), "utf-8")
     except OSError as error:
         raise UserError(f"cannot save trials to {path}: {text_of_os_error(error)}") from None
+    return f"Saving trials to {path}\n"

@@ -25,8 +25,8 @@ def select(
     short_id: Annotated[bool, Parameter(name=("--short-id", "-s"))] = False,
     path: Annotated[bool, Parameter(name=("--path", "-p", "--dir"))] = False,
     attr: Annotated[str | None, Parameter(name=("--attr", "-a"))] = None,
-    min_: Annotated[str | None, Parameter(name="--min")] = None,
-    max_: Annotated[str | None, Parameter(name="--max")] = None,
+    min_: Annotated[str | None, Parameter(name=("--min", "-min"))] = None,
+    max_: Annotated[str | None, Parameter(name=("--max", "-max"))] = None,
 ) -> int:
     """Print the full ids of runs, one a line; of the latest run unless told otherwise.
 

@@ -11,12 +11,12 @@ from msgspec import structs
 
 from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
-from orchestra.contracts import BatchExpander, Proposal
 from orchestra.engine.capture import share_with_trials
 from orchestra.engine.changes import change
 from orchestra.engine.command_line import command_line
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
+from orchestra.engine.expansion import Expansion, expand
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import settle_active, settle_or_spoil, watcher_is_gone
 from orchestra.engine.launch import Launch, with_handle
@@ -28,7 +28,7 @@ from orchestra.engine.supervise import keep_leases, supervise
 from orchestra.errors import OrchestraError, RunBroken
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
-from orchestra.model.batch import Batch, TrialResult
+from orchestra.model.batch import Batch, Proposal, TrialResult
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.ids import new_run_id
 from orchestra.model.operation import FlagValue
@@ -141,7 +141,7 @@ class _Batch:
             raise failure
 
     async def _work(self) -> None:
-        expander = await self.session.expander(self.spec.expander, self.spec.options)
+        expansion = await expand(self.session, self.spec)
         if self.run.attempt > 1:
             await self._adopt_orphans()
         await settle_active(self.session, batch=self.run.id)
@@ -155,7 +155,7 @@ class _Batch:
                 return
             if not await self._settle_ending():
                 return
-            proposal, first = await self._propose(expander)
+            proposal, first = await self._propose(expansion)
             count, goes_on = await self._carry_out(proposal.trials, first)
             if not goes_on or not (count or proposal.exhausted):
                 return
@@ -188,10 +188,10 @@ class _Batch:
             for run in trials
         )
 
-    async def _propose(self, expander: BatchExpander) -> tuple[Proposal, int]:
+    async def _propose(self, expansion: Expansion) -> tuple[Proposal, int]:
         """What comes next, and the number of the first of these trials."""
         history = await self._history()
-        proposal = await expander.propose(self.spec, history, PROPOSAL_LIMIT)
+        proposal = await expansion.propose(history, PROPOSAL_LIMIT)
         failpoint("batch.proposed")
         self.session.emit("batch.proposed", self.run, console=self.console, trials=len(proposal.trials))
         return proposal, len(history) + 1
@@ -261,9 +261,10 @@ class _Batch:
             kind=own_kind(self.run.operation),
             operation=self.run.operation,
             flags=flags,
-            label=flag_rules.run_label(self.run.label_template, flags, self.run.tags, os.path.exists),
+            label=flag_rules.run_label(self.run.label_template, flags, self.run.trial_tags, os.path.exists),
             label_template=self.run.label_template,
-            tags=self.run.tags,
+            tags=self.run.trial_tags,
+            comments=self.run.trial_comments,
             batch=self.run.id,
             parent=self.run.parent,
             isolate_runs=self.run.isolate_runs,

@@ -29,6 +29,7 @@ from orchestra.engine.stage import (
     write_env_file,
 )
 from orchestra.model import lifecycle
+from orchestra.model.batch import is_same_search
 from orchestra.model.filters import RunQuery
 from orchestra.model.operation import Operation
 from orchestra.model.run import Run, State
@@ -200,9 +201,7 @@ def _is_match(run: Run, planned: Plan) -> bool:
         return False
     if planned.batch is None or run.batch_spec is None:
         return run.flags == planned.flags
-    before, after = run.batch_spec, planned.batch
-    neutral = {"seed": after.seed, "generation": after.generation}
-    return structs.replace(before, **neutral) == after
+    return is_same_search(run.batch_spec, planned.batch)
 
 
 def _say_matching(session: Session, console: Console, matching: tuple[Run, ...]) -> None:

@@ -51,18 +51,18 @@ async def execute(
 
 
 async def tidy_up(session: Session, run: Run, *, console: Console, keep: bool = False) -> None:
-    """Delete a run that has ended if it is one to be deleted when it succeeds.
-
-    Never a trial: its batch counts it.
-    """
-    if run.kind in ("batch", "queue"):
-        wanted = session.settings.interim == "delete"
-    else:
-        wanted = run.operation.delete_on_success is True and run.batch is None
-    if wanted and not keep:
+    """Delete a run that has ended if it is one to be deleted when it succeeds."""
+    if not keep and is_interim(session, run):
         from orchestra.engine.interim import delete_interim
 
         await delete_interim(session, run, console=console)
+
+
+def is_interim(session: Session, run: Run) -> bool:
+    """Whether ``run`` is to be deleted when it succeeds. A trial never is: its batch counts it."""
+    if run.kind in ("batch", "queue"):
+        return session.settings.interim == "delete"
+    return run.operation.delete_on_success is True and run.batch is None
 
 
 async def _execute_here(

@@ -46,6 +46,20 @@ STOP_TIMEOUT = 30.0
 """Seconds that a run is waited for that was told to stop."""
 
 
+def _typed(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of ``RunRequest`` from what a caller may give for them: one text for several, a text for a path."""
+    typed = dict(options)
+    for name in ("batch_files", "batch_tags", "sources", "tags"):
+        if name in typed:
+            given: Any = typed[name] or ()
+            is_single = isinstance(given, str) or hasattr(given, "__fspath__")
+            several: Any = (given,) if is_single else given
+            typed[name] = tuple(str(one) for one in several)
+    if typed.get("run_dir") is not None:
+        typed["run_dir"] = Path(typed["run_dir"])
+    return typed
+
+
 class StartedRun:
     """A run that :meth:`Orchestra.start` began. It belongs to nobody: it goes on whatever becomes of us."""
 
@@ -155,7 +169,7 @@ class Orchestra:
 
         given = {name: typed_from_api(value) for name, value in (flags or {}).items()}
         cwd = Path(options.pop("cwd", None) or self._cwd)
-        return RunRequest(operation=operation, flags=given, cwd=cwd, **options)
+        return RunRequest(operation=operation, flags=given, cwd=cwd, **_typed(options))
 
     async def stage(
         self, operation: str | None = None, flags: Mapping[str, FlagValue] | None = None, **options: Any

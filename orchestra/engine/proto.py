@@ -71,13 +71,13 @@ def inherited(request: RunRequest, proto: Run) -> RunRequest:
         )
         if getattr(request, name) is None
     }
-    changes["tags"] = request.tags or proto.tags
+    changes["tags"] = request.tags or (proto.tags if proto.batch_spec is None else proto.trial_tags)
     changes["sources"] = tuple(dict.fromkeys((*proto.sources, *request.sources)))
     changes["environment"] = {**proto.environment, **request.environment}
     spec = proto.batch_spec
     if spec is None:
         return structs.replace(request, **changes)
-    if request.expander is None and spec.expander != "grid":
+    if request.expander is None and not request.optimize and spec.expander != "grid":
         changes["expander"] = spec.expander
         changes["expander_options"] = {**spec.options, **request.expander_options}
     if request.max_trials is None:

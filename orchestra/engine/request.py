@@ -33,9 +33,12 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     run_dir: Path | None = None
     run_id: str | None = None
     label: str | None = None
-    batch_label: str | None = None
-    """The label of the batch itself; ``label`` is that of its trials."""
     tags: tuple[str, ...] = ()
+    comment: str | None = None
+    batch_label: str | None = None
+    """The label of the batch itself; ``label``, ``tags`` and ``comment`` are those of its trials."""
+    batch_tags: tuple[str, ...] = ()
+    batch_comment: str | None = None
     sources: tuple[str, ...] = ()
     """What resolvers must provide, as ``SCHEME:VALUE``; a bare path is a file."""
     force_deps: bool = False
@@ -43,7 +46,10 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     """Variables for the operation, beyond the caller's own environment."""
     expander: str | None = None
-    """The expander plugin, with options (``sobol scramble=no``); None: by the flags' values."""
+    """The expander plugin, with options (``sobol scramble=no``), or an optimizer that the operation names; None: by
+    the flags' values."""
+    optimize: bool = False
+    """With the operation's default optimizer, where no ``expander`` is named."""
     expander_options: dict[str, FlagValue] = {}
     max_trials: int | None = None
     random_seed: int | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from orchestra.engine.capture import after_making
 from orchestra.engine.changes import change, tell
 from orchestra.engine.judge import settle
 from orchestra.engine.limits import check_limits
+from orchestra.engine.marking import marks_of_restart
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.request import RunRequest
@@ -24,7 +24,7 @@ from orchestra.engine.terms import TERMS, check_terms, given_terms
 from orchestra.errors import FlagError, RunBusy, RunNotFound, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
-from orchestra.model.batch import Batch, unexpanded
+from orchestra.model.batch import Batch, is_same_search, unexpanded
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import FINAL, Run, State
@@ -42,6 +42,9 @@ KEPT = (
     "label",
     "label_template",
     "tags",
+    "comments",
+    "trial_tags",
+    "trial_comments",
     "executor",
     "environment",
     "needed",
@@ -182,8 +185,7 @@ def _same_start(before: Run, after: Run) -> bool:
         return False
     if before.batch_spec is None or after.batch_spec is None:
         return before.flags == after.flags
-    neutral: dict[str, Any] = {"seed": 0, "generation": 1}
-    return structs.replace(before.batch_spec, **neutral) == structs.replace(after.batch_spec, **neutral)
+    return is_same_search(before.batch_spec, after.batch_spec)
 
 
 def _with_request(session: Session, run: Run, request: RunRequest) -> Run:
@@ -194,17 +196,7 @@ def _with_request(session: Session, run: Run, request: RunRequest) -> Run:
         changes["flags"] = _flags_of_restart(run, request)
     if run.kind == "steps":
         changes["needed"] = request.needed
-    if request.label is not None:
-        changes["label_template"] = request.label
-    if request.batch_label is not None and run.kind == "batch":
-        changes["label"] = request.batch_label
-    if request.tags:
-        changes["tags"] = request.tags
-    if changes and run.kind != "batch":
-        flags = changes.get("flags", run.flags)
-        template = changes.get("label_template", run.label_template)
-        tags = changes.get("tags", run.tags)
-        changes["label"] = flag_rules.run_label(template, flags, tags, os.path.exists)
+    changes |= marks_of_restart(session, run, request, changes.get("flags", run.flags))
     check_limits(own_kind(run.operation), request)
     check_terms(own_kind(run.operation), request)
     changes.update(given_terms(request))

@@ -7,20 +7,25 @@ import math
 from orchestra.engine.request import RunRequest
 from orchestra.model.batch import Interval
 from orchestra.model.decoding import Decoded
-from orchestra.model.operation import FlagDef, Operation
+from orchestra.model.operation import FlagDef, FlagValue, Operation
 
 
-def search_dimensions(operation: Operation, request: RunRequest) -> dict[str, Decoded]:
+def search_dimensions(
+    operation: Operation, request: RunRequest, rows: tuple[dict[str, FlagValue], ...] = ()
+) -> dict[str, Decoded]:
     """The choices or range of each flag that is not given, where an optimizer is asked for by name.
+
+    What ``rows`` of a batch file have is given, too.
 
     A switch is not searched: that it has two values says nothing of whether anybody wants to try both.
     """
     name = (request.expander or "").partition(" ")[0]
-    if name in ("", "grid") or request.batch_files:
+    if name in ("", "grid"):
         return {}
+    given = {*request.flags, *(each for row in rows for each in row)}
     found: dict[str, Decoded] = {}
     for flag in operation.flags:
-        if flag.name in request.flags or flag.alias in request.flags or isinstance(flag.default, list):
+        if flag.name in given or flag.alias in given or isinstance(flag.default, list):
             continue
         if flag.choices and not flag.allow_other and flag.type != "boolean":
             found[flag.name] = [choice.value for choice in flag.choices]

@@ -13,6 +13,7 @@ from orchestra.console import Console
 from orchestra.engine.changes import tell
 from orchestra.engine.command_line import command_line, operation_python, print_command
 from orchestra.engine.limits import check_limits
+from orchestra.engine.marking import marks_of_new, user_name
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.request import RunRequest
@@ -95,9 +96,13 @@ def settle_plan(
         from orchestra.engine.requested_rows import take_rows
 
         request, rows = take_rows(operation, request)
+    if request.expander is not None or request.optimize:
+        from orchestra.engine.optimizers import with_optimizer
+
+        request = with_optimizer(request, operation)
     # A batch that the new one goes by says itself what is searched.
     is_wide = request.expander is not None and not flag_rules.is_batch(dict(stored or {}))
-    dimensions = search_dimensions(operation, request) if is_wide else {}
+    dimensions = search_dimensions(operation, request, rows) if is_wide else {}
     varied = frozenset(dimensions).union(*rows)
     values = {**settled_flags(operation, request, stored, varied=varied), **dimensions}
     warnings += shadowed_flags(operation, values)
@@ -188,18 +193,12 @@ def new_run(session: Session, request: RunRequest, planned: Plan, *, state: Stat
     run_id, directory = place(session, request)
     is_batch = planned.batch is not None
     flags = {} if is_batch else planned.flags
-    template = request.label if request.label is not None else planned.operation.label
-    tags = tuple(dict.fromkeys((*request.tags, *planned.operation.tags)))
     return Run(
         id=run_id,
         kind=planned.kind,
         operation=planned.operation,
         flags=flags,
-        label=request.batch_label
-        if is_batch
-        else flag_rules.run_label(template, flags, tags, os.path.exists),
-        label_template=template,
-        tags=tags,
+        **marks_of_new(session, request, planned),
         parent=request.parent,
         isolate_runs=request.isolate_runs,
         directory=directory,
@@ -216,7 +215,7 @@ def new_run(session: Session, request: RunRequest, planned: Plan, *, state: Stat
         random_seed=planned.batch.seed if planned.batch else request.random_seed,
         executor=request.executor or session.settings.executor,
         command=() if is_batch else command_line(planned.operation, planned.flags),
-        user=os.environ.get("USER") or os.environ.get("LOGNAME") or "",
+        user=user_name(),
         host=hostname(),
     )
 

@@ -16,6 +16,10 @@ from orchestra.model.step_words import step_words
 from orchestra.model.templates import fill
 
 _FIELDS: Final[dict[str, str]] = {
+    "batch-comment": "batch_comment",
+    "batch-label": "batch_label",
+    "batch-tag": "batch_tags",
+    "comment": "comment",
     "dep": "sources",
     "executor": "executor",
     "fail-on-trial-error": "fail_on_trial_error",
@@ -29,6 +33,7 @@ _FIELDS: Final[dict[str, str]] = {
     "minimize": "minimize",
     "needed": "needed",
     "opt-flag": "expander_options",
+    "optimize": "optimize",
     "optimizer": "expander",
     "random-seed": "random_seed",
     "stage-trials": "stage_trials",
@@ -140,7 +145,7 @@ def _typed(name: str, value: FlagValue) -> Any:
     if name == "opt-flag":
         pairs = (str(one).partition("=") for one in several)
         return {flag: decode(text, flag) for flag, _, text in pairs}
-    if name in ("tag", "dep"):
+    if name in ("tag", "batch-tag", "dep"):
         return tuple(str(one) for one in several)
     if name in _NUMBERS:
         number = cast(Any, decode(value) if isinstance(value, str) else value)

@@ -37,7 +37,8 @@ class Batch(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     space: dict[str, Dimension]
     fixed: dict[str, FlagValue] = {}
     rows: tuple[dict[str, FlagValue], ...] = ()
-    """Of a batch file: what each part of the batch has instead; a list is tried value by value."""
+    """Of a batch file: what each part of the batch has instead; a list is tried value by value. An expander other
+    than ``grid`` is given them as a dimension of ``space``."""
     seed: int
     """Makes sampling repeatable: 0 <= seed < 2**32."""
     max_trials: int | None = None
@@ -72,6 +73,12 @@ class Proposal(Struct, frozen=True, kw_only=True, gc=False):
     trials: tuple[dict[str, FlagValue], ...]
     exhausted: bool
     """True when no trial will follow these."""
+
+
+def is_same_search(one: Batch, other: Batch) -> bool:
+    """Whether both go over the same flags in the same way, with however many trials and whichever seed."""
+    names = ("space", "fixed", "rows", "expander", "options", "objective", "stage_trials")
+    return all(getattr(one, name) == getattr(other, name) for name in names)
 
 
 def combine(batch: Batch, point: dict[str, FlagValue]) -> dict[str, FlagValue]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from orchestra.model.batch import Batch
 from orchestra.model.execution import Handle, Identity
@@ -70,6 +70,16 @@ class ResolvedSource(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=
     digest: str | None = None
 
 
+class Comment(Struct, frozen=True, kw_only=True, gc=False):
+    """What somebody has said of a run."""
+
+    body: str
+    user: str
+    host: str
+    time: int
+    """Microseconds since the epoch."""
+
+
 class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One intended execution. Times are microseconds since the epoch."""
 
@@ -83,6 +93,10 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     label_template: str | None = None
     """As the user gave it; None: the default label."""
     tags: tuple[str, ...] = ()
+    comments: tuple[Comment, ...] = ()
+    trial_tags: tuple[str, ...] = ()
+    """Of a batch: what its trials get."""
+    trial_comments: tuple[Comment, ...] = ()
     directory: str | None = None
     """Absolute; None: ``<home>/runs/<id>``."""
 
@@ -217,6 +231,8 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
         return self.started or self.staged or self.created
 
     def get(self, name: str, default: FlagValue = None) -> FlagValue:
-        """The attribute ``name``; ``flags`` is a plain dict."""
+        """The attribute ``name``; ``flags`` is a plain dict, ``comments`` a list of such."""
         value = getattr(self, name, default)
+        if name in ("comments", "trial_comments"):
+            return [structs.asdict(comment) for comment in value]
         return dict(value) if name in ("flags", "environment") else value

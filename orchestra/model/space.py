@@ -37,8 +37,7 @@ def make_batch(
     with both.
 
     Raises:
-        FlagError: an expander is given that knows no rows, or the lists would make more than
-            :data:`MAX_TRIALS` trials and ``max_trials`` is not given.
+        FlagError: the lists would make more than :data:`MAX_TRIALS` trials and ``max_trials`` is not given.
     """
     space: dict[str, Dimension] = {}
     fixed: dict[str, FlagValue] = {}
@@ -52,10 +51,6 @@ def make_batch(
             fixed[name] = value
     searches = any(isinstance(dimension, Interval) for dimension in space.values())
     chosen = expander or ("random" if searches and not rows else "grid")
-    if rows and chosen != "grid":
-        raise FlagError(
-            f"a batch file can't be used with the optimizer '{chosen}'", "Leave one of the two out."
-        )
     if chosen == "grid":
         check_trial_count(space, max_trials, rows)
     return Batch(
@@ -69,6 +64,11 @@ def make_batch(
         stage_trials=stage_trials,
         fail_on_trial_error=fail_on_trial_error,
     )
+
+
+def knows_rows(expander: str) -> bool:
+    """Whether the expander of this name takes a batch with rows as it is."""
+    return expander == "grid"
 
 
 def count_combinations(space: dict[str, Dimension]) -> int:

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
+from orchestra.errors import UserError
 from orchestra.project.find import project_file_in, queue_operation
 
 MOST_READ = 1 << 20
@@ -78,6 +79,38 @@ def list_models(directory: Path, *, everything: bool = False) -> list[Listed]:
         for model in models
         if model.name and (everything or not model.name.startswith("_"))
     )
+
+
+class ListedModel(NamedTuple):
+    """A model of a listing, with what is in it."""
+
+    name: str
+    description: str
+    operations: tuple[Listed, ...]
+    resources: tuple[Listed, ...]
+
+
+def list_model(file: Path, name: str) -> ListedModel:
+    """What the model ``name`` (empty: the anonymous one) of a project's file has, hidden operations left out.
+
+    Raises:
+        ProjectFileError: the file can't be read, or says something that has no meaning.
+        UserError: it has no such model.
+    """
+    from orchestra.project.project_file import load_project
+
+    model = load_project(file).models.get(name)
+    if model is None:
+        raise UserError(
+            f"'{file}' has no model '{name}' any more", "Try 'orchestra models' for a list of them."
+        )
+    operations = (
+        Listed(one.name, _first_line(one.section.description))
+        for one in model.operations.values()
+        if not one.name.startswith("_")
+    )
+    resources = tuple(Listed(each, "") for each in sorted(model.resources))
+    return ListedModel(model.name, model.description.strip(), tuple(sorted(operations)), resources)
 
 
 def list_files(directory: Path) -> list[Listed]:

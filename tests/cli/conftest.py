@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,8 @@ def call(
         monkeypatch.setattr(options, "current", options.GlobalOptions())
         capfd.readouterr()
         code = entry.execute(list(arguments))
+        # A command freezes what is loaded, for its process ends with it. This one goes on.
+        gc.unfreeze()
         return Called(code, *capfd.readouterr())
 
     return call

@@ -94,7 +94,6 @@ def test_a_required_flag_has_to_be_in_each_row(call: Call, tmp_path: Path) -> No
 
 def test_what_makes_no_sense_together_is_refused(call: Call, tmp_path: Path) -> None:
     for arguments, message in (
-        (("echo.py", "@t.csv", "-o", "random"), "a batch file can't be used with the optimizer 'random'"),
         (("queue", "@t.csv"), "a queue takes no batch file"),
         (("echo.py", "@none.csv"), "batch file none.csv does not exist"),
         (("echo.py", "--save-trials", "a.csv"), "cannot save trials for a non-batch operation"),
@@ -116,3 +115,33 @@ def test_a_batch_of_a_file_keeps_its_rows_when_it_is_restarted_with_flags(call: 
     (batch,) = [run["id"] for run in call("runs", "--json").json if run["kind"] == "batch"]
     again = call("run", "--restart", batch, "y=0", "-y")
     assert again.output.splitlines()[-4:] == ["1 0 a", "3 0 a", "4 0 a", "5 0 a"]
+
+
+def test_an_optimizer_draws_the_rows_of_a_file_as_a_whole(call: Call) -> None:
+    rows = table(call, "@t.csv", "-o", "random", "z=[0.0:1.0]", "-m", "40", "--random-seed", "1")
+
+    assert len(rows) == 40
+    assert {tuple(row[1:3]) for row in rows} == {("1", "2"), ("3", "2"), ("4", "6"), ("5", "6")}
+    assert len({row[3] for row in rows}) == 40
+
+
+def test_a_batch_of_a_file_with_an_optimizer_can_be_printed_restarted_and_copied(call: Call) -> None:
+    options = ("@t.csv", "-o", "random", "-m", "6", "--random-seed", "3")
+    printed = [" ".join(row[1:]) for row in table(call, *options)]
+
+    assert call("run", "echo.py", *options, "-y").output.splitlines() == printed
+    (batch,) = [run["id"] for run in call("runs", "--json").json if run["kind"] == "batch"]
+    assert call("run", "--restart", batch, "-y").output.splitlines()[-6:] == printed
+    copied = call("run", "--proto", batch, "y=0", "--random-seed", "3", "-y").output.splitlines()
+    assert copied == [f"{line.split()[0]} 0 a" for line in printed]
+
+
+def test_a_flag_in_a_file_is_not_searched_beyond_it(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(
+        "import argparse\np = argparse.ArgumentParser()\n"
+        "p.add_argument('--x', type=int, choices=[1, 2, 3, 4], default=1)\n"
+        "p.add_argument('--k', choices=['a', 'b'], default='a')\np.parse_args()\n"
+    )
+    (tmp_path / "x.csv").write_text("x\n2\n3\n")
+    shown = call("run", "a.py", "@x.csv", "-o", "random", "-m", "30", "--random-seed", "1", "--print-trials")
+    assert {tuple(line.split()[1:]) for line in shown.lines[1:]} == {(k, x) for k in "ab" for x in "23"}

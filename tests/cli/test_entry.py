@@ -184,7 +184,7 @@ def test_an_unknown_command_says_what_was_meant(call: Call, arguments: tuple[str
 @pytest.mark.parametrize(
     ("arguments", "first"),
     [
-        (("runs", "list", "--bogus"), "orchestra: unknown option: --bogus"),
+        (("runs", "list", "--zzz"), "orchestra: unknown option: --zzz"),
         (("runs", "list", "surplus"), "orchestra: unexpected argument 'surplus'"),
         (
             ("runs", "list", "-n", "many"),

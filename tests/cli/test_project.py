@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -121,3 +123,35 @@ def test_what_is_odd_in_a_file_of_the_predecessor_is_warned_of_once(call: Call, 
     ended = call("run", "show", "-y")
     assert ended.error.count("WARNING: ") == 1
     assert "what is not known here is ignored: 'pip-freeze' (line " in ended.error
+
+
+def test_a_run_in_the_background_is_deleted_on_success_unless_it_is_kept(shell: Shell, project: Path) -> None:
+    (project / "train.py").write_text(
+        "import time\nwhile not __import__('os').path.exists('go'): time.sleep(0.01)\n"
+    )
+    directories = {name: shell.home / "runs" / name for name in ("gone", "kept", "failed")}
+    (project / "orchestra.yml").write_text(
+        "once: {main: train, delete-on-success: yes}\nfail: {exec: 'false', delete-on-success: yes}\n"
+    )
+
+    told = shell.run("run", "once", "-y", "-b", "--run-id", "gone").output
+    assert told.startswith("once started in background as gone (pidfile ")
+    shell.run("run", "once", "-y", "-b", "--run-id", "kept", "--keep-run")
+    shell.run("run", "fail", "-y", "-b", "--run-id", "failed")
+
+    for name in ("gone", "kept"):
+        (directories[name] / "go").touch()
+    wait_until(lambda: not directories["gone"].exists())
+    wait_until(
+        lambda: (
+            {run["id"]: run["status"] for run in json.loads(shell.run("runs", "--json").output)}
+            == {"kept": "completed", "failed": "error"}
+        )
+    )
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -198,13 +198,31 @@ def test_a_batch_has_a_label_of_its_own(shell: Shell, tmp_path: Path) -> None:
     assert (alone.code, alone.output) == (0, "WARNING: not a batch run - ignoring --batch-label\n1\n")
 
 
-@pytest.mark.parametrize("option", ["-bt", "-bc", "--batch-tag"])
-def test_what_guild_reads_as_one_option_is_not_taken_for_two(
-    shell: Shell, tmp_path: Path, option: str
-) -> None:
-    (tmp_path / "say.py").write_text("x = 1\nprint(x)\n")
-    ran = shell.run("run", "say.py", option, "x", "-y")
+def test_options_of_the_optimizer_are_shown_before_it_is_started(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\nprint('ran')\n")
+    options = ("-o", "sobol", "-Fo", "scramble=no", "-m", "2")
 
-    assert ran.code == 2
-    assert ran.output.startswith("orchestra: a batch has a label (-bl), but no tags and comments")
-    assert json.loads(shell.run("runs", "--json").output) == []
+    asked = shell.run("run", "train.py", "x=[1:9]", *options, stdin="n\n").output
+
+    assert asked.splitlines()[:4] == [
+        "You are about to run train.py with sobol optimizer (2 trials)",
+        "  x: [1:9]",
+        "Optimizer flags:",
+        "  scramble: no",
+    ]
+
+
+def test_optimize_searches_with_the_default_optimizer_of_the_operation(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\n")
+    (tmp_path / "orchestra.yml").write_text(
+        "train:\n  main: train\n  flags: {x: 1}\n"
+        "  optimizers: {often: {algorithm: random, default: yes}, once: random}\n"
+    )
+
+    searched = call("run", "train", "x=[1:9]", "-m", "2", "--print-cmd", "--random-seed", "1", "-O")
+
+    assert searched.lines[0].endswith(" --optimizer random --max-trials 2 --random-seed 1")
+    assert len(searched.lines) == 3
+    named = call("run", "train", "x=[1:9]", "-m", "2", "--print-cmd", "--random-seed", "1", "-o", "once")
+    assert named.lines == searched.lines
+    assert call("run", "train", "-O", "-o", "once", "-y").code == 2

@@ -318,3 +318,13 @@ def test_check_ends_with_3_until_all_is_repaired(call: Call, home: Path) -> None
     os.rename(home / run.id, home / "runs" / run.id)
     assert call("check", "--fix", "--json").json[0]["kind"] == "orphan"
     assert call("check", "--runs") == (0, "Nothing to repair.\n", "")
+
+
+def test_a_source_file_is_shown_by_its_path_in_the_source(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text("print(1)\n")
+    (tmp_path / "orchestra.yml").write_text("job:\n  main: job\n  sourcecode: {dest: src}\n")
+    assert call("run", "job", "--stage", "-y").code == 0
+
+    assert call("cat", "-p", "job.py").error.startswith("orchestra: job.py does not exist")
+    assert call("cat", "-s", "-p", "job.py").output == call("cat", "-p", "src/job.py").output == "print(1)\n"
+    assert call("cat", "--sourcecode", "--output").code == 2

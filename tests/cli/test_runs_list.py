@@ -12,7 +12,7 @@ from msgspec import structs
 
 from orchestra.cli import run_text
 from orchestra.cli.context import drive
-from orchestra.model.batch import Batch, Choices
+from orchestra.model.batch import Batch, Choices, Interval
 from orchestra.testing.builders import a_run, an_operation, some_runs
 from orchestra.workspace import records
 from tests.cli.conftest import Call
@@ -225,3 +225,30 @@ def test_a_broken_run_is_listed_as_such(call: Call, home: Path) -> None:
     called = call("runs")
     assert called.lines[0].split()[-1] == "broken"
     assert "run.json" in call("runs", "--json").json[0]["reason"]
+
+
+def test_what_is_known_of_each_run_is_listed_below_it(call: Call, home: Path) -> None:
+    saved(home, ended(id="a" * 32, label="one"), ended(id="b" * 32, label="two"))
+
+    shown = call("runs", "-v").lines
+
+    details = [line for line in shown if not line.startswith("[")]
+    assert [line[:3] for line in shown if line.startswith("[")] == ["[1:", "[2:"]
+    assert len(details) == 28 and all(line.startswith("  ") for line in details)
+    listed = [f"  {line}" for line in call("runs", "info", "1").lines]
+    assert details[:14] == listed[:14]
+
+
+def test_a_batch_is_told_with_what_its_trials_have_in_common(call: Call, home: Path) -> None:
+    space = {"lr": Choices(values=(1, 2)), "x": Interval(low=0.0, high=1.0)}
+    batch = Batch(space=space, fixed={"n": 3}, seed=1)
+    saved(home, ended(id="b", batch_spec=batch, kind="batch", flags={}, tags=("own",), trial_tags=("t",)))
+
+    (run,) = call("runs", "--json").json
+
+    proto = run["batch_proto"]
+    assert proto.keys() | {"batch_proto"} == run.keys()
+    assert (proto["flags"], proto["tags"]) == ({"lr": [1, 2], "n": 3, "x": "[0.0:1.0]"}, ["t"])
+    assert (proto["id"], proto["operation"], proto["status"]) == (None, "train.py", "pending")
+    assert run["tags"] == ["own"]
+    assert call("runs", "info", "--json").json["proto-flags"] == proto["flags"]

@@ -86,7 +86,7 @@ async def test_trials_take_over_what_the_batch_was_given(bench: Bench) -> None:
         kind="batch",
         flags={},
         batch_spec=a_batch(),
-        tags=("t",),
+        trial_tags=("t",),
         label_template="is ${lr}",
         environment={"A": "1"},
     )

@@ -208,6 +208,18 @@ async def test_needed_takes_batches_for_the_same_whatever_their_seed(bench: Benc
     assert (await bench.begin(**again, flags={"n": 3}, stage=True)).what == "staged"
 
 
+async def test_needed_takes_batches_for_the_same_however_many_trials_they_may_have(
+    bench: Bench, project: Path
+) -> None:
+    await ended(bench, project, flags={"n": [1, 2]}, max_trials=1, fail_on_trial_error=True)
+    again: dict[str, Any] = {"cwd": project, "operation": "job.py", "needed": True, "flags": {"n": [1, 2]}}
+
+    assert (await bench.begin(**again, max_trials=2)).what == "skipped"
+    assert (await bench.begin(**again)).what == "skipped"
+    assert (await bench.begin(**again, minimize="loss")).what == "claimed"
+    assert (await bench.begin(**again, stage_trials=True)).what == "claimed"
+
+
 async def test_a_restart_is_not_announced_before_the_run_is_claimed(bench: Bench) -> None:
     run = await bench.execute(await bench.make())
     request = RunRequest(restart=run.id, cwd=bench.layout.home.parent)

@@ -168,6 +168,18 @@ async def test_a_list_of_values_makes_a_batch_of_trials_in_the_order_of_the_flag
         assert [await output_of(orch, run) for run in trials] == [b"B\n", b"A\n", b"b\n", b"a\n"]
 
 
+async def test_a_file_of_trials_is_found_from_the_directory_of_the_call(home: Path, project: Path) -> None:
+    script(project, "x = 1\nprint(x)\n")
+    (project / "t.json").write_text('[{"x": 4}, {"x": 5}]')
+
+    async with Orchestra(home, cwd=project.parent) as orch:
+        batch = await orch.run("job.py", cwd=project, batch_files=[Path("t.json")])
+        assert batch is not None
+        trials = await orch.list(RunQuery(batch=batch.id, oldest_first=True))
+
+    assert [trial.flags for trial in trials] == [{"x": 4}, {"x": 5}]
+
+
 async def test_staged_runs_are_started_by_a_queue_oldest_first(home: Path) -> None:
     async with Orchestra(home, cwd=SAMPLES / "batch") as orch:
         staged = [await orch.stage("say.py", {"msg": text}) for text in "abc"]

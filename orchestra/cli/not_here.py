@@ -1,0 +1,94 @@
+"""Options of Guild's that a verb does not have: what to do instead. Looked at only once a verb has refused one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+_FILTERS: Final = (
+    r"-F[A-Za-z]*|--(filter|operation|label|unlabeled|tag|comment|marked|unmarked|started|digest)"
+    r"|-S[A-Za-z]*|--(not-)?(running|completed|error|terminated|pending|staged)"
+)
+_NO_FILTERS: Final = (
+    "runs can't be filtered yet",
+    "Choose them by index, id or slice, or among those that 'orchestra runs list --json' prints.",
+)
+_NO_REMOTE: Final = (
+    "there are no remotes",
+    "Let an executor start runs elsewhere (--executor), in a home that both computers see.",
+)
+_NO_TRASH: Final = ("deleted runs are gone for good: there is no trash to look into", None)
+_NO_ARCHIVES: Final = ("there are no archives yet", "Name another home with 'orchestra -H PATH'.")
+_CHECKED: Final = (
+    "what can be checked always is: 'orchestra check' has no option for parts of it",
+    "Use --runs to check the runs, too.",
+)
+_REMOTE: Final = r"-r|--remote"
+
+_Instead = tuple[str, str | None]
+_NOT_HERE: Final[dict[str, dict[str, _Instead]]] = {
+    "run": {
+        _REMOTE: _NO_REMOTE,
+        r"-n|--no-wait": ("nothing is run remotely", "Use --background to return once the run is started."),
+        r"--break(-on-error)?|--set-trace": (
+            "there is no option to set breakpoints",
+            "Call breakpoint() in the script: a run in the foreground has the terminal.",
+        ),
+        r"--debug-sourcecode": (
+            "the source of a run can't be replaced by another directory",
+            "Put that directory into PYTHONPATH.",
+        ),
+    },
+    "runs list": {
+        _FILTERS: _NO_FILTERS,
+        _REMOTE: _NO_REMOTE,
+        r"-d|--deleted": _NO_TRASH,
+        r"-A|--archive": _NO_ARCHIVES,
+    },
+    "runs info": {
+        _FILTERS: _NO_FILTERS,
+        _REMOTE: _NO_REMOTE,
+        r"-p|--plugins": ("runs have no data of plugins", None),
+        r"--private-attrs": (
+            "there are no private attributes",
+            "All that is kept of a run is in .orchestra/run.json in its directory.",
+        ),
+    },
+    "runs delete": {_FILTERS: _NO_FILTERS, _REMOTE: _NO_REMOTE, r"-A|--archive": _NO_ARCHIVES},
+    "select": {_FILTERS: _NO_FILTERS, _REMOTE: _NO_REMOTE},
+    "cat": {
+        _FILTERS: _NO_FILTERS,
+        _REMOTE: _NO_REMOTE,
+        r"-pa|--page": ("nothing is shown in a pager", "Pipe it into one, such as less."),
+    },
+    "stop": {_FILTERS: _NO_FILTERS, _REMOTE: _NO_REMOTE},
+    "runs stop": {_FILTERS: _NO_FILTERS, _REMOTE: _NO_REMOTE},
+    "check": {
+        r"--(env|tensorflow|pytorch|r-script|space|notify|no-info|skip|fast|verbose|(no-)?offline)|-[nsfv]": _CHECKED,
+        r"-T|--tests|-t|--test|--force-test|-c|--concurrency": (
+            "the tests of orchestra are not installed with it",
+            "They are run with pytest in a clone of its repository.",
+        ),
+        r"--version": ("versions can't be checked", "Use 'orchestra --version' to see it."),
+        _REMOTE: _NO_REMOTE,
+    },
+}
+
+
+def instead_of(verb: str, words: Sequence[str]) -> _Instead | None:
+    """Why the first of ``words`` that is an option of Guild's alone is not there, and a hint."""
+    known = _NOT_HERE.get(verb, {})
+    for name in _names(words):
+        for pattern, instead in known.items():
+            if re.fullmatch(pattern, name):
+                return instead
+    return None
+
+
+def _names(words: Sequence[str]) -> Iterator[str]:
+    for word in words:
+        if word == "--":
+            return
+        if word.startswith("-"):
+            yield word.partition("=")[0]
