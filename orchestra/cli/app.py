@@ -29,6 +29,20 @@ VERBS: dict[str, Verb] = {
     "queue": Verb(
         "orchestra.cli.run:queue", "Start a queue, which runs staged runs.", "[OPTIONS] [FLAG=VALUE]..."
     ),
+    "queue status": Verb("orchestra.cli.queue_verbs:status", "Show what queues do, and why runs wait."),
+    "queue pause": Verb("orchestra.cli.queue_verbs:pause", "Let no queue start anything."),
+    "queue resume": Verb("orchestra.cli.queue_verbs:resume", "Let queues go on."),
+    "queue parallel": Verb(
+        "orchestra.cli.queue_verbs:parallel", "Set how many runs run at once.", "[OPTIONS] N"
+    ),
+    "queue priority": Verb(
+        "orchestra.cli.queue_verbs:priority", "Give staged runs another priority.", "[OPTIONS] RUN... N"
+    ),
+    "queue move": Verb(
+        "orchestra.cli.queue_verbs:move", "Change the turn of staged runs.", "[OPTIONS] RUN..."
+    ),
+    "queue wait": Verb("orchestra.cli.queue_verbs:wait", "Wait until runs have ended.", "[OPTIONS] [RUN]..."),
+    "queue stop": Verb("orchestra.cli.queue_verbs:stop", "End queues.", "[OPTIONS] [QUEUE]..."),
     "operations": Verb(
         "orchestra.cli.operations:operations", "List what can be run.", "[OPTIONS] [FILTER]..."
     ),
@@ -99,8 +113,13 @@ def run(arguments: list[str]) -> int:
     if first in GROUPS:
         return _run_in_group(first, rest)
     name = resolve(first)
+    if name is not None and rest and resolve(f"{name} {rest[0]}") is not None:
+        return _call(f"{name} {rest[0]}", rest[1:])
     if name is None:
         raise UsageError(f"no such command '{first}'{_did_you_mean(first, _first_words())}")
+    if name == "queue" and rest and "=" not in rest[0] and not rest[0].startswith("-"):
+        verbs = [known.partition(" ")[2] for known in VERBS if known.startswith("queue ")]
+        raise UsageError(f"no such command 'queue {rest[0]}'{_did_you_mean(rest[0], verbs)}")
     return _call(name, rest)
 
 

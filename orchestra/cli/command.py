@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 LOST = 75
 
+FOREGROUND = Launch(attached=True, stdin="inherit")
+"""How a run is started that a person waits for."""
+
 
 class RunCommand:
     """What was asked for on the command line, and the way from there to an exit code."""
@@ -167,11 +170,12 @@ class RunCommand:
         self.request = request
 
     def _needs_time(self, prepared: Plan | Restart) -> bool:
-        """Whether files must be provided first, which is no work to be done without an event loop."""
+        """Whether files or resources must be provided first, which is no work without an event loop."""
         if isinstance(prepared, Restart):
             run = prepared.run
-            return run.kind == "run" and bool(run.sources or run.operation.requires)
-        return prepared.kind == "run" and bool(self.request.sources or prepared.operation.requires)
+            return run.kind == "run" and bool(run.sources or run.operation.requires or run.needs)
+        wanted = self.request.sources or self.request.resources or prepared.operation.requires
+        return prepared.kind == "run" and bool(wanted)
 
     async def _make(self, session: Session, prepared: Plan | Restart) -> int | Run:
         """Make or claim the run, and launch what is no batch or queue."""
@@ -195,7 +199,7 @@ class RunCommand:
             return begun.run
         # While the supervisor starts, this process would only wait.
         threading.Thread(target=_import_event_loop, daemon=True).start()
-        return await self._launch(session, begun.run, Launch(attached=True, stdin="inherit"))
+        return await self._launch(session, begun.run, FOREGROUND)
 
     async def _launch(self, session: Session, run: Run, how: Launch) -> Run:
         self.launched = True
@@ -249,6 +253,12 @@ class RunCommand:
             from orchestra.engine.supervise import supervise
 
             ended = await supervise(session, run, console=self.console, control=self.control)
+            if ended.retry is not None:
+                from orchestra.engine.retrying import with_retries
+
+                ended = await with_retries(
+                    session, ended, console=self.console, control=self.control, how=FOREGROUND
+                )
             await tidy_up(session, ended, console=self.console, keep=self.keep)
             return ended
         return await execute(
@@ -269,6 +279,8 @@ class RunCommand:
         if run.state == "error" and run.reason:
             told = run.kind == "steps" or run.reason.startswith("run failed ")
             self.console_error(run.reason if told else f"run failed: {run.reason}")
+        if run.cause in ("timeout", "oom") and run.reason and run.state != "error":
+            self.console_error(f"run ended: {run.reason}")
         if run.exit_code is None:
             return 0
         return run.exit_code if run.exit_code >= 0 else 256 + run.exit_code

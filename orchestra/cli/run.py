@@ -13,11 +13,13 @@ from orchestra.cli.run_options import (
     EARLIER,
     LOOK,
     MEANS,
+    TERMS,
     TRIALS,
     Common,
     Earlier,
     Look,
     Means,
+    Terms,
     Trials,
 )
 from orchestra.engine.request import RunRequest
@@ -33,6 +35,7 @@ def run(
     earlier: Earlier = EARLIER,
     trials: Trials = TRIALS,
     means: Means = MEANS,
+    terms: Terms = TERMS,
     look: Look = LOOK,
 ) -> int:
     """Run an operation: a script, an executable, a batch of trials, or a queue.
@@ -44,6 +47,10 @@ def run(
         operation, assignments = None, (operation, *assignments)
     _check(common, trials, means, look)
     request = _request(operation, assignments, context.cwd, common, earlier, trials, means)
+    if terms is not TERMS:
+        from orchestra.cli.run_terms import with_terms
+
+        request = with_terms(request, terms)
     if look.test_output_scalars is not None or look.test_output_attrs is not None:
         from orchestra.cli.output_test import test_output
 
@@ -128,7 +135,10 @@ def queue(
     stop_runs: Annotated[bool, Parameter(help="Told to end, stop the running runs, too.")] = False,
     background: Annotated[bool, Parameter(alias="-b", help="Return at once.")] = False,
 ) -> int:
-    """Work through the staged runs, oldest first.
+    """Work through the staged runs: those of the highest priority first, then the oldest.
+
+    What is told to all queues, instead of starting one: status, pause, resume, parallel, priority, move, wait, stop
+    (see 'orchestra queue status --help', and so on).
 
     Flags: run-once=yes (end when nothing is left to start), poll-interval=N (look again at least every N seconds),
     ignore-running=yes (start though runs that no queue started are running), gpus=IDS (CUDA_VISIBLE_DEVICES of the

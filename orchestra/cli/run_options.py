@@ -84,7 +84,24 @@ class Means:
     stop_runs: Annotated[bool, Parameter(help="A queue told to end stops its runs, too.")] = False
 
 
-@_group("Look, and run nothing", 5)
+@_group("When, and how often", 5)
+@dataclass(eq=False, repr=False, kw_only=True)
+class Terms:
+    """What it needs, when its turn comes, and what is done about its failures."""
+
+    resources: Annotated[str | None, Parameter(help="Its needs: 'gpus=1 cpus=4 memory=8G'.")] = None
+    priority: Annotated[int | None, Parameter(help="Queues take higher ones first; 0 by default.")] = None
+    after: Annotated[tuple[str, ...], Parameter(help="RUN[:ok|any] that must end first (repeatable).")] = ()
+    group: Annotated[str | None, Parameter(help="Name that a limit of runs at once is set for.")] = None
+    time_limit: Annotated[str | None, Parameter(help="End each attempt after so long, e.g. 2h.")] = None
+    warn: Annotated[str | None, Parameter(help="SIGNAL@SECONDS before that, e.g. USR1@60.")] = None
+    retries: Annotated[int | None, Parameter(help="Try again so many times when it fails.")] = None
+    retry_on: Annotated[str | None, Parameter(help="Causes: oom,lost,timeout,exit:75,any.")] = None
+    retry_delay: Annotated[str | None, Parameter(help="Wait so long first, then twice as long.")] = None
+    retry_scale: Annotated[str | None, Parameter(help="With so many times as much: memory=2.")] = None
+
+
+@_group("Look, and run nothing", 6)
 @dataclass(eq=False, repr=False, kw_only=True)
 class Look:
     """What is shown instead of running anything."""
@@ -109,5 +126,6 @@ COMMON: Final = Common()
 EARLIER: Final = Earlier()
 TRIALS: Final = Trials()
 MEANS: Final = Means()
+TERMS: Final = Terms()
 LOOK: Final = Look()
 """Each class with nothing given."""

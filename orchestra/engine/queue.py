@@ -40,6 +40,8 @@ HAND_OVER_PATIENCE = 1.5
 """Seconds that a queue takes at its end to let go of what is its own."""
 CHANGES_REST = 0.005
 """Seconds from one change that a queue hears of to the next."""
+FULL_REST = 0.25
+"""The same of a queue that has no free slot."""
 REAP_INTERVAL = 1.0
 """Least seconds between two looks for runs whose watcher is gone."""
 
@@ -156,11 +158,11 @@ class _Queue:
             self.news.set()
             # One look at the store for what comes in a burst: our own starts and ends ring, too.
             await anyio.sleep(CHANGES_REST)
-            while self._free_slots() <= 0:
-                # Nothing that is staged now could be started: whoever frees a slot looks at all there is.
+            if self._free_slots() <= 0:
+                # Nothing that is staged now could be started: only what is set for all queues may be news.
                 self.freed = anyio.Event()
-                await self.freed.wait()
-                await anyio.sleep(CHANGES_REST)
+                with anyio.move_on_after(FULL_REST):
+                    await self.freed.wait()
 
     async def _claim(self, group: TaskGroup) -> bool:
         """Start what may be started now; True if there was anything."""

@@ -15,10 +15,12 @@ from orchestra.engine.queue_settings import MOST_JOBS, QueueSettings
 from orchestra.engine.session import Session
 from orchestra.errors import UserError
 from orchestra.model.filters import RunQuery
-from orchestra.model.run import ACTIVE, Run
+from orchestra.model.run import ACTIVE, FINAL, Run
 from orchestra.model.scheduling import Choice, Group
 from orchestra.workspace.queue_groups import GroupsFile
 
+WAIT_POLL = 0.25
+"""Seconds between two looks at runs that are waited for."""
 EVERYTHING = ""
 """The group that all runs are of."""
 
@@ -183,3 +185,29 @@ def _reasons(choice: Choice, any_queue: bool) -> dict[str, str]:
 
 def _host(run: Run) -> str | None:
     return None if run.worker is None else run.worker.identity.host
+
+
+async def wait_for(
+    session: Session, ids: Sequence[str] | None = None, *, timeout: float | None = None
+) -> tuple[Run, ...]:
+    """Wait until runs have ended; without ``ids`` until nothing is staged, claimed or running but queues.
+
+    Returns the runs that were waited for, as they are then: after ``timeout`` seconds perhaps not ended.
+    """
+    seen: set[str] = set(ids or ())
+    end = None if timeout is None else session.clock.monotonic() + timeout
+    while True:
+        await settle_active(session)
+        if ids is None:
+            page = await session.store.query(RunQuery(states=ACTIVE | STAGED))
+            seen.update(run.id for run in page.runs if run.kind != "queue" and _is_due(run))
+        page = await session.store.query(RunQuery(ids=tuple(seen)))
+        left = [run for run in page.runs if run.state not in FINAL]
+        if not left or (end is not None and session.clock.monotonic() >= end):
+            return page.runs
+        await session.clock.sleep(WAIT_POLL)
+
+
+def _is_due(run: Run) -> bool:
+    """Whether somebody starts it, has started it, or a queue will: not the trials of a batch that was stopped."""
+    return run.state != "pending" or run.claimed

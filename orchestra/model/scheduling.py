@@ -155,15 +155,15 @@ class _Choosing:
 
     def _paused(self, run: Run) -> str | None:
         if self.situation.groups.get("", Group()).paused:
-            return "the queue is paused"
+            return "the queue to be resumed"
         if run.group is None:
             return None
         group = self.situation.groups.get(run.group, Group())
         if group.paused:
-            return f"group {run.group} is paused"
+            return f"group {run.group} to be resumed"
         members = self.members.get(run.group, 0)
         if group.limit is not None and members >= group.limit:
-            return f"{members} of at most {group.limit} run(s) of group {run.group}"
+            return f"a place in group {run.group}, of which {members} of {group.limit} are taken"
         return None
 
     def _not_due(self, run: Run) -> str | None:
@@ -171,7 +171,7 @@ class _Choosing:
             return None
         earliest = self.choice.look_at
         self.choice.look_at = run.not_before if earliest is None else min(earliest, run.not_before)
-        return "its next try is due later"
+        return "the time of its next try"
 
     def _after(self, run: Run) -> str | None:
         """What it waits for among other runs; notes that it can't be started if one of them failed it."""

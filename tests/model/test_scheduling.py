@@ -97,7 +97,7 @@ def test_a_group_has_no_more_runs_at_once_than_its_limit() -> None:
     choice = choose([staged(1, group="db"), staged(2, group="db"), staged(3)], situation)
 
     assert started(choice) == [1, 3]
-    assert waits(choice) == {2: "2 of at most 2 run(s) of group db"}
+    assert waits(choice) == {2: "a place in group db, of which 2 of 2 are taken"}
 
 
 def test_what_is_paused_waits() -> None:

@@ -1,0 +1,196 @@
+"""``orchestra queue VERB`` and the options that say when a queue starts a run: with real commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Call
+from tests.process import Shell
+
+SHOWS = """
+import os, sys
+x = 1
+print("ran", x, os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ["RUN_ATTEMPT"], os.environ.get("OMP_NUM_THREADS"))
+sys.exit(75 if x == 9 and os.environ["RUN_ATTEMPT"] == "1" else 0)
+"""
+
+
+@pytest.fixture
+def staged(call: Call, tmp_path: Path) -> Call:
+    """Stages ``train.py`` with options."""
+    (tmp_path / "train.py").write_text(SHOWS)
+
+    def stage(name: str, *options: str) -> object:
+        return call("run", "train.py", f"x={name}", "-y", "--stage", "--run-id", f"r{name}", *options)
+
+    return stage  # type: ignore[return-value]
+
+
+def order(call: Call) -> list[str]:
+    return [run["id"] for run in call("queue", "status", "--json").json["staged"]]
+
+
+def reasons(call: Call) -> list[str]:
+    return [run["waits_for"] for run in call("queue", "status", "--json").json["staged"]]
+
+
+def test_staged_runs_are_listed_in_their_turn_with_what_they_wait_for(call: Call, staged: Call) -> None:
+    staged("1")
+    staged("2", "--priority", "5")
+    staged("3", "--after", "r1")
+
+    shown = call("queue", "status")
+
+    assert order(call) == ["r2", "r1", "r3"]
+    assert reasons(call) == ["a queue", "a queue", "run(s) to end: r1"]
+    assert shown.output.splitlines() == [
+        "no queue(s) at work",
+        "no running",
+        "3 staged",
+        "  [r2]  train.py  priority 5  waits for a queue            x=2",
+        "  [r1]  train.py              waits for a queue            x=1",
+        "  [r3]  train.py              waits for run(s) to end: r1  x=3",
+    ]
+
+
+def test_the_turn_of_runs_is_changed(call: Call, staged: Call) -> None:
+    for name in "1234":
+        staged(name)
+
+    assert call("queue", "move", "r3", "r4", "--first").error == "Moved 2 run(s)\n"
+    assert order(call) == ["r3", "r4", "r1", "r2"]
+    call("queue", "move", "r3", "--before", "r2")
+    assert order(call) == ["r4", "r1", "r3", "r2"]
+    call("queue", "move", "r4", "--last")
+    assert order(call) == ["r1", "r3", "r2", "r4"]
+    assert call("queue", "priority", "r4", "r2", "2").error == "Priority 2 for 2 run(s)\n"
+    assert order(call) == ["r2", "r4", "r1", "r3"]
+    call("queue", "priority", "r2", "-1")
+    assert order(call) == ["r4", "r1", "r3", "r2"]
+
+
+def test_a_pause_a_limit_and_their_end_are_told(call: Call, staged: Call) -> None:
+    staged("1", "--group", "db")
+    assert call("queue", "pause").error == "Paused all queues\n"
+    assert reasons(call) == ["the queue to be resumed"]
+    call("queue", "resume")
+    call("queue", "pause", "--group", "db")
+    assert reasons(call) == ["group db to be resumed"]
+    call("queue", "resume", "--group", "db")
+    assert call("queue", "parallel", "2", "--group", "db").error == "At most 2 run(s) at once of group db\n"
+
+    status = call("queue", "status", "--json").json
+    assert (status["paused"], status["parallel"], status["groups"]) == (
+        False,
+        None,
+        {"db": {"limit": 2, "paused": False}},
+    )
+    assert call("queue", "parallel", "-3").code == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("move",), 2, "give the runs that are to be moved"),
+        (("move", "r1"), 2, "say where they are to be"),
+        (("move", "r1", "--first", "--last"), 2, "say where they are to be"),
+        (("move", "nosuch", "--first"), 1, "could not find a run matching 'nosuch'"),
+        (("priority", "r1"), 2, "give runs and their priority"),
+        (("priority", "r1", "x"), 2, "give runs and their priority"),
+        (("parallel",), 2, ""),
+        (("parallel", "9999"), 1, "invalid number of runs 9999"),
+        (("paus",), 2, "no such command 'queue paus' - did you mean 'pause'?"),
+        (("wait", "--timeout", "5"), 1, "invalid time '5'"),
+        (("stop", "r1"), 2, "is no queue"),
+    ],
+)
+def test_what_a_queue_can_not_be_told_is_refused(
+    call: Call, staged: Call, words: tuple[str, ...], code: int, says: str
+) -> None:
+    staged("1")
+
+    refused = call("queue", *words)
+
+    assert (refused.code, says in refused.error) == (code, True)
+
+
+def test_waiting_tells_how_the_runs_ended(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(SHOWS)
+    shell.run("run", "train.py", "x=1", "--stage", "-y", "--run-id", "good")
+    shell.run("run", "train.py", "x=9", "--stage", "-y", "--run-id", "bad")
+    assert shell.run("queue", "wait", "--timeout", "0s").code == 75
+    shell.run("queue", "run-once=yes")
+
+    assert shell.run("queue", "wait", "good").code == 0
+    waited = shell.run("queue", "wait", "good", "bad")
+    assert (waited.code, waited.output) == (1, "bad ended as error\n")
+    assert shell.run("queue", "wait").code == 0
+
+
+def test_the_terms_of_a_run_are_kept_by_a_queue(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(SHOWS)
+    for name, options in (
+        ("1", ("--resources", "gpus=1 cpus=2")),
+        ("9", ("--retries", "1", "--retry-on", "exit:75", "--retry-delay", "0.1s")),
+    ):
+        assert shell.run("run", "train.py", f"x={name}", "--stage", "-y", *options).code == 0
+
+    ran = shell.run("queue", "run-once=yes", ORCHESTRA_GPUS="5,6", OMP_NUM_THREADS="")
+
+    assert "ran 1 5 1 " in ran.output
+    assert "ran 9 None 1 " in ran.output
+    assert "ran 9 None 2 " in ran.output
+
+
+def test_a_run_in_the_foreground_is_tried_again(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(SHOWS)
+
+    ran = shell.run("run", "train.py", "x=9", "-y", "--retries", "2", "--retry-on", "exit:75,oom")
+
+    assert ran.code == 0
+    assert "again (exit:75; retry 1 of 2)" in ran.output
+    assert "ran 9 None 2" in ran.output
+
+
+def test_a_run_is_warned_and_ended_at_its_time_limit(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import signal, time\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: print('warned', flush=True))\n"
+        "print('ready', flush=True)\n"
+        "end = time.monotonic() + 30\n"
+        "while time.monotonic() < end: time.sleep(0.02)\n"
+    )
+
+    ran = shell.run("run", "slow.py", "-y", "--time-limit", "0.8s", "--warn", "USR1@0.2", "--run-id", "slow")
+
+    assert ran.code == 241
+    assert ran.output.splitlines()[:2] == ["ready", "warned"]
+    assert "orchestra: run ended: its time limit of 0.8 s was over" in ran.output
+    assert "reason: its time limit of 0.8 s was over" in shell.run("runs", "info", "slow").output
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (("--resources", "gpu=1"), 1, "invalid resource 'gpu=1'"),
+        (("--resources", "memory=8X"), 1, "invalid size of memory '8X'"),
+        (("--retry-on", "oom"), 2, "--retry-on needs --retries"),
+        (("--retries", "1", "--retry-on", "never"), 1, "invalid cause 'never'"),
+        (("--retries", "-1"), 1, "invalid number of retries"),
+        (("--time-limit", "90"), 1, "invalid time '90'"),
+        (("--warn", "USR1@5"), 1, "a warning needs a time limit"),
+        (("--after", "nosuch"), 1, "could not find a run matching 'nosuch'"),
+        (("--after", "r1:ever"), 1, "invalid condition 'r1:ever' of --after"),
+    ],
+)
+def test_terms_without_a_meaning_are_refused_in_a_sentence(
+    call: Call, staged: Call, options: tuple[str, ...], code: int, says: str
+) -> None:
+    staged("1")
+
+    refused = call("run", "train.py", "--stage", "-y", *options)
+
+    assert (refused.code, says in refused.error) == (code, True)
+    assert order(call) == ["r1"]
