@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from orchestra.cli import terminal
@@ -156,11 +157,14 @@ def _did_you_mean(word: str, known: list[str]) -> str:
 def _call(name: str, tokens: list[str]) -> int:
     from cyclopts import CycloptsError
 
-    parser = build_parser(name, with_help="--help" in tokens)
+    if "--help" in (tokens[: tokens.index("--")] if "--" in tokens else tokens):
+        from orchestra.cli.verb_help import verb_help
+
+        terminal.write(verb_help(name))
+        return 0
+    parser = build_parser(name)
     try:
-        result: Any = parser(
-            [*name.split(), *tokens], exit_on_error=False, print_error=False, help_on_error=False
-        )
+        result: Any = parser([*name.split(), *tokens], exit_on_error=False, print_error=False)
     except CycloptsError as error:
         if type(error).__name__ == "UnknownOptionError":
             from orchestra.cli.not_here import instead_of
@@ -171,17 +175,13 @@ def _call(name: str, tokens: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def build_parser(name: str, *, with_help: bool = False) -> Any:
-    """The cyclopts parser of one verb. What shows its help takes long to load, and is only ``with_help``."""
+def build_parser(name: str) -> Any:
+    """The cyclopts parser of one verb."""
     from cyclopts import App, Parameter
 
-    verb = {**VERBS, **HIDDEN}[name]
-    module, _, function = verb.target.partition(":")
     settings: dict[str, Any] = {
         "version_flags": (),
-        "help_flags": ("--help",),
-        "help_formatter": "plain" if with_help else None,
-        "help_format": "plaintext",
+        "help_flags": (),
         "result_action": "return_value",
         "default_parameter": Parameter(negative=(), show_default=False),
     }
@@ -191,16 +191,14 @@ def build_parser(name: str, *, with_help: bool = False) -> Any:
     for group in groups:
         inner = App(name=group, **settings)
         top.command(inner)
-    command = getattr(importlib.import_module(module), function)
-    usage = f"Usage: orchestra {name} {verb.usage}" if verb.usage else None
-    inner.command(command, name=word, help=_description(command.__doc__ or ""), usage=usage)
+    inner.command(command_of(name), name=word)
     return top
 
 
-def _description(text: str) -> str:
-    """What a docstring says before its parameters, as paragraphs that are wrapped where they are shown."""
-    paragraphs = text.partition("    Parameters\n")[0].split("\n\n")
-    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs).strip()
+def command_of(name: str) -> Callable[..., int]:
+    """The function that a verb is."""
+    module, _, function = {**VERBS, **HIDDEN}[name].target.partition(":")
+    return getattr(importlib.import_module(module), function)
 
 
 def _in_our_words(error: Any) -> str:

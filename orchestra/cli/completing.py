@@ -270,14 +270,14 @@ def options_of(name: str) -> list[Option]:
     found: list[Option] = []
     for argument in parser.assemble_argument_collection():
         positional = argument.index is not None and not any(one.startswith("-") for one in argument.names)
-        names = tuple(one for one in argument.names if not one.startswith(("--no-", "--empty-")))
+        names = tuple(one for one in argument.names if one not in argument.negatives)
         if not argument.show and not positional:
             continue
         takes_value = argument.token_count()[0] > 0
         text = " ".join((argument.parameter.help or "").split())
         field = argument.field_info.name
         values = _literals(argument.hint)
-        found.append(Option(names or argument.names, text, takes_value, positional, field, values))
+        found.append(Option(names, text, takes_value, positional, field, values))
     return found
 
 
