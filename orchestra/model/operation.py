@@ -73,6 +73,12 @@ class FlagDef(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """Where the definition comes from (``train.py:12``, ``orchestra.yml:7``): for ``explain``."""
 
     @property
+    def is_defined(self) -> bool:
+        """Whether a project's file says something of it; else it is as its script has it."""
+        file, _, line = self.origin.rpartition(":")
+        return line.isdigit() and file.endswith((".yml", ".yaml"))
+
+    @property
     def takes_several(self) -> bool:
         """Whether a value stands for several, which are split before they are passed."""
         return self.arg_repeat or bool(self.arg_split)

@@ -13,9 +13,12 @@ from msgspec import Struct
 from orchestra.errors import FlagError, ScriptError, text_of_os_error
 from orchestra.model.destinations import parse_destination
 from orchestra.model.operation import FlagDef, FlagsDest, Operation
-from orchestra.project.argument_parsers import read_parser, uses_argparse, uses_click
+from orchestra.project.argument_parsers import has_no_parser, read_parser, uses_argparse, uses_click
 from orchestra.project.literal_flags import global_flags, member_flags
 from orchestra.project.parser_actions import flags_of_actions, left_out_of
+
+NO_PARSER = "it has no parser of arguments"
+"""The warning of a script that reads its arguments itself: where its flags are defined, there is nothing wrong."""
 
 
 class Discovered(Struct, frozen=True, kw_only=True):
@@ -108,6 +111,8 @@ def discover_flags(
     module = parse_script(path, content, python)
     if kind in ("dict", "namespace"):
         return _flags_of_global(module, path, kind, name)
+    if kind == "args" and module is not None and has_no_parser(module):
+        return Discovered(flags=(), by="argparse", warning=NO_PARSER)
     if kind != "globals" and (module is None or kind == "args" or _parses_arguments(module, content)):
         found = _flags_of_parser(path, content, module, cache_dir, python, arguments)
         if found is not None:

@@ -430,3 +430,15 @@ def test_aliases_can_not_make_a_short_file_endless(project: Found) -> None:
 
 def test_a_file_that_is_too_large_is_refused(project: Found) -> None:
     assert "larger than 5 MB" in project.error("# " + "x" * 5_000_001, "a").message
+
+
+@pytest.mark.parametrize(("importing", "warned"), [("", False), ("  flags-import: all\n", True)])
+def test_a_script_without_a_parser_is_warned_of_only_where_its_flags_are_to_be_imported(
+    project: Found, importing: str, warned: bool
+) -> None:
+    (project.directory / "own.py").write_text("import sys\nprint(sys.argv)\n")
+    project.write("own:\n  flags-dest: args\n" + importing + "  flags: {x: 1}\n")
+
+    assert project.find("own").flags[0].name == "x"
+
+    assert any("it has no parser of arguments" in warning for warning in project.warnings) is warned
