@@ -340,7 +340,12 @@ WRONG = [
         None,
     ),
     ("train:\n  - 1\n", 1, "has to be a mapping, not a list", None),
-    ("train: {main: train}\ntrain: {main: train}\n", 2, "'train' is there twice", None),
+    ("train: {main: train}\ntrain: {main: train}\n", 2, "'train' is there twice", "in line 1"),
+    ("train: [a\nb: c\n", 2, ":2:2: not valid YAML", "    b: c\n     ^"),
+    ("train:\n\tmain: train\n", 2, ":2:1: not valid YAML: it is indented by a tab; use spaces", "^"),
+    ("a: {exec: '${flag_args}', flags: {x: 1}}\n", 1, "'exec' names no program", None),
+    ("a: train\n..: train\n", 2, "operation '..': such a name can't be given", "A name has a letter"),
+    ('a: train\n"b\\nc": train\n', 2, "operation 'b\\nc': such a name", None),
     ("train: {main: 'a \"b'}\n", 1, "'main' can't be split into words", None),
     ("train:\n  notebook: a.ipynb\n", 2, "Jupyter notebooks are not run as operations", None),
     ("a:\n  steps:\n    - lr=1\n", 3, "must define run", None),
@@ -358,8 +363,15 @@ WRONG = [
     ("train: {main: train, optimizer: a, optimizers: {b: {}}}\n", 1, "both 'optimizer' and", None),
     ("train: [\n", 2, "not valid YAML", None),
     ("? [a]\n: 1\n", 1, "can't be a key", None),
-    ("a: !!python/object:os.system x\n", 1, "not valid YAML", None),
-    ("a: !mine x\n", 1, "the tag '!mine' has no meaning here", None),
+    ("a: !!python/object:os.system x\n", 1, "the tag '!!python/object:os.system' is not allowed", None),
+    (
+        "a: !!python/object/apply:os.system [ls]\n",
+        1,
+        "'!!python/object/apply:os.system' is not allowed",
+        None,
+    ),
+    ("a: !mine x\n", 1, "the tag '!mine' is not allowed", None),
+    ("a: !mine {x: 1}\n", 1, "the tag '!mine' is not allowed", None),
     ("a: &x [*x]\n", 0, "nested too deeply", None),
     ("a: " + "[" * 200_000 + "\n", 0, "nested too deeply", None),
     ("just a text\n", 1, "has to be a mapping of operations or a list", None),
@@ -409,6 +421,31 @@ def test_a_script_that_is_missing_is_told_with_the_place_that_names_it(project: 
         project.find("b")
     assert "there is no file 'sub/none.py'" in caught.value.message
     assert caught.value.hint == f"It is named in {project.directory / 'orchestra.yml'}:2."
+
+
+@pytest.mark.parametrize(
+    "main", ["no_such_module_anywhere", "package.none", "json..tool", ".", "package", "whole.none"]
+)
+def test_a_module_that_is_missing_is_told_before_anything_is_made(project: Found, main: str) -> None:
+    (project.directory / "package").mkdir()
+    (project.directory / "whole").mkdir()
+    (project.directory / "whole" / "__init__.py").touch()
+    error = project.error(f"a: train\nb: {main}\n", "b")
+    assert isinstance(error, ScriptError)
+    assert f"there is no module '{main}' in '{project.directory}'" in error.message
+    assert error.hint == f"It is named in {project.directory / 'orchestra.yml'}:2."
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["main: json.tool", "main: timeit", "main: none, python-path: /x", "main: none, env: {PYTHONPATH: x}"]
+    + ["main: none, requires: {file: none.py}", "main: none, sourcecode: {root: src}"],
+)
+def test_a_module_that_is_installed_or_may_come_later_can_be_run(project: Found, rest: str) -> None:
+    # A folder of that name that is no package hides none that is installed.
+    (project.directory / "json").mkdir()
+    project.write(f"a: {{{rest}}}\n")
+    assert project.find("a").kind == "module"
 
 
 def test_a_file_that_can_not_be_read_is_told_of_with_the_reason(project: Found) -> None:
