@@ -351,6 +351,17 @@ WRONG = [
     ("a:\n  steps:\n    - lr=1\n", 3, "must define run", None),
     ("a:\n  steps:\n    - train --lable x\n", 3, "'--lable' is not an option of 'run'", None),
     ("a:\n  steps:\n    - run: train\n      expect: {contains: x}\n", 3, "either output or file", None),
+    ("a: {main: train, requires: {url: 'http://x/y', sha256: abc}}\n", 1, "'sha256' has to be 64", None),
+    ("a:\n  requires:\n  - file: x\n    select: '['\n", 4, "'select': '[' is no regular expression", None),
+    ("a:\n  requires:\n  - file: x\n    select-max: '('\n", 4, "'select-max': '(' is no regular", None),
+    ("a:\n  requires: {file: x, rename: '( y'}\n", 2, "'rename': '(' is no regular expression", None),
+    ("a:\n  requires: {file: x, target-path: ../x}\n", 2, "'../x' is not a path in the run's", "relative"),
+    (
+        "a:\n  requires: {file: x, path: .orchestra}\n",
+        2,
+        "'.orchestra' is not a path in the run's",
+        "relative",
+    ),
     ("- model: m\n  extends: [x]\n", 2, "there is no model or config 'x'", None),
     ("- model: m\n  extends: m\n", 2, "cycle in 'extends'", None),
     ("- model: m\n- model: m\n", 2, "there are two of this name", None),
@@ -446,6 +457,14 @@ def test_a_module_that_is_installed_or_may_come_later_can_be_run(project: Found,
     (project.directory / "json").mkdir()
     project.write(f"a: {{{rest}}}\n")
     assert project.find("a").kind == "module"
+
+
+def test_a_password_in_an_address_is_no_part_of_a_resources_name(project: Found) -> None:
+    project.write(
+        "a: {main: train, requires: [{url: 'http://u:secret@x/y'}, {sources: [{url: 'http://u:secret@x/z'}]}]}\n"
+    )
+    names = [requirement.name for requirement in project.find("a").requires]
+    assert names == ["url:http://***@x/y", "url:http://***@x/z"]
 
 
 def test_a_file_that_can_not_be_read_is_told_of_with_the_reason(project: Found) -> None:
