@@ -121,7 +121,7 @@ def _invalid(path: Path, content: str, error: yaml.MarkedYAMLError) -> ProjectFi
         problem = "it is indented by a tab; use spaces"
     hint = None
     if line.strip():
-        start = max(0, mark.column - _SHOWN // 2)
+        start = max(0, mark.column - _SHOWN // 2) if len(line) > _SHOWN else 0
         shown = "".join(one if one.isprintable() else " " for one in line[start : start + _SHOWN])
         hint = f"    {shown}\n    {' ' * (mark.column - start)}^"
     return ProjectFileError(f"{path}:{mark.line + 1}:{mark.column + 1}: not valid YAML: {problem}", hint)
