@@ -15,7 +15,7 @@ from orchestra.model.destinations import parse_destination
 from orchestra.model.operation import FlagDef, FlagsDest, Operation
 from orchestra.project.argument_parsers import has_no_parser, read_parser, uses_argparse, uses_click
 from orchestra.project.literal_flags import global_flags, member_flags
-from orchestra.project.parser_actions import flags_of_actions, left_out_of
+from orchestra.project.parser_actions import Action, flags_of_actions, left_out_of
 
 NO_PARSER = "it has no parser of arguments"
 """The warning of a script that reads its arguments itself: where its flags are defined, there is nothing wrong."""
@@ -144,6 +144,19 @@ def _flags_of_global(module: ast.Module | None, path: Path, kind: str, name: str
     return Discovered(flags=flags or (), by=f"{kind}:{name}", warning=warning)
 
 
+def _read_actions(module: ast.Module, content: bytes) -> tuple[str, list[Action]] | None:
+    """The library of the script's parser and what the parser has, if all of it is literal."""
+    actions = read_parser(module) if b"argparse" in content else None
+    if actions is not None:
+        return "argparse", actions
+    if b"click" not in content:
+        return None
+    from orchestra.project.click_commands import read_command
+
+    actions = read_command(module)
+    return None if actions is None else ("click", actions)
+
+
 def _flags_of_parser(
     path: Path,
     content: bytes,
@@ -153,11 +166,10 @@ def _flags_of_parser(
     arguments: Sequence[str],
 ) -> Discovered | None:
     """The flags of the script's parser; None if it ended without parsing its arguments."""
-    actions = read_parser(module) if module is not None and b"argparse" in content else None
-    if actions is not None:
-        return Discovered(
-            flags=flags_of_actions(actions, path.name), by="argparse", left_out=left_out_of(actions)
-        )
+    read = _read_actions(module, content) if module is not None else None
+    if read is not None:
+        by, actions = read
+        return Discovered(flags=flags_of_actions(actions, path.name), by=by, left_out=left_out_of(actions))
     from orchestra.project.discovery import run_discovery
 
     found = run_discovery(path, content, cache_dir=cache_dir, python=python, arguments=arguments)
