@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 from pathlib import Path
@@ -300,3 +301,25 @@ def replaced(source: Path, target: Path) -> None:
     """Put a file in the place of another, by a rename."""
     shutil.copyfile(source, target.with_name("new.db"))
     target.with_name("new.db").rename(target)
+
+
+def test_a_run_whose_row_is_damaged_is_listed_told_of_and_deleted_like_any_other(
+    home: Path, shell: Shell
+) -> None:
+    saved(home, *(ended(id=name) for name in ("one", "two", "three")))
+    connection = sqlite3.connect(home / "store.db")
+    with connection:
+        connection.execute("UPDATE runs SET record = x'7b' WHERE id = 'two'")
+    connection.close()
+
+    listed = json.loads(shell.run("runs", "--json", separate=True).output)
+    told = json.loads(shell.run("runs", "info", "two", "--json", separate=True).output)
+    deleted = shell.run("runs", "rm", "two", "-y", separate=True)
+
+    assert {run["id"]: run["status"] for run in listed} == {
+        "one": "completed",
+        "two": "broken",
+        "three": "completed",
+    }
+    assert told["status"] == "broken" and str(home / "store.db") in told["reason"]
+    assert (deleted.code, sorted(os.listdir(home / "runs"))) == (0, ["one", "three"])
