@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
 
@@ -19,7 +20,7 @@ from orchestra.errors import IdTaken, RevisionConflict, RunNotFound, StoreCorrup
 from orchestra.model import lifecycle
 from orchestra.model.encoding import decode_run, encode_run
 from orchestra.model.filters import RunQuery, Wanted
-from orchestra.model.run import FINAL, Run, State, Worker
+from orchestra.model.run import FINAL, Run, State, Worker, unreadable_run
 
 SCHEMA = 2
 """``PRAGMA user_version``. The store can be rebuilt: an older schema is not migrated but replaced."""
@@ -65,8 +66,18 @@ _UPDATE = """
         record = ?11, lease = CASE WHEN ?9 IS NULL THEN NULL WHEN worker = ?9 THEN lease ELSE ?10 END, worker = ?9
     WHERE id = ?1 AND revision = ?2 - 1 RETURNING lease
 """
+_SPOIL = """
+    UPDATE runs SET revision = ?2, state = ?3, kind = ?4, batch = ?5, time = ?6, priority = ?7, queued = ?8,
+        record = ?11, lease = NULL, worker = NULL
+    WHERE id = ?1
+"""
+_RECORD = "id, revision, record, lease"
 _CLAIM = "UPDATE runs SET revision = ?, state = ?, time = ?, worker = ?, lease = ?, record = ? WHERE id = ?"
 _IN = "IN (SELECT value FROM json_each(?))"
+
+
+class RecordUnreadable(StoreCorrupt):
+    """A row of the table holds no record of its run: :func:`spoil_unreadable` mends it."""
 
 
 def insert(runs: Sequence[Run], lease: float | None, connection: Connection) -> tuple[Run, ...]:
@@ -87,9 +98,7 @@ def insert(runs: Sequence[Run], lease: float | None, connection: Connection) -> 
 
 def get(run_id: str, connection: Connection) -> Run:
     """See :meth:`orchestra.contracts.Store.get`."""
-    rows = connection.execute(
-        f"SELECT record, lease FROM runs WHERE id {_IN}", (_array((run_id,)),)
-    ).fetchall()
+    rows = connection.execute(f"SELECT {_RECORD} FROM runs WHERE id {_IN}", (_array((run_id,)),)).fetchall()
     if not rows:
         raise RunNotFound(f"there is no run '{run_id}'")
     return _load(*rows[0])
@@ -106,14 +115,14 @@ def select(query: RunQuery, connection: Connection) -> Page:
             table, conditions, parameters = STAGED_TABLE, "state = 'staged'", []
     limit = -1 if query.limit is None else query.limit
     rows = connection.execute(
-        f"SELECT record, lease FROM {table} WHERE {conditions} ORDER BY {order} LIMIT ? OFFSET ?",
+        f"SELECT {_RECORD} FROM {table} WHERE {conditions} ORDER BY {order} LIMIT ? OFFSET ?",
         (*parameters, limit, query.offset),
     ).fetchall()
     if (rows or query.offset == 0) and len(rows) != limit:
         total = query.offset + len(rows)
     else:
         total = count(query, connection)
-    return Page(runs=tuple(_load(record, lease) for record, lease in rows), total=total)
+    return Page(runs=tuple(_load(*row) for row in rows), total=total)
 
 
 def count(query: RunQuery, connection: Connection) -> int:
@@ -137,14 +146,13 @@ def update(runs: Sequence[Run], connection: Connection) -> tuple[Run, ...]:
     return tuple(kept)
 
 
-def candidates(wanted: Wanted, limit: int, connection: Connection) -> list[bytes]:
-    """The records of the runs that match, in the order of claims."""
+def candidates(wanted: Wanted, limit: int, connection: Connection) -> list[tuple[Any, ...]]:
+    """Id, revision, record and lease of the runs that match, in the order of claims."""
     table, conditions, parameters = _wanted_conditions(wanted)
-    rows = connection.execute(
-        f"SELECT record FROM {table} WHERE {conditions} ORDER BY {CLAIM_ORDER} LIMIT ?",
+    return connection.execute(
+        f"SELECT {_RECORD} FROM {table} WHERE {conditions} ORDER BY {CLAIM_ORDER} LIMIT ?",
         (*parameters, limit),
-    )
-    return [record for (record,) in rows.fetchall()]
+    ).fetchall()
 
 
 def claim(
@@ -153,7 +161,10 @@ def claim(
     """See :meth:`orchestra.contracts.Store.claim`."""
     end = _end(_now(), lease)
     move = lifecycle.watch if wanted.expired else lifecycle.claim
-    found = (_load(record, None) for record in candidates(wanted, limit, connection))
+    found = [
+        _load(run_id, revision, record, None)
+        for run_id, revision, record, _ in candidates(wanted, limit, connection)
+    ]
     claimed = [structs.replace(move(run, worker, end), revision=run.revision + 1) for run in found]
     connection.executemany(
         _CLAIM,
@@ -175,17 +186,32 @@ def delete(run_ids: Sequence[str], connection: Connection) -> int:
     return connection.execute(f"DELETE FROM runs WHERE id {_IN}", (_array(run_ids),)).rowcount
 
 
+def spoil_unreadable(path: Path, connection: Connection) -> tuple[str, ...]:
+    """Make the runs ``broken`` whose records can't be read; one must not hide all others. Returns their ids.
+
+    Whatever is known of such a run is in its directory, from which the engine can enter it anew.
+    """
+    spoiled: list[Run] = []
+    for run_id, revision, record, lease, time_ in connection.execute(f"SELECT {_RECORD}, time FROM runs"):
+        try:
+            _load(run_id, revision, record, lease)
+        except RecordUnreadable as error:
+            run = unreadable_run(str(run_id), f"the store '{path}' holds no record of it: {error}", time_)
+            spoiled.append(structs.replace(run, revision=revision + 1))
+    connection.executemany(_SPOIL, map(_row, spoiled))
+    return tuple(run.id for run in spoiled)
+
+
 def check(connection: Connection) -> None:
     """Read everything.
 
     Raises:
-        StoreCorrupt: the file or a record in it is damaged.
+        StoreCorrupt: the file is damaged.
     """
     (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise StoreCorrupt(str(verdict))
-    for record, lease in connection.execute("SELECT record, lease FROM runs"):
-        _load(record, lease)
+    connection.execute(f"SELECT {COLUMNS} FROM runs").fetchall()
 
 
 def _conditions(query: RunQuery) -> tuple[str, list[Any]]:
@@ -260,11 +286,13 @@ def _encode(run: Run) -> bytes:
         raise StoreError(f"run {run.id} can't be recorded: {error}") from error
 
 
-def _load(record: bytes, lease: int | None) -> Run:
+def _load(run_id: str, revision: int, record: bytes, lease: int | None) -> Run:
     try:
         run = decode_run(record)
-    except ValueError as error:
-        raise StoreCorrupt(f"the store holds a run that can't be read: {error}") from error
+    except (TypeError, ValueError) as error:
+        raise RecordUnreadable(f"the record can't be read: {error}") from error
+    if (run.id, run.revision) != (run_id, revision):
+        raise RecordUnreadable(f"the record is that of run {run.id} at its revision {run.revision}")
     return run if lease is None else structs.replace(run, lease=lease)
 
 

@@ -11,7 +11,7 @@ The same holds for opening and closing. A listing of thousands of runs goes to a
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -111,8 +111,8 @@ class SqliteStore:
         ):
             import anyio.to_thread
 
-            select = partial(sqlite_runs.select, query)
-            return await anyio.to_thread.run_sync(self._file.read_apart, select, abandon_on_cancel=True)
+            select = partial(self._file.read_apart, partial(sqlite_runs.select, query))
+            return await self._mending(partial(anyio.to_thread.run_sync, select, abandon_on_cancel=True))
         return await self._read(partial(sqlite_runs.select, query))
 
     async def update(self, runs: Sequence[Run]) -> tuple[Run, ...]:
@@ -140,10 +140,19 @@ class SqliteStore:
         return await self._write(partial(sqlite_runs.delete, run_ids))
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
-        return await self._file.patiently(partial(self._file.read, work))
+        return await self._mending(partial(self._file.patiently, partial(self._file.read, work)))
+
+    async def _mending(self, call: Callable[[], Awaitable[T]]) -> T:
+        """What ``call`` returns; records that can't be read make their runs ``broken``, and fail no call."""
+        try:
+            return await call()
+        except sqlite_runs.RecordUnreadable:
+            spoil = partial(sqlite_runs.spoil_unreadable, self._file.path)
+            await self._file.patiently(partial(self._file.write, spoil))
+            return await call()
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
-        result = await self._file.patiently(partial(self._file.write, work))
+        result = await self._mending(partial(self._file.patiently, partial(self._file.write, work)))
         if result:
             self._bell.ring()
         return result

@@ -222,7 +222,7 @@ def _describe_param(param: Any, command: Any) -> dict[str, Any]:
         "choices": [_click_value(choice) for choice in choices] if choices is not None else None,
         "help": getattr(param, "help", None),
         "required": bool(param.required),
-        "nargs": None if param.nargs == 1 or kind != "store" else "*" if param.nargs == -1 else param.nargs,
+        "nargs": _click_nargs(param, kind),
         "const": True if kind == "store_true" else flag_value,
         "negative": param.secondary_opts[0] if param.secondary_opts else None,
         "min": getattr(type_, "min", None),
@@ -230,6 +230,12 @@ def _describe_param(param: Any, command: Any) -> dict[str, Any]:
         "hidden": bool(getattr(param, "hidden", False)),
         "line": line if line is not None else getattr(code, "co_firstlineno", None),
     }
+
+
+def _click_nargs(param: Any, kind: str) -> Any:
+    if param.nargs == 1 or kind not in ("store", "append"):
+        return None
+    return "*" if param.nargs == -1 else param.nargs
 
 
 def _annotated(param: Any) -> tuple[str, Any]:

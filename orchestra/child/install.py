@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-FILES = ("supervisor.py", "launcher.py")
+FILES = ("supervisor.py", "launcher.py", "gpus.py")
 _SOURCE = os.path.dirname(os.path.abspath(__file__))
 _LOAD = "import sys; sys.path.insert(0, sys.argv.pop(1)); import {0}; {0}.main(sys.argv[1:])"
 

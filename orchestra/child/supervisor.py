@@ -44,6 +44,10 @@ HINT_EVERY = 0.01
 TOUCH_EVERY = 30.0
 SAMPLES = b"samples"
 """The file of an attempt with what the operation took, a line each time that the fence is touched."""
+GPU_SAMPLES = b"gpu_samples"
+"""The same of each GPU, where there are any."""
+GPU_FILES = ("/dev/nvidiactl", "/dev/dxg")
+"""One of them is there where a GPU is."""
 MOST_SAMPLED = 500
 """Processes that are looked at for one of them."""
 SYNC_LIMIT = 64 << 20
@@ -770,6 +774,9 @@ class _Supervision:
         self.exited = False
         self.cpu = 0.0
         self.max_rss = 0
+        self.gpus: Any = None
+        self.gpus_asked = False
+        """Somebody asks the GPUs, or can't."""
         self.child_ended = False
         self.stopped_by: str | None = None
         self.stopped_early: int | None = None
@@ -997,17 +1004,46 @@ class _Supervision:
         """Note what the operation takes at this time: seconds since its start, CPU seconds so far, KiB of memory."""
         if not _LINUX or self.exited:
             return
+        second = now - self.begun
         try:
             cpu, memory = usage_below(self._children(), self.orders.cookie)
-            line = f"{now - self.begun:.1f} {self.cpu + cpu:.2f} {memory}\n"
-            path = os.path.join(self.directory, SAMPLES)
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            try:
-                os.write(fd, line.encode())
-            finally:
-                os.close(fd)
+            self._append(SAMPLES, f"{second:.1f} {self.cpu + cpu:.2f} {memory}\n")
         except (OSError, ValueError):
             pass  # A sample more or less: the operation goes on.
+        if not self.gpus_asked and any(map(os.path.exists, GPU_FILES)):
+            self.gpus_asked = True
+            import _thread
+
+            # Where a driver is broken, it may never answer.
+            _thread.start_new_thread(self._sample_gpus, (second,))
+
+    def _sample_gpus(self, second: float) -> None:
+        """In a thread of its own: note what each GPU does. Where that fails, none is asked again."""
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+        try:
+            if self.gpus is None:
+                if TYPE_CHECKING:
+                    from orchestra.child import gpus
+                else:
+                    import gpus
+                self.gpus = gpus.Gpus()
+            lines: list[str] = []
+            for number, busy, memory in self.gpus.read():
+                lines.append(
+                    f"{second:.1f} {number} {'-' if busy is None else busy} {'-' if memory is None else memory}\n"
+                )
+            self._append(GPU_SAMPLES, "".join(lines))
+            self.gpus_asked = False
+        except (ImportError, OSError, AttributeError, ValueError):
+            pass
+
+    def _append(self, name: bytes, lines: str) -> None:
+        path = os.path.join(self.directory, name)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            os.write(fd, lines.encode())
+        finally:
+            os.close(fd)
 
     def _look(self, now: float) -> None:
         if self.output.look():

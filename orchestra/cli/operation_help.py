@@ -28,6 +28,7 @@ def help_operation(operation: Operation) -> str:
                 rows.append(["", "  Choices:"])
                 rows += [["", f"    {_choice(choice)}"] for choice in flag.choices]
         lines.append(tables.render(rows).rstrip("\n"))
+        lines += _about_several(operation)
     elif not operation.accepts_any_flag:
         lines += ["", "Takes no flags."]
     return "\n".join(printable(line) for line in lines)
@@ -58,6 +59,19 @@ def help_model(operation: Operation) -> str:
     return "\n".join(printable(line) for line in lines)
 
 
+def _about_several(operation: Operation) -> list[str]:
+    """How the values are written of flags that take several."""
+    flag = next((flag for flag in operation.flags if flag.takes_several), None)
+    if flag is None:
+        return []
+    separator = " " if isinstance(flag.arg_split, bool) or flag.arg_split in ("shlex", "") else flag.arg_split
+    return [
+        "",
+        f"Several values of a flag are written as one text: {flag.name}='A{separator}B'.",
+        f"A list makes a batch: {flag.name}=[A,B] are two trials.",
+    ]
+
+
 def _summary(flag: FlagDef) -> str:
     parts = [flag.description]
     if flag.required:
@@ -77,7 +91,14 @@ def rule_of(flag: FlagDef) -> str:
         limits = f"at least {flag.min}"
     else:
         limits = f"at most {flag.max}" if flag.max is not None else ""
-    return ", ".join(part for part in (flag.type or "", limits) if part)
+    return ", ".join(part for part in (flag.type or "", limits, _several(flag)) if part)
+
+
+def _several(flag: FlagDef) -> str:
+    if not flag.takes_several:
+        return ""
+    plain = isinstance(flag.arg_split, bool) or flag.arg_split in ("shlex", "", " ")
+    return "several values" if plain else f"several values, separated by {flag.arg_split!r}"
 
 
 def _choice(choice: Choice) -> str:
@@ -93,8 +114,8 @@ def _choice(choice: Choice) -> str:
 
 _ATTRIBUTES: Final = (
     *("default", "type", "required", "description", "choices", "allow_other", "min", "max", "distribution"),
-    *("alias", "arg_name", "arg_skip", "arg_switch", "arg_split", "arg_encoding", "env_name", "env_encoding"),
-    *("null_label", "origin"),
+    *("alias", "arg_name", "arg_skip", "arg_switch", "arg_split", "arg_repeat", "arg_encoding", "env_name"),
+    *("env_encoding", "null_label", "origin"),
 )
 
 

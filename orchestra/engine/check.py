@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from msgspec import Struct, structs
@@ -13,11 +14,11 @@ from orchestra.child import supervisor
 from orchestra.engine.deleting import finish_deletions, pending_deletions
 from orchestra.engine.judge import settle, watcher_is_gone
 from orchestra.engine.presence import without_directory
-from orchestra.engine.rebuild import TrialKey, enter, read_recorded, trial_key
+from orchestra.engine.rebuild import TrialKey, as_found, enter, read_recorded, trial_key
 from orchestra.engine.session import Session
-from orchestra.errors import OrchestraError
+from orchestra.errors import OrchestraError, RunBroken
 from orchestra.model.filters import RunQuery
-from orchestra.model.run import ACTIVE, Run
+from orchestra.model.run import ACTIVE, UNREADABLE, Run
 from orchestra.workspace import records
 from orchestra.workspace.durable import TEMPORARY
 
@@ -48,7 +49,8 @@ class Finding(Struct, frozen=True, kw_only=True):
 async def check_runs(session: Session, fix: bool = False) -> list[Finding]:
     """Look for what differs; with ``fix`` repair all that can be repaired without guessing.
 
-    What no repair is known for is only reported: directories of strangers, records that can't be read.
+    What no repair is known for is only reported: directories of strangers, records that can't be read and that
+    the store doesn't have either.
     """
     check = _Check(session, fix)
     await check.deletions()
@@ -124,18 +126,38 @@ class _Check:
         self.found("ghost", f"run {run.id} has no directory", run.id, done)
 
     async def _broken(self, run: Run) -> None:
-        """A run that could not be read once; perhaps it can be read by now."""
+        """A run that could not be read once; perhaps it can be read by now, or its record be made anew."""
         again = read_recorded(self.session, run.id)
-        if again is None or again.state == "broken":
-            reason = run.reason if again is None else again.reason
-            self.found("broken", f"run {run.id} can't be read: {reason}", run.id)
+        if again is not None and again.state != "broken":
+            done = await self._enter_anew(again) if self.fix else None
+            self.found("broken", f"run {run.id} can be read again", run.id, done)
             return
+        reason = run.reason if again is None else again.reason
         done = None
-        if self.fix:
-            await self.session.store.delete((run.id,))
-            await enter(self.session, [again])
-            done = "entered it anew"
-        self.found("broken", f"run {run.id} can be read again", run.id, done)
+        if self.fix and self._write_anew(run):
+            again = read_recorded(self.session, run.id)
+            if again is not None and again.state != "broken":
+                done = f"{await self._enter_anew(again)}, with the record that the store had"
+        self.found("broken", f"run {run.id} can't be read: {reason}", run.id, done)
+
+    async def _enter_anew(self, run: Run) -> str:
+        await self.session.store.delete((run.id,))
+        await enter(self.session, [run])
+        return "entered it anew"
+
+    def _write_anew(self, run: Run) -> bool:
+        """Write the record of a run of which the store knows more than that it is broken, unless it is readable.
+
+        What state it is in its attempts tell.
+        """
+        directory = self.session.directory(run)
+        if run.operation == UNREADABLE or not _is_unreadable(directory):
+            return False
+        if not records.set_record_aside(directory, self.session.clock.now()):
+            return False
+        record = as_found(run) if run.state == "broken" else run
+        records.write_run(directory, record, fsync=self.session.fsync)
+        return True
 
     async def watchers(self) -> None:
         """Claims without a living worker, runs whose process is dead, leases that are over."""
@@ -169,6 +191,9 @@ class _Check:
                 continue
             try:
                 await self._compare(run)
+            except RunBroken as error:
+                done = "wrote it as the store has it" if self.fix and self._write_anew(run) else None
+                self.found("broken", f"run {run.id} can't be read: {error.message}", run.id, done)
             except OrchestraError as error:
                 self.found("broken", f"run {run.id} can't be read: {error.message}", run.id)
             self._leftovers(run)
@@ -234,6 +259,16 @@ class _Check:
             left = supervisor.end_tree(cookie)
             done = None if left else "ended them"
         self.found("process", f"run {run_id} has ended, but processes of it go on: {pids}", run_id, done)
+
+
+def _is_unreadable(directory: Path) -> bool:
+    try:
+        records.read_run(directory)
+    except RunBroken:
+        return True
+    except OrchestraError:
+        return False
+    return False
 
 
 def _temporary_files(control: str) -> Iterator[str]:

@@ -17,16 +17,13 @@ from orchestra.model import lifecycle
 from orchestra.model.execution import Exit, Fence, Identity
 from orchestra.model.filters import RunQuery
 from orchestra.model.ids import check_run_id
-from orchestra.model.operation import Operation
-from orchestra.model.run import Run, State, Worker
+from orchestra.model.run import Run, State, Worker, unreadable_run
 from orchestra.workspace import records
 from orchestra.workspace.layout import attempt_directory
 
 TrialKey: TypeAlias = tuple[str, int, int]
 CHUNK = 1000
 """How many runs are entered in one transaction."""
-UNREADABLE = Operation(name="?", kind="executable")
-"""What a run whose record can't be read is listed as."""
 
 
 async def rebuild_store(session: Session) -> int:
@@ -130,12 +127,17 @@ def read_recorded(session: Session, name: str) -> Run | None:
         return _broken(name, directory, str(error))
 
 
+def as_found(run: Run) -> Run:
+    """A ``broken`` run of which the store has the rest, for a record from which its attempts tell its state."""
+    return structs.replace(run, state="pending", reason=None, worker=_nobody(), lease=None)
+
+
 def _broken(name: str, directory: Path, reason: str) -> Run:
     try:
         created = os.stat(directory).st_mtime_ns // 1000
     except OSError:
         created = 0
-    return Run(id=name, operation=UNREADABLE, state="broken", reason=reason, created=created)
+    return unreadable_run(name, reason, created)
 
 
 def _in_its_state(run: Run, directory: Path) -> Run:

@@ -35,9 +35,14 @@ def settled_flags(
 
 
 def shadowed_flags(operation: Operation, flags: Mapping[str, FlagValue]) -> list[str]:
-    """Warnings of flags that are not passed because the operation's own command has their options."""
+    """Warnings of flags that are not passed because the operation's own command has their options.
+
+    None of those that the command refers to: it passes them itself.
+    """
+    command = " ".join((*operation.main_args, *operation.exec))
     return [
         f"ignoring flag '{name}={flag_rules.encode(flags[name])}' because it's shadowed in the operation cmd "
         f"as {option}"
         for name, option in shadowed(operation, flags).items()
+        if f"${{{name}}}" not in command
     ]

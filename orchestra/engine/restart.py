@@ -146,7 +146,10 @@ async def plan_restart(session: Session, request: RunRequest) -> Restart:
     if run.worker is not None:
         raise RunBusy(f"run {run.id} is already being started by {run.worker.name}")
     if run.state == "broken":
-        raise UserError(f"run {run.id} can't be read: {run.reason}", "Repair or delete it.")
+        raise UserError(
+            f"run {run.id} can't be read: {run.reason}",
+            "Use 'orchestra check --runs --fix' to repair it, or 'orchestra runs delete'.",
+        )
     _require_gone(session, run)
     if not request.force_sourcecode:
         changed = _with_request(session, run, request)

@@ -243,23 +243,16 @@ async def open_session(
     """
     layout = Layout(home)
     layout.ensure_home()
-    async with AsyncExitStack() as stack:
+
+    async def begin(stack: AsyncExitStack, recover: bool) -> Session:
         name, options = settings.plugin("store", settings.store)
-
-        async def open_store() -> Store:
-            return await stack.enter_async_context(
-                plugins.open_plugin("store", name, options, home=home, cache_dir=layout.cache_dir)
-            )
-
-        try:
-            store = await open_store()
-        except StoreCorrupt:
+        if recover:
             options["recover"] = True
-            store = await open_store()
+        opener = plugins.open_plugin("store", name, options, home=home, cache_dir=layout.cache_dir)
         session = Session(
             layout,
             settings,
-            store,
+            await stack.enter_async_context(opener),
             stack,
             console=console or SilentConsole(),
             sinks=sinks,
@@ -267,11 +260,26 @@ async def open_session(
             one_stream=one_stream,
         )
         await _reconcile(session)
-        # Also when what was begun ends with an error.
-        stack.callback(session.finish_afterwards)
-        yield session
-        with suppress(OrchestraError):
-            await _note_total(session)
+        return session
+
+    try:
+        async with AsyncExitStack() as stack:
+            try:
+                session = await begin(stack, recover=False)
+            except StoreCorrupt:
+                await stack.aclose()
+                session = await begin(stack, recover=True)
+            # Also when what was begun ends with an error.
+            stack.callback(session.finish_afterwards)
+            yield session
+            with suppress(OrchestraError):
+                await _note_total(session)
+    except StoreCorrupt as error:
+        # Damage that opening did not meet: the next command is to find a store that is whole.
+        async with AsyncExitStack() as stack:
+            await begin(stack, recover=True)
+        hint = "It was made anew from the records of the runs: give the command again."
+        raise StoreCorrupt(error.message, hint) from error
 
 
 async def _reconcile(session: Session) -> None:

@@ -109,6 +109,10 @@ def settle_plan(
     if operation.kind == "queue":
         QueueSettings.from_flags(values)
     batch = plan_batch(request, operation, values, rows)
+    if operation.env and batch is None:
+        from orchestra.model.templates import filled_environment
+
+        filled_environment(operation, values)
     check_limits(own_kind(operation), request)
     check_terms(own_kind(operation), request)
     _require_plugins(session, request, operation, batch)

@@ -134,15 +134,23 @@ def _option(name: str, definition: FlagDef | None, value: FlagValue) -> list[str
     if value is None:
         return []
     values = _values(definition, value)
+    if definition is not None and definition.arg_repeat:
+        return [word for one in values for word in _words(option, [one])]
+    return _words(option, values)
+
+
+def _words(option: str, values: list[str]) -> list[str]:
     if len(values) == 1 and values[0].startswith("-"):
-        return [f"{option}={values[0]}"]
+        # To click and getopt the '=' behind a letter is part of the value.
+        short = len(option) == 2 and not option.startswith("--")
+        return [f"{option}{values[0]}" if short else f"{option}={values[0]}"]
     return [option, *values]
 
 
 def _values(definition: FlagDef | None, value: FlagValue) -> list[str]:
     if definition is not None:
         value = _encoded(value, definition.arg_encoding)
-    if definition is None or not definition.arg_split:
+    if definition is None or not definition.takes_several:
         return [to_argument(value)]
     if isinstance(value, str):
         return _parts(definition, value)
@@ -184,7 +192,7 @@ def global_values(operation: Operation, flags: dict[str, FlagValue]) -> dict[str
             if definition.arg_skip:
                 continue
             value = _encoded(value, definition.arg_encoding)
-            if definition.arg_split and isinstance(value, str):
+            if definition.takes_several and isinstance(value, str):
                 value = [decode(part, name) for part in _parts(definition, value)]
         values[name] = value
     return values

@@ -117,8 +117,11 @@ def check(
     """
     definitions = {flag.name: flag for flag in operation.flags}
     given = check_given(operation, values, force, place=place, known=stored or {})
+    known = {*given, *(stored or {})}
     checked: dict[str, Decoded] = {
-        flag.name: flag.default for flag in operation.flags if flag.name not in HIDDEN.get(operation.kind, ())
+        flag.name: flag.default if flag.name in known else _default(operation, flag, force, place)
+        for flag in operation.flags
+        if flag.name not in HIDDEN.get(operation.kind, ())
     }
     checked.update(stored or {})
     checked.update(given)
@@ -207,6 +210,16 @@ def _by_name(operation: Operation, values: Mapping[str, Decoded], force: bool) -
             name = given
         named[name] = value
     return named
+
+
+def _default(operation: Operation, flag: FlagDef, force: bool, place: Place | None) -> Decoded:
+    """The default of a flag: one of a project's file is checked as what is given, one of a script is data."""
+    if operation.project_file is None or not flag.is_defined or flag.default in (None, ""):
+        return flag.default
+    try:
+        return settle(flag, flag.default, force, place)
+    except FlagError as error:
+        raise FlagError(f"{error.message} (its default, {flag.origin})", error.hint) from None
 
 
 def _chosen_flags(

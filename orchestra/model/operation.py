@@ -60,6 +60,8 @@ class FlagDef(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """Pass the bare option if the value equals this, nothing otherwise (``store_true``)."""
     arg_split: bool | str = False
     """The value is passed as several arguments (``nargs='+'``): split like a shell does, or at this separator."""
+    arg_repeat: bool = False
+    """The option is given anew for each of the values (``action='append'``), which are split as for ``arg_split``."""
     arg_encoding: dict[str, FlagValue] = {}
     """What to pass for a value, by the value as it is shown (``yes``)."""
     env_name: str | None = None
@@ -69,6 +71,17 @@ class FlagDef(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """What previews show for null."""
     origin: str = ""
     """Where the definition comes from (``train.py:12``, ``orchestra.yml:7``): for ``explain``."""
+
+    @property
+    def is_defined(self) -> bool:
+        """Whether a project's file says something of it; else it is as its script has it."""
+        file, _, line = self.origin.rpartition(":")
+        return line.isdigit() and file.endswith((".yml", ".yaml"))
+
+    @property
+    def takes_several(self) -> bool:
+        """Whether a value stands for several, which are split before they are passed."""
+        return self.arg_repeat or bool(self.arg_split)
 
 
 class SourceDef(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):

@@ -236,3 +236,12 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
         if name in ("comments", "trial_comments"):
             return [structs.asdict(comment) for comment in value]
         return dict(value) if name in ("flags", "environment") else value
+
+
+UNREADABLE = Operation(name="?", kind="executable")
+"""What a run whose record can't be read is listed as."""
+
+
+def unreadable_run(run_id: str, reason: str, time: int) -> Run:
+    """All that there is to say of a run whose record can't be read; ``reason`` names the file."""
+    return Run(id=run_id, operation=UNREADABLE, state="broken", reason=reason, created=time)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from orchestra.errors import FlagError
@@ -56,21 +57,25 @@ def filled_words(
 def filled_environment(operation: Operation, flags: Mapping[str, FlagValue]) -> dict[str, str]:
     """The variables that the project sets for a run with these flags."""
     return {
-        name: fill(text, lambda flag: flag_text(operation, flags, flag))
+        name: fill(text, partial(flag_text, operation, flags, holder=f"variable '{name}'"))
         for name, text in operation.env.items()
     }
 
 
-def flag_text(operation: Operation, flags: Mapping[str, FlagValue], name: str) -> str:
-    """The value of flag ``name`` as an argument.
+def flag_text(
+    operation: Operation, flags: Mapping[str, FlagValue], name: str, *, holder: str = "command"
+) -> str:
+    """The value of flag ``name`` as an argument; ``holder`` is what refers to it.
 
     Raises:
         FlagError: there is no such flag.
     """
     if name not in flags:
+        kept = "\\\\" if holder == "command" else "\\"
         raise FlagError(
-            f"invalid setting for operation '{operation.name}': command contains invalid reference '{name}'",
-            "Define a flag of this name, or write \\\\${" + name + "} to keep it as it is.",
+            f"invalid setting for operation '{operation.name}': {holder} contains invalid reference '{name}'",
+            # Of a command, splitting it into words takes one of two backslashes away.
+            f"Define a flag of this name, or write {kept}${{{name}}} to keep it as it is.",
         )
     value, definition = flags[name], operation.flag(name)
     if definition is not None and definition.arg_encoding:

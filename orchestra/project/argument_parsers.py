@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from collections.abc import Iterator
 from typing import Any, Final, cast
 
@@ -64,17 +65,25 @@ def uses_argparse(module: ast.Module) -> bool:
 
 def uses_click(module: ast.Module) -> bool:
     """Whether the script imports click or typer, at any level."""
+    return not _imported(module).isdisjoint(("click", "typer"))
+
+
+def has_no_parser(module: ast.Module) -> bool:
+    """Whether the script can't have a parser that we know, nor run code that has one: it reads its arguments itself."""
+    others = sys.stdlib_module_names - {"argparse", "importlib", "runpy"}
+    names = {node.id for node in ast.walk(module) if isinstance(node, ast.Name)}
+    return _imported(module) <= others and names.isdisjoint(("__import__", "exec", "eval"))
+
+
+def _imported(module: ast.Module) -> set[str]:
+    """The packages that the script imports, at any level; ``""`` for what is relative."""
+    found: set[str] = set()
     for node in ast.walk(module):
-        names = (
-            [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else [node.module or ""]
-            if isinstance(node, ast.ImportFrom) and not node.level
-            else []
-        )
-        if any(name.partition(".")[0] in ("click", "typer") for name in names):
-            return True
-    return False
+        if isinstance(node, ast.Import):
+            found.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.add("" if node.level else (node.module or "").partition(".")[0])
+    return found
 
 
 def read_parser(module: ast.Module) -> list[Action] | None:

@@ -14,7 +14,7 @@ from orchestra.model.operation import Choice, FlagDef, FlagsDest, FlagType, Flag
 from orchestra.project.documents import Map, Place
 from orchestra.project.file_types import ChoiceSection, FlagSection
 from orchestra.project.project_file import Defined
-from orchestra.project.script import Discovered, discover_flags
+from orchestra.project.script import NO_PARSER, Discovered, discover_flags
 from orchestra.project.sections import Reader
 
 
@@ -40,7 +40,9 @@ class Importing(NamedTuple):
             dest=dest,
             root=self.root,
         )
-        if found.warning and self.warn is not None and os.environ.get("NO_WARN_FLAGS_IMPORT") != "1":
+        expected = found.warning == NO_PARSER and defined.section.flags_import is None
+        muted = expected or os.environ.get("NO_WARN_FLAGS_IMPORT") == "1"
+        if found.warning and self.warn is not None and not muted:
             self.warn(f"cannot import flags for {defined.full_name}: {found.warning}")
         return found
 

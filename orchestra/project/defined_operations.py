@@ -53,7 +53,7 @@ def operation_of(
         ScriptError: its script can't be read, or is not valid Python.
     """
     section, model = defined.section, project.models[defined.model]
-    command = _command(project, defined)
+    command = _command(project, defined, python)
     flags, dest, found_by = _flags(
         defined, command, Importing(cache_dir, python, warn, project.directory), project
     )
@@ -97,7 +97,7 @@ def operation_of(
     )
 
 
-def _command(project: Project, defined: Defined) -> _Command:
+def _command(project: Project, defined: Defined, python: str) -> _Command:
     section, what = defined.section, f"operation '{defined.full_name}'"
     given = [name for name in ("exec", "main", "steps") if getattr(section, name) is not None]
     if len(given) > 1:
@@ -113,12 +113,12 @@ def _command(project: Project, defined: Defined) -> _Command:
                 "invalid setting for operation: command contains invalid reference 'flag_args'",
                 f"Write {FLAG_ARGS} as a word of its own.",
             )
-        if not words:
+        if not words or words[0] == FLAG_ARGS:
             raise error_at(defined.raw.places["exec"], what, "'exec' names no program")
         return _Command(kind="executable", exec=words)
     if section.main is None and section.steps is not None:
         return _Command(kind="steps")
-    main = find_main(project.directory, section.main or defined.name, defined)
+    main = find_main(project.directory, section.main or defined.name, defined, python)
     return _Command(kind=main.kind, main=main.main, main_args=main.arguments, script=main.script)
 
 

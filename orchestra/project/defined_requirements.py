@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final, cast
 
 from msgspec import structs
 
+from orchestra.model.dependencies import source_name
 from orchestra.model.operation import Requirement, SourceDef
 from orchestra.project.documents import Map, Place, Seq, did_you_mean, kind_of
 from orchestra.project.file_types import RenameSection, RequirementSection, ResourceSection, SourceSection
@@ -45,7 +47,7 @@ def _requirement(item: Any, place: Place, project: Project, model: Model, define
     if "sources" in item:
         return _resource(None, item, what, project.reader)
     source = _source(item, what, project.reader)
-    return Requirement(name=source.name or f"{source.scheme}:{source.value}", sources=(source,))
+    return Requirement(name=source_name(source), sources=(source,))
 
 
 def _named(
@@ -100,9 +102,8 @@ def _resource(name: str | None, given: Map, what: str, reader: Reader) -> Requir
         )
         for source in _sources(cast(Seq, given["sources"]), what, reader)
     )
-    first = f"{sources[0].scheme}:{sources[0].value}" if sources else ""
     return Requirement(
-        name=name or section.name or (sources[0].name if sources else None) or first,
+        name=name or section.name or (source_name(sources[0]) if sources else ""),
         sources=sources,
         description=section.description,
     )
@@ -129,7 +130,7 @@ def _source(given: str | Map, what: str, reader: Reader) -> SourceDef:
         raise error_at(given.place, what, f"a source {wrong}")
     if section.flag_name is True:
         raise error_at(given.places["flag-name"], what, "'flag-name' is a name or no")
-    return SourceDef(
+    source = SourceDef(
         scheme=named[0],
         value=getattr(section, named[0]),
         name=section.name,
@@ -153,6 +154,35 @@ def _source(given: str | Map, what: str, reader: Reader) -> SourceDef:
         post_process=section.post_process,
         help=section.help,
     )
+    _check(source, given, what)
+    return source
+
+
+def _check(source: SourceDef, given: Map, what: str) -> None:
+    """Refuse, before anything is made, what no run can have; what refers to flags is known later."""
+    if source.sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", source.sha256):
+        raise error_at(given.places["sha256"], what, "'sha256' has to be 64 hexadecimal digits")
+    patterns = {
+        "select": source.select,
+        "select-min": (source.select_min,),
+        "select-max": (source.select_max,),
+        "rename": tuple(pattern for pattern, _ in source.rename),
+    }
+    for key, pattern in ((key, one) for key, found in patterns.items() for one in found):
+        try:
+            re.compile("" if pattern is None or "${" in pattern else pattern)
+        except (re.error, RecursionError, OverflowError) as error:
+            raise error_at(
+                given.places[key], what, f"'{key}': '{pattern}' is no regular expression: {error}"
+            ) from None
+    target = source.target_path
+    if target is None or "${" in target:
+        return
+    key = "target-path" if "target-path" in given else "path"
+    parts = [part for part in target.split("/") if part not in ("", ".")]
+    if target.startswith(("/", "~")) or ".." in parts or parts[:1] in ([".orchestra"], [".guild"]):
+        hint = "Give a relative path without '..', outside of the run's records."
+        raise error_at(given.places[key], what, f"'{target}' is not a path in the run's directory", hint)
 
 
 def _renames(given: Any, source: Map, what: str) -> tuple[tuple[str, str], ...]:

@@ -10,13 +10,19 @@ from typing import Any, Final, NamedTuple, TypeAlias, cast
 
 import yaml
 
-from orchestra.errors import ProjectFileError, text_of_os_error
+from orchestra.errors import ProjectFileError
 from orchestra.model.yaml_values import RESOLVERS
 
 MOST_BYTES: Final = 5_000_000
 MOST_NODES: Final = 200_000
 """So many values a file may stand for: with aliases a short one can stand for billions."""
 MOST_LEVELS: Final = 100
+_SHOWN: Final = 100
+"""Characters of a line that an error shows."""
+_STANDARD: Final = "tag:yaml.org,2002:"
+_TAGS: Final = frozenset(
+    ("binary", "bool", "float", "int", "map", "merge", "null", "omap", "seq", "set", "str", "timestamp")
+)
 
 _KINDS = {"str": "a text", "int": "a number", "float": "a number", "bool": "yes or no", "NoneType": "nothing"}
 
@@ -94,15 +100,31 @@ def read_document(path: Path) -> Any:
         node = loader.get_single_node()
         return None if node is None else _Builder(str(path), loader).build(node)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise ProjectFileError(f"{where}: not valid YAML: {error.problem or error.context}") from None
+        raise _invalid(path, content, error) from None
     except (yaml.YAMLError, ValueError) as error:
         raise ProjectFileError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise ProjectFileError(f"{path}: nested too deeply") from None
     finally:
         loader.dispose()  # pyright: ignore[reportUnknownMemberType]
+
+
+def _invalid(path: Path, content: str, error: yaml.MarkedYAMLError) -> ProjectFileError:
+    """The error with its line and a caret under the place."""
+    mark = error.problem_mark or error.context_mark
+    problem = error.problem or error.context
+    if mark is None:
+        return ProjectFileError(f"{path}: not valid YAML: {problem}")
+    lines = content.split("\n")
+    line = lines[mark.line].rstrip("\r") if mark.line < len(lines) else ""
+    if "\t" in line[: len(line) - len(line.lstrip())]:
+        problem = "it is indented by a tab; use spaces"
+    hint = None
+    if line.strip():
+        start = max(0, mark.column - _SHOWN // 2) if len(line) > _SHOWN else 0
+        shown = "".join(one if one.isprintable() else " " for one in line[start : start + _SHOWN])
+        hint = f"    {shown}\n    {' ' * (mark.column - start)}^"
+    return ProjectFileError(f"{path}:{mark.line + 1}:{mark.column + 1}: not valid YAML: {problem}", hint)
 
 
 def _check_depth(path: Path, content: str) -> None:
@@ -125,7 +147,7 @@ def _read(path: Path) -> str:
                 raise ProjectFileError(f"'{path}' can't be read: it is not a regular file")
             content = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise ProjectFileError(f"'{path}' can't be read: {text_of_os_error(error)}") from None
+        raise ProjectFileError(f"'{path}' can't be read: {error.strerror or error}") from None
     if len(content) > MOST_BYTES:
         raise ProjectFileError(f"'{path}' can't be read: it is larger than {MOST_BYTES // 1_000_000} MB")
     try:
@@ -145,6 +167,10 @@ class _Builder:
         self._left -= 1
         if self._left < 0:
             raise ProjectFileError(f"{self._file}: it stands for more than {MOST_NODES:,} values")
+        tag = str(node.tag)
+        if tag.removeprefix(_STANDARD) not in _TAGS:
+            shown = tag.replace(_STANDARD, "!!", 1)
+            raise ProjectFileError(f"{self._place(node)}: the tag '{shown}' is not allowed")
         if isinstance(node, yaml.MappingNode):
             return self._map(node)
         if isinstance(node, yaml.SequenceNode):
@@ -173,7 +199,10 @@ class _Builder:
             # As it was written: a flag may be called 'no', an operation '1'.
             name = _joined(str(key.value), place)
             if name in own:
-                raise ProjectFileError(f"{place}: '{name}' is there twice")
+                raise ProjectFileError(
+                    f"{place}: '{name}' is there twice",
+                    f"It is there in line {found.places[name].line}, too.",
+                )
             own.add(name)
             found.put(name, self.build(value), place)
         return found
@@ -187,8 +216,6 @@ class _Builder:
                 found.put(key, source[key], source.places[key])
 
     def _scalar(self, node: yaml.Node) -> Any:
-        if not node.tag.startswith("tag:yaml.org,2002:"):
-            raise ProjectFileError(f"{self._place(node)}: the tag '{node.tag}' has no meaning here")
         value = cast(Any, self._loader.construct_object(node))  # pyright: ignore[reportUnknownMemberType]
         if isinstance(value, str):
             return _joined(value, self._place(node))

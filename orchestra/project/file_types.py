@@ -42,6 +42,7 @@ class FlagSection(Section):
     arg_skip: bool | UnsetType = UNSET
     arg_switch: Any = UNSET
     arg_split: bool | str | UnsetType = UNSET
+    arg_repeat: bool | UnsetType = UNSET
     arg_encoding: dict[str, Scalar] | UnsetType = UNSET
     env_name: str | UnsetType = UNSET
     env_encoding: dict[str, Scalar] | UnsetType = UNSET

@@ -66,6 +66,10 @@ def find_operation(
         found = None
     except OSError as error:
         raise ScriptError(f"cannot run '{_shown(spec)}': {text_of_os_error(error)}") from None
+    if found is None and "\0" not in spec and os.path.islink(path):
+        raise ScriptError(
+            f"cannot run '{_shown(spec)}': it is a link to '{os.readlink(path)}', which is missing"
+        )
     if found is None:
         raise _not_found(spec, cwd, file)
     if not stat.S_ISREG(found.st_mode):

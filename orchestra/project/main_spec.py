@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -28,12 +30,18 @@ class Main(Struct, frozen=True, kw_only=True):
     """Its file, where that is the project's."""
 
 
-def find_main(project: Path, spec: str, defined: Defined) -> Main:
+def find_main(project: Path, spec: str, defined: Defined, python: str) -> Main:
     """What ``spec`` (``train``, ``pkg.train``, ``src/train.py --fast``) names in the directory ``project``.
+
+    Args:
+        project: the project's directory.
+        spec: as the project's file has it.
+        defined: the operation that it is of.
+        python: the interpreter that it is for.
 
     Raises:
         ProjectFileError: it is empty, or a quote in it is not closed.
-        ScriptError: it is a path, and there is no such file.
+        ScriptError: there is no such file or module.
     """
     words = split_words(spec, defined, "main")
     if not words:
@@ -49,7 +57,32 @@ def find_main(project: Path, spec: str, defined: Defined) -> Main:
             f"operation '{defined.full_name}' can't be run: there is no file '{name}' in '{project}'",
             f"It is named in {defined.place}.",
         )
-    return Main(kind="module", main=name, arguments=arguments, script=_module_file(project, name))
+    file = _module_file(project, name)
+    if file is None and _is_missing(project, name, defined, python):
+        raise ScriptError(
+            f"operation '{defined.full_name}' can't be run: there is no module '{name}' in '{project}', and none "
+            "is installed",
+            f"It is named in {defined.place}.",
+        )
+    return Main(kind="module", main=name, arguments=arguments, script=file)
+
+
+def _is_missing(project: Path, name: str, defined: Defined, python: str) -> bool:
+    """Whether no run can have the module ``name``, as far as that is known without importing anything."""
+    section = defined.section
+    comes_later = section.requires or section.sourcecode or section.python_path or "PYTHONPATH" in section.env
+    if comes_later or os.path.abspath(python) != os.path.abspath(sys.executable):
+        return False
+    top = name.partition(".")[0]
+    if not all(name.split(".")) or (project / top / "__init__.py").is_file():
+        return True
+    import importlib.util
+
+    try:
+        return importlib.util.find_spec(top) is None
+    except ValueError:
+        # It is loaded already, and does not say from where.
+        return False
 
 
 def _script(project: Path, name: str) -> str | None:

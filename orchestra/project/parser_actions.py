@@ -75,11 +75,17 @@ def _flag_of_action(action: Action) -> FlagDef | None:
     name, arg_name = _names(action["options"], action["dest"])
     default = None if action["default"] == SUPPRESS else action["default"]
     description = _description(action["help"], default)
+    if kind in ("append", "extend") and "hidden" not in action and isinstance(default, list):
+        # argparse adds to the default what is given; click puts it in its place.
+        added = _joined(cast("list[FlagValue]", default))
+        description = f"{description} (added to {added})".lstrip() if added else description
+        default = None
     if kind in ("store_true", "store_false", "store_const"):
         return _switch(name, arg_name, description, default, action["const"])
     if kind == "boolean_optional":
         return _pair(name, arg_name, description, default, action.get("negative") or f"--no-{name}")
-    splits = action["nargs"] not in (None, "?")
+    repeats = kind in ("append", "extend") and action["nargs"] in (None, 1)
+    splits = repeats or action["nargs"] not in (None, "?")
     flag_type = TYPES.get(action["type"] or "")
     flag = FlagDef(
         name=name,
@@ -91,6 +97,7 @@ def _flag_of_action(action: Action) -> FlagDef | None:
         max=None if splits else action.get("max"),
         arg_name=arg_name,
         arg_split=splits,
+        arg_repeat=repeats,
         # click takes no empty text for a boolean.
         arg_encoding={"yes": "true", "no": "false"} if "hidden" in action and flag_type == "boolean" else {},
     )
@@ -137,10 +144,10 @@ def _pair(name: str, arg_name: str | None, description: str, default: FlagValue,
 
 
 def _with_default(flag: FlagDef, default: FlagValue) -> FlagDef:
-    if isinstance(default, list) and flag.arg_split:
-        import shlex
-
-        default = shlex.join([to_argument(item) for item in cast("list[FlagValue]", default)])
+    if isinstance(default, list) and flag.arg_repeat and not default:
+        default = None
+    elif isinstance(default, list) and flag.arg_split:
+        default = _joined(cast("list[FlagValue]", default))
     elif isinstance(default, list | dict):
         # It would read as a batch. Left out, the script uses its own.
         default = None
@@ -150,6 +157,12 @@ def _with_default(flag: FlagDef, default: FlagValue) -> FlagDef:
         except ValueError:
             pass
     return structs.replace(flag, default=default)
+
+
+def _joined(values: list[FlagValue]) -> str:
+    import shlex
+
+    return shlex.join([to_argument(value) for value in values])
 
 
 def _description(text: str | None, default: FlagValue) -> str:

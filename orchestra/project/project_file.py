@@ -157,9 +157,13 @@ def _model(item: Map, reader: Reader) -> Model:
 
 
 def _operation(name: str, model: str, value: Any, place: Place, defaults: Map, reader: Reader) -> Defined:
-    what = f"operation '{model}:{name}'" if model else f"operation '{name}'"
-    if not name or name != name.strip() or any(one in name for one in "=/\\\0\n"):
-        raise error_at(place, what, "such a name can't be given on a command line")
+    shown = name if name.isprintable() else repr(name)[1:-1]
+    what = f"operation '{model}:{shown}'" if model else f"operation '{shown}'"
+    if not name.strip(". ") or name != name.strip() or any(one in name for one in "=/\\\0\n"):
+        hint = (
+            "A name has a letter or digit, no space at its ends, and no '=', '/', '\\' or line break in it."
+        )
+        raise error_at(place, what, "such a name can't be given on a command line", hint)
     if isinstance(value, str):
         raw = Map(place)
         raw.put("main", value, place)

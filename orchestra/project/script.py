@@ -13,9 +13,12 @@ from msgspec import Struct
 from orchestra.errors import FlagError, ScriptError, text_of_os_error
 from orchestra.model.destinations import parse_destination
 from orchestra.model.operation import FlagDef, FlagsDest, Operation
-from orchestra.project.argument_parsers import read_parser, uses_argparse, uses_click
+from orchestra.project.argument_parsers import has_no_parser, read_parser, uses_argparse, uses_click
 from orchestra.project.literal_flags import global_flags, member_flags
-from orchestra.project.parser_actions import flags_of_actions, left_out_of
+from orchestra.project.parser_actions import Action, flags_of_actions, left_out_of
+
+NO_PARSER = "it has no parser of arguments"
+"""The warning of a script that reads its arguments itself: where its flags are defined, there is nothing wrong."""
 
 
 class Discovered(Struct, frozen=True, kw_only=True):
@@ -108,6 +111,8 @@ def discover_flags(
     module = parse_script(path, content, python)
     if kind in ("dict", "namespace"):
         return _flags_of_global(module, path, kind, name)
+    if kind == "args" and module is not None and has_no_parser(module):
+        return Discovered(flags=(), by="argparse", warning=NO_PARSER)
     if kind != "globals" and (module is None or kind == "args" or _parses_arguments(module, content)):
         found = _flags_of_parser(path, content, module, cache_dir, python, arguments)
         if found is not None:
@@ -139,6 +144,19 @@ def _flags_of_global(module: ast.Module | None, path: Path, kind: str, name: str
     return Discovered(flags=flags or (), by=f"{kind}:{name}", warning=warning)
 
 
+def _read_actions(module: ast.Module, content: bytes) -> tuple[str, list[Action]] | None:
+    """The library of the script's parser and what the parser has, if all of it is literal."""
+    actions = read_parser(module) if b"argparse" in content else None
+    if actions is not None:
+        return "argparse", actions
+    if b"click" not in content:
+        return None
+    from orchestra.project.click_commands import read_command
+
+    actions = read_command(module)
+    return None if actions is None else ("click", actions)
+
+
 def _flags_of_parser(
     path: Path,
     content: bytes,
@@ -148,11 +166,10 @@ def _flags_of_parser(
     arguments: Sequence[str],
 ) -> Discovered | None:
     """The flags of the script's parser; None if it ended without parsing its arguments."""
-    actions = read_parser(module) if module is not None and b"argparse" in content else None
-    if actions is not None:
-        return Discovered(
-            flags=flags_of_actions(actions, path.name), by="argparse", left_out=left_out_of(actions)
-        )
+    read = _read_actions(module, content) if module is not None else None
+    if read is not None:
+        by, actions = read
+        return Discovered(flags=flags_of_actions(actions, path.name), by=by, left_out=left_out_of(actions))
     from orchestra.project.discovery import run_discovery
 
     found = run_discovery(path, content, cache_dir=cache_dir, python=python, arguments=arguments)

@@ -128,6 +128,24 @@ def _too_new(path: str) -> RunBroken | None:
     )
 
 
+def set_record_aside(run_dir: Path, now: int) -> bool:
+    """Rename a record that can't be read to ``run.json.broken-NOW``; False if a newer version can read it.
+
+    Raises:
+        HomeError, StoreUnavailable: it can't be renamed.
+    """
+    path = os.path.join(run_dir, CONTROL, RUN)
+    if _too_new(path) is not None:
+        return False
+    try:
+        os.rename(path, f"{path}.broken-{now}")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        fail(error, path)
+    return True
+
+
 def read_exit(attempt_dir: Path) -> Exit | None:
     """The record of an attempt's end; None when it has not ended, or its end was not recorded.
 

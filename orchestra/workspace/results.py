@@ -14,7 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from orchestra.child.supervisor import SAMPLES
+from orchestra.child.supervisor import GPU_SAMPLES, SAMPLES
 from orchestra.errors import (
     HomeError,
     OrchestraError,
@@ -127,7 +127,7 @@ def _refreshed(index: _Index, run_dir: Path, run: Run) -> tuple[_Index, bool]:
     since = (run.started or 0) - CLOCKS_APART if run.attempt > 1 else 0
     if run.kind == "run":
         _take_event_files(index, run_dir, since)
-    index.system = _sampled(directory)
+    index.system = _sampled(directory) | _sampled_gpus(directory, run.gpus)
     if exit_record is not None:
         index.system |= _measured(exit_record, processes=run.kind == "run")
         index.final = at_end
@@ -165,16 +165,37 @@ def _sampled(directory: Path) -> dict[str, Scalar]:
 
 
 def _samples(directory: Path) -> Iterator[tuple[float, float, float]]:
+    for words in _noted(directory, SAMPLES):
+        if len(words) == 3:
+            with contextlib.suppress(ValueError):
+                yield float(words[0]), float(words[1]), float(words[2])
+
+
+def _sampled_gpus(directory: Path, given: str | None) -> dict[str, Scalar]:
+    """The same of the GPUs: those that the run was given, if they are told by their numbers, else all."""
+    wanted = (given or "").replace(" ", "").split(",")
+    is_told = given is not None and all(number.isdigit() for number in wanted)
+    sampled: dict[str, Scalar] = {}
+    for words in _noted(directory, GPU_SAMPLES):
+        if len(words) != 4 or (words[1] not in wanted if is_told else given == ""):
+            continue
+        # A device that does not tell has a dash.
+        for name, text, unit in (("utilization", words[2], 1), ("memory", words[3], 1024)):
+            with contextlib.suppress(ValueError):
+                key = f"{SYSTEM}gpu{int(words[1])}/{name}"
+                sampled[key] = join(sampled.get(key), single(float(text) * unit, round(float(words[0]))))
+    return sampled
+
+
+def _noted(directory: Path, name: bytes) -> Iterator[list[str]]:
     try:
-        text = read_bytes(os.path.join(directory, os.fsdecode(SAMPLES))).decode(errors="replace")
+        text = read_bytes(os.path.join(directory, os.fsdecode(name))).decode(errors="replace")
     except OSError:
         return
     # The last line may be in the making.
     for line in text.splitlines(keepends=True):
-        words = line.split()
-        if line.endswith("\n") and len(words) == 3:
-            with contextlib.suppress(ValueError):
-                yield float(words[0]), float(words[1]), float(words[2])
+        if line.endswith("\n"):
+            yield line.split()
 
 
 def _take_output(index: _Index, directory: Path, rules: OutputRules, *, ended: bool) -> tuple[_Index, bool]:

@@ -24,7 +24,8 @@ import anyio.to_thread
 import pytest
 
 from orchestra.builtin.store_sqlite import Options, SqliteStore, discard, open_store
-from orchestra.errors import RunNotFound, StoreCorrupt, StoreTooNew, StoreUnavailable
+from orchestra.errors import RevisionConflict, RunNotFound, StoreCorrupt, StoreTooNew, StoreUnavailable
+from orchestra.model import lifecycle
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.testing.builders import a_run, a_worker, some_runs
 from tests.builtin.store_processes import drive
@@ -356,17 +357,54 @@ def test_a_damaged_file_is_reported_and_can_be_moved_out_of_the_way(home: Path, 
         assert drive(store.query(RunQuery())).total == 0
 
 
-def test_a_record_that_cannot_be_read_is_damage_too(home: Path) -> None:
+@pytest.mark.parametrize(
+    "record", ["x'7b2261'", "'text'", "5", "zeroblob(9)", "(SELECT record FROM runs WHERE id = 'b')"]
+)
+def test_a_record_that_cannot_be_read_makes_its_run_broken_and_hides_no_other(
+    home: Path, record: str
+) -> None:
     with opened(home) as store:
-        drive(store.create([a_run(id="bad")]))
-        connection = sqlite3.connect(home / "store.db")
-        with connection:
-            connection.execute("UPDATE runs SET record = '{'")
-        connection.close()
-        with pytest.raises(StoreCorrupt):
-            drive(store.get("bad"))
+        drive(store.create([a_run(id="a"), a_run(id="b")]))
+        _execute(home, f"UPDATE runs SET record = {record} WHERE id = 'a'")
 
-    assert discard(Options(home=home)) is not None
+        page = drive(store.query(RunQuery()))
+
+        states = {run.id: run.state for run in page.runs}
+        assert states == {"a": "broken", "b": "staged"}
+        bad = drive(store.get("a"))
+        assert bad.reason is not None and str(home / "store.db") in bad.reason
+        assert drive(store.query(RunQuery(states=frozenset(("staged",))))).total == 1
+        assert drive(store.delete(("a",))) == 1
+    assert discard(Options(home=home)) is None
+
+
+def test_a_claim_goes_by_a_record_that_cannot_be_read(home: Path) -> None:
+    with opened(home) as store:
+        drive(store.create([a_run(id="a"), a_run(id="b")]))
+        _execute(home, "UPDATE runs SET record = '{' WHERE id = 'a'")
+
+        claimed = drive(store.claim(a_worker(), 10.0, 5, Wanted(states=frozenset(("staged",)))))
+
+        assert [run.id for run in claimed] == ["b"]
+        assert drive(store.get("a")).state == "broken"
+
+
+def test_who_watched_a_run_whose_record_is_damaged_is_late(home: Path) -> None:
+    with opened(home) as store:
+        drive(store.create([a_run(id="a")]))
+        (claimed,) = drive(store.claim(a_worker(), 10.0, 1, Wanted(states=frozenset(("staged",)))))
+        _execute(home, "UPDATE runs SET record = '{'")
+        assert drive(store.get("a")).worker is None
+
+        with pytest.raises(RevisionConflict):
+            drive(store.update([lifecycle.release(claimed)]))
+
+
+def _execute(home: Path, statement: str) -> None:
+    connection = sqlite3.connect(home / "store.db")
+    with connection:
+        connection.execute(statement)
+    connection.close()
 
 
 def test_opening_to_recover_begins_anew_unless_the_store_is_whole(home: Path) -> None:

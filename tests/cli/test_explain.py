@@ -53,6 +53,18 @@ def test_help_tells_defaults_types_ranges_and_choices() -> None:
     )
 
 
+def test_the_help_of_flags_that_take_several_values_says_how_they_are_written() -> None:
+    shown = help_operation(operation(FlagDef(name="x"), FlagDef(name="tag", arg_repeat=True)))
+    assert shown.endswith(
+        "  tag  [several values]\n\n"
+        "Several values of a flag are written as one text: tag='A B'.\n"
+        "A list makes a batch: tag=[A,B] are two trials."
+    )
+    shown = help_operation(operation(FlagDef(name="tag", arg_split=",", type="string")))
+    assert "[string, several values, separated by ',']" in shown and "tag='A,B'" in shown
+    assert "everal values" not in help_operation(operation(FlagDef(name="x")))
+
+
 def test_all_that_is_known_of_flags_is_shown_in_the_words_of_a_project_file() -> None:
     shown = describe_flags(
         operation(FlagDef(name="x", default="1", arg_split=",", env_name="X", origin="a.py:1"))

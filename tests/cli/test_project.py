@@ -155,3 +155,25 @@ def wait_until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("definition", "said"),
+    [
+        ("{main: other, env: {A: '${nope}'}}", "variable 'A' contains invalid reference 'nope'"),
+        ("{main: 'other ${nope}'}", "command contains invalid reference 'nope'"),
+        ("{main: nowhere}", "there is no module 'nowhere'"),
+        ("{main: other, requires: {file: a, sha256: x}}", "'sha256' has to be 64 hexadecimal digits"),
+        ("{main: other, flags: {x: {type: int, default: a}}}", "(its default, orchestra.yml:1)"),
+    ],
+)
+def test_a_mistake_in_the_file_is_told_and_nothing_is_made(
+    shell: Shell, project: Path, definition: str, said: str
+) -> None:
+    (project / "orchestra.yml").write_text(f"bad: {definition}\n")
+
+    ended = shell.run("run", "bad", "-y")
+
+    assert ended.code == 1 and said in ended.output
+    assert ended.output.startswith("orchestra: ") and len(ended.output.splitlines()) <= 2
+    assert not (shell.home / "runs").exists() or not os.listdir(shell.home / "runs")

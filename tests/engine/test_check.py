@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -98,16 +99,88 @@ async def test_a_directory_of_a_stranger_is_reported_and_never_touched(home: Pat
         assert (stranger / "cat.jpg").exists()
 
 
-async def test_a_torn_record_is_reported_with_its_file(home: Path) -> None:
+def record_path(session: Session, run: Run) -> Path:
+    return session.layout.control(session.directory(run)) / "run.json"
+
+
+def tear(session: Session, run: Run) -> Path:
+    path = record_path(session, run)
+    path.write_bytes(path.read_bytes()[:-20])
+    return path
+
+
+def damage_row(home: Path, run: Run) -> None:
+    connection = sqlite3.connect(home / "store.db")
+    with connection:
+        connection.execute("UPDATE runs SET record = '{' WHERE id = ?", (run.id,))
+    connection.close()
+
+
+async def test_a_torn_record_is_written_anew_from_the_store_and_kept_aside(home: Path) -> None:
+    async with opened(home) as session:
+        (run,) = await save(session, ended(label="mine"))
+        path = tear(session, run)
+        torn = path.read_bytes()
+
+        before, _ = await found_and_fixed(session)
+
+        assert before.kind == "broken" and str(path) in before.message
+        assert records.read_run(session.directory(run)).label == "mine"
+        (aside,) = path.parent.glob("run.json.broken-*")
+        assert aside.read_bytes() == torn
+
+
+async def test_a_record_that_neither_file_nor_store_has_is_reported_with_its_file(home: Path) -> None:
     async with opened(home) as session:
         (run,) = await save(session, ended())
-        path = session.layout.control(session.directory(run)) / "run.json"
-        path.write_bytes(path.read_bytes()[:-20])
+        damage_row(home, run)
+        path = tear(session, run)
 
         (finding,) = await check_runs(session, fix=True)
 
         assert (finding.kind, finding.fixed) == ("broken", False)
         assert str(path) in finding.message
+
+
+async def test_a_record_of_a_newer_version_is_left_alone(home: Path) -> None:
+    async with opened(home) as session:
+        (run,) = await save(session, ended())
+        path = record_path(session, run)
+        path.write_text('{"schema": 99, "id": 5}')
+
+        (finding,) = await check_runs(session, fix=True)
+
+        assert (finding.kind, finding.fixed) == ("broken", False)
+        assert path.read_text() == '{"schema": 99, "id": 5}'
+
+
+async def test_a_row_that_cannot_be_read_is_rebuilt_from_the_runs_directory(home: Path) -> None:
+    async with opened(home) as session:
+        (run, other) = await save(session, ended(label="mine", batch="b", trial=1), ended())
+        damage_row(home, run)
+        assert (await session.store.get(run.id)).state == "broken"
+
+        before, _ = await found_and_fixed(session)
+
+        assert (before.kind, before.run) == ("broken", run.id)
+        again = await session.store.get(run.id)
+        assert (again.state, again.label, again.trial) == ("completed", "mine", 1)
+        assert (await session.store.get(other.id)).state == "completed"
+
+
+async def test_a_run_that_was_spoiled_for_its_torn_record_gets_the_state_that_its_attempts_tell(
+    home: Path,
+) -> None:
+    async with opened(home) as session:
+        spoiled = ended(state="broken", reason="torn", exit_code=None)
+        (run,) = await save(session, spoiled)
+        write_exit(session, run, code=3)
+        tear(session, run)
+
+        await found_and_fixed(session)
+
+        again = await session.store.get(run.id)
+        assert (again.state, again.exit_code, again.reason) == ("error", 3, None)
 
 
 async def test_a_run_that_can_be_read_again_is_entered_anew(home: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import sqlite3
 from pathlib import Path
 
 import anyio
@@ -198,6 +201,29 @@ def test_a_store_full_of_garbage_is_set_aside_and_rebuilt(home: Path, shell: She
     assert list(home.glob("store.db.broken-*"))
 
 
+def test_damage_in_the_middle_of_the_store_is_healed_by_the_command_that_meets_it(
+    home: Path, shell: Shell
+) -> None:
+    saved(home, *(ended() for _ in range(200)))
+    store = home / "store.db"
+    connection = sqlite3.connect(store)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.close()
+    whole = store.read_bytes()
+    for page in (1, pages // 4, pages // 2, pages - 1):
+        shutil.rmtree(home / "cache")
+        store.write_bytes(whole[: page * 4096] + bytes(4096) + whole[(page + 1) * 4096 :])
+        for path in (home / "store.db-wal", home / "store.db-shm"):
+            path.unlink(missing_ok=True)
+
+        first = shell.run("runs", "-a", "--json", separate=True)
+        again = shell.run("runs", "-a", "--json", separate=True)
+
+        assert (first.code, "give the command again" in first.error) in ((0, False), (75, True)), first.error
+        assert len(json.loads(again.output)) == 200
+
+
 def test_a_trial_that_is_there_twice_and_ran_once_is_entered_once(home: Path) -> None:
     async def work() -> None:
         async with opened(home) as session:
@@ -275,3 +301,25 @@ def replaced(source: Path, target: Path) -> None:
     """Put a file in the place of another, by a rename."""
     shutil.copyfile(source, target.with_name("new.db"))
     target.with_name("new.db").rename(target)
+
+
+def test_a_run_whose_row_is_damaged_is_listed_told_of_and_deleted_like_any_other(
+    home: Path, shell: Shell
+) -> None:
+    saved(home, *(ended(id=name) for name in ("one", "two", "three")))
+    connection = sqlite3.connect(home / "store.db")
+    with connection:
+        connection.execute("UPDATE runs SET record = x'7b' WHERE id = 'two'")
+    connection.close()
+
+    listed = json.loads(shell.run("runs", "--json", separate=True).output)
+    told = json.loads(shell.run("runs", "info", "two", "--json", separate=True).output)
+    deleted = shell.run("runs", "rm", "two", "-y", separate=True)
+
+    assert {run["id"]: run["status"] for run in listed} == {
+        "one": "completed",
+        "two": "broken",
+        "three": "completed",
+    }
+    assert told["status"] == "broken" and str(home / "store.db") in told["reason"]
+    assert (deleted.code, sorted(os.listdir(home / "runs"))) == (0, ["one", "three"])

@@ -63,6 +63,16 @@ def test_a_split_value_is_several_arguments() -> None:
         command_arguments(split, {"layers": "'a"})
 
 
+def test_a_repeated_option_is_given_for_each_value() -> None:
+    repeated = operation(FlagDef(name="tag", arg_repeat=True))
+    assert command_arguments(repeated, {"tag": "a 'b c'"}) == ("--tag", "a", "--tag", "b c")
+    assert command_arguments(repeated, {"tag": 5}) == ("--tag", "5")
+    assert command_arguments(repeated, {"tag": "-1 x"}) == ("--tag=-1", "--tag", "x")
+    assert command_arguments(repeated, {"tag": ""}) == command_arguments(repeated, {"tag": None}) == ()
+    commas = operation(FlagDef(name="i", arg_name="-i", arg_repeat=True, arg_split=","))
+    assert command_arguments(commas, {"i": "a b,-c"}) == ("-i", "a b", "-i-c")
+
+
 def test_positionals_come_in_their_own_order() -> None:
     both = operation(FlagDef(name="src", arg_name=""), FlagDef(name="dst", arg_name=""), FlagDef(name="a"))
     assert command_arguments(both, {"dst": "d", "a": 1, "src": "s"}) == ("s", "d", "--a", "1")

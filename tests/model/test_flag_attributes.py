@@ -2,6 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestra.engine.requested_flags import shadowed_flags
 from orchestra.errors import FlagError
 from orchestra.model.arguments import check_variable, shadowed
 from orchestra.model.batch import Interval
@@ -268,3 +269,9 @@ def test_references_of_a_batch_are_those_of_each_trial() -> None:
 def test_a_value_that_was_filled_in_at_an_earlier_start_is_not_filled_in_again() -> None:
     flags = operation(FlagDef(name="a"), FlagDef(name="b"))
     assert check(flags, {"a": 2}, stored={"a": 1, "b": "${a}"}) == {"a": 2, "b": "${a}"}
+
+
+def test_a_flag_that_the_command_passes_itself_is_not_warned_of() -> None:
+    command = operation(FlagDef(name="lr"), FlagDef(name="x"), main_args=("--lr", "${lr}", "--x", "3"))
+    (warning,) = shadowed_flags(command, {"lr": 1, "x": 2})
+    assert warning == "ignoring flag 'x=2' because it's shadowed in the operation cmd as --x"

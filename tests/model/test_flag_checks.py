@@ -6,8 +6,8 @@ import pytest
 
 from orchestra.errors import FlagError
 from orchestra.model.batch import Interval
-from orchestra.model.flags import Text, check, typed_from_api
-from orchestra.model.operation import FlagDef, Operation, choices_of
+from orchestra.model.flags import Place, Text, check, typed_from_api
+from orchestra.model.operation import Choice, FlagDef, Operation, choices_of
 
 
 def operation(*flags: FlagDef, **changes: object) -> Operation:
@@ -21,6 +21,48 @@ def settled(definition: FlagDef, value: object, force: bool = False) -> object:
 def test_flags_that_are_not_given_have_their_defaults() -> None:
     flags = (FlagDef(name="b", default=2), FlagDef(name="a"))
     assert check(operation(*flags), {}) == {"b": 2, "a": None}
+
+
+DEFINED = {"origin": "orchestra.yml:3"}
+
+
+def test_defaults_of_a_project_file_become_what_their_flags_are(tmp_path: Path) -> None:
+    flags = (
+        FlagDef(name="rate", default=1, type="float", **DEFINED),
+        FlagDef(name="data", default="~/data", type="path", **DEFINED),
+        FlagDef(name="here", default="a", type="existing-path", **DEFINED),
+        FlagDef(name="net", default="big", choices=(Choice(value="large", alias="big"),), **DEFINED),
+        FlagDef(name="named", default="${rate}", type="int", **DEFINED),
+        FlagDef(name="none", type="int", min=3, **DEFINED),
+        FlagDef(name="script", default=1, type="float", origin="a.py:3"),
+    )
+    place = Place(str(tmp_path), lambda path: True)
+    project = operation(*flags, project_file="/p/orchestra.yml")
+    checked = check(project, {"rate": 2, "named": 7}, place=place)
+    assert repr(checked["rate"]) == "2.0" and repr(checked["script"]) == "1"
+    assert repr(check(project, {"named": 7}, place=place)["rate"]) == "1.0"
+    assert checked["data"] == str(Path("~/data").expanduser())
+    assert (checked["here"], checked["net"], checked["none"]) == (str(tmp_path / "a"), "large", None)
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        FlagDef(name="x", default=11, max=10, **DEFINED),
+        FlagDef(name="x", default="c", choices=choices_of("a", "b"), **DEFINED),
+        FlagDef(name="x", default="abc", type="int", **DEFINED),
+        FlagDef(name="x", default="missing", type="existing-path", **DEFINED),
+    ],
+)
+def test_a_default_of_a_project_file_that_its_flag_can_not_have_is_refused_where_it_is_used(
+    flag: FlagDef,
+) -> None:
+    project = operation(flag, project_file="/p/orchestra.yml")
+    place = Place("/p", lambda path: path != "/p/missing")
+    with pytest.raises(FlagError, match=r"its default, orchestra\.yml:3"):
+        check(project, {}, place=place)
+    assert check(project, {}, place=place, force=True)
+    assert check(project, {}, place=place, stored={"x": "kept"}) == {"x": "kept"}
 
 
 def test_a_whole_number_for_a_float_global_stays_whole() -> None:

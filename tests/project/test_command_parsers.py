@@ -175,3 +175,76 @@ def test_a_script_that_imports_click_but_calls_no_command_has_its_globals_as_fla
 def test_a_script_that_fails_before_its_command_is_called_says_so(script: Path) -> None:
     found = discover(script, "import click\n1 / 0\n")
     assert (found.flags, found.by, found.warning) == ((), "click", "ZeroDivisionError: division by zero")
+
+
+REPEATED = {
+    "argparse": """\
+import argparse
+p = argparse.ArgumentParser()
+p.add_argument("--tag", action="append")
+p.add_argument("--more", action="append", default=["z"])
+p.add_argument("--size", action="append", type=int)
+p.add_argument("-i", action="append", dest="inc")
+values = vars(p.parse_args())
+print(sorted((name, list(value)) for name, value in values.items() if value))
+""",
+    "click": """\
+import click
+@click.command()
+@click.option("--tag", multiple=True)
+@click.option("--more", multiple=True, default=["z"])
+@click.option("--size", multiple=True, type=int)
+@click.option("-i", "inc", multiple=True)
+def main(**values):
+    print(sorted((name, list(value)) for name, value in values.items() if value))
+main()
+""",
+    "typer": """\
+import typer
+from typing import Annotated, List, Optional
+def main(
+    tag: Optional[List[str]] = None,
+    more: List[str] = ["z"],
+    size: List[int] = [],
+    inc: Annotated[List[str], typer.Option("-i")] = [],
+):
+    values = {"tag": tag, "more": more, "size": size, "inc": inc}
+    print(sorted((name, list(value)) for name, value in values.items() if value))
+typer.run(main)
+""",
+}
+
+
+def output_of(script: Path, found: Discovered, given: dict[str, str]) -> str:
+    operation = Operation(name="s.py", kind="script", flags=found.flags, flags_dest=found.dest)
+    flags = check(operation, {name: Text(value) for name, value in given.items()})
+    words = [sys.executable, str(script), *command_arguments(operation, flags)]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.mark.parametrize("library", REPEATED)
+def test_an_option_that_is_repeated_gets_each_value_of_its_flag(script: Path, library: str) -> None:
+    found = discover(script, REPEATED[library])
+    given = {"tag": "a 'b c' --tag -1", "size": "1 -2", "i": "-v x"}
+
+    values = (
+        "[('inc', ['-v', 'x']), ('more', ['z']), ('size', [1, -2]), ('tag', ['a', 'b c', '--tag', '-1'])]"
+    )
+    assert output_of(script, found, given) == values
+    assert output_of(script, found, {}) == "[('more', ['z'])]"
+    assert output_of(script, found, {"tag": "", "size": "3"}) == "[('more', ['z']), ('size', [3])]"
+
+
+def test_the_default_of_a_repeated_option_is_passed_only_where_it_is_replaced(script: Path) -> None:
+    added = {flag.name: flag for flag in discover(script, REPEATED["argparse"]).flags}["more"]
+    assert (added.default, added.description) == (None, "(added to z)")
+    replaced = {flag.name: flag for flag in discover(script, REPEATED["click"]).flags}["more"]
+    assert (replaced.default, replaced.description) == ("z", "")
+
+
+def test_an_option_that_takes_several_values_at_a_time_is_given_once(script: Path) -> None:
+    text = (
+        'import argparse\np = argparse.ArgumentParser()\np.add_argument("--at", action="append", nargs=2)\n'
+    )
+    found = discover(script, text + "print(p.parse_args().at)\n")
+    assert output_of(script, found, {"at": "1 2"}) == "[['1', '2']]"

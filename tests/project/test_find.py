@@ -172,3 +172,11 @@ def test_a_script_that_is_not_python_is_refused_with_line_and_problem(
     error = error_of("bad.py", tmp_path)
     assert isinstance(error, ScriptError)
     assert error.message == f"'{tmp_path / 'bad.py'}' is not valid Python: {problem}"
+
+
+def test_a_link_to_a_script_that_is_missing_is_told_of(tmp_path: Path) -> None:
+    (tmp_path / "a.py").symlink_to("gone.py")
+    with pytest.raises(
+        ScriptError, match=r"cannot run 'a\.py': it is a link to 'gone\.py', which is missing"
+    ):
+        find_operation("a.py", cwd=tmp_path, cache_dir=None, python=sys.executable)

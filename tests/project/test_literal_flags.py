@@ -62,7 +62,19 @@ def test_no_flags_are_looked_for_where_none_are_passed_on(tmp_path: Path) -> Non
 
 def test_a_script_that_parses_nothing_has_no_arguments(tmp_path: Path) -> None:
     found = discover(tmp_path, "args", "x = 1")
-    assert (found.flags, found.warning) == ((), "it ended without parsing its arguments")
+    assert (found.flags, found.warning) == ((), "it has no parser of arguments")
+
+
+def test_a_script_that_can_have_no_parser_is_not_run_to_look_for_one(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    text = f"import sys, pathlib\npathlib.Path({str(ran)!r}).touch()\n"
+    assert discover(tmp_path, "args", text).flags == ()
+    assert not ran.exists()
+    (tmp_path / "options.py").write_text(
+        "import argparse\np = argparse.ArgumentParser()\np.add_argument('--x')\n"
+    )
+    found = discover(tmp_path, "args", "import options\noptions.p.parse_args()\n")
+    assert [flag.name for flag in found.flags] == ["x"]
 
 
 def test_the_entries_of_a_configuration_file_are_flags(tmp_path: Path) -> None:

@@ -340,12 +340,28 @@ WRONG = [
         None,
     ),
     ("train:\n  - 1\n", 1, "has to be a mapping, not a list", None),
-    ("train: {main: train}\ntrain: {main: train}\n", 2, "'train' is there twice", None),
+    ("train: {main: train}\ntrain: {main: train}\n", 2, "'train' is there twice", "in line 1"),
+    ("train: [a\nb: c\n", 2, ":2:2: not valid YAML", "    b: c\n     ^"),
+    ("train:\n\tmain: train\n", 2, ":2:1: not valid YAML: it is indented by a tab; use spaces", "^"),
+    ("a: {exec: '${flag_args}', flags: {x: 1}}\n", 1, "'exec' names no program", None),
+    ("a: train\n..: train\n", 2, "operation '..': such a name can't be given", "A name has a letter"),
+    ('a: train\n"b\\nc": train\n', 2, "operation 'b\\nc': such a name", None),
     ("train: {main: 'a \"b'}\n", 1, "'main' can't be split into words", None),
     ("train:\n  notebook: a.ipynb\n", 2, "Jupyter notebooks are not run as operations", None),
     ("a:\n  steps:\n    - lr=1\n", 3, "must define run", None),
     ("a:\n  steps:\n    - train --lable x\n", 3, "'--lable' is not an option of 'run'", None),
     ("a:\n  steps:\n    - run: train\n      expect: {contains: x}\n", 3, "either output or file", None),
+    ("a: {main: train, requires: {url: 'http://x/y', sha256: abc}}\n", 1, "'sha256' has to be 64", None),
+    ("a:\n  requires:\n  - file: x\n    select: '['\n", 4, "'select': '[' is no regular expression", None),
+    ("a:\n  requires:\n  - file: x\n    select-max: '('\n", 4, "'select-max': '(' is no regular", None),
+    ("a:\n  requires: {file: x, rename: '( y'}\n", 2, "'rename': '(' is no regular expression", None),
+    ("a:\n  requires: {file: x, target-path: ../x}\n", 2, "'../x' is not a path in the run's", "relative"),
+    (
+        "a:\n  requires: {file: x, path: .orchestra}\n",
+        2,
+        "'.orchestra' is not a path in the run's",
+        "relative",
+    ),
     ("- model: m\n  extends: [x]\n", 2, "there is no model or config 'x'", None),
     ("- model: m\n  extends: m\n", 2, "cycle in 'extends'", None),
     ("- model: m\n- model: m\n", 2, "there are two of this name", None),
@@ -358,8 +374,15 @@ WRONG = [
     ("train: {main: train, optimizer: a, optimizers: {b: {}}}\n", 1, "both 'optimizer' and", None),
     ("train: [\n", 2, "not valid YAML", None),
     ("? [a]\n: 1\n", 1, "can't be a key", None),
-    ("a: !!python/object:os.system x\n", 1, "not valid YAML", None),
-    ("a: !mine x\n", 1, "the tag '!mine' has no meaning here", None),
+    ("a: !!python/object:os.system x\n", 1, "the tag '!!python/object:os.system' is not allowed", None),
+    (
+        "a: !!python/object/apply:os.system [ls]\n",
+        1,
+        "'!!python/object/apply:os.system' is not allowed",
+        None,
+    ),
+    ("a: !mine x\n", 1, "the tag '!mine' is not allowed", None),
+    ("a: !mine {x: 1}\n", 1, "the tag '!mine' is not allowed", None),
     ("a: &x [*x]\n", 0, "nested too deeply", None),
     ("a: " + "[" * 200_000 + "\n", 0, "nested too deeply", None),
     ("just a text\n", 1, "has to be a mapping of operations or a list", None),
@@ -411,6 +434,39 @@ def test_a_script_that_is_missing_is_told_with_the_place_that_names_it(project: 
     assert caught.value.hint == f"It is named in {project.directory / 'orchestra.yml'}:2."
 
 
+@pytest.mark.parametrize(
+    "main", ["no_such_module_anywhere", "package.none", "json..tool", ".", "package", "whole.none"]
+)
+def test_a_module_that_is_missing_is_told_before_anything_is_made(project: Found, main: str) -> None:
+    (project.directory / "package").mkdir()
+    (project.directory / "whole").mkdir()
+    (project.directory / "whole" / "__init__.py").touch()
+    error = project.error(f"a: train\nb: {main}\n", "b")
+    assert isinstance(error, ScriptError)
+    assert f"there is no module '{main}' in '{project.directory}'" in error.message
+    assert error.hint == f"It is named in {project.directory / 'orchestra.yml'}:2."
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["main: json.tool", "main: timeit", "main: none, python-path: /x", "main: none, env: {PYTHONPATH: x}"]
+    + ["main: none, requires: {file: none.py}", "main: none, sourcecode: {root: src}"],
+)
+def test_a_module_that_is_installed_or_may_come_later_can_be_run(project: Found, rest: str) -> None:
+    # A folder of that name that is no package hides none that is installed.
+    (project.directory / "json").mkdir()
+    project.write(f"a: {{{rest}}}\n")
+    assert project.find("a").kind == "module"
+
+
+def test_a_password_in_an_address_is_no_part_of_a_resources_name(project: Found) -> None:
+    project.write(
+        "a: {main: train, requires: [{url: 'http://u:secret@x/y'}, {sources: [{url: 'http://u:secret@x/z'}]}]}\n"
+    )
+    names = [requirement.name for requirement in project.find("a").requires]
+    assert names == ["url:http://***@x/y", "url:http://***@x/z"]
+
+
 def test_a_file_that_can_not_be_read_is_told_of_with_the_reason(project: Found) -> None:
     (project.directory / "orchestra.yml").mkdir()
     with pytest.raises(ProjectFileError, match="can't be read: "):
@@ -430,3 +486,15 @@ def test_aliases_can_not_make_a_short_file_endless(project: Found) -> None:
 
 def test_a_file_that_is_too_large_is_refused(project: Found) -> None:
     assert "larger than 5 MB" in project.error("# " + "x" * 5_000_001, "a").message
+
+
+@pytest.mark.parametrize(("importing", "warned"), [("", False), ("  flags-import: all\n", True)])
+def test_a_script_without_a_parser_is_warned_of_only_where_its_flags_are_to_be_imported(
+    project: Found, importing: str, warned: bool
+) -> None:
+    (project.directory / "own.py").write_text("import sys\nprint(sys.argv)\n")
+    project.write("own:\n  flags-dest: args\n" + importing + "  flags: {x: 1}\n")
+
+    assert project.find("own").flags[0].name == "x"
+
+    assert any("it has no parser of arguments" in warning for warning in project.warnings) is warned

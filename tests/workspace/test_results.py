@@ -232,6 +232,29 @@ def test_what_was_sampled_is_there_while_it_runs(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("given", "numbers"), [(None, "01"), ("1", "1"), ("0, 1", "01"), ("GPU-5f2a", "01"), ("", "")]
+)
+def test_what_was_sampled_of_the_gpus_that_a_run_was_given_is_there(
+    tmp_path: Path, given: str | None, numbers: str
+) -> None:
+    write(tmp_path, "")
+    samples = attempt_directory(tmp_path, 1) / "gpu_samples"
+    samples.write_text("30.0 0 40 1024\n30.0 1 0 -\n60.0 0 80 2048\n60.0 1 50 1\nnonsense\n90.0 0 1")
+
+    told = read_results(tmp_path, structs.replace(RUNNING, gpus=given)).scalars
+
+    assert set(told) == {
+        f"sys/gpu{number}/{name}" for number in numbers for name in ("utilization", "memory")
+    }
+    if "0" in numbers:
+        use, memory = told["sys/gpu0/utilization"], told["sys/gpu0/memory"]
+        assert [use.point(name) for name in ("first", "last")] == [(40.0, 30), (80.0, 60)]
+        assert (memory.point("last"), memory.count) == ((2048.0 * 1024, 60), 2)
+    if "1" in numbers:
+        assert (told["sys/gpu1/memory"].point("last"), told["sys/gpu1/memory"].count) == ((1024.0, 60), 1)
+
+
 def test_a_pattern_that_can_not_be_used_is_a_problem_of_the_results_alone(tmp_path: Path) -> None:
     write(tmp_path, "loss: 1\n")
     operation = an_operation(output_scalars=(OutputPattern(pattern="("),))
