@@ -145,8 +145,7 @@ def test_main_is_a_script_a_module_or_a_package_with_words_before_the_flags(proj
     assert project.find("folder").main == "pkg/sub.py"
     assert (project.find("package").kind, project.find("package").main) == ("module", "pkg")
     assert project.command("module", q=3) == ("-u", "-m", "pkg.sub", "go", "--q", "3")
-    assert project.find("globals").python_path == (".",)
-    assert project.command("globals")[2:] == ("pkg/globals.py", '{"x":1}')
+    assert project.command("globals")[2:] == ("-m", "pkg.globals", '{"x":1}')
     assert project.command("installed") == ("-u", "-m", "json.tool")
 
 
