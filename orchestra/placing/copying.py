@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from orchestra.child.cloning import clone
 from orchestra.errors import ResolveError
 from orchestra.placing.steps import CHUNK, Steps, sha256
 
@@ -67,15 +68,20 @@ def _copy_once(path: Path, target: Path) -> Steps:
     try:
         # Not blocking: what was a file a moment ago must not be a pipe that nobody writes to.
         source = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(source, "rb", buffering=0) as reader, open(partial, "xb", buffering=0) as writer:
+        with open(source, "rb", buffering=0) as reader, open(partial, "x+b", buffering=0) as writer:
             before = os.fstat(source)
-            copied = 0
-            # A file may grow faster than it is copied: that it has grown is told below.
-            while (copied <= before.st_size or not before.st_size) and (chunk := reader.read(CHUNK)):
-                digest.update(chunk)
-                copied += writer.write(chunk)
-                yield ""
+            shared = clone(source, writer.fileno())
             status = os.fstat(source)
+            done = 0
+            # A file may grow faster than it is copied: that it has grown is told below.
+            while (done <= before.st_size or not before.st_size) and (
+                chunk := (writer if shared else reader).read(CHUNK)
+            ):
+                digest.update(chunk)
+                done += len(chunk) if shared else writer.write(chunk)
+                yield ""
+            if not shared:
+                status = os.fstat(source)
             os.fchmod(writer.fileno(), stat.S_IMODE(status.st_mode) & 0o777 | stat.S_IRUSR | stat.S_IWUSR)
             os.utime(writer.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
         if (before.st_size, before.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
