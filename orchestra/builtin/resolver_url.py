@@ -20,6 +20,7 @@ from orchestra.errors import ResolveError, text_of_os_error
 from orchestra.model.dependencies import masked_url
 from orchestra.placing.copying import copy_into, link_into
 from orchestra.placing.steps import finish
+from orchestra.placing.web_pages import page_warnings
 
 if TYPE_CHECKING:
     import httpx
@@ -81,9 +82,16 @@ class UrlResolver:
                     link_into(entry.file, into / name)
                 else:
                     await finish(copy_into(entry.file, into / name))
+                warnings = page_warnings(entry.file, masked_url(url)) if expected is None else ()
         except OSError as error:
             raise ResolveError(f"it can't be kept: {text_of_os_error(error)}") from error
-        return Resolved(paths=(name,), origin=masked_url(url), digest=f"sha256:{digest}", target="copy")
+        return Resolved(
+            paths=(name,),
+            origin=masked_url(url),
+            digest=f"sha256:{digest}",
+            target="copy",
+            warnings=warnings,
+        )
 
     async def _download(self, entry: Entry, url: str, expected: str | None) -> str:
         import anyio

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct, structs
@@ -24,6 +25,7 @@ from orchestra.model.dependencies import (
     source_flag,
     source_name,
 )
+from orchestra.model.events import Level
 from orchestra.model.ids import short_id
 from orchestra.model.operation import FlagValue, Requirement, SourceDef
 from orchestra.model.run import ResolvedSource, Run
@@ -119,7 +121,7 @@ class _Resolution:
             return
         one = _Source(resource=resource, declared=declared, source=source, earlier=earlier)
         resolved, placed = await self._provide(one)
-        self._tell_empty(resource, source, placed)
+        self._tell_empty(one, placed)
         self._note(one, resolved, placed)
 
     def _is_other_run(self, source: SourceDef, earlier: ResolvedSource) -> bool:
@@ -139,6 +141,8 @@ class _Resolution:
         try:
             resolved = await resolver.resolve(self._asked(one.source), scratch, self.session)
             failpoint("run.provided")
+            for warning in resolved.warnings:
+                self._warn(one.resource, one.declared, warning)
             if one.source.scheme == OPERATION:
                 self._say(f"Using run {short_id(resolved.origin)} for {source_name(one.declared)}")
             wanted = Wanted(
@@ -148,7 +152,7 @@ class _Resolution:
                 run_dir=run_dir,
                 project=self._project,
                 mine=frozenset(one.earlier.paths if one.earlier else ()),
-                warn=self._warn,
+                warn=partial(self._warn, one.resource, one.declared),
             )
             return resolved, await place(wanted)
         finally:
@@ -181,14 +185,15 @@ class _Resolution:
         values = flag_rules.global_values(operation, self.run.flags)
         return {names.get(name, name): value for name, value in values.items()}
 
-    def _tell_empty(self, resource: str, source: SourceDef, placed: Placed) -> None:
+    def _tell_empty(self, one: _Source, placed: Placed) -> None:
         # A resolver that only makes sure of something provides nothing, and nothing is expected of it.
-        if placed.paths or source.scheme == "module":
+        if placed.paths or one.source.scheme == "module":
             return
-        if source.fail_if_empty:
-            raise ResolveError(f"nothing resolved for {resource}")
-        if source.warn_if_empty:
-            self._warn(f"nothing resolved for {resource}")
+        message = f"nothing resolved for {one.resource}"
+        if one.source.fail_if_empty:
+            raise ResolveError(message)
+        if one.source.warn_if_empty:
+            self._warn(one.resource, one.declared, message)
 
     def _note(self, one: _Source, resolved: Resolved, placed: Placed) -> None:
         entry = ResolvedSource(
@@ -216,22 +221,23 @@ class _Resolution:
             reason += f"\n{declared.help}"
         if not self.run.force_deps:
             raise NotMet(f"run failed because a dependency was not met: {reason}", error.hint) from error
-        self._warn(f"a dependency was not met: {reason}")
+        self._warn(resource, declared, f"a dependency was not met: {reason}")
 
     def _say(self, message: str) -> None:
         self._emit("dependency.resolving", "info", message)
 
-    def _warn(self, message: str) -> None:
-        self._emit("dependency.warning", "warning", message)
+    def _warn(self, resource: str, declared: SourceDef, message: str) -> None:
+        self._emit("dependency.warning", "warning", message, resource=resource, source=source_name(declared))
 
-    def _emit(self, name: str, level: str, message: str) -> None:
+    def _emit(self, name: str, level: Level, message: str, **data: str) -> None:
         # In a batch, lines that are not the operation's own carry their origin.
         logger = "orchestra" if self.run.batch is not None else ""
         self.session.emit(
             name,
             self.run,
-            level="warning" if level == "warning" else "info",
+            level=level,
             message=message,
             console=self._console,
             logger=logger,
+            data=data,
         )
