@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from orchestra.builtin.url_address import check_scheme, checked_address, file_name
 from orchestra.builtin.url_cache import Entry, Part, locked_entry
+from orchestra.child.supervisor import failpoint
 from orchestra.contracts import Resolved, Resolver, RunReader, Source
 from orchestra.errors import ResolveError, text_of_os_error
 from orchestra.model.dependencies import masked_url
@@ -201,6 +202,7 @@ class UrlResolver:
                     if have > self._options.max_size:
                         raise self._too_large(str(response.url))
                     file.write(chunk)
+                    failpoint("download.begun")
                     progress.show(have)
         except ResolveError:
             entry.drop_part()

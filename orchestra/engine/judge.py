@@ -98,6 +98,12 @@ async def _without_fence(session: Session, run: Run) -> Run:
     durable.make_dirs(directory)
     if not records.revoke(directory, fsync=session.fsync):
         return await _judged(session, run, watched=False)
+    scratch = session.layout.scratch(run)
+    if scratch.is_dir():
+        # Its starter was killed while it provided what the run needs. Few commands come here: shutil is slow to load.
+        import shutil
+
+        await off_loop(lambda: shutil.rmtree(scratch, ignore_errors=True))
     return lifecycle.release(run)
 
 

@@ -30,8 +30,6 @@ from orchestra.model.ids import short_id
 from orchestra.model.operation import FlagValue, Requirement, SourceDef
 from orchestra.model.run import ResolvedSource, Run
 
-_SCRATCH = "resolving"
-
 
 class NotMet(ResolveError):
     """A dependency of a run could not be met; the message says all of it."""
@@ -134,7 +132,7 @@ class _Resolution:
 
     async def _provide(self, one: _Source) -> tuple[Resolved, Placed]:
         run_dir = self.session.directory(self.run)
-        scratch = self.session.layout.control(run_dir) / _SCRATCH
+        scratch = self.session.layout.scratch(self.run)
         resolver = await self.session.resolver(one.source.scheme)
         # What a resolution that was killed has left is swept by the next one.
         clean(scratch)
@@ -154,7 +152,9 @@ class _Resolution:
                 mine=frozenset(one.earlier.paths if one.earlier else ()),
                 warn=partial(self._warn, one.resource, one.declared),
             )
-            return resolved, await place(wanted)
+            placed = await place(wanted)
+            failpoint("run.placed")
+            return resolved, placed
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 

@@ -10,7 +10,26 @@ _PAGE = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:\s|<!--.*?-->|<\?xml.*?\?>)*<(?:!doctype\s+html|html|head|body)\b",
     re.IGNORECASE | re.DOTALL,
 )
-_MAY_BE_PAGES = frozenset(["asp", "aspx", "cgi", "htm", "html", "j2", "jinja", "jinja2", "jsp", "md", "php", "shtml", "tmpl", "tpl", "vue", "xhtml"])
+_MAY_BE_PAGES = frozenset(
+    (
+        "asp",
+        "aspx",
+        "cgi",
+        "htm",
+        "html",
+        "j2",
+        "jinja",
+        "jinja2",
+        "jsp",
+        "md",
+        "php",
+        "shtml",
+        "tmpl",
+        "tpl",
+        "vue",
+        "xhtml",
+    )
+)
 
 
 def page_warnings(path: Path, shown: str) -> tuple[str, ...]:

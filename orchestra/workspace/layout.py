@@ -77,6 +77,10 @@ class Layout:
         """The copies of the supervisor that run above operations."""
         return self.home / "lib"
 
+    def scratch(self, run: Run) -> Path:
+        """Where resolvers work while they provide what ``run`` needs."""
+        return self.control(self.run_directory(run)) / "resolving"
+
     def run_directory(self, run: Run) -> Path:
         """The directory of ``run``: its own choice, or the one below :attr:`runs_dir`."""
         return Path(run.directory) if run.directory is not None else self.directory_of(run.id)
