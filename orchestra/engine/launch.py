@@ -87,7 +87,8 @@ async def launch(
     except (ExecutorError, PluginError, ResolveError) as error:
         write_due_patch(session, run)
         code = STOPPED if isinstance(error, Stopped) else 1
-        return await fail_to_start(session, run, error.message, code=code)
+        reason = error.message + (f"\n{error.hint}" if error.hint else "")
+        return await fail_to_start(session, run, reason, code=code)
     failpoint("run.submitted")
     run = await _note_submission(session, run, handle)
     after_starting(session, run, orders.environment)

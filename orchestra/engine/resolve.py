@@ -13,6 +13,7 @@ from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.contracts import Resolved, Source
 from orchestra.engine.control import Control, Wish
+from orchestra.engine.off_loop import off_loop
 from orchestra.engine.place import Placed, Wanted, clean, place
 from orchestra.engine.session import Session
 from orchestra.errors import PluginError, ResolveError, Stopped
@@ -29,6 +30,7 @@ from orchestra.model.events import Level
 from orchestra.model.ids import short_id
 from orchestra.model.operation import FlagValue, Requirement, SourceDef
 from orchestra.model.run import ResolvedSource, Run
+from orchestra.placing.choice import named_by
 
 
 class NotMet(ResolveError):
@@ -103,7 +105,7 @@ class _Resolution:
             try:
                 await self._meet_source(name, declared)
             except (ResolveError, PluginError) as error:
-                self._fail(name, declared, error)
+                await self._fail(name, declared, error)
 
     async def _meet_source(self, resource: str, declared: SourceDef) -> None:
         shown = source_name(declared)
@@ -211,17 +213,34 @@ class _Resolution:
             label = flag_rules.run_label(self.run.label_template, flags, self.run.tags, os.path.exists)
             self.run = structs.replace(self.run, flags=flags, label=label)
 
-    def _fail(self, resource: str, declared: SourceDef, error: ResolveError | PluginError) -> None:
+    async def _fail(self, resource: str, declared: SourceDef, error: ResolveError | PluginError) -> None:
         shown = source_name(declared)
         if declared.optional:
             self._say(f"Could not resolve {shown} - skipping because dependency is optional")
             return
         reason = f"could not resolve '{shown}' in {resource} resource: {error.message}"
+        hint = error.hint
+        if cycle := await self._cycle(declared):
+            reason += f" (operations need each other in a circle: {' -> '.join(cycle)})"
+            hint = (
+                f"Give the id of a run ({source_flag(declared) or shown}=ID), or make one of them optional."
+            )
         if declared.help:
-            reason += f"\n{declared.help}"
+            # Who wrote the project knows better what to do than we.
+            reason, hint = f"{reason}\n{declared.help}", None
         if not self.run.force_deps:
-            raise NotMet(f"run failed because a dependency was not met: {reason}", error.hint) from error
+            raise NotMet(f"run failed because a dependency was not met: {reason}", hint) from error
         self._warn(resource, declared, f"a dependency was not met: {reason}")
+
+    async def _cycle(self, declared: SourceDef) -> tuple[str, ...]:
+        """The circle of operations in which what was not met is, unless a run was asked for by a flag."""
+        if declared.scheme != OPERATION or filled_in(declared, self.run.flags).value != declared.value:
+            return ()
+        from orchestra.engine.requirement_cycles import requirement_cycle
+
+        cycle = await off_loop(lambda: requirement_cycle(self.run.operation))
+        # Another of its sources may be the one that lies on the circle.
+        return cycle if len(cycle) > 1 and named_by(declared.value)(cycle[1]) else ()
 
     def _say(self, message: str) -> None:
         self._emit("dependency.resolving", "info", message)

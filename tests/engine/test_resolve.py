@@ -358,7 +358,8 @@ async def test_without_a_suitable_run_it_fails(bench, project):
 
     assert ended.reason == (
         "run failed because a dependency was not met: "
-        "could not resolve 'operation:up' in operation:up resource: no suitable run for up"
+        "could not resolve 'operation:up' in operation:up resource: no suitable run for up\n"
+        "A completed run of this operation is needed, or the id of a run."
     )
 
 
