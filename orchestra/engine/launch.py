@@ -67,6 +67,10 @@ async def launch(
         directory = session.attempt_directory(run)
         # Its name must be on the disk before its fence: no power cut may leave a started run that knows no start.
         durable.make_dirs(directory, fsync=session.fsync)
+        if run.operation.python_requires is not None:
+            from orchestra.engine.python_version import check_python
+
+            check_python(run.operation)
         if run.needs and run.starter != "queue":
             from orchestra.engine.leasing import wait_for_resources
 

@@ -90,7 +90,7 @@ def settle_plan(
     """Settle the flags of ``operation``; ``stored`` and ``rows`` are those of a run that the new one goes by.
 
     Raises:
-        UserError: in one of the kinds of :func:`plan`.
+        UserError: in one of the kinds of :func:`plan`, or the interpreter is none that the operation can do with.
     """
     if request.batch_files:
         from orchestra.engine.requested_rows import take_rows
@@ -111,6 +111,10 @@ def settle_plan(
     batch = plan_batch(request, operation, values, rows)
     check_limits(own_kind(operation), request)
     check_terms(own_kind(operation), request)
+    if operation.python_requires is not None:
+        from orchestra.engine.python_version import check_python
+
+        check_python(operation)
     _require_plugins(session, request, operation, batch)
     _check_directory(session, request, operation)
     return Plan(operation=operation, flags=values, batch=batch, warnings=tuple(warnings))
