@@ -11,6 +11,7 @@ from msgspec import Struct, structs
 
 from orchestra.console import Console
 from orchestra.engine.capture import after_making, share_with_trials
+from orchestra.engine.concealment import concealed_flags
 from orchestra.engine.control import Control
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.request import RunRequest
@@ -191,6 +192,8 @@ def _say_restarting(session: Session, restart: Restart, console: Console) -> Non
 
 async def find_matching(session: Session, planned: Plan) -> tuple[Run, ...]:
     """The completed or terminated runs of the same operation with the same flags, newest first."""
+    flags, batch = concealed_flags(session, planned.operation, planned.flags, planned.batch)
+    planned = structs.replace(planned, flags=flags, batch=batch)
     page = await session.store.query(RunQuery(states=MATCHING, kinds=frozenset((planned.kind,))))
     return tuple(run for run in page.runs if _is_match(run, planned))
 

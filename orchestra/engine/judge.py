@@ -18,6 +18,7 @@ from orchestra.errors import OrchestraError, RevisionConflict, RunBroken, RunNot
 from orchestra.model import lifecycle
 from orchestra.model.execution import Fence, Identity
 from orchestra.model.filters import RunQuery
+from orchestra.model.marks import bears_marks
 from orchestra.model.run import ACTIVE, Run
 from orchestra.workspace import durable, records
 
@@ -70,6 +71,10 @@ async def _judged(session: Session, run: Run, *, watched: bool, gone: bool = Fal
     status = records.attempt_status(session.directory(run), run.attempt)
     if status.exit is not None:
         failpoint("run.exited")
+        if bears_marks(run):
+            from orchestra.workspace.vault import conceal_orders
+
+            conceal_orders(session.attempt_directory(run), run, session.vault)
         return lifecycle.finish(run, status.exit)
     fence = status.fence
     if fence is None:

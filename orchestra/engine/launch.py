@@ -25,6 +25,7 @@ from orchestra.errors import ExecutorError, PluginError, ResolveError, RunBusy, 
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
 from orchestra.model.execution import Exit, Handle, Job
+from orchestra.model.marks import bears_marks
 from orchestra.model.run import Run
 from orchestra.workspace import durable, records
 from orchestra.workspace.orders import Orders, write_orders
@@ -79,11 +80,11 @@ async def launch(
             from orchestra.engine.resolve import resolve
 
             run = await resolve(session, run, console=console, control=control)
-        write_config(session.directory(run), run)
-        command = command_line(run.operation, run.flags)
-        run = structs.replace(run, command=command)
+        clear = session.vault.revealed(run) if bears_marks(run) else run
+        write_config(session.directory(run), clear)
+        run = structs.replace(run, command=command_line(run.operation, run.flags))
         nonce = os.urandom(8).hex()
-        orders = _orders(session, run, command, nonce, how)
+        orders = _orders(session, clear, command_line(clear.operation, clear.flags), nonce, how)
         write_orders(directory, orders)
         failpoint("run.ordered")
         executor = await session.executor(run.executor)

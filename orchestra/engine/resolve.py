@@ -170,13 +170,13 @@ class _Resolution:
     def _asked(self, source: SourceDef) -> Source:
         return Source(
             scheme=source.scheme,
-            value=source.value,
+            value=self.session.vault.revealed_text(source.value),
             base=self._project,
             by_link=True,
             selective=bool(source.select or source.select_min or source.select_max),
             sha256=source.sha256,
             pipeline=self.run.parent if self.run.isolate_runs else None,
-            params=source.params,
+            params=self.session.vault.revealed_values(source.params),
             flags=self._config_values() if source.scheme == CONFIG else {},
         )
 
@@ -185,6 +185,7 @@ class _Resolution:
         operation = self.run.operation
         names = {flag.name: (flag.arg_name or "").lstrip("-") or flag.name for flag in operation.flags}
         values = flag_rules.global_values(operation, self.run.flags)
+        values = self.session.vault.revealed_values(values)
         return {names.get(name, name): value for name, value in values.items()}
 
     def _tell_empty(self, one: _Source, placed: Placed) -> None:

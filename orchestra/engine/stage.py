@@ -12,6 +12,7 @@ from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.engine.changes import tell
 from orchestra.engine.command_line import command_line, operation_python, print_command
+from orchestra.engine.concealment import concealed
 from orchestra.engine.limits import check_limits
 from orchestra.engine.marking import marks_of_new, user_name
 from orchestra.engine.off_loop import off_loop
@@ -27,6 +28,7 @@ from orchestra.model import flags as flag_rules
 from orchestra.model.batch import Batch
 from orchestra.model.dependencies import split_source, with_source_flags
 from orchestra.model.ids import check_run_id, new_run_id
+from orchestra.model.marks import bears_marks
 from orchestra.model.operation import FlagValue, Operation
 from orchestra.model.run import Run, RunKind, State
 from orchestra.project.find import find_operation
@@ -278,6 +280,7 @@ async def make_runs(
         IdTaken: an id is in use.
         HomeError: a directory can't be made, or there is no space.
     """
+    runs = [concealed(session, run) for run in runs]
     made: list[Path] = []
     single = len(runs) == 1
 
@@ -336,6 +339,8 @@ def _make_directory(
         if session.fsync and single and run.state == "staged":
             # Its id is about to be printed, and its source may be gone when it is started.
             durable.sync_files(directory, selection.paths)
+    if bears_marks(run):
+        session.vault.keep(run, fsync=session.fsync)
     records.write_run(directory, run, fsync=session.fsync and single)
     if not single:
         # Reaches the disk with all the others: one thing less to wait for when the run is started.
@@ -375,7 +380,9 @@ def shell_quote(text: str) -> str:
 
 def start_command(session: Session, run: Run) -> str:
     """The command that executes a staged run from within its directory."""
-    return print_command(run) if run.kind == "run" else f"orchestra run -y --start {run.id}"
+    if run.kind != "run" or bears_marks(run):
+        return f"orchestra run -y --start {run.id}"
+    return print_command(run)
 
 
 def write_env_file(session: Session, run: Run) -> None:

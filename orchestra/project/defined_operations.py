@@ -148,14 +148,6 @@ def _texts(value: str | list[str]) -> tuple[str, ...]:
 
 def _environment(defined: Defined) -> dict[str, str]:
     section = defined.section
-    for name in _texts(section.env_secrets):
-        if name in section.env:
-            raise error_at(
-                defined.raw.places["env"],
-                f"operation '{defined.full_name}'",
-                f"'{name}' is one of its env-secrets and can't be written down in 'env'",
-                "Set it in the environment from which runs are started.",
-            )
     shown = {True: "1", False: "", None: ""}
     return {
         name: value

@@ -68,6 +68,11 @@ class Layout:
         return self.home / "cache"
 
     @property
+    def secrets_dir(self) -> Path:
+        """The values of secrets that runs need: no record of a run has them."""
+        return self.home / "secrets"
+
+    @property
     def trash_dir(self) -> Path:
         """Run directories that are being deleted."""
         return self.home / "trash"

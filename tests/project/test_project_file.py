@@ -353,7 +353,6 @@ WRONG = [
     ("- include: none.yml\n", 1, "there is no file 'none.yml'", None),
     ("train: {main: train, flags: {$include: none}}\n", 1, "there is no config or operation 'none'", None),
     ("train: {main: train, flags-dest: somewhere}\n", 1, "flags can't be passed to 'somewhere'", None),
-    ("train: {main: train, env: {T: x}, env-secrets: [T]}\n", 1, "can't be written down", None),
     ("train: {main: train, optimizer: a, optimizers: {b: {}}}\n", 1, "both 'optimizer' and", None),
     ("train: [\n", 2, "not valid YAML", None),
     ("? [a]\n: 1\n", 1, "can't be a key", None),
