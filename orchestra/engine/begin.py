@@ -26,8 +26,8 @@ from orchestra.engine.stage import (
     new_run,
     place,
     plan,
+    prepare_for_hand,
     wanted_operation,
-    write_env_file,
 )
 from orchestra.model import lifecycle
 from orchestra.model.batch import is_same_search
@@ -129,7 +129,7 @@ async def begin(
         else:
             (run,) = await make_runs(session, (new,), selection)
         _keep_patch(session, request, prepared, run)
-        write_env_file(session, run)
+        prepare_for_hand(session, run)
         if not quiet:
             announce_staged(session, console, run, in_directory=request.run_dir is not None)
         return Begun(what="staged", run=run)
@@ -175,7 +175,7 @@ async def _begin_again(
     if request.stage:
         run = await restage(session, restart)
         _say_restarting(session, restart, console)
-        write_env_file(session, run)
+        prepare_for_hand(session, run)
         if not quiet:
             announce_staged(session, console, run, in_directory=request.run_dir is not None)
         return Begun(what="staged", run=run)

@@ -23,7 +23,7 @@ from orchestra.engine.search_space import search_dimensions
 from orchestra.engine.session import LEASE, Session, hostname
 from orchestra.engine.snapshot import where_it_runs
 from orchestra.engine.terms import check_terms, given_terms
-from orchestra.errors import FlagError, IdTaken, UserError
+from orchestra.errors import FlagError, IdTaken, ResolveError, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model.batch import Batch
 from orchestra.model.dependencies import split_source, with_source_flags
@@ -385,12 +385,25 @@ def start_command(session: Session, run: Run) -> str:
     return print_command(run)
 
 
-def write_env_file(session: Session, run: Run) -> None:
-    """Write the file that a person sources to start a staged run by hand."""
+def prepare_for_hand(session: Session, run: Run) -> None:
+    """Write what a person needs to start a staged run by hand: the file to source, and the operation's own one.
+
+    A run with secrets can be started by its id alone.
+    """
+    from orchestra.engine.config_destination import write_config
     from orchestra.engine.launch import operation_environment
 
+    directory = session.directory(run)
+    if run.kind == "run" and not bears_marks(run):
+        try:
+            write_config(directory, run)
+        except ResolveError as error:
+            # Whoever starts it is told the same, and by then it may be there.
+            message = f"{error.message}: run {run.id} can't be started yet"
+            session.emit("log.message", run, level="warning", message=message, logger="")
+
     env_file.write(
-        session.directory(run),
+        directory,
         os.environ,
         operation_environment(session, run),
         secret=run.operation.env_secrets,
