@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -414,3 +415,24 @@ def test_no_secret_is_in_a_message(server, home, tmp_path):
     with pytest.raises(ResolveError) as raised:
         resolve(home, f"{url}/nope", tmp_path / "into")
     assert "secret" not in raised.value.message
+
+
+def test_no_secret_of_a_proxy_is_in_a_message(home, tmp_path, monkeypatch):
+    with rude_server() as proxy:
+        proxy.answers["http://files.invalid/data.bin"] = lambda asked: asked.whole(
+            b"", "407 Proxy Authentication Required"
+        )
+        for address in (proxy.url, "http://127.0.0.1:1"):
+            monkeypatch.setenv("http_proxy", address.replace("://", "://ada:secret@"))
+            with pytest.raises(ResolveError) as raised:
+                resolve(home, "http://files.invalid/data.bin", tmp_path / "into")
+            assert "secret" not in f"{raised.value.message}{raised.value.hint}"
+            assert "files.invalid/data.bin' can't be downloaded" in raised.value.message
+        assert [asked.path for asked in proxy.asked] == ["http://files.invalid/data.bin"]
+
+
+def test_a_file_that_the_disk_has_no_room_for_is_not_begun(server, home, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(home)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=(1 << 30) + len(DATA) - 1))
+    refused(home, f"{server.url}/data.bin", tmp_path / "into", f"there is no room for the {len(DATA)} bytes")
+    assert not list(home.rglob("part"))

@@ -48,3 +48,18 @@ def test_blocks_are_shared_where_the_file_system_can_and_what_is_written_later_i
     assert target.read_bytes() == content
     assert os.listdir(target.parent) == ["log"]
     assert target.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_file_that_changes_while_it_is_copied_is_copied_again(tmp_path: Path) -> None:
+    source, target = tmp_path / "data", tmp_path / "run" / "data"
+    source.write_bytes(b"x" * (3 << 20))
+    target.parent.mkdir()
+
+    steps = copy_into(source, target)
+    next(steps)
+    source.write_bytes(b"new")
+    *_, digest = steps
+
+    assert target.read_bytes() == b"new"
+    assert digest == sha256(b"new").hexdigest()
+    assert os.listdir(target.parent) == ["data"]
