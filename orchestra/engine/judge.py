@@ -50,6 +50,8 @@ async def settle(
         )
         if judged is run:
             return run
+        if judged.state != "running" and bears_marks(run):
+            _conceal_orders(session, run)
         # What a queue started, a queue tries again, be it another one.
         again = lifecycle.try_again(judged, session.clock.now()) if judged.starter == "queue" else None
         try:
@@ -67,14 +69,22 @@ async def settle(
     return run
 
 
+def _conceal_orders(session: Session, run: Run) -> None:
+    """The attempt is over: who reads what it was told to do need not read its secrets."""
+    from orchestra.workspace.vault import conceal_orders
+
+    try:
+        conceal_orders(session.attempt_directory(run), run, session.vault)
+    except OrchestraError as error:
+        # Damaged or on a full disk: no reason not to say how the run has ended.
+        message = f"the orders of run {run.id} may still hold secrets: {error.message}"
+        session.emit("log.message", run, level="warning", message=message)
+
+
 async def _judged(session: Session, run: Run, *, watched: bool, gone: bool = False) -> Run:
     status = records.attempt_status(session.directory(run), run.attempt)
     if status.exit is not None:
         failpoint("run.exited")
-        if bears_marks(run):
-            from orchestra.workspace.vault import conceal_orders
-
-            conceal_orders(session.attempt_directory(run), run, session.vault)
         return lifecycle.finish(run, status.exit)
     fence = status.fence
     if fence is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,8 @@ class Secrets:
     def __init__(self, shell: Shell, folder: Path) -> None:
         self.shell = shell
         self.folder = folder
-        self.seen_in = folder / "seen"
+        # Beside the project, whose source is copied.
+        self.seen_in = folder.with_name(f"{folder.name}.seen")
         shell.environment["SEEN"] = str(self.seen_in)
         (folder / "train.py").write_text(SCRIPT)
 
@@ -191,3 +193,27 @@ def test_a_secret_that_is_not_there_is_an_error_that_asks_for_it(secrets: Secret
     assert "api-key=VALUE" in output
     secrets.run("--restart", "1", "api-key=fresh-one")
     assert [seen[0] for seen in secrets.seen()] == [PASSWORD, "fresh-one"]
+
+
+def test_orders_of_an_attempt_that_was_lost_or_whose_starter_was_killed_have_no_secrets_left(
+    secrets: Secrets,
+) -> None:
+    for point in ("supervisor.exited", "run.ordered", "run.submitted"):
+        secrets.shell.run("run", "-y", "train.py", *GIVEN, ORCHESTRA_FAILPOINT=f"{point}:kill9")
+    deadline = time.monotonic() + 20
+    while {str(run["status"]) for run in secrets.listed()} & {"running", "pending"}:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+    assert sorted(str(run["status"]) for run in secrets.listed()) == ["aborted", "completed", "lost"]
+    assert secrets.known_to(PASSWORD, "pw9pw9") == set()
+
+
+def test_damaged_orders_do_not_hide_how_a_run_has_ended(secrets: Secrets) -> None:
+    (secrets.folder / "spoil.py").write_text(
+        "import argparse, os\np = argparse.ArgumentParser()\np.add_argument('--api-key')\np.parse_args()\n"
+        "open(os.environ['RUN_DIR'] + '/.orchestra/attempts/1/orders', 'w').write('torn')\n"
+    )
+    ended = secrets.shell.run("run", "-y", "spoil.py", f"api-key={PASSWORD}")
+    assert ended.code == 0
+    assert [run["status"] for run in secrets.listed()] == ["completed"]
