@@ -234,6 +234,8 @@ class Resolved(Struct, frozen=True, kw_only=True):
     root: str | None = None
     """The folder (relative to ``into``; ``""``: that itself) whose files can be selected; None: the folder that it
     provided, or ``into`` if that is not one folder."""
+    warnings: tuple[str, ...] = ()
+    """What a person should know of what was provided, each in a line: it is there, but may not be what was meant."""
 
 
 class RunReader(Protocol):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import logging
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -51,6 +53,28 @@ def test_every_event_has_a_line_that_validates(name: str) -> None:
     )
 
     assert (line["event"], line["schema"]) == (name, EVENT_SCHEMA)
+
+
+def _emitted() -> Iterator[str]:
+    """Every name that the package's own calls give an event."""
+    for path in Path(logs.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called.strip("_") not in ("emit", "tell", "log", "say", "Event"):
+                continue
+            given = [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "name")]
+            for text in (one for argument in given for one in ast.walk(argument)):
+                if isinstance(text, ast.Constant) and re.fullmatch(r"[a-z]+\.[a-z_]+", str(text.value)):
+                    yield str(text.value)
+
+
+def test_every_name_that_is_emitted_is_one_that_the_schema_knows() -> None:
+    found = set(_emitted())
+
+    assert len(found) > 25
+    assert found <= set(EVENT_NAMES)
 
 
 def test_a_line_says_when_in_two_ways_and_leaves_out_what_says_nothing() -> None:

@@ -15,11 +15,13 @@ from msgspec import Struct
 
 from orchestra.builtin.url_address import check_scheme, checked_address, file_name
 from orchestra.builtin.url_cache import Entry, Part, locked_entry
+from orchestra.child.supervisor import failpoint
 from orchestra.contracts import Resolved, Resolver, RunReader, Source
 from orchestra.errors import ResolveError, text_of_os_error
 from orchestra.model.dependencies import masked_url
 from orchestra.placing.copying import copy_into, link_into
 from orchestra.placing.steps import finish
+from orchestra.placing.web_pages import page_warnings
 
 if TYPE_CHECKING:
     import httpx
@@ -81,9 +83,16 @@ class UrlResolver:
                     link_into(entry.file, into / name)
                 else:
                     await finish(copy_into(entry.file, into / name))
+                warnings = page_warnings(entry.file, masked_url(url)) if expected is None else ()
         except OSError as error:
             raise ResolveError(f"it can't be kept: {text_of_os_error(error)}") from error
-        return Resolved(paths=(name,), origin=masked_url(url), digest=f"sha256:{digest}", target="copy")
+        return Resolved(
+            paths=(name,),
+            origin=masked_url(url),
+            digest=f"sha256:{digest}",
+            target="copy",
+            warnings=warnings,
+        )
 
     async def _download(self, entry: Entry, url: str, expected: str | None) -> str:
         import anyio
@@ -193,6 +202,7 @@ class UrlResolver:
                     if have > self._options.max_size:
                         raise self._too_large(str(response.url))
                     file.write(chunk)
+                    failpoint("download.begun")
                     progress.show(have)
         except ResolveError:
             entry.drop_part()

@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
+from orchestra.child.supervisor import failpoint
 from orchestra.errors import ResolveError, text_of_os_error
 from orchestra.placing.steps import finish, hash_file
 
@@ -93,6 +94,7 @@ class Entry:
         with open(self.part, "rb") as file:
             os.fsync(file.fileno())
         os.replace(self.part, self.file)
+        failpoint("download.complete")
         _write(self._facts, Kept(sha256=digest, stamp=_stamp(self.file)))
         return digest
 

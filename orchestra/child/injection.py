@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any, Dict, List, Optional, Tuple, Type
 
 VARIABLE = "ORCHESTRA_INJECTION"
-"""Tells spawned processes what to run: the script's path, a newline, FLAGS."""
+"""Tells spawned processes what to run: a module's name or nothing, the script's path, FLAGS, each on a line."""
 
 SPLIT_SIZE = 4096
 """Bytes from which on only the part of a script that assigns flags is rewritten as a tree (that is slow)."""
@@ -307,8 +307,11 @@ def _say(text: str) -> None:
         print(text, file=sys.stderr)
 
 
-def _hook_spawning(script: str, injector: str) -> None:
-    """Make ``multiprocessing``, once it is imported, send spawned processes to us, not to ``script``."""
+def _hook_spawning(script: str, module: str, injector: str) -> None:
+    """Make ``multiprocessing``, once it is imported, send spawned processes to us, not to ``script``.
+
+    A script that runs as a ``module`` would be sent for by that name.
+    """
     script = os.path.abspath(script)
 
     class SpawnHook:
@@ -333,7 +336,10 @@ def _hook_spawning(script: str, injector: str) -> None:
     def redirected(prepare: "Any") -> "Any":
         def get_preparation_data(name: str) -> "Dict[str, Any]":
             data = prepare(name)
-            if os.path.abspath(data.get("init_main_from_path") or "") == script:
+            by_name = module and data.get("init_main_from_name") == module
+            if by_name:
+                del data["init_main_from_name"]
+            if by_name or os.path.abspath(data.get("init_main_from_path") or "") == script:
                 data["init_main_from_path"] = injector
             return data
 
@@ -360,62 +366,109 @@ def _load(script: str, text: str) -> "Tuple[List[Any], Dict[str, Any]]":
     return compile_script(source, script, read_flags(text))
 
 
-def _main_module(script: str) -> "ModuleType":
-    """A fresh ``__main__``, as the interpreter would make it for ``script``."""
+def _find_module(name: str) -> "Any":
+    """The spec of the module that ``python -m name`` would run; of a package, that of its ``__main__``.
+
+    What its packages do when they are imported happens here.
+    """
+    from importlib.util import find_spec
+
+    parent = name.rpartition(".")[0]
+    try:
+        if parent:
+            __import__(parent)
+    except ImportError as error:
+        if error.name is None or not (parent + ".").startswith(error.name + "."):
+            raise
+    try:
+        spec = find_spec(name)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        message = "Error while finding module specification for %r (%s: %s)"
+        sys.exit("%s: " % sys.executable + message % (name, type(error).__name__, error))
+    if spec is not None and spec.submodule_search_locations is not None:
+        return _find_module(name + ".__main__")
+    if spec is None or spec.origin is None:
+        sys.exit("%s: No module named %s" % (sys.executable, name))
+    return spec
+
+
+def _identity(script: str, spec: "Any") -> "Dict[str, Any]":
+    """What a module knows of itself that is run as ``__main__``, by its path or (``spec``) by its name."""
     ours: Any = sys.modules["__main__"]
-    main = type(sys)("__main__")
-    loader = type(ours.__loader__)("__main__", script)
     names: Dict[str, Any] = {
         "__file__": script,
-        "__builtins__": sys.modules["builtins"],
-        "__loader__": loader,
+        "__loader__": type(ours.__loader__)("__main__", script) if spec is None else spec.loader,
     }
-    for name in ("__spec__", "__package__", "__cached__"):
-        if name in vars(ours):
-            names[name] = None
-    if "__annotations__" in vars(ours):
+    told = {"__spec__": spec, "__package__": spec and spec.parent, "__cached__": spec and spec.cached}
+    names.update((name, told[name]) for name in told if name in vars(ours))
+    return names
+
+
+def _main_module(script: str, spec: "Any") -> "ModuleType":
+    """A fresh ``__main__``, as the interpreter would make it."""
+    main = type(sys)("__main__")
+    names = _identity(script, spec)
+    names["__builtins__"] = sys.modules["builtins"]
+    if "__annotations__" in vars(sys.modules["__main__"]):
         names["__annotations__"] = {}
     for name in names:
         setattr(main, name, names[name])
     return main
 
 
-def run(script: str, text: str, injector: str) -> None:
-    """Run ``script`` with the flags of the JSON ``text``; ends as the script ends.
+def run(words: "List[str]", injector: str) -> None:
+    """Run a script with the values of its flags; ends as the script ends.
 
     Args:
-        script: its path, as the command line would have it.
-        text: FLAGS.
+        words: ``SCRIPT FLAGS`` or ``-m MODULE FLAGS``, and then the script's own arguments.
         injector: the path of ``inject.py``.
     """
-    path = os.path.join(os.getcwd(), script) if sys.version_info >= (3, 9) else script
-    sys.argv = [script, *sys.argv[3:]]
-    if not getattr(sys.flags, "safe_path", False):
-        sys.path[0] = os.path.dirname(os.path.realpath(script))
-    os.environ[VARIABLE] = os.path.join(os.getcwd(), script) + "\n" + text
-    main = _main_module(path)
-    _hook_spawning(path, injector)
+    is_safe = getattr(sys.flags, "safe_path", False)
     try:
-        codes, unassigned = _load(path, text)
-        names = vars(main)
-        names.update(_named(unassigned))
-        sys.modules["__main__"] = main
-        for code in codes:
-            exec(code, names)
+        spec = None
+        if words[0] == "-m":
+            del words[0]
+            if not is_safe:
+                sys.path[0] = os.getcwd()
+            spec = _find_module(words[0])
+        elif not is_safe:
+            sys.path[0] = os.path.dirname(os.path.realpath(words[0]))
+        _run_main(spec, words, injector)
     except BaseException:
         _hide_frames(injector)
         raise
 
 
+def _run_main(spec: "Any", words: "List[str]", injector: str) -> None:
+    script, text = words[:2]
+    if spec is not None:
+        path = script = spec.origin
+    else:
+        path = os.path.join(os.getcwd(), script) if sys.version_info >= (3, 9) else script
+    sys.argv = [script, *words[2:]]
+    # The main module of a package is not run again in spawned processes.
+    module = "" if spec is None or spec.name.endswith(".__main__") else spec.name
+    os.environ[VARIABLE] = "\n".join((module, os.path.join(os.getcwd(), script), text))
+    main = _main_module(path, spec)
+    _hook_spawning(path, module, injector)
+    codes, unassigned = _load(path, text)
+    names = vars(main)
+    names.update(_named(unassigned))
+    sys.modules["__main__"] = main
+    for code in codes:
+        exec(code, names)
+
+
 def run_spawned(names: "Dict[str, Any]", injector: str) -> None:
     """Become the script in a spawned process, in the namespace ``names`` that was made for ``inject.py``."""
-    path, _, text = os.environ[VARIABLE].partition("\n")
-    _hook_spawning(path, injector)
+    module, path, text = os.environ[VARIABLE].split("\n", 2)
+    _hook_spawning(path, module, injector)
     try:
+        itself = _identity(path, _find_module(module)) if module else {"__file__": path}
         codes, unassigned = _load(path, text)
         for name in [name for name in names if not name.startswith("__")]:
             del names[name]
-        names.update(_named(unassigned), __file__=path)
+        names.update(_named(unassigned), **itself)
         for code in codes:
             exec(code, names)
     except BaseException:

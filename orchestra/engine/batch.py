@@ -23,7 +23,7 @@ from orchestra.engine.launch import Launch, with_handle
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.rebuild import adopt_unknown
 from orchestra.engine.session import LEASE, Session
-from orchestra.engine.stage import announce_staged, make_runs, own_kind, write_env_file
+from orchestra.engine.stage import announce_staged, make_runs, own_kind, prepare_for_hand
 from orchestra.engine.supervise import keep_leases, supervise
 from orchestra.errors import OrchestraError, RunBroken
 from orchestra.model import flags as flag_rules
@@ -250,7 +250,7 @@ class _Batch:
 
     def _say_staged(self, trial: Run) -> None:
         self._announce(trial, "Staging")
-        write_env_file(self.session, trial)
+        prepare_for_hand(self.session, trial)
         announce_staged(self.session, self.console, trial)
 
     def _trial(self, flags: dict[str, FlagValue], number: int) -> Run:

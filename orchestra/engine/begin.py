@@ -11,6 +11,7 @@ from msgspec import Struct, structs
 
 from orchestra.console import Console
 from orchestra.engine.capture import after_making, share_with_trials
+from orchestra.engine.concealment import concealed_flags
 from orchestra.engine.control import Control
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.request import RunRequest
@@ -25,8 +26,8 @@ from orchestra.engine.stage import (
     new_run,
     place,
     plan,
+    prepare_for_hand,
     wanted_operation,
-    write_env_file,
 )
 from orchestra.model import lifecycle
 from orchestra.model.batch import is_same_search
@@ -128,7 +129,7 @@ async def begin(
         else:
             (run,) = await make_runs(session, (new,), selection)
         _keep_patch(session, request, prepared, run)
-        write_env_file(session, run)
+        prepare_for_hand(session, run)
         if not quiet:
             announce_staged(session, console, run, in_directory=request.run_dir is not None)
         return Begun(what="staged", run=run)
@@ -174,7 +175,7 @@ async def _begin_again(
     if request.stage:
         run = await restage(session, restart)
         _say_restarting(session, restart, console)
-        write_env_file(session, run)
+        prepare_for_hand(session, run)
         if not quiet:
             announce_staged(session, console, run, in_directory=request.run_dir is not None)
         return Begun(what="staged", run=run)
@@ -191,6 +192,8 @@ def _say_restarting(session: Session, restart: Restart, console: Console) -> Non
 
 async def find_matching(session: Session, planned: Plan) -> tuple[Run, ...]:
     """The completed or terminated runs of the same operation with the same flags, newest first."""
+    flags, batch = concealed_flags(session, planned.operation, planned.flags, planned.batch)
+    planned = structs.replace(planned, flags=flags, batch=batch)
     page = await session.store.query(RunQuery(states=MATCHING, kinds=frozenset((planned.kind,))))
     return tuple(run for run in page.runs if _is_match(run, planned))
 

@@ -69,12 +69,12 @@ def _defined_command(operation: Operation, flags: Mapping[str, FlagValue]) -> tu
         return filled_words(operation.exec, operation, flags, names, arguments)
     words = filled_words(operation.main_args, operation, flags, names)
     python = (operation_python(), "-u")
-    if operation.kind == "module":
-        start = ("-c", "pass") if operation.main == NO_OPERATION else ("-m", operation.main)
-        return (*python, *start, *words, *arguments)
+    if operation.main == NO_OPERATION:
+        return (*python, "-c", "pass", *words, *arguments)
+    main = ("-m", operation.main) if operation.kind == "module" else (operation.main,)
     if parse_destination(operation.flags_dest)[0] in INJECTED:
-        return (*python, INJECT, operation.main, flag_rules.injection(operation, dict(flags)), *words)
-    return (*python, operation.main, *words, *arguments)
+        return (*python, INJECT, *main, flag_rules.injection(operation, dict(flags)), *words)
+    return (*python, *main, *words, *arguments)
 
 
 def print_command(run: Run) -> str:

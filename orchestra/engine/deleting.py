@@ -191,6 +191,7 @@ async def _forget(session: Session, moved: Sequence[_Moved]) -> list[Run]:
 
 async def _remove(session: Session, one: _Moved) -> None:
     session.emit("run.deleted", one.run)
+    session.vault.forget(one.run.id)
     try:
         if one.run.directory is not None:
             await _in_thread(_remove_records, one.run.directory, one.run.id)
@@ -228,6 +229,7 @@ async def finish_deletions(session: Session) -> int:
         target = os.readlink(path) if os.path.islink(path) else None
         if not os.path.lexists(os.path.join(session.layout.runs_dir, run_id)):
             await session.store.delete((run_id,))
+            session.vault.forget(run_id)
         try:
             if target is not None:
                 await _in_thread(_remove_records, target, run_id)

@@ -18,6 +18,7 @@ from orchestra.errors import OrchestraError, RevisionConflict, RunBroken, RunNot
 from orchestra.model import lifecycle
 from orchestra.model.execution import Fence, Identity
 from orchestra.model.filters import RunQuery
+from orchestra.model.marks import bears_marks
 from orchestra.model.run import ACTIVE, Run
 from orchestra.workspace import durable, records
 
@@ -49,6 +50,8 @@ async def settle(
         )
         if judged is run:
             return run
+        if judged.state != "running" and bears_marks(run):
+            _conceal_orders(session, run)
         # What a queue started, a queue tries again, be it another one.
         again = lifecycle.try_again(judged, session.clock.now()) if judged.starter == "queue" else None
         try:
@@ -64,6 +67,18 @@ async def settle(
         _tell(session, run, console)
         tell(session, "run.retrying", kept, console=console, not_before=kept.not_before)
     return run
+
+
+def _conceal_orders(session: Session, run: Run) -> None:
+    """The attempt is over: who reads what it was told to do need not read its secrets."""
+    from orchestra.workspace.vault import conceal_orders
+
+    try:
+        conceal_orders(session.attempt_directory(run), run, session.vault)
+    except OrchestraError as error:
+        # Damaged or on a full disk: no reason not to say how the run has ended.
+        message = f"the orders of run {run.id} may still hold secrets: {error.message}"
+        session.emit("log.message", run, level="warning", message=message)
 
 
 async def _judged(session: Session, run: Run, *, watched: bool, gone: bool = False) -> Run:
@@ -98,6 +113,12 @@ async def _without_fence(session: Session, run: Run) -> Run:
     durable.make_dirs(directory)
     if not records.revoke(directory, fsync=session.fsync):
         return await _judged(session, run, watched=False)
+    scratch = session.layout.scratch(run)
+    if scratch.is_dir():
+        # Its starter was killed while it provided what the run needs. Few commands come here: shutil is slow to load.
+        import shutil
+
+        await off_loop(lambda: shutil.rmtree(scratch, ignore_errors=True))
     return lifecycle.release(run)
 
 

@@ -25,6 +25,7 @@ from orchestra.errors import ExecutorError, PluginError, ResolveError, RunBusy, 
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
 from orchestra.model.execution import Exit, Handle, Job
+from orchestra.model.marks import bears_marks
 from orchestra.model.run import Run
 from orchestra.workspace import durable, records
 from orchestra.workspace.orders import Orders, write_orders
@@ -67,6 +68,10 @@ async def launch(
         directory = session.attempt_directory(run)
         # Its name must be on the disk before its fence: no power cut may leave a started run that knows no start.
         durable.make_dirs(directory, fsync=session.fsync)
+        if run.operation.python_requires is not None:
+            from orchestra.engine.python_version import check_python
+
+            check_python(run.operation)
         if run.needs and run.starter != "queue":
             from orchestra.engine.leasing import wait_for_resources
 
@@ -75,11 +80,11 @@ async def launch(
             from orchestra.engine.resolve import resolve
 
             run = await resolve(session, run, console=console, control=control)
-        write_config(session.directory(run), run)
-        command = command_line(run.operation, run.flags)
-        run = structs.replace(run, command=command)
+        clear = session.vault.revealed(run) if bears_marks(run) else run
+        write_config(session.directory(run), clear)
+        run = structs.replace(run, command=command_line(run.operation, run.flags))
         nonce = os.urandom(8).hex()
-        orders = _orders(session, run, command, nonce, how)
+        orders = _orders(session, clear, command_line(clear.operation, clear.flags), nonce, how)
         write_orders(directory, orders)
         failpoint("run.ordered")
         executor = await session.executor(run.executor)
@@ -87,7 +92,8 @@ async def launch(
     except (ExecutorError, PluginError, ResolveError) as error:
         write_due_patch(session, run)
         code = STOPPED if isinstance(error, Stopped) else 1
-        return await fail_to_start(session, run, error.message, code=code)
+        reason = error.message + (f"\n{error.hint}" if error.hint else "")
+        return await fail_to_start(session, run, reason, code=code)
     failpoint("run.submitted")
     run = await _note_submission(session, run, handle)
     after_starting(session, run, orders.environment)

@@ -167,12 +167,12 @@ async def _put(wanted: Wanted, found: _Found, path: str, target: str) -> str | N
     if how == "link":
         if place.is_file() and not place.is_symlink():
             place.unlink()
-        link_into(origin, place)
+        link_into(origin, place, by=wanted.scratch)
         return ""
     if found.movable and not os.path.lexists(place) and not _has_links(origin):
         os.rename(origin, place)
         return ""
-    return await finish(copy_into(origin, place))
+    return await finish(copy_into(origin, place, by=wanted.scratch))
 
 
 def _may_replace(wanted: Wanted, origin: Path, target: str) -> bool:
@@ -193,12 +193,19 @@ def _how(wanted: Wanted, found: _Found, origin: Path) -> Literal["copy", "link"]
 def _is_same(origin: Path, place: Path, how: str) -> bool:
     if how == "link":
         return place.is_symlink() and os.path.realpath(place) == os.path.realpath(origin)
-    return (
-        origin.is_file()
-        and place.is_file()
-        and not place.is_symlink()
-        and filecmp.cmp(origin, place, shallow=False)
-    )
+    return not place.is_symlink() and _holds_the_same(origin, place)
+
+
+def _holds_the_same(origin: Path, place: Path) -> bool:
+    """Whether ``place`` is what a copy of ``origin`` would be: somebody who was killed may have made it."""
+    if place.is_symlink():
+        return origin.is_symlink() and os.readlink(origin) == os.readlink(place)
+    if place.is_dir() and origin.is_dir():
+        names = sorted(os.listdir(place))
+        return names == sorted(os.listdir(origin)) and all(
+            _holds_the_same(origin / name, place / name) for name in names
+        )
+    return origin.is_file() and place.is_file() and filecmp.cmp(origin, place, shallow=False)
 
 
 def _has_links(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 from msgspec import Struct, structs
@@ -12,6 +13,7 @@ from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.contracts import Resolved, Source
 from orchestra.engine.control import Control, Wish
+from orchestra.engine.off_loop import off_loop
 from orchestra.engine.place import Placed, Wanted, clean, place
 from orchestra.engine.session import Session
 from orchestra.errors import PluginError, ResolveError, Stopped
@@ -24,11 +26,11 @@ from orchestra.model.dependencies import (
     source_flag,
     source_name,
 )
+from orchestra.model.events import Level
 from orchestra.model.ids import short_id
 from orchestra.model.operation import FlagValue, Requirement, SourceDef
 from orchestra.model.run import ResolvedSource, Run
-
-_SCRATCH = "resolving"
+from orchestra.placing.choice import named_by
 
 
 class NotMet(ResolveError):
@@ -103,7 +105,7 @@ class _Resolution:
             try:
                 await self._meet_source(name, declared)
             except (ResolveError, PluginError) as error:
-                self._fail(name, declared, error)
+                await self._fail(name, declared, error)
 
     async def _meet_source(self, resource: str, declared: SourceDef) -> None:
         shown = source_name(declared)
@@ -119,7 +121,7 @@ class _Resolution:
             return
         one = _Source(resource=resource, declared=declared, source=source, earlier=earlier)
         resolved, placed = await self._provide(one)
-        self._tell_empty(resource, source, placed)
+        self._tell_empty(one, placed)
         self._note(one, resolved, placed)
 
     def _is_other_run(self, source: SourceDef, earlier: ResolvedSource) -> bool:
@@ -132,13 +134,15 @@ class _Resolution:
 
     async def _provide(self, one: _Source) -> tuple[Resolved, Placed]:
         run_dir = self.session.directory(self.run)
-        scratch = self.session.layout.control(run_dir) / _SCRATCH
+        scratch = self.session.layout.scratch(self.run)
         resolver = await self.session.resolver(one.source.scheme)
         # What a resolution that was killed has left is swept by the next one.
         clean(scratch)
         try:
             resolved = await resolver.resolve(self._asked(one.source), scratch, self.session)
             failpoint("run.provided")
+            for warning in resolved.warnings:
+                self._warn(one.resource, one.declared, warning)
             if one.source.scheme == OPERATION:
                 self._say(f"Using run {short_id(resolved.origin)} for {source_name(one.declared)}")
             wanted = Wanted(
@@ -148,9 +152,11 @@ class _Resolution:
                 run_dir=run_dir,
                 project=self._project,
                 mine=frozenset(one.earlier.paths if one.earlier else ()),
-                warn=self._warn,
+                warn=partial(self._warn, one.resource, one.declared),
             )
-            return resolved, await place(wanted)
+            placed = await place(wanted)
+            failpoint("run.placed")
+            return resolved, placed
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
@@ -164,13 +170,13 @@ class _Resolution:
     def _asked(self, source: SourceDef) -> Source:
         return Source(
             scheme=source.scheme,
-            value=source.value,
+            value=self.session.vault.revealed_text(source.value),
             base=self._project,
             by_link=True,
             selective=bool(source.select or source.select_min or source.select_max),
             sha256=source.sha256,
             pipeline=self.run.parent if self.run.isolate_runs else None,
-            params=source.params,
+            params=self.session.vault.revealed_values(source.params),
             flags=self._config_values() if source.scheme == CONFIG else {},
         )
 
@@ -179,16 +185,18 @@ class _Resolution:
         operation = self.run.operation
         names = {flag.name: (flag.arg_name or "").lstrip("-") or flag.name for flag in operation.flags}
         values = flag_rules.global_values(operation, self.run.flags)
+        values = self.session.vault.revealed_values(values)
         return {names.get(name, name): value for name, value in values.items()}
 
-    def _tell_empty(self, resource: str, source: SourceDef, placed: Placed) -> None:
+    def _tell_empty(self, one: _Source, placed: Placed) -> None:
         # A resolver that only makes sure of something provides nothing, and nothing is expected of it.
-        if placed.paths or source.scheme == "module":
+        if placed.paths or one.source.scheme == "module":
             return
-        if source.fail_if_empty:
-            raise ResolveError(f"nothing resolved for {resource}")
-        if source.warn_if_empty:
-            self._warn(f"nothing resolved for {resource}")
+        message = f"nothing resolved for {one.resource}"
+        if one.source.fail_if_empty:
+            raise ResolveError(message)
+        if one.source.warn_if_empty:
+            self._warn(one.resource, one.declared, message)
 
     def _note(self, one: _Source, resolved: Resolved, placed: Placed) -> None:
         entry = ResolvedSource(
@@ -206,32 +214,50 @@ class _Resolution:
             label = flag_rules.run_label(self.run.label_template, flags, self.run.tags, os.path.exists)
             self.run = structs.replace(self.run, flags=flags, label=label)
 
-    def _fail(self, resource: str, declared: SourceDef, error: ResolveError | PluginError) -> None:
+    async def _fail(self, resource: str, declared: SourceDef, error: ResolveError | PluginError) -> None:
         shown = source_name(declared)
         if declared.optional:
             self._say(f"Could not resolve {shown} - skipping because dependency is optional")
             return
         reason = f"could not resolve '{shown}' in {resource} resource: {error.message}"
+        hint = error.hint
+        if cycle := await self._cycle(declared):
+            reason += f" (operations need each other in a circle: {' -> '.join(cycle)})"
+            hint = (
+                f"Give the id of a run ({source_flag(declared) or shown}=ID), or make one of them optional."
+            )
         if declared.help:
-            reason += f"\n{declared.help}"
+            # Who wrote the project knows better what to do than we.
+            reason, hint = f"{reason}\n{declared.help}", None
         if not self.run.force_deps:
-            raise NotMet(f"run failed because a dependency was not met: {reason}", error.hint) from error
-        self._warn(f"a dependency was not met: {reason}")
+            raise NotMet(f"run failed because a dependency was not met: {reason}", hint) from error
+        self._warn(resource, declared, f"a dependency was not met: {reason}")
+
+    async def _cycle(self, declared: SourceDef) -> tuple[str, ...]:
+        """The circle of operations in which what was not met is, unless a run was asked for by a flag."""
+        if declared.scheme != OPERATION or filled_in(declared, self.run.flags).value != declared.value:
+            return ()
+        from orchestra.engine.requirement_cycles import requirement_cycle
+
+        cycle = await off_loop(lambda: requirement_cycle(self.run.operation))
+        # Another of its sources may be the one that lies on the circle.
+        return cycle if len(cycle) > 1 and named_by(declared.value)(cycle[1]) else ()
 
     def _say(self, message: str) -> None:
         self._emit("dependency.resolving", "info", message)
 
-    def _warn(self, message: str) -> None:
-        self._emit("dependency.warning", "warning", message)
+    def _warn(self, resource: str, declared: SourceDef, message: str) -> None:
+        self._emit("dependency.warning", "warning", message, resource=resource, source=source_name(declared))
 
-    def _emit(self, name: str, level: str, message: str) -> None:
+    def _emit(self, name: str, level: Level, message: str, **data: str) -> None:
         # In a batch, lines that are not the operation's own carry their origin.
         logger = "orchestra" if self.run.batch is not None else ""
         self.session.emit(
             name,
             self.run,
-            level="warning" if level == "warning" else "info",
+            level=level,
             message=message,
             console=self._console,
             logger=logger,
+            data=data,
         )

@@ -10,6 +10,7 @@ from msgspec import Struct, structs
 from orchestra.child import supervisor
 from orchestra.engine.capture import after_making
 from orchestra.engine.changes import change, tell
+from orchestra.engine.concealment import concealed
 from orchestra.engine.judge import settle
 from orchestra.engine.limits import check_limits
 from orchestra.engine.marking import marks_of_restart
@@ -26,6 +27,7 @@ from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
 from orchestra.model.batch import Batch, is_same_search, unexpanded
 from orchestra.model.filters import RunQuery, Wanted
+from orchestra.model.marks import bears_marks
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import FINAL, Run, State
 from orchestra.workspace import records
@@ -152,7 +154,7 @@ async def plan_restart(session: Session, request: RunRequest) -> Restart:
         )
     _require_gone(session, run)
     if not request.force_sourcecode:
-        changed = _with_request(session, run, request)
+        changed = concealed(session, _with_request(session, run, request))
         return Restart(run=changed, unchanged=_same_start(run, changed))
     from orchestra.engine.proto import defined_now
 
@@ -164,6 +166,7 @@ async def plan_restart(session: Session, request: RunRequest) -> Restart:
         structs.replace(run, operation=operation, sourcecode_digest=digest, vcs_commit=taken.vcs_commit),
         request,
     )
+    changed = concealed(session, changed)
     return Restart(run=changed, unchanged=False, snapshot=taken)
 
 
@@ -288,6 +291,8 @@ async def keep_changes(session: Session, run: Run, wished: Run) -> Run:
     changes = {name: getattr(wished, name) for name in KEPT if getattr(wished, name) != getattr(run, name)}
     if not changes:
         return run
+    if bears_marks(wished):
+        session.vault.keep(wished, fsync=session.fsync)
     run = await change(session, run, lambda current: structs.replace(current, **changes))
     records.write_run(session.directory(run), run, fsync=session.fsync)
     return run

@@ -27,6 +27,7 @@ from orchestra.workspace.layout import Layout
 if TYPE_CHECKING:
     from orchestra.engine.hosting import PluginHost
     from orchestra.workspace.fence import HeldFence
+    from orchestra.workspace.vault import Vault
 
 LEASE = 15.0
 """Seconds that a claim lasts unless it is renewed."""
@@ -72,6 +73,7 @@ class Session:
         self.one_stream = one_stream
         """Whether an operation's two streams end up in the same file, so that one pipe keeps their order."""
         self.sinks = Sinks(sinks)
+        self._vault: Vault | None = None
         self.afterwards = Afterwards()
         self.fences: set[HeldFence] = set()
         """Of the attempts that this process executes itself."""
@@ -87,6 +89,15 @@ class Session:
         self._library: str | None = None
         # Asked for a dozen times a run.
         self._directory_of = lru_cache(maxsize=1024)(layout.directory_of)
+
+    @property
+    def vault(self) -> Vault:
+        """Where the secrets of runs are. Few runs have any."""
+        if self._vault is None:
+            from orchestra.workspace.vault import Vault
+
+            self._vault = Vault(self.layout.secrets_dir)
+        return self._vault
 
     @property
     def fsync(self) -> bool:

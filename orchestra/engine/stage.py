@@ -12,6 +12,7 @@ from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.engine.changes import tell
 from orchestra.engine.command_line import command_line, operation_python, print_command
+from orchestra.engine.concealment import concealed
 from orchestra.engine.limits import check_limits
 from orchestra.engine.marking import marks_of_new, user_name
 from orchestra.engine.off_loop import off_loop
@@ -22,11 +23,12 @@ from orchestra.engine.search_space import search_dimensions
 from orchestra.engine.session import LEASE, Session, hostname
 from orchestra.engine.snapshot import where_it_runs
 from orchestra.engine.terms import check_terms, given_terms
-from orchestra.errors import FlagError, IdTaken, UserError
+from orchestra.errors import FlagError, IdTaken, ResolveError, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model.batch import Batch
 from orchestra.model.dependencies import split_source, with_source_flags
 from orchestra.model.ids import check_run_id, new_run_id
+from orchestra.model.marks import bears_marks
 from orchestra.model.operation import FlagValue, Operation
 from orchestra.model.run import Run, RunKind, State
 from orchestra.project.find import find_operation
@@ -90,7 +92,7 @@ def settle_plan(
     """Settle the flags of ``operation``; ``stored`` and ``rows`` are those of a run that the new one goes by.
 
     Raises:
-        UserError: in one of the kinds of :func:`plan`.
+        UserError: in one of the kinds of :func:`plan`, or the interpreter is none that the operation can do with.
     """
     if request.batch_files:
         from orchestra.engine.requested_rows import take_rows
@@ -115,6 +117,10 @@ def settle_plan(
         filled_environment(operation, values)
     check_limits(own_kind(operation), request)
     check_terms(own_kind(operation), request)
+    if operation.python_requires is not None:
+        from orchestra.engine.python_version import check_python
+
+        check_python(operation)
     _require_plugins(session, request, operation, batch)
     _check_directory(session, request, operation)
     return Plan(operation=operation, flags=values, batch=batch, warnings=tuple(warnings))
@@ -278,6 +284,7 @@ async def make_runs(
         IdTaken: an id is in use.
         HomeError: a directory can't be made, or there is no space.
     """
+    runs = [concealed(session, run) for run in runs]
     made: list[Path] = []
     single = len(runs) == 1
 
@@ -336,6 +343,8 @@ def _make_directory(
         if session.fsync and single and run.state == "staged":
             # Its id is about to be printed, and its source may be gone when it is started.
             durable.sync_files(directory, selection.paths)
+    if bears_marks(run):
+        session.vault.keep(run, fsync=session.fsync)
     records.write_run(directory, run, fsync=session.fsync and single)
     if not single:
         # Reaches the disk with all the others: one thing less to wait for when the run is started.
@@ -375,15 +384,30 @@ def shell_quote(text: str) -> str:
 
 def start_command(session: Session, run: Run) -> str:
     """The command that executes a staged run from within its directory."""
-    return print_command(run) if run.kind == "run" else f"orchestra run -y --start {run.id}"
+    if run.kind != "run" or bears_marks(run):
+        return f"orchestra run -y --start {run.id}"
+    return print_command(run)
 
 
-def write_env_file(session: Session, run: Run) -> None:
-    """Write the file that a person sources to start a staged run by hand."""
+def prepare_for_hand(session: Session, run: Run) -> None:
+    """Write what a person needs to start a staged run by hand: the file to source, and the operation's own one.
+
+    A run with secrets can be started by its id alone.
+    """
+    from orchestra.engine.config_destination import write_config
     from orchestra.engine.launch import operation_environment
 
+    directory = session.directory(run)
+    if run.kind == "run" and not bears_marks(run):
+        try:
+            write_config(directory, run)
+        except ResolveError as error:
+            # Whoever starts it is told the same, and by then it may be there.
+            message = f"{error.message}: run {run.id} can't be started yet"
+            session.emit("log.message", run, level="warning", message=message, logger="")
+
     env_file.write(
-        session.directory(run),
+        directory,
         os.environ,
         operation_environment(session, run),
         secret=run.operation.env_secrets,

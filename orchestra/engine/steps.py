@@ -105,18 +105,22 @@ class _Pipeline:
 
     async def _refuse_cycle(self) -> None:
         """A pipeline that comes to itself would never end."""
-        above, levels = self.run.parent, 0
+        above, way = self.run.parent, [self.run.operation.name]
         mine = (self.run.operation.name, self.run.operation.source, self.run.flags)
         while above is not None:
             page = await self.session.store.query(RunQuery(ids=(above,)))
             if not page.runs:
                 return
             ancestor = page.runs[0]
-            levels += 1
+            way.insert(0, ancestor.operation.name)
             same = (ancestor.operation.name, ancestor.operation.source, ancestor.flags) == mine
-            if levels > MOST_LEVELS or (same and ancestor.kind == "steps"):
+            if same and ancestor.kind == "steps":
                 raise UserError(
-                    f"the steps of operation '{self.run.operation.name}' come to the operation itself"
+                    f"the steps of operation '{way[-1]}' come to the operation itself: {' -> '.join(way)}"
+                )
+            if len(way) > MOST_LEVELS:
+                raise UserError(
+                    f"pipelines run pipelines more than {MOST_LEVELS} deep: {' -> '.join(way[-4:])}"
                 )
             above = ancestor.parent
 

@@ -57,7 +57,7 @@ class Surroundings:
         executable = command if os.sep in command else shutil.which(command)
         if executable is None:
             return None
-        with_packages = os.environ.get("NO_PIP_FREEZE") != "1"
+        with_packages = run.operation.pip_freeze and os.environ.get("NO_PIP_FREEZE") != "1"
         interpreter = self._interpreters.get(executable)
         if interpreter is None:
             interpreter = self._interpreters[executable] = Interpreter(executable)

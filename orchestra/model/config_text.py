@@ -1,6 +1,7 @@
 """Configuration files as data: read, changed at dotted names, and written, by the format that their name tells.
 
-Comments and the layout of a file are lost when it is written; the order of its entries is kept.
+Comments and the layout of a file are kept where single values change (not in JSON); where that can't be done, it is
+written anew, with its entries in their order.
 """
 
 from __future__ import annotations
@@ -74,20 +75,63 @@ def apply_to_config(text: bytes, name: str, values: Mapping[str, Any]) -> bytes:
     """
     data = read_config(text, name)
     paths = dict(_paths(data))
+    changes: dict[tuple[Any, ...], Any] = {}
     for dotted, value in values.items():
-        *parents, last = paths.get(dotted, tuple(dotted.split(".")))
+        *parents, last = path = paths.get(dotted, tuple(dotted.split(".")))
         place = data
         for parent in parents:
             inner = place.setdefault(parent, {})
             if not isinstance(inner, dict):
                 raise FlagError(f"flag '{dotted}' can't be set in '{name}': '{parent}' is no map there")
             place = cast("dict[Any, Any]", inner)
+        if last not in place or not _is_same(place[last], value):
+            changes[tuple(path)] = value
         place[last] = value
     kind = format_of(name)
     try:
-        return _WRITERS[kind](data).encode()
+        return (_edited(text, kind, data, changes) or _WRITERS[kind](data)).encode()
     except ValueError as error:
         raise FlagError(f"'{name}' can't be written as {kind.upper()}: {error}") from None
+
+
+def _is_same(before: Any, after: Any) -> bool:
+    """Whether both are written alike: 1, 1.0 and true are not."""
+    if type(before) is not type(after):
+        return False
+    if isinstance(before, dict):
+        ours, theirs = cast("dict[Any, Any]", before), cast("dict[Any, Any]", after)
+        return ours.keys() == theirs.keys() and all(_is_same(ours[key], theirs[key]) for key in ours)
+    if isinstance(before, list):
+        mine, other = cast("list[Any]", before), cast("list[Any]", after)
+        return len(mine) == len(other) and all(map(_is_same, mine, other))
+    return before == after or (before != before and after != after)
+
+
+def _edited(
+    text: bytes, kind: Format, data: dict[str, Any], changes: dict[tuple[Any, ...], Any]
+) -> str | None:
+    """The text with single values changed, if it then holds ``data``."""
+    from orchestra.model import config_edits
+
+    content = text.decode("utf-8-sig")
+    if kind == "json":
+        return None
+    if not changes:
+        return content
+    if kind == "yaml":
+        edited = config_edits.edit_yaml(content, changes)
+    elif kind == "ini":
+        edited = config_edits.edit_ini(content, changes, lambda value: _ini_text(value) or "")
+    else:
+        # TOML has no null: what is null has to be left out.
+        nulls = any(value is None for value in changes.values())
+        edited = None if nulls else config_edits.edit_toml(content, changes, _toml_value)
+    if edited is None:
+        return None
+    try:
+        return edited if _is_same(_READERS[kind](edited), data) else None
+    except ValueError:
+        return None
 
 
 def _paths(data: dict[Any, Any], above: tuple[Any, ...] = ()) -> list[tuple[str, tuple[Any, ...]]]:

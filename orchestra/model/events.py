@@ -28,6 +28,8 @@ EVENT_NAMES: dict[str, str] = {
     "run.retrying": "A run that has failed is to be tried again.",
     "run.stopping": "A run was told to stop.",
     "run.deleted": "A run was deleted.",
+    "dependency.resolving": "What a run needs is being provided, or need not be.",
+    "dependency.warning": "What a run needs was not to be had, or may not be what was meant: `resource`, `source`.",
     "batch.proposed": "An expander proposed trials.",
     "batch.trial": "A trial of a batch is being started or staged.",
     "steps.step": "A step of a pipeline is being started.",

@@ -226,6 +226,12 @@ class Operation(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True)
     env_secrets: tuple[str, ...] = ()
     """Names of variables whose values are never recorded."""
     python_path: tuple[str, ...] = ()
+    python_requires: str | None = None
+    """The versions of Python that it can do with: ``>=3.8,<4``."""
+    pip_freeze: bool = True
+    """The packages that are installed for it are recorded."""
+    extra: dict[str, FlagValue] = {}
+    """What the project says for other programs to read."""
     label: str | None = None
     tags: tuple[str, ...] = ()
     run_attrs: dict[str, FlagValue] = {}

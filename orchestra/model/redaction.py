@@ -6,11 +6,15 @@ Pure functions, for records, logs and all that is shown.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, cast
+
+from orchestra.model.marks import MARK
 
 REDACTED = "[redacted]"
 """What stands for a secret."""
+MARKS = re.compile(rf"\b{MARK}([0-9a-f]{{12}})\b")
+"""What stands for a secret whose value is kept elsewhere."""
 
 _ALLOWED = frozenset(
     (
@@ -92,7 +96,7 @@ _SHAPES = re.compile(
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)"
     r"|(?<=\b[Bb]earer )[0-9A-Za-z._~+/-]{16,}=*"
     r"|(?<=\b[Bb]asic )[0-9A-Za-z+/]{16,}=*"
-    r"|(?P<url>\b[a-z][a-z0-9+.-]*://[^/\s:@]*:)(?!\[redacted\]@)[^/\s@]+(?=@)",
+    r"|(?P<url>\b[a-z][a-z0-9+.-]*://[^/\s:@]*:)(?!\[redacted\]@|redacted:[0-9a-f]{12}@)[^/\s@]+(?=@)",
     re.DOTALL | re.ASCII,
 )
 
@@ -102,8 +106,11 @@ def is_secret(name: str, value: str) -> bool:
 
     A plain number or yes/no is none, whatever its name: ``MAX_KEY=10``, ``USE_AUTH=true``.
     """
-    if holds_secret(value):
-        return True
+    return MARK in value or holds_secret(value) or has_secret_name(name, value)
+
+
+def has_secret_name(name: str, value: str) -> bool:
+    """Whether a variable looks like a secret by a word in its name; see :func:`is_secret`."""
     if name in _NOT_SECRET or _PLAIN.fullmatch(value):
         return False
     words = [word.lower() for word in _WORD.findall(name)]
@@ -121,6 +128,16 @@ def holds_secret(text: str) -> bool:
 def redact_text(text: str) -> str:
     """``text`` with ``[redacted]`` for all that has the shape of a secret."""
     return _SHAPES.sub(lambda found: f"{found['url'] or ''}{REDACTED}", text)
+
+
+def replace_secrets(text: str, hide: Callable[[str], str]) -> str:
+    """``text`` with what ``hide`` makes of all that has the shape of a secret."""
+
+    def hidden(found: re.Match[str]) -> str:
+        before = found["url"] or ""
+        return before + hide(found[0][len(before) :])
+
+    return _SHAPES.sub(hidden, text)
 
 
 def redact_variables(variables: Mapping[str, str], secret: Collection[str] = ()) -> dict[str, str]:

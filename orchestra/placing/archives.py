@@ -15,6 +15,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias, cast
 
+from orchestra.child.supervisor import failpoint
 from orchestra.errors import ResolveError, text_of_os_error
 from orchestra.placing.members import Limits, Member, check_link, check_members, clean_name, refuse
 from orchestra.placing.steps import CHUNK, Steps
@@ -301,6 +302,7 @@ class _Writer:
                 self._total += len(data)
                 self._limits.check(self._archive, self._total)
                 file.write(data)
+                failpoint("unpack.begun")
                 yield ""
         if member.size and size != member.size:
             raise ResolveError(f"'{self._archive}' can't be unpacked: '{member.name}' is cut off")

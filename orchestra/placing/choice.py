@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from msgspec import structs
@@ -35,14 +35,14 @@ async def choose_run(value: str, runs: RunReader, *, pipeline: str | None = None
 
 
 async def _by_name(value: str, runs: RunReader, pipeline: str | None) -> Run | None:
-    patterns = [_pattern(name.strip()) for name in value.split(",") if name.strip()]
+    is_meant = named_by(value)
     completed = RunQuery(states=frozenset(("completed",)), kinds=frozenset(("run",)), limit=_PAGE)
     newest: Run | None = None
     offset = 0
-    while patterns:
+    while True:
         page = await runs.query(structs.replace(completed, offset=offset))
         for run in page.runs:
-            if not _is_named(run.operation.name, patterns) or not _is_of(run, pipeline):
+            if not is_meant(run.operation.name) or not _is_of(run, pipeline):
                 continue
             if _attribute(run, "marked"):
                 return run
@@ -51,6 +51,12 @@ async def _by_name(value: str, runs: RunReader, pipeline: str | None) -> Run | N
         if not page.runs or offset >= page.total or (newest is not None and not hasattr(newest, "marked")):
             break
     return newest
+
+
+def named_by(value: str) -> Callable[[str], bool]:
+    """Whether an operation's full name is one of those that ``operation:VALUE`` stands for."""
+    patterns = [_pattern(name.strip()) for name in value.split(",") if name.strip()]
+    return lambda operation: _is_named(operation, patterns)
 
 
 def _pattern(name: str) -> tuple[str, re.Pattern[str] | None]:

@@ -11,6 +11,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from orchestra.child.cloning import clone
+from orchestra.child.supervisor import failpoint
 from orchestra.errors import ResolveError
 from orchestra.placing.steps import CHUNK, Steps, sha256
 
@@ -18,16 +20,21 @@ _MAX_DEPTH = 200
 _TRIES = 2
 
 
-def partial_name(target: Path) -> Path:
-    """A name beside ``target`` for what is not complete yet."""
-    return target.with_name(f".{target.name[:100]}.{os.urandom(4).hex()}.part")
+def partial_name(target: Path, folder: Path | None = None) -> Path:
+    """A name beside ``target``, or in ``folder``, for what is not complete yet."""
+    return (folder or target.parent) / f".{target.name[:100]}.{os.urandom(4).hex()}.part"
 
 
-def copy_into(path: Path, target: Path) -> Steps:
+def copy_into(path: Path, target: Path, *, by: Path | None = None) -> Steps:
     """Copy the file or folder ``path`` to ``target``.
 
     A file is replaced at once when it is complete. A new folder appears when it is complete; into one that is
     there its files are copied one by one, and whatever else it holds stays.
+
+    Args:
+        path: what is copied; links are followed.
+        target: the copy.
+        by: a folder of the same file system for what is not complete yet; None: it is beside its target.
 
     Raises:
         OSError: something can't be read or written.
@@ -37,18 +44,18 @@ def copy_into(path: Path, target: Path) -> Steps:
     if real.is_dir():
         if Path(os.path.realpath(target.parent)).is_relative_to(real):
             raise ResolveError(f"'{path}' can't be copied to '{target}', which is a part of it")
-        return _copy_folder(real, target)
-    return _copy_file(real, target)
+        return _copy_folder(real, target, by)
+    return _copy_file(real, target, by)
 
 
-def _copy_file(path: Path, target: Path) -> Steps:
+def _copy_file(path: Path, target: Path, by: Path | None) -> Steps:
     if not path.is_file():
         raise ResolveError(f"'{path}' is neither a file nor a folder")
     if target.is_dir() and not target.is_symlink():
         raise ResolveError(f"'{target}' is a folder, and '{path}' a file")
     for _ in range(_TRIES):
         digest = ""
-        for step in _copy_once(path, target):
+        for step in _copy_once(path, target, by):
             digest = step
             yield ""
         if digest != _CHANGED:
@@ -60,22 +67,28 @@ def _copy_file(path: Path, target: Path) -> Steps:
 _CHANGED = "changed"
 
 
-def _copy_once(path: Path, target: Path) -> Steps:
+def _copy_once(path: Path, target: Path, by: Path | None) -> Steps:
     """Copy a file; the result is its digest, or :data:`_CHANGED` if it was written to meanwhile."""
-    partial = partial_name(target)
+    partial = partial_name(target, by)
     digest = sha256()
     try:
         # Not blocking: what was a file a moment ago must not be a pipe that nobody writes to.
         source = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(source, "rb", buffering=0) as reader, open(partial, "xb", buffering=0) as writer:
+        with open(source, "rb", buffering=0) as reader, open(partial, "x+b", buffering=0) as writer:
             before = os.fstat(source)
-            copied = 0
-            # A file may grow faster than it is copied: that it has grown is told below.
-            while (copied <= before.st_size or not before.st_size) and (chunk := reader.read(CHUNK)):
-                digest.update(chunk)
-                copied += writer.write(chunk)
-                yield ""
+            shared = clone(source, writer.fileno())
             status = os.fstat(source)
+            done = 0
+            # A file may grow faster than it is copied: that it has grown is told below.
+            while (done <= before.st_size or not before.st_size) and (
+                chunk := (writer if shared else reader).read(CHUNK)
+            ):
+                digest.update(chunk)
+                done += len(chunk) if shared else writer.write(chunk)
+                failpoint("copy.begun")
+                yield ""
+            if not shared:
+                status = os.fstat(source)
             os.fchmod(writer.fileno(), stat.S_IMODE(status.st_mode) & 0o777 | stat.S_IRUSR | stat.S_IWUSR)
             os.utime(writer.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
         if (before.st_size, before.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
@@ -87,21 +100,21 @@ def _copy_once(path: Path, target: Path) -> Steps:
     yield digest.hexdigest()
 
 
-def _copy_folder(folder: Path, target: Path) -> Steps:
+def _copy_folder(folder: Path, target: Path, by: Path | None) -> Steps:
     if target.is_symlink() or not target.is_dir():
         if os.path.lexists(target) and not target.is_symlink():
             raise ResolveError(f"'{target}' is a file, and '{folder}' a folder")
-        yield from _copy_new_folder(folder, target)
+        yield from _copy_new_folder(folder, target, by)
         return
-    yield from _merge(folder, target)
+    yield from _merge(folder, target, by)
 
 
-def _copy_new_folder(folder: Path, target: Path) -> Steps:
-    partial = partial_name(target)
+def _copy_new_folder(folder: Path, target: Path, by: Path | None) -> Steps:
+    partial = partial_name(target, by)
     partial.mkdir()
     digest = ""
     try:
-        for step in _merge(folder, partial):
+        for step in _merge(folder, partial, None):
             digest = step
             yield ""
         if target.is_symlink():
@@ -112,7 +125,7 @@ def _copy_new_folder(folder: Path, target: Path) -> Steps:
     yield digest
 
 
-def _merge(folder: Path, target: Path) -> Steps:
+def _merge(folder: Path, target: Path, by: Path | None) -> Steps:
     digest = sha256()
     for relative, kind in _walk(folder, folder, ()):
         place = target / relative
@@ -123,9 +136,9 @@ def _merge(folder: Path, target: Path) -> Steps:
             place.mkdir(exist_ok=True)
         elif kind == "link":
             content = os.readlink(folder / relative)
-            _make_link(content, place)
+            _make_link(content, place, by)
         else:
-            for step in _copy_file(Path(os.path.realpath(folder / relative)), place):
+            for step in _copy_file(Path(os.path.realpath(folder / relative)), place, by):
                 content = step
                 yield ""
         digest.update(f"{kind}\0{relative}\0{content}\n".encode(errors="surrogateescape"))
@@ -160,8 +173,8 @@ def _stays_inside(root: Path, link: Path) -> bool:
     return not os.path.isabs(text) and Path(os.path.realpath(link)).is_relative_to(root)
 
 
-def link_into(path: Path, target: Path) -> None:
-    """Make ``target`` a relative symbolic link to ``path``, replacing another link.
+def link_into(path: Path, target: Path, *, by: Path | None = None) -> None:
+    """Make ``target`` a relative symbolic link to ``path``, replacing another link; ``by`` as of :func:`copy_into`.
 
     Raises:
         ResolveError: something that is no link has this name, or ``path`` is neither a file nor a folder.
@@ -170,12 +183,12 @@ def link_into(path: Path, target: Path) -> None:
         raise ResolveError(f"'{path}' is neither a file nor a folder")
     if os.path.lexists(target) and not target.is_symlink():
         raise ResolveError(f"'{target}' is there already, and is no link")
-    _make_link(os.path.relpath(os.path.realpath(path), os.path.realpath(target.parent)), target)
+    _make_link(os.path.relpath(os.path.realpath(path), os.path.realpath(target.parent)), target, by)
 
 
-def _make_link(text: str, target: Path) -> None:
+def _make_link(text: str, target: Path, by: Path | None) -> None:
     if target.is_dir() and not target.is_symlink():
         raise ResolveError(f"'{target}' is a folder, and a link must be there")
-    partial = partial_name(target)
+    partial = partial_name(target, by)
     os.symlink(text, partial)
     os.replace(partial, target)

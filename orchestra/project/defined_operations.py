@@ -24,7 +24,6 @@ from orchestra.project.project_file import Defined, Project
 from orchestra.project.sections import error_at
 
 FLAG_ARGS = "${flag_args}"
-_INJECTED = ("globals", "dict", "namespace")
 
 
 class _Command(Struct, frozen=True, kw_only=True):
@@ -57,12 +56,6 @@ def operation_of(
     flags, dest, found_by = _flags(
         defined, command, Importing(cache_dir, python, warn, project.directory), project
     )
-    python_path = _python_path(project, section)
-    if command.kind == "module" and command.script is not None and parse_destination(dest)[0] in _INJECTED:
-        # Values are injected into a file; what it imports from its package is found all the same.
-        main = os.path.relpath(command.script, project.directory)
-        command = structs.replace(command, kind="script", main=main)
-        python_path = (".", *python_path)
     return Operation(
         name=defined.full_name,
         kind=command.kind,
@@ -78,7 +71,10 @@ def operation_of(
         model=defined.model,
         env=_environment(defined),
         env_secrets=_texts(section.env_secrets),
-        python_path=python_path,
+        python_path=_python_path(project, section),
+        python_requires=section.python_requires or model.python_requires,
+        pip_freeze=section.pip_freeze,
+        extra=model.extra,
         label=section.label,
         tags=_texts(section.tags),
         run_attrs=section.run_attrs,
@@ -152,14 +148,6 @@ def _texts(value: str | list[str]) -> tuple[str, ...]:
 
 def _environment(defined: Defined) -> dict[str, str]:
     section = defined.section
-    for name in _texts(section.env_secrets):
-        if name in section.env:
-            raise error_at(
-                defined.raw.places["env"],
-                f"operation '{defined.full_name}'",
-                f"'{name}' is one of its env-secrets and can't be written down in 'env'",
-                "Set it in the environment from which runs are started.",
-            )
     shown = {True: "1", False: "", None: ""}
     return {
         name: value

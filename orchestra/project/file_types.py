@@ -216,6 +216,8 @@ class OperationSection(Section):
     sourcecode: bool | str | list[str | RuleSection] | SourceCodeSection | None = None
     delete_on_success: bool | None = None
     python_path: Texts = []
+    python_requires: str | None = None
+    pip_freeze: bool = True
 
 
 class ModelSection(Section):
@@ -226,6 +228,8 @@ class ModelSection(Section):
     include: Texts | None = None
     default: bool = False
     description: str = ""
+    python_requires: str | None = None
+    extra: dict[str, Any] = {}
     references: Texts = []
     extends: Texts = []
     params: dict[str, Any] = {}

@@ -13,6 +13,7 @@ from orchestra.project.sections import error_at, mapping
 TYPES: Final = ("model", "config", "include", "package")
 INHERITED: Final = (
     "description",
+    "extra",
     "flags",
     "operation-defaults",
     "operations",

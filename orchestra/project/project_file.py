@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from orchestra.model.python_requires import allows
 from orchestra.project.documents import Map, Place
 from orchestra.project.file_types import ModelSection, OperationSection
 from orchestra.project.inheritance import Family, read_items
@@ -41,6 +42,9 @@ class Model(Struct, frozen=True, kw_only=True):
     resources: Map
     sourcecode: Any
     """As :class:`~orchestra.project.file_types.ModelSection` has it."""
+    python_requires: str | None = None
+    extra: dict[str, Any] = {}
+    """What the file has for other programs to read."""
 
     @property
     def default_operation(self) -> Defined | None:
@@ -144,6 +148,7 @@ def _model(item: Map, reader: Reader) -> Model:
         ):
             outer.put(key, value, item.places[key])
     section = reader.read(outer, ModelSection, what)
+    check_python_requires(section.python_requires, item, what)
     return Model(
         name=name,
         description=section.description,
@@ -153,7 +158,24 @@ def _model(item: Map, reader: Reader) -> Model:
         },
         resources=mapping(item.get("resources"), item.place, f"{what}: resources"),
         sourcecode=section.sourcecode,
+        python_requires=section.python_requires,
+        extra=section.extra,
     )
+
+
+def check_python_requires(requires: str | None, section: Map, what: str) -> None:
+    """Refuse what is no list of versions.
+
+    Raises:
+        ProjectFileError: says so.
+    """
+    if requires is None:
+        return
+    try:
+        allows(requires, "3")
+    except ValueError as error:
+        message = f"'python-requires' can't be read: {error}"
+        raise error_at(section.places["python-requires"], what, message) from None
 
 
 def _operation(name: str, model: str, value: Any, place: Place, defaults: Map, reader: Reader) -> Defined:
@@ -177,4 +199,5 @@ def _operation(name: str, model: str, value: Any, place: Place, defaults: Map, r
         # Each flag is read by itself when the operation is wanted: its place is better known then.
         outer.put(key, raw.like() if key == "flags" and isinstance(item, Map) else item, raw.places[key])
     section = reader.read(outer, OperationSection, what)
+    check_python_requires(section.python_requires, raw, what)
     return Defined(name=name, model=model, section=section, raw=raw, place=place)

@@ -32,13 +32,19 @@ _DUE = {
     "notebook": "Jupyter notebooks are not run as operations: write their code to a script and name it as 'main'",
 }
 
+_ELSEWHERE = {
+    "plugins": "what operations take of the computer is always recorded, as scalars 'sys/...'",
+    "publish": "runs can't be published yet",
+}
+"""Keys of the predecessor that are ignored, and why."""
+
 
 class Reader:
     """Reads the sections of one project's files. Unknown keys of a ``guild.yml`` are ignored, with one warning."""
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn
-        self._ignored: dict[str, dict[tuple[int, str], None]] = {}
+        self._ignored: dict[str, set[tuple[int, str]]] = {}
 
     def read(self, section: Map, kind: type[T], what: str) -> T:
         """``section`` as the struct ``kind``; ``what`` names it in messages.
@@ -68,6 +74,8 @@ class Reader:
         if not is_guild_file(place):
             known = ", ".join(names)
             hint = did_you_mean(key, names) or (f"Known are {known}." if known else None)
+            if key in _ELSEWHERE:
+                hint = f"{_ELSEWHERE[key][:1].upper()}{_ELSEWHERE[key][1:]}."
             raise error_at(place, what, f"'{key}' is not known here", hint)
         self.ignore(place, key)
         if inner != len(keys) + 1:
@@ -78,13 +86,17 @@ class Reader:
 
     def ignore(self, place: Place, key: str) -> None:
         """Note that ``key`` at ``place`` means nothing here."""
-        self._ignored.setdefault(place.file, {})[place.line, key] = None
+        self._ignored.setdefault(place.file, set()).add((place.line, key))
 
     def tell_ignored(self) -> None:
         """Warn of all that was ignored, by file."""
         for file, entries in self._ignored.items():
-            listed = ", ".join(f"'{key}' (line {line})" for line, key in sorted(entries))
-            self._warn(f"{file}: what is not known here is ignored: {listed}")
+            unknown = [f"'{key}' (line {line})" for line, key in sorted(entries) if key not in _ELSEWHERE]
+            if unknown:
+                self._warn(f"{file}: what is not known here is ignored: {', '.join(unknown)}")
+            for line, key in sorted(entries):
+                if key in _ELSEWHERE:
+                    self._warn(f"{file}:{line}: '{key}' is ignored: {_ELSEWHERE[key]}")
         self._ignored.clear()
 
     def warn(self, place: Place, what: str, message: str) -> None:

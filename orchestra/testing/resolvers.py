@@ -114,6 +114,17 @@ class ResolverContract(Kit):
             assert ".." not in Path(path).parts
             assert (into / path).exists(), f"'{path}' is not there, or is a link to nothing"
 
+    async def test_what_it_warns_of_is_said_in_lines(
+        self, opener: ResolverOpener, source: Source, into: Path, runs: RunReader
+    ) -> None:
+        async with opener() as resolver:
+            resolved = await resolver.resolve(source, into, runs)
+
+        assert isinstance(resolved.warnings, tuple), "warnings are a tuple of texts"
+        for warning in resolved.warnings:
+            assert warning.strip(), "it warns of nothing"
+            assert warning.isprintable(), f"{warning!r} is not one line of text"
+
     async def test_writes_nowhere_but_into_the_run(
         self, opener: ResolverOpener, source: Source, into: Path, runs: RunReader, tmp_path: Path
     ) -> None:

@@ -68,6 +68,11 @@ class Layout:
         return self.home / "cache"
 
     @property
+    def secrets_dir(self) -> Path:
+        """The values of secrets that runs need: no record of a run has them."""
+        return self.home / "secrets"
+
+    @property
     def trash_dir(self) -> Path:
         """Run directories that are being deleted."""
         return self.home / "trash"
@@ -76,6 +81,10 @@ class Layout:
     def lib_dir(self) -> Path:
         """The copies of the supervisor that run above operations."""
         return self.home / "lib"
+
+    def scratch(self, run: Run) -> Path:
+        """Where resolvers work while they provide what ``run`` needs."""
+        return self.control(self.run_directory(run)) / "resolving"
 
     def run_directory(self, run: Run) -> Path:
         """The directory of ``run``: its own choice, or the one below :attr:`runs_dir`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -311,6 +312,46 @@ def test_what_is_compressed_unasked_is_refused_unless_its_name_says_so(server, h
     assert resolve(home, f"{server.url}/x.csv.gz", tmp_path / "into") == packed
 
 
+PAGE = b"\xef\xbb\xbf\n<!-- e --><!DOCTYPE html><html><body>Sign in, please.</body></html>"
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "warned"),
+    [
+        ("data.csv", PAGE, True),
+        ("data.tar.gz", b"  <HTML lang=en>", True),
+        ("data.svg", b"<?xml version='1.0'?>\n<html xmlns='x'>", True),
+        ("data.svg", b"<?xml version='1.0'?>\n<svg/>", False),
+        ("data.csv", b"a,b\n<html>,2\n", False),
+        ("data.csv", b"", False),
+        ("page.html", PAGE, False),
+        ("page.php", PAGE, False),
+        ("page", PAGE, False),
+    ],
+)
+def test_a_web_page_in_the_place_of_a_file_is_warned_of_whenever_it_is_provided(
+    server, home, tmp_path, name, body, warned
+):
+    server.answers[f"/{name}"] = lambda asked: asked.whole(body, Content_Type="application/octet-stream")
+    source = Source(scheme="url", value=f"{server.url}/{name}?token=12345", base=tmp_path)
+    server.answers[f"/{name}?token=12345"] = server.answers[f"/{name}"]
+    resolver = UrlResolver(Options(home=home, retry_delay=0))
+    for _ in range(2):  # downloaded, and from the cache
+        resolved = anyio.run(resolver.resolve, source, tmp_path, FakeRuns({}))
+        assert bool(resolved.warnings) is warned
+        assert "12345" not in "".join(resolved.warnings)
+        assert (tmp_path / name).read_bytes() == body
+
+
+def test_a_web_page_whose_digest_is_the_one_that_was_asked_for_is_not_warned_of(server, home, tmp_path):
+    server.answers["/data.csv"] = lambda asked: asked.whole(PAGE)
+    digest = hashlib.sha256(PAGE).hexdigest()
+    source = Source(scheme="url", value=f"{server.url}/data.csv", base=tmp_path, sha256=digest)
+    resolver = UrlResolver(Options(home=home, retry_delay=0))
+
+    assert anyio.run(resolver.resolve, source, tmp_path, FakeRuns({})).warnings == ()
+
+
 def test_several_that_want_one_file_download_it_once(server, home, tmp_path):
     server.answers["/x"] = lambda asked: (time.sleep(0.2), asked.whole(DATA))[0]
     found: list[bytes] = []
@@ -374,3 +415,24 @@ def test_no_secret_is_in_a_message(server, home, tmp_path):
     with pytest.raises(ResolveError) as raised:
         resolve(home, f"{url}/nope", tmp_path / "into")
     assert "secret" not in raised.value.message
+
+
+def test_no_secret_of_a_proxy_is_in_a_message(home, tmp_path, monkeypatch):
+    with rude_server() as proxy:
+        proxy.answers["http://files.invalid/data.bin"] = lambda asked: asked.whole(
+            b"", "407 Proxy Authentication Required"
+        )
+        for address in (proxy.url, "http://127.0.0.1:1"):
+            monkeypatch.setenv("http_proxy", address.replace("://", "://ada:secret@"))
+            with pytest.raises(ResolveError) as raised:
+                resolve(home, "http://files.invalid/data.bin", tmp_path / "into")
+            assert "secret" not in f"{raised.value.message}{raised.value.hint}"
+            assert "files.invalid/data.bin' can't be downloaded" in raised.value.message
+        assert [asked.path for asked in proxy.asked] == ["http://files.invalid/data.bin"]
+
+
+def test_a_file_that_the_disk_has_no_room_for_is_not_begun(server, home, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(home)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=(1 << 30) + len(DATA) - 1))
+    refused(home, f"{server.url}/data.bin", tmp_path / "into", f"there is no room for the {len(DATA)} bytes")
+    assert not list(home.rglob("part"))

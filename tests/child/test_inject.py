@@ -362,7 +362,7 @@ def _result_of(codes: Callable[[], list[Any]]) -> tuple[str, str, list[str]]:
 
 def test_an_injection_leaves_the_environment_for_spawned_processes_only(script: Path) -> None:
     assert "ORCHESTRA_INJECTION" not in os.environ
-    text = "import os\nx = 1\nprint(os.environ['ORCHESTRA_INJECTION'].partition(chr(10))[0])\n"
+    text = "import os\nx = 1\nprint(os.environ['ORCHESTRA_INJECTION'].split(chr(10))[1])\n"
     assert output_of(script, text, {"x": 1}) == f"{script}\n"
 
 
@@ -399,3 +399,82 @@ def test_a_dict_or_namespace_that_is_never_assigned_is_there_from_the_beginning(
     assert output_of(script, "print(p, q, q.c.d)\n", flags) == (
         "{'a': {'b': 1}} namespace(c=namespace(d=2)) 2\n"
     )
+
+
+MODULE = """
+import sys
+from . import beside
+from .beside import told as again
+x = 1
+print(x, beside.told, again, __name__, __package__, __spec__.name, __spec__.parent)
+print(sys.argv, sys.path[0] == __import__("os").getcwd(), __file__ == __spec__.origin, __loader__ is __spec__.loader)
+"""
+
+
+def run_module(folder: Path, name: str, flags: dict[str, object] | None, *words: str) -> tuple[int, str, str]:
+    """Run the module with ``python -m``: with flags injected, or plainly where they are None."""
+    start = ["-m", name] if flags is None else [str(INJECT), "-m", name, json.dumps(flags)]
+    done = subprocess.run(
+        [sys.executable, "-u", *start, *words], cwd=folder, capture_output=True, text=True, timeout=60
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    folder = tmp_path / "pkg" / "inner"
+    folder.mkdir(parents=True)
+    (tmp_path / "pkg" / "__init__.py").write_text("")
+    (folder / "__init__.py").write_text("print('imported', __name__)\n")
+    (folder / "beside.py").write_text("told = 'beside'\n")
+    return folder
+
+
+def test_a_module_of_a_package_imports_relatively_and_is_what_python_m_makes_of_it(
+    package: Path, tmp_path: Path
+) -> None:
+    (package / "mod.py").write_text(MODULE)
+    plain = run_module(tmp_path, "pkg.inner.mod", None, "a", "-b")
+    injected = run_module(tmp_path, "pkg.inner.mod", {"x": 1}, "a", "-b")
+    assert injected == plain
+    assert "imported pkg.inner\n1 beside beside __main__ pkg.inner pkg.inner.mod pkg.inner\n" in plain[1]
+    changed = run_module(tmp_path, "pkg.inner.mod", {"x": 5}, "a", "-b")
+    assert changed == (0, plain[1].replace("\n1 ", "\n5 "), "")
+
+
+def test_a_package_runs_its_main_module(package: Path, tmp_path: Path) -> None:
+    (package / "__main__.py").write_text(MODULE)
+    injected = run_module(tmp_path, "pkg.inner", {"x": 1})
+    assert injected == run_module(tmp_path, "pkg.inner", None)
+    assert "pkg.inner.__main__" in injected[1]
+
+
+@pytest.mark.parametrize("name", ["none", "pkg.none", "none.mod", "pkg.empty.mod"])
+def test_a_module_that_is_not_there_is_reported_as_python_does(
+    name: str, package: Path, tmp_path: Path
+) -> None:
+    assert run_module(tmp_path, name, {}) == run_module(tmp_path, name, None)
+
+
+def test_a_package_that_fails_is_reported_without_frames_of_the_injection(
+    package: Path, tmp_path: Path
+) -> None:
+    (package / "__init__.py").write_text("1 / 0\n")
+    (package / "mod.py").write_text("x = 1\n")
+    code, output, error = run_module(tmp_path, "pkg.inner.mod", {})
+    assert (code, output) == (1, "")
+    assert "injection.py" not in error and "inject.py" not in error
+    assert error.endswith("ZeroDivisionError: division by zero\n")
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_spawned_processes_of_a_module_are_that_module_with_the_same_values(
+    method: str, package: Path, tmp_path: Path
+) -> None:
+    text = SPAWNING.replace("sys.argv[1:] and sys.argv[1] or", "").replace('"spawn"', repr(method))
+    text = text.replace("x = 1\n", "x = 1\nfrom . import beside\n").replace("__file__", "__package__")
+    (package / "mod.py").write_text(text)
+    code, output, error = run_module(tmp_path, "pkg.inner.mod", {"x": 10})
+    look = (10, True, "__mp_main__", ["beside", "multiprocessing", "sys", "x"], "pkg.inner")
+    shown = [line for line in output.splitlines() if not line.startswith("imported")]
+    assert (code, shown, error) == (0, [str(look), str([look])], "")

@@ -1,10 +1,12 @@
 """Where the flags of a project's operations go, and that they arrive."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Call
+from tests.process import Shell
 
 PROJECT = """\
 fit:
@@ -61,7 +63,7 @@ def project(tmp_path: Path) -> None:
         ("fit epochs=9", "fit 9\n"),
         ("in-dict model.depth=7", "{'lr': 0.1, 'model': {'depth': 7}} namespace(a=1, b=namespace(c=2))\n"),
         ("in-namespace b.c=9", "{'lr': 0.1, 'model': {'depth': 3}} namespace(a=1, b=namespace(c=9))\n"),
-        ("in-file lr=0.5", "lr: 0.5\nmodel:\n  depth: 3\n"),
+        ("in-file lr=0.5", "lr: 0.5\nmodel: {depth: 3}\n"),
     ],
 )
 def test_a_flag_arrives_at_its_destination(words: str, output: str, call: Call, tmp_path: Path) -> None:
@@ -73,12 +75,12 @@ def test_a_flag_arrives_at_its_destination(words: str, output: str, call: Call, 
 def test_a_restart_with_other_flags_writes_the_file_anew(call: Call) -> None:
     call("run", "in-file", "lr=0.5", "-y")
     again = call("run", "--restart", "1", "model.depth=8", "-y")
-    assert again.output.endswith("lr: 0.5\nmodel:\n  depth: 8\n")
+    assert again.output.endswith("lr: 0.5\nmodel: {depth: 8}\n")
 
 
 def test_each_trial_of_a_batch_has_a_file_of_its_own(call: Call) -> None:
     assert call("run", "in-file", "lr=[0, 1]", "-y").output == (
-        "lr: 0\nmodel:\n  depth: 3\nlr: 1\nmodel:\n  depth: 3\n"
+        "lr: 0\nmodel: {depth: 3}\nlr: 1\nmodel: {depth: 3}\n"
     )
 
 
@@ -114,3 +116,23 @@ def test_an_operation_is_told_of_its_run_and_its_flags(call: Call, tmp_path: Pat
         "FLAG_OFF": "",
         "FLAG_NONE": "",
     }
+
+
+def test_a_staged_run_has_its_file_already_so_that_it_can_be_started_by_hand(
+    shell: Shell, tmp_path: Path
+) -> None:
+    (tmp_path / "c.yml").write_text("# rates\nlr: 0.1 # low\nmodel: {depth: 3}\n")
+    staged = shell.run("run", "-y", "in-file", "lr=0.5", "--stage", "--run-dir", str(tmp_path / "mine"))
+    (command,) = re.findall(r'use "\((.*)\)"', staged.output)
+    assert shell.bash(command).output == "# rates\nlr: 0.5 # low\nmodel: {depth: 3}\n"
+    assert shell.run("run", "-y", "queue", "run-once=yes").code == 0
+    assert shell.run("cat", "--output", "1").output.endswith("lr: 0.5 # low\nmodel: {depth: 3}\n")
+
+
+def test_a_file_that_is_missing_when_its_run_is_staged_is_warned_of(shell: Shell, tmp_path: Path) -> None:
+    staged = shell.run("run", "-y", "no-file", "--stage")
+    assert staged.code == 0
+    assert "'none.yml' can't be written: No such file or directory" in staged.output
+    assert "can't be started yet" in staged.output
+    (tmp_path / "none.yml").write_text("lr: 0\n")
+    assert shell.run("run", "-y", "--start", "1").code == 0

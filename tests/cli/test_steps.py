@@ -210,7 +210,7 @@ def test_a_pipeline_that_comes_to_itself_is_refused(shell: Shell, project: Path)
     (project / "orchestra.yml").write_text("a: {steps: [b]}\nb: {steps: [a]}\n")
     ended = shell.run("run", "a", "-y")
     assert ended.code == 1
-    assert "the steps of operation 'a' come to the operation itself" in ended.output
+    assert "the steps of operation 'a' come to the operation itself: a -> " in ended.output
 
 
 def test_flags_of_a_pipeline_that_name_a_step_are_the_step_s(shell: Shell, project: Path) -> None:

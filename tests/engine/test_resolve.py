@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import tarfile
 from contextlib import nullcontext
 from pathlib import Path
 
 import anyio
+import jsonschema
 import pytest
 from msgspec import structs
 
+from orchestra import logs
 from orchestra.builtin.resolver_file import FileResolver
 from orchestra.builtin.resolver_file import Options as FileOptions
 from orchestra.builtin.resolver_operation import OperationResolver
@@ -43,6 +46,12 @@ class Nothing:
         return Resolved(paths=())
 
 
+class Odd:
+    async def resolve(self, source, into, runs):
+        (into / "odd").write_text("")
+        return Resolved(paths=("odd",), warnings=("it is old", "it is big"))
+
+
 @pytest.fixture
 def project(tmp_path: Path, bench: Bench, monkeypatch) -> Path:
     open_plugin = bench._open_plugin
@@ -50,6 +59,7 @@ def project(tmp_path: Path, bench: Bench, monkeypatch) -> Path:
         "file": FileResolver(FileOptions()),
         "operation": OperationResolver(OperationOptions()),
         "nothing": Nothing(),
+        "odd": Odd(),
         "slow": Slow(),
     }
 
@@ -222,6 +232,24 @@ async def test_nothing_resolved_is_a_warning(bench, project):
     assert "WARNING: nothing resolved for res" in bench.lines
 
 
+async def test_what_a_resolver_warns_of_is_logged_with_the_source_that_it_is_of(bench, project):
+    events = []
+    bench.session.sinks.append(events.append)
+    run = await needing(bench, project, SourceDef(scheme="odd", value="x"), name="res")
+
+    assert (await bench.execute(run)).state == "completed"
+    assert [line for line in bench.lines if "WARNING" in line] == ["WARNING: it is old", "WARNING: it is big"]
+    warnings = [event for event in events if event.name == "dependency.warning"]
+    assert [event.message for event in warnings] == ["it is old", "it is big"]
+    for event in warnings:
+        assert (event.level, event.run, event.data) == (
+            "warning",
+            run.id,
+            {"resource": "res", "source": "odd:x"},
+        )
+        jsonschema.validate(json.loads(logs.render(event)), logs.events_schema())
+
+
 async def test_what_is_there_is_left_unless_it_may_be_replaced(bench, project):
     run = await needing(bench, project, SourceDef(scheme="file", value="data/a.csv"))
     (bench.session.directory(run) / "a.csv").write_text("own")
@@ -330,7 +358,8 @@ async def test_without_a_suitable_run_it_fails(bench, project):
 
     assert ended.reason == (
         "run failed because a dependency was not met: "
-        "could not resolve 'operation:up' in operation:up resource: no suitable run for up"
+        "could not resolve 'operation:up' in operation:up resource: no suitable run for up\n"
+        "A completed run of this operation is needed, or the id of a run."
     )
 
 

@@ -10,6 +10,7 @@ from orchestra.child.supervisor import FAILPOINTS
 from orchestra.model.run import Run
 from orchestra.workspace import records
 from tests.faults.site import Site, kill, wait_for
+from tests.faults.test_dependencies import POINTS as PROVIDING
 
 KILLED = -signal.SIGKILL
 
@@ -44,8 +45,8 @@ SUPERVISOR = {
     "supervisor.recorded": ("completed", 1, 0),
 }
 """State, number of executions (None: either) and exit code when a run's supervisor is killed at a point."""
-ELSEWHERE = {"delete.renamed"}
-"""Points of deletions, whose tests are beside those of deletions."""
+ELSEWHERE = {"delete.renamed", *(point.partition(":")[0] for point in PROVIDING)}
+"""Points of deletions and of dependencies, whose tests are beside theirs."""
 
 
 def strike(point: str) -> str:

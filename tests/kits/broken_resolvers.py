@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 import anyio.lowlevel
 import pytest
+from msgspec import structs
 
 from orchestra.contracts import Resolved, Source
 from orchestra.errors import ResolveError
@@ -92,6 +93,24 @@ class TestNamesWhatIsNotThere(Whole):
         async def resolve(self, source, into, runs):
             self.locate(source)
             return Resolved(paths=("data",))
+
+
+class TestWarnsLetterByLetter(Whole):
+    caught_by = "test_what_it_warns_of_is_said_in_lines"
+
+    class resolver(Sound):
+        async def resolve(self, source, into, runs):
+            resolved = await super().resolve(source, into, runs)
+            return structs.replace(resolved, warnings="it is old")
+
+
+class TestWarnsInParagraphs(Whole):
+    caught_by = "test_what_it_warns_of_is_said_in_lines"
+
+    class resolver(Sound):
+        async def resolve(self, source, into, runs):
+            resolved = await super().resolve(source, into, runs)
+            return structs.replace(resolved, warnings=("it is old\nor new",))
 
 
 class TestWritesBesideTheRun(Whole):

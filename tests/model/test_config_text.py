@@ -54,8 +54,100 @@ def test_entries_of_an_ini_file_beside_its_sections_are_its_defaults() -> None:
         "s": {"b": True, "c": "[1, 2]", "d": None},
     }
     assert apply_to_config(b"[DEFAULT]\na = 1\n[s]\nb = 2\n", "x.cfg", {"a": 5}) == (
-        b"[DEFAULT]\na = 5\n\n[s]\nb = 2\n"
+        b"[DEFAULT]\na = 5\n[s]\nb = 2\n"
     )
+
+
+COMMENTED = {
+    "c.yml": (
+        b"# what we found out\nlr: 0.1  # not more\n\nmodel: {depth: 3, kind: 'x'}\n'a b':\n- 1\n"
+        b"deep:\n    er: null # none\n    est:\n    # the end\nempty:\nlast: [1,\n  2] # two\n# that was all\n",
+        {"lr": 0.5, "model.kind": "y: z", "deep.er": [1, "a"], "deep.est": True, "more": 1, "deep.new": None},
+        b"# what we found out\nlr: 0.5  # not more\n\nmodel: {depth: 3, kind: 'y: z'}\n'a b':\n- 1\n"
+        b"deep:\n    er: [1, a] # none\n    est: true\n    new: null\n    # the end\nempty:\nlast: [1,\n  2] # two\n"
+        b"more: 1\n# that was all\n",
+    ),
+    "c.toml": (
+        b'# top\r\nname = "a # b" # name\r\nlr=0.1\r\n[model] # the model\r\ndepth = 3#deep\r\n"k" = [1, 2]\r\n'
+        b"\r\n[model.part]\r\nx = 1\r\n\r\n[[many]]\r\nx = 1\r\n",
+        {
+            "name": "c",
+            "lr": 0.5,
+            "model.depth": 4,
+            "model.k": [3],
+            "model.part.x": 2,
+            "model.new": "n",
+            "top": 1,
+        },
+        b'# top\r\nname = "c" # name\r\nlr=0.5\r\ntop = 1\r\n[model] # the model\r\ndepth = 4#deep\r\n"k" = [3]\r\n'
+        b'new = "n"\r\n\r\n[model.part]\r\nx = 2\r\n\r\n[[many]]\r\nx = 1\r\n',
+    ),
+    "c.ini": (
+        b"; top\n[DEFAULT]\na: 1\n\n[main]\n# rate\nLR = 0.1\n\n; end\n[other]\nlr=2\n",
+        {"main.LR": 0.5, "other.lr": 3, "main.new": "x y", "a": 2},
+        b"; top\n[DEFAULT]\na: 2\n\n[main]\n# rate\nLR = 0.5\nnew = x y\n\n; end\n[other]\nlr=3\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COMMENTED)
+def test_comments_and_layout_stay_where_values_change(name: str) -> None:
+    before, values, after = COMMENTED[name]
+    assert apply_to_config(before, name, values).decode() == after.decode()
+    assert apply_to_config(after, name, values) == after
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "values"),
+    [
+        ("c.yml", b"a: |\n  text\nb: 1 # b\n", {"a": 2}),
+        ("c.yml", b"a:\n- 1\nb: 1 # b\n", {"a": [2]}),
+        ("c.yml", b"a: &x 1 # a\nb: *x\n", {"a": 2}),
+        ("c.yml", b"a: &x 1 # a\nb: *x\n", {"b": 2}),
+        ("c.yml", b"{a: 1} # a\n", {"b": 2}),
+        ("c.yml", b"a: 1 # a\n", {"b.c.d": 2}),
+        ("c.yml", b"a: |\n  text # a\n", {"b": 2}),
+        ("c.yml", b"yes: 1 # a\n", {"True": 2}),
+        ("c.ini", b"[a]\nb = 1\n  2\n# a\n", {"a.b": 2}),
+        ("c.ini", b"[a]\nb\n# a\n", {"a.b": 2, "c.d": 1}),
+        ("c.ini", b"[a]\nb = 1\n", {"x": 2}),
+        ("c.toml", b"a = [ # a\n 1 ]\n", {"a": [2]}),
+        ("c.toml", b"a = {b = 1} # a\n", {"a.b": 2}),
+        ("c.toml", b"a = 1\n[[b]]\na = 2\n", {"a": 3}),
+        ("c.toml", b"t = '''\na = 1\n'''\na = 2\n", {"a": 3}),
+        ("c.toml", b"a = 1 # a\n", {"a": None}),
+    ],
+)
+def test_what_can_not_be_changed_in_its_place_is_written_anew_with_the_right_values(
+    name: str, text: bytes, values: dict[str, object]
+) -> None:
+    def flat(data: dict[str, object], above: str = "") -> dict[str, object]:
+        found: dict[str, object] = {}
+        for key, value in data.items():
+            found |= flat(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+        return found
+
+    before, after = (flat(read_config(one, name)) for one in (text, apply_to_config(text, name, values)))
+    expected = {
+        key: value for key, value in (before | values).items() if not (name == "c.toml" and value is None)
+    }
+    assert after == expected
+
+
+KEYS = st.sampled_from(["a", "b", "c d", "true", "1"])
+VALUES = st.one_of(
+    st.integers(), st.booleans(), st.none(), st.floats(allow_nan=False), st.text("ab: #'\"{[\n", max_size=5)
+)
+
+
+@PROPERTY
+@given(st.dictionaries(KEYS, st.one_of(VALUES, st.dictionaries(KEYS, VALUES, min_size=1))), st.data())
+def test_whatever_changes_in_a_yaml_file_is_read_as_it_was_given(
+    tree: dict[str, object], data: st.DataObject
+) -> None:
+    text = yaml.safe_dump(tree, default_flow_style=data.draw(st.booleans()), sort_keys=False).encode()
+    name, value = data.draw(KEYS), data.draw(VALUES)
+    assert yaml.safe_load(apply_to_config(text, "c.yml", {name: value})) == {**tree, name: value}
 
 
 def test_a_template_is_of_the_format_that_it_is_a_template_of() -> None:

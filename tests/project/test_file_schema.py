@@ -66,7 +66,7 @@ INVALID = [
     "a: {main: train, sourcecode: {slect: x}}\n",
     "- model: m\n  operatoins: {}\n",
     "- model: 1\n",
-    "- model: m\n  extra: {}\n",
+    "- model: m\n  extras: {}\n",
     "text\n",
 ]
 

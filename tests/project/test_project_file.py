@@ -145,8 +145,7 @@ def test_main_is_a_script_a_module_or_a_package_with_words_before_the_flags(proj
     assert project.find("folder").main == "pkg/sub.py"
     assert (project.find("package").kind, project.find("package").main) == ("module", "pkg")
     assert project.command("module", q=3) == ("-u", "-m", "pkg.sub", "go", "--q", "3")
-    assert project.find("globals").python_path == (".",)
-    assert project.command("globals")[2:] == ("pkg/globals.py", '{"x":1}')
+    assert project.command("globals")[2:] == ("-m", "pkg.globals", '{"x":1}')
     assert project.command("installed") == ("-u", "-m", "json.tool")
 
 
@@ -370,7 +369,6 @@ WRONG = [
     ("- include: none.yml\n", 1, "there is no file 'none.yml'", None),
     ("train: {main: train, flags: {$include: none}}\n", 1, "there is no config or operation 'none'", None),
     ("train: {main: train, flags-dest: somewhere}\n", 1, "flags can't be passed to 'somewhere'", None),
-    ("train: {main: train, env: {T: x}, env-secrets: [T]}\n", 1, "can't be written down", None),
     ("train: {main: train, optimizer: a, optimizers: {b: {}}}\n", 1, "both 'optimizer' and", None),
     ("train: [\n", 2, "not valid YAML", None),
     ("? [a]\n: 1\n", 1, "can't be a key", None),
@@ -388,6 +386,10 @@ WRONG = [
     ("just a text\n", 1, "has to be a mapping of operations or a list", None),
     ('a: "\\ud800"\n', 1, "", None),
     ("a=b: train\n", 1, "can't be given on a command line", None),
+    ("a:\n  main: train\n  python-requires: new\n", 3, "'new' is no version such as '>=3.8'", None),
+    ("- model: a\n  python-requires: 3\n  operations: {b: train}\n", 2, "has to be a text", None),
+    ("- model: a\n  python-requires: '3'\n  operations: {b: train}\n", 2, "'3' is no version", None),
+    ("a: {main: train, publish: {}}\n", 1, "'publish' is not known here", "Runs can't be published yet."),
 ]
 
 
@@ -407,17 +409,41 @@ def test_what_is_wrong_is_told_by_file_and_line(
 
 def test_unknown_keys_of_the_predecessor_are_warned_of_and_ignored(project: Found) -> None:
     project.write(
-        "- model: m\n  extra: 1\n  python-requires: x\n"
-        "  operations:\n    train: {main: train, pip-freeze: no, flags: {lr: {nb-replace: x, default: 3}}}\n"
+        "- model: m\n  odd: 1\n  plugins: [cpu]\n"
+        "  operations:\n    train: {main: train, publish: {}, stoppable: no, flags: {lr: {nb-replace: x, "
+        "default: 3}}}\n"
         "- package: p\n  version: 1\n",
         "guild.yml",
     )
     assert project.find("m:train").flags[0].default == 3
     assert project.warnings == [
-        f"{project.directory / 'guild.yml'}: what is not known here is ignored: 'extra' (line 2), "
-        "'python-requires' (line 3), 'nb-replace' (line 5), 'pip-freeze' (line 5), 'package' (line 6)"
+        f"{project.directory / 'guild.yml'}: what is not known here is ignored: 'odd' (line 2), "
+        "'nb-replace' (line 5), 'stoppable' (line 5), 'package' (line 6)",
+        f"{project.directory / 'guild.yml'}:3: 'plugins' is ignored: what operations take of the computer is always "
+        "recorded, as scalars 'sys/...'",
+        f"{project.directory / 'guild.yml'}:5: 'publish' is ignored: runs can't be published yet",
     ]
     assert isinstance(project.error("train: {notebook: x}\n", "train", "guild.yml"), ProjectFileError)
+
+
+def test_extra_data_of_models_is_kept_with_their_operations_and_inherited_at_every_depth(
+    project: Found,
+) -> None:
+    project.write(
+        "- config: base\n  extra: {who: {name: Ada, age: 36}, n: 1}\n"
+        "- model: m\n  extends: base\n  extra: {who: {age: 37}}\n  operations: {train: train}\n"
+    )
+    assert project.find("m:train").extra == {"who": {"name": "Ada", "age": 37}, "n": 1}
+    assert project.error("- model: m\n  extra: 1\n  operations: {train: train}\n", "m:train") is not None
+
+
+def test_the_versions_of_python_are_those_of_the_operation_or_else_of_its_model(project: Found) -> None:
+    project.write(
+        "- model: m\n  python-requires: '>=3.2'\n"
+        "  operations:\n    a: {main: train, python-requires: '>=3.3', pip-freeze: no}\n    b: train\n"
+    )
+    assert (project.find("m:a").python_requires, project.find("m:a").pip_freeze) == (">=3.3", False)
+    assert (project.find("m:b").python_requires, project.find("m:b").pip_freeze) == (">=3.2", True)
 
 
 def test_of_two_files_the_one_of_the_product_counts(project: Found) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import anyio
 import fsspec
 import pytest
+from msgspec import structs
 from orchestra.contracts import Source
 from orchestra.errors import ResolveError
 from orchestra.testing.resolvers import FakeRuns, HostileSourcesContract, ResolverContract
@@ -151,6 +153,23 @@ def test_what_is_too_large_is_refused(tmp_path):
         with pytest.raises(ResolveError, match="is larger than 10 bytes"):
             resolve(url, tmp_path, max_size=10)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_web_page_in_the_place_of_a_file_is_warned_of(tmp_path):
+    def warnings(value, **more):
+        source = structs.replace(fsspec_source(value, tmp_path), **more)
+        return anyio.run(FsspecResolver(Options()).resolve, source, tmp_path, FakeRuns({})).warnings
+
+    page = b"<!DOCTYPE html><html>Sign in, please.</html>"
+    for name in ("data.csv", "page.html", "folder/data.csv"):
+        with fsspec.open(f"memory://pages/{name}", "wb") as file:
+            file.write(page)
+
+    (warning,) = warnings("memory://pages/data.csv")
+    assert "'memory://pages/data.csv' is a web page (HTML) and no .csv file" in warning
+    assert warnings("memory://pages/page.html") == ()
+    assert warnings("memory://pages/folder") == ()
+    assert warnings("memory://pages/data.csv", sha256=hashlib.sha256(page).hexdigest()) == ()
 
 
 def test_a_file_that_comes_short_is_refused(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ from orchestra.errors import ResolveError
 from orchestra.model.dependencies import masked_url
 from orchestra.placing.copying import partial_name
 from orchestra.placing.steps import CHUNK, Steps, finish, sha256
+from orchestra.placing.web_pages import page_warnings
 
 __all__ = ["FsspecResolver", "Options", "open_gs", "open_resolver", "open_s3"]
 
@@ -47,7 +48,9 @@ class FsspecResolver:
         url = f"{self._scheme}:{source.value}" if self._scheme else source.value
         name = _name(url)
         digest = await finish(self._fetch(url, into / name))
-        return Resolved(paths=(name,), origin=masked_url(url), digest=f"sha256:{digest}")
+        shown = masked_url(url)
+        warnings = page_warnings(into / name, shown) if source.sha256 is None else ()
+        return Resolved(paths=(name,), origin=shown, digest=f"sha256:{digest}", warnings=warnings)
 
     def _fetch(self, url: str, target: Path) -> Steps:
         shown = masked_url(url)
