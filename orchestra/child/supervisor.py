@@ -241,7 +241,7 @@ def _processes() -> dict[int, tuple[int, int, int]]:
     return found
 
 
-def _cookie_of(pid: int) -> str | None:
+def cookie_of(pid: int) -> str | None:
     try:
         data = b"\0" + _read_file(f"/proc/{pid}/environ")
     except OSError:
@@ -263,7 +263,7 @@ def _members(table: dict[int, tuple[int, int, int]], cookie: str, root: int | No
 
     def cookie_of(pid: int) -> str | None:
         if pid not in cookies:
-            cookies[pid] = _cookie_of(pid)
+            cookies[pid] = cookie_of(pid)
         return cookies[pid]
 
     ours: set[int] = set()
@@ -307,7 +307,7 @@ def usage_below(pids: list[int], cookie: str) -> tuple[float, int]:
         try:
             data = _read_file(f"/proc/{pid}/stat", 4096)
             fields = data[data.rfind(b")") + 2 :].split()
-            if _cookie_of(pid) not in (None, cookie):
+            if cookie_of(pid) not in (None, cookie):
                 continue
             for thread in os.listdir(f"/proc/{pid}/task"):
                 pending += map(int, _read_file(f"/proc/{pid}/task/{thread}/children").split())

@@ -64,6 +64,8 @@ def _shown(session: Session, found: QueueStatus, here: str) -> str:
         words = ["paused"] if group.paused else []
         words += [f"at most {group.limit} run(s) at once"] if group.limit is not None else []
         parts.append(f"Group {name}: {', '.join(words)}.\n")
+    if found.busy:
+        parts.append(f"GPU {', '.join(found.busy)}: used by others, and left alone.\n")
     parts.append(_section("queue(s) at work", [_queue_row(run, found.now) for run in found.queues]))
     parts.append(_section("running", [_running_row(run, here, found.now) for run in found.running]))
     staged = [_staged_row(run, here, found) for run in found.staged]
@@ -80,7 +82,7 @@ def _queue_row(run: Run, now: int) -> tuple[str, ...]:
     settings = QueueSettings.from_flags(run.flags)
     worker = run.worker
     where = "" if worker is None else f"pid {worker.identity.pid} on {run.host}"
-    return f"[{run.short_id}]", _since(run.started, now), f"{settings.jobs} job(s)", where
+    return f"[{run.short_id}]", _since(run.started, now), f"{settings.jobs or 'auto'} job(s)", where
 
 
 def _running_row(run: Run, here: str, now: int) -> tuple[str, ...]:
@@ -137,6 +139,8 @@ def _as_json(found: QueueStatus) -> dict[str, Any]:
         "paused": found.paused,
         "parallel": found.groups.get("", Group()).limit,
         "groups": groups,
+        "gpus": list(found.machine.devices),
+        "gpus_used_by_others": list(found.busy),
         "queues": [{**one(run), "flags": run.flags} for run in found.queues],
         "running": [one(run) for run in found.running],
         "staged": [{**one(run), "waits_for": _reason(found, run)} for run in found.staged],

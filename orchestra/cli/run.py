@@ -131,7 +131,9 @@ def _request(
 
 def queue(
     *assignments: Annotated[str, Parameter(show=False)],
-    jobs: Annotated[int | None, Parameter(alias="-j", help="Runs at once.")] = None,
+    jobs: Annotated[
+        str | None, Parameter(alias="-j", help="Runs at once; auto: as the processors allow.")
+    ] = None,
     stop_runs: Annotated[bool, Parameter(help="Told to end, stop the running runs, too.")] = False,
     background: Annotated[bool, Parameter(alias="-b", help="Return at once.")] = False,
 ) -> int:

@@ -11,6 +11,7 @@ from msgspec import structs
 from orchestra.child.supervisor import failpoint, host_id
 from orchestra.engine.changes import change, tell
 from orchestra.engine.limits import fits_gpus
+from orchestra.engine.machine import ThisMachine
 from orchestra.engine.session import LEASE, Session
 from orchestra.errors import StoreUnavailable
 from orchestra.model import lifecycle
@@ -31,10 +32,14 @@ _TURN_PAUSE = 0.002
 class Chooser:
     """Claims staged runs for one queue."""
 
-    def __init__(self, session: Session, machine: Machine, gpus: str | None) -> None:
+    def __init__(
+        self, session: Session, machine: ThisMachine, gpus: str | None, *, plain_cpus: float = 0
+    ) -> None:
         self.session = session
         self.machine = machine
         self.gpus = gpus
+        self.plain_cpus = plain_cpus
+        """The processors that a run counts for which says nothing of them."""
         self.groups = GroupsFile(session.layout.home)
         self.set_aside: dict[str, int | None] = {}
         """Staged runs that are not to be tried again until they are staged anew: when they were staged."""
@@ -81,7 +86,7 @@ class Chooser:
         return tuple(kept)
 
     async def _choice(self, slots: int, active: Sequence[Run]) -> Choice:
-        situation = situation_of(self.session, self.machine, slots, active, self.groups)
+        situation = self._situation(slots, active)
         choice, looked_at, limit = Choice(), 0, SPARES * slots
         staged: list[Run] = []
         while not choice.starts and looked_at < MOST_LOOKED_AT:
@@ -90,6 +95,7 @@ class Chooser:
             )
             staged += [run for run in page.runs if self._is_ours(run)]
             situation = await self._with_targets(situation, staged)
+            situation = self._without_busy(situation, staged)
             choice = choose(staged, situation)
             looked_at += len(page.runs)
             if len(page.runs) < limit:
@@ -100,8 +106,18 @@ class Chooser:
 
     async def look(self, staged: Sequence[Run], active: Sequence[Run]) -> Choice:
         """Why ``staged`` wait, if no slot is free."""
-        situation = situation_of(self.session, self.machine, 0, active, self.groups)
-        return choose(staged, await self._with_targets(situation, staged))
+        situation = await self._with_targets(self._situation(0, active), staged)
+        return choose(staged, self._without_busy(situation, staged))
+
+    def _situation(self, slots: int, active: Sequence[Run]) -> Situation:
+        situation = situation_of(self.session, self.machine.machine, slots, active, self.groups)
+        return structs.replace(situation, plain_cpus=self.plain_cpus) if self.plain_cpus else situation
+
+    def _without_busy(self, situation: Situation, staged: Sequence[Run]) -> Situation:
+        """Leave the devices alone that somebody else uses; they are asked only when somebody wants some."""
+        if not any(run.needs.gpus for run in staged):
+            return situation
+        return structs.replace(situation, machine=self.machine.left_by_others(situation.active))
 
     def _is_ours(self, run: Run) -> bool:
         """Whether it may be started by this queue at all. A queue in a queue would wait for itself."""

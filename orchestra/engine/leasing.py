@@ -8,7 +8,7 @@ from orchestra.console import Console
 from orchestra.engine.changes import change
 from orchestra.engine.choosing import situation_of, turn
 from orchestra.engine.control import Control, Wish
-from orchestra.engine.machine import this_machine
+from orchestra.engine.machine import ThisMachine
 from orchestra.engine.session import Session
 from orchestra.errors import ResolveError, Stopped
 from orchestra.model.filters import RunQuery
@@ -29,14 +29,14 @@ async def wait_for_resources(
         ResolveError: this computer never has so much.
         Stopped: it was told to stop.
     """
-    machine, groups, told = this_machine(), GroupsFile(session.layout.home), False
+    machine, groups, told = ThisMachine(), GroupsFile(session.layout.home), False
     while True:
         async with turn(session):
             page = await session.store.query(RunQuery(states=ACTIVE))
             others = [other for other in page.runs if other.id != run.id]
             # What a queue would wait for, a person who starts the run by hand has decided.
             alone = structs.replace(run, group=None, after=(), not_before=None)
-            choice = choose([alone], situation_of(session, machine, 1, others, groups))
+            choice = choose([alone], situation_of(session, machine.left_by_others(others), 1, others, groups))
             if choice.starts:
                 devices = choice.starts[0].devices
                 return await change(

@@ -25,8 +25,8 @@ from orchestra.engine.judge import settle_active, settle_or_spoil
 from orchestra.engine.launch import Launch, with_handle
 from orchestra.engine.limits import fits_gpus, gpu_environment
 from orchestra.engine.lines import LineConsole
-from orchestra.engine.machine import this_machine
-from orchestra.engine.queue_settings import QueueSettings
+from orchestra.engine.machine import ThisMachine
+from orchestra.engine.queue_settings import MOST_JOBS, QueueSettings
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.supervise import keep_leases, supervise
 from orchestra.errors import OrchestraError, StoreError, StoreUnavailable
@@ -90,7 +90,8 @@ class _Queue:
         self.ending: set[str] = set()
         """Those of them that ended well, whose records are being written: they hold no slot any more."""
         self.adopted: dict[str, Control] = {}
-        self.chooser = Chooser(session, this_machine(settings.gpus), settings.gpus)
+        plain_cpus = 1 if settings.jobs is None else 0
+        self.chooser = Chooser(session, ThisMachine(settings.gpus), settings.gpus, plain_cpus=plain_cpus)
         self.ignored: set[str] = set()
         """Staged runs for other devices."""
         self.blocked: set[str] = set()
@@ -195,7 +196,8 @@ class _Queue:
         except OrchestraError as error:
             self._tell("log.message", "warning", f"What is set for all queues can't be read: {error.message}")
             limit = None
-        return self.settings.jobs if limit is None else limit
+        wanted = limit or self.settings.jobs
+        return MOST_JOBS if wanted is None else wanted
 
     async def _tell_of_other_gpus(self) -> None:
         """Say once of each staged run that is meant for other devices that it is left to other queues."""
@@ -243,7 +245,7 @@ class _Queue:
 
     async def _start(self, run: Run) -> None:
         """Execute one claimed run; whatever goes wrong with it, the queue goes on."""
-        console = LineConsole(self.console) if self.settings.jobs > 1 else self.console
+        console = LineConsole(self.console) if self._jobs() > 1 else self.console
         control = self.running[run.id]
         try:
             how = Launch(environment=self._environment())

@@ -10,13 +10,13 @@ from orchestra.child.supervisor import host_id
 from orchestra.engine.changes import change
 from orchestra.engine.choosing import STAGED, Chooser, turn
 from orchestra.engine.judge import settle_active
-from orchestra.engine.machine import this_machine
+from orchestra.engine.machine import ThisMachine
 from orchestra.engine.queue_settings import MOST_JOBS, QueueSettings
 from orchestra.engine.session import Session
 from orchestra.errors import UserError
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import ACTIVE, FINAL, Run
-from orchestra.model.scheduling import Choice, Group
+from orchestra.model.scheduling import Choice, Group, Machine
 from orchestra.workspace.queue_groups import GroupsFile
 
 WAIT_POLL = 0.25
@@ -37,6 +37,9 @@ class QueueStatus(Struct, frozen=True, kw_only=True):
     waits: dict[str, str]
     """Why staged runs wait."""
     groups: dict[str, Group]
+    machine: Machine
+    busy: tuple[str, ...]
+    """Devices that processes use which are no runs of ours."""
     now: int
 
     @property
@@ -164,7 +167,8 @@ async def queue_status(session: Session) -> QueueStatus:
     staged = (await session.store.query(RunQuery(states=STAGED, claim_order=True))).runs
     settings = [QueueSettings.from_flags(queue.flags) for queue in queues]
     here = [one for queue, one in zip(queues, settings, strict=True) if _host(queue) == host_id()]
-    chooser = Chooser(session, this_machine(here[0].gpus if here else None), None)
+    machine = ThisMachine(here[0].gpus if here else None)
+    chooser = Chooser(session, machine, None)
     choice = await chooser.look(staged, active)
     return QueueStatus(
         queues=queues,
@@ -172,6 +176,8 @@ async def queue_status(session: Session) -> QueueStatus:
         staged=staged,
         waits=_reasons(choice, bool(queues)),
         groups=chooser.groups.read(),
+        machine=machine.machine,
+        busy=machine.busy(active),
         now=session.clock.now(),
     )
 

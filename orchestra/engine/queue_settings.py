@@ -10,6 +10,7 @@ from orchestra.model.operation import FlagValue
 
 LONGEST_POLL_INTERVAL = 86_400
 MOST_JOBS = 512
+AUTO = "auto"
 
 
 class QueueSettings(Struct, frozen=True, kw_only=True):
@@ -20,8 +21,8 @@ class QueueSettings(Struct, frozen=True, kw_only=True):
     """Seconds."""
     ignore_running: bool = False
     gpus: str | None = None
-    jobs: int = 1
-    """Runs at once."""
+    jobs: int | None = 1
+    """Runs at once; None: as many as the computer has processors for."""
     executor: str | None = None
     """The executor to give all runs to, whatever was set when they were staged."""
 
@@ -39,9 +40,10 @@ class QueueSettings(Struct, frozen=True, kw_only=True):
                 f"Give seconds, more than 0 and at most {LONGEST_POLL_INTERVAL}.",
             )
         jobs = flags.get("jobs", 1)
-        if not _is_number(jobs) or jobs != int(jobs) or not 1 <= jobs <= MOST_JOBS:
+        if jobs != AUTO and (not _is_number(jobs) or jobs != int(jobs) or not 1 <= jobs <= MOST_JOBS):
             raise FlagError(
-                f"invalid value {encode(jobs)} for jobs", f"Give a whole number from 1 to {MOST_JOBS}."
+                f"invalid value {encode(jobs)} for jobs",
+                f"Give a whole number from 1 to {MOST_JOBS}, or '{AUTO}'.",
             )
         gpus = flags.get("gpus")
         ignore = bool(flags.get("ignore-running", False))
@@ -53,7 +55,7 @@ class QueueSettings(Struct, frozen=True, kw_only=True):
             poll_interval=poll,
             ignore_running=ignore,
             gpus=None if gpus is None else str(gpus),
-            jobs=int(jobs),
+            jobs=None if jobs == AUTO else int(jobs),
             executor=None if executor is None else str(executor),
         )
 

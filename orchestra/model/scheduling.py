@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from orchestra.model.resources import Resources, format_memory
 from orchestra.model.run import FINAL, Run, State
@@ -45,6 +45,8 @@ class Situation(Struct, frozen=True, kw_only=True):
     slots: int
     """How many runs may be started."""
     machine: Machine = Machine()
+    plain_cpus: float = 0
+    """The processors that a run counts for which says nothing of them."""
     active: Sequence[Run] = ()
     """Claimed and running runs on this computer: what they were given is taken."""
     groups: Mapping[str, Group] = {}
@@ -117,7 +119,13 @@ class _Choosing:
         self.devices = dict.fromkeys(machine.devices, 1.0)
         self.members = dict(situation.members)
         for run in situation.active:
-            self._take(run.needs, device_shares(run.devices))
+            self._take(self._needs(run), device_shares(run.devices))
+
+    def _needs(self, run: Run) -> Resources:
+        needs = run.needs
+        if needs.cpus or not self.situation.plain_cpus or run.kind == "queue":
+            return needs
+        return structs.replace(needs, cpus=self.situation.plain_cpus)
 
     def among(self, staged: Iterable[Run]) -> Choice:
         for run in staged:
@@ -126,22 +134,23 @@ class _Choosing:
         return self.choice
 
     def _consider(self, run: Run) -> None:
-        lacking = self._never(run.needs)
+        needs = self._needs(run)
+        lacking = self._never(needs)
         if lacking is not None:
             self.choice.waits[run.id] = lacking
             self.choice.never.add(run.id)
             return
         full = len(self.choice.starts) >= self.situation.slots
-        devices = self._devices_for(run.needs.gpus)
-        fits = devices is not None and run.needs.cpus <= self.cpus and run.needs.memory <= self.memory
+        devices = self._devices_for(needs.gpus)
+        fits = devices is not None and needs.cpus <= self.cpus and needs.memory <= self.memory
         if full or not fits:
             if full and not needs_turn(run):
                 self.choice.spares.append(run)
-            self.choice.waits[run.id] = "a free slot" if fits else self._missing(run.needs)
+            self.choice.waits[run.id] = "a free slot" if fits else self._missing(needs)
             # What it waits for is kept for it.
-            self._take(run.needs, devices or self._most_of(run.needs.gpus))
+            self._take(needs, devices or self._most_of(needs.gpus))
             return
-        self._take(run.needs, devices or {})
+        self._take(needs, devices or {})
         if run.group is not None:
             self.members[run.group] = self.members.get(run.group, 0) + 1
         self.choice.starts.append(Start(run=run, devices=_names(devices or {})))

@@ -145,7 +145,7 @@ def queue_operation() -> Operation:
                 type="boolean",
                 description="End when no staged run is left.",
             ),
-            FlagDef(name="jobs", type="int", description="How many runs to have at once (default is 1)."),
+            FlagDef(name="jobs", description="How many runs to have at once (default is 1), or 'auto'."),
             FlagDef(name="executor", type="string", description="The executor to give runs to."),
             FlagDef(name="wait-for-running", type="boolean", description="The inverse of ignore-running."),
         ),

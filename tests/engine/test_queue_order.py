@@ -351,3 +351,20 @@ async def test_what_a_run_is_to_follow_is_named_as_runs_are(bench: Bench) -> Non
 
     assert begun.run is not None
     assert begun.run.after == (f"{first.id}:ok", f"{first.id}:any")
+
+
+async def test_a_queue_of_automatic_size_runs_as_many_as_there_are_processors(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestra.engine.machine._cpus", lambda: 4.0)
+    runs = [await bench.make(HANGS) for _ in range(3)]
+    big = await bench.make(HANGS, resources=Resources(cpus=3), priority=1)
+    async with bench.a_queue(jobs="auto"):
+        await bench.until(lambda: bench.state(big) == bench.state(runs[0]) == "running")
+        await anyio.sleep(0.05)
+        assert [bench.state(run) for run in runs] == ["running", "staged", "staged"]
+        bench.end(big)
+        await bench.until(lambda: [bench.state(run) for run in runs] == ["running"] * 3)
+        for run in runs:
+            bench.end(run)
+        await bench.until(lambda: bench.state(runs[2]) == "completed")
