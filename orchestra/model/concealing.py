@@ -11,7 +11,7 @@ from msgspec import structs
 from orchestra.model.batch import Batch, Choices
 from orchestra.model.operation import FlagDef, FlagValue, Operation, Requirement
 from orchestra.model.redaction import MARKS, has_secret_name, replace_secrets
-from orchestra.model.run import Run
+from orchestra.model.run import Comment, Run
 
 Hide: TypeAlias = Callable[[str], str]
 """Makes a mark of a secret; the same of the same."""
@@ -20,13 +20,18 @@ _REFERENCE = re.compile(r"\$\{[^{}]*\}")
 
 
 def conceal(run: Run, hide: Hide) -> Run:
-    """``run`` with marks for the secrets in what it was given; its label and command are left as they are."""
+    """``run`` with marks for the secrets in what it was given; its command is left as it is, and its label but
+    for what has the shape of a secret."""
     return structs.replace(
         run,
         flags=conceal_flags(run.operation, run.flags, hide),
         environment=_variables(run.environment, run.operation.env_secrets, hide),
         sources=tuple(_text(source, hide) for source in run.sources),
+        label=None if run.label is None else _text(run.label, hide),
         label_template=None if run.label_template is None else _text(run.label_template, hide),
+        tags=tuple(_text(tag, hide) for tag in run.tags),
+        comments=_comments(run.comments, hide),
+        trial_comments=_comments(run.trial_comments, hide),
         batch_spec=None if run.batch_spec is None else conceal_batch(run.operation, run.batch_spec, hide),
         operation=_operation(run.operation, hide),
     )
@@ -74,6 +79,10 @@ def _operation(operation: Operation, hide: Hide) -> Operation:
 def _requirement(needed: Requirement, hide: Hide) -> Requirement:
     sources = tuple(_with(source, "value", _text(source.value, hide)) for source in needed.sources)
     return _with(needed, "sources", sources)
+
+
+def _comments(comments: tuple[Comment, ...], hide: Hide) -> tuple[Comment, ...]:
+    return tuple(_with(comment, "body", _text(comment.body, hide)) for comment in comments)
 
 
 def _with(struct: _Value, name: str, value: Any) -> _Value:

@@ -33,7 +33,10 @@ def _places(run: Run) -> Iterator[tuple[str, Any]]:
     yield from ((flag.name, flag.default) for flag in operation.flags)
     yield from (("", text) for text in (*run.sources, *operation.exec, *operation.main_args))
     yield from (("", source.value) for needed in operation.requires for source in needed.sources)
-    yield "", run.label_template
+    # The label of what is no batch is made of its template and flags.
+    own_label = run.label if batch is not None else None
+    yield from (("", text) for text in (own_label, run.label_template, *run.tags))
+    yield from (("", comment.body) for comment in (*run.comments, *run.trial_comments))
     for step in operation.steps:
         yield from step.flags.items()
     if batch is not None:

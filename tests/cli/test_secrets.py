@@ -95,7 +95,9 @@ def test_secret_flags_reach_the_operation_also_when_it_is_restarted_and_no_recor
 
 def test_a_token_is_known_by_its_shape_whatever_its_flag_is_called(secrets: Secrets) -> None:
     token = "ghp_" + "a1B2" * 9
-    secrets.run("train.py", f"url=x-{token}-y", "--label", f"with {token}")
+    secrets.run(
+        "train.py", f"url=x-{token}-y", "--label", f"with {token}", "--comment", token, "--tag", token
+    )
     assert [seen[1] for seen in secrets.seen()] == [f"x-{token}-y"]
     assert secrets.known_to(token) == set()
 
