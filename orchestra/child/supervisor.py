@@ -261,7 +261,7 @@ def _members(table: dict[int, tuple[int, int, int]], cookie: str, root: int | No
         children.setdefault(parent, []).append(pid)
     cookies: dict[int, str | None] = {}
 
-    def cookie_of(pid: int) -> str | None:
+    def known_cookie(pid: int) -> str | None:
         if pid not in cookies:
             cookies[pid] = cookie_of(pid)
         return cookies[pid]
@@ -273,14 +273,14 @@ def _members(table: dict[int, tuple[int, int, int]], cookie: str, root: int | No
         pending = [(child, False) for child in children.get(top, ())]
         while pending:
             pid, pruned = pending.pop()
-            pruned = pruned or cookie_of(pid) not in (None, cookie)
+            pruned = pruned or known_cookie(pid) not in (None, cookie)
             (foreign if pruned else ours).add(pid)
             pending.extend((child, pruned) for child in children.get(pid, ()))
 
     if root is not None and root in table:
         walk(root)
     for pid in table:
-        if pid not in ours and pid not in foreign and pid != root and cookie_of(pid) == cookie:
+        if pid not in ours and pid not in foreign and pid != root and known_cookie(pid) == cookie:
             ours.add(pid)
             walk(pid)
     return ours - foreign - {root, os.getpid()}

@@ -244,16 +244,18 @@ async def test_a_retry_keeps_its_place_and_waits_for_its_time(bench: Bench) -> N
         bench.end(second)
         await bench.until(lambda: bench.state(third) == "completed")
         assert bench.state(first) == "staged"
+        # The poll interval, in which nothing else wakes the queue.
+        await bench.until(lambda: 10 in bench.clock.sleeping)
         bench.clock.advance(31)
         await bench.until(lambda: bench.state(first) == "completed")
 
 
 async def test_run_once_waits_for_retries_that_are_due_later(bench: Bench) -> None:
-    run = await bench.make(fails(), retry=Retry(limit=1, delay=5))
+    run = await bench.make(fails(), retry=Retry(limit=1, delay=4.2))
     async with anyio.create_task_group() as group:
         group.start_soon(bench.queue)
         await bench.until(lambda: bool(bench.started) and bench.state(run) == "staged")
-        await bench.until(lambda: any(0 < seconds <= 5 for seconds in bench.clock.sleeping))
+        await bench.until(lambda: any(4 < seconds <= 4.2 for seconds in bench.clock.sleeping))
         bench.clock.advance(6)
     assert bench.state(run) == "completed"
 
