@@ -11,7 +11,7 @@ from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup
-from msgspec import structs
+from msgspec import convert, structs
 
 from orchestra.console import Console, SilentConsole
 from orchestra.engine.begin import Begun, begin, prepare
@@ -21,6 +21,7 @@ from orchestra.engine.hosting import plugin_host
 from orchestra.engine.judge import settle, settle_active
 from orchestra.engine.launch import Launch, launch
 from orchestra.engine.off_loop import off_loop
+from orchestra.engine.queue_control import Queues
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import find_run
 from orchestra.engine.results import column_value, results_of
@@ -30,9 +31,12 @@ from orchestra.engine.stopping import not_stopped
 from orchestra.engine.supervise import LONGEST_POLL, SHORTEST_POLL, keep_leases, supervise
 from orchestra.errors import OrchestraError, RunBusy
 from orchestra.model.columns import parse_column
+from orchestra.model.duration import parse_duration
 from orchestra.model.events import Event
 from orchestra.model.filters import RunQuery
 from orchestra.model.operation import FlagValue
+from orchestra.model.resources import Resources, parse_resources
+from orchestra.model.retry import Retry, parse_retry
 from orchestra.model.run import ACTIVE, Run
 from orchestra.settings import find_home, load_settings
 from orchestra.workspace.output import OutputFollower, read_output
@@ -49,7 +53,7 @@ STOP_TIMEOUT = 30.0
 def _typed(options: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of ``RunRequest`` from what a caller may give for them: one text for several, a text for a path."""
     typed = dict(options)
-    for name in ("batch_files", "batch_tags", "sources", "tags"):
+    for name in ("after", "batch_files", "batch_tags", "sources", "tags"):
         if name in typed:
             given: Any = typed[name] or ()
             is_single = isinstance(given, str) or hasattr(given, "__fspath__")
@@ -57,6 +61,23 @@ def _typed(options: Mapping[str, Any]) -> dict[str, Any]:
             typed[name] = tuple(str(one) for one in several)
     if typed.get("run_dir") is not None:
         typed["run_dir"] = Path(typed["run_dir"])
+    return {**typed, **_typed_terms(typed)}
+
+
+def _typed_terms(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of the terms of a run: texts as on the command line, a number of retries, a mapping."""
+    typed: dict[str, Any] = {}
+    resources, retry, limit = (options.get(name) for name in ("resources", "retry", "time_limit"))
+    if isinstance(resources, str):
+        typed["resources"] = parse_resources(resources)
+    elif isinstance(resources, Mapping):
+        typed["resources"] = convert(resources, Resources)
+    if isinstance(retry, int):
+        typed["retry"] = parse_retry(retry)
+    elif isinstance(retry, Mapping):
+        typed["retry"] = convert(retry, Retry)
+    if isinstance(limit, str):
+        typed["time_limit"] = parse_duration(limit)
     return typed
 
 
@@ -161,6 +182,11 @@ class Orchestra:
         if self._session is None:
             raise RuntimeError("use 'async with Orchestra(...) as orch' to open it first")
         return self._session
+
+    @property
+    def queues(self) -> Queues:
+        """The queues of this home: their status, order and limits."""
+        return Queues(self.session)
 
     def _request(
         self, operation: str | None, flags: Mapping[str, FlagValue] | None, options: Any

@@ -12,6 +12,7 @@ from orchestra.engine.choosing import STAGED, Chooser, turn
 from orchestra.engine.judge import settle_active
 from orchestra.engine.machine import ThisMachine
 from orchestra.engine.queue_settings import MOST_JOBS, QueueSettings
+from orchestra.engine.runs import select_runs
 from orchestra.engine.session import Session
 from orchestra.errors import UserError
 from orchestra.model.filters import RunQuery
@@ -217,3 +218,59 @@ async def wait_for(
 def _is_due(run: Run) -> bool:
     """Whether somebody starts it, has started it, or a queue will: not the trials of a batch that was stopped."""
     return run.state != "pending" or run.claimed
+
+
+class Queues:
+    """All queues of a home, told together: ``await orch.queues.pause()``."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    async def status(self) -> QueueStatus:
+        """What they are doing, and why what is staged waits."""
+        return await queue_status(self._session)
+
+    async def pause(self, group: str = EVERYTHING) -> None:
+        """Let them start nothing, or no run of ``group``, until :meth:`resume`."""
+        await set_group(self._session, group, paused=True)
+
+    async def resume(self, group: str = EVERYTHING) -> None:
+        """End a pause."""
+        await set_group(self._session, group, paused=False)
+
+    async def parallel(self, runs: int, group: str = EVERYTHING) -> None:
+        """Let each run so many runs at once, or all together so many of ``group``; 0: as each was told.
+
+        Raises:
+            UserError: there can't be so many.
+        """
+        await set_group(self._session, group, limit=runs)
+
+    async def priority(self, runs: Sequence[str], priority: int) -> tuple[Run, ...]:
+        """Give staged runs another priority.
+
+        Raises:
+            UserError: one of them is not staged, or there is no such run.
+        """
+        return await set_priority(self._session, await self._named(runs), priority)
+
+    async def move(
+        self, runs: Sequence[str], *, first: bool = False, before: str | None = None
+    ) -> tuple[Run, ...]:
+        """Let staged runs be the next, come right before another one, or be the last.
+
+        Raises:
+            UserError: one of them is not staged, or there is no such run.
+        """
+        other = None if before is None else (await self._named((before,)))[0]
+        return await move(self._session, await self._named(runs), first=first, before=other)
+
+    async def wait(
+        self, runs: Sequence[str] | None = None, *, timeout: float | None = None
+    ) -> tuple[Run, ...]:
+        """Wait until runs have ended, or nothing is staged or running any more: at most ``timeout`` seconds."""
+        ids = None if runs is None else [run.id for run in await self._named(runs)]
+        return await wait_for(self._session, ids, timeout=timeout)
+
+    async def _named(self, runs: Sequence[str]) -> tuple[Run, ...]:
+        return await select_runs(self._session, runs, default="none")

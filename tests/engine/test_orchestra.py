@@ -348,3 +348,39 @@ async def test_the_name_of_an_attempt_is_on_the_disk_before_it_is_started(
 
     control = home / "runs" / staged.id / ".orchestra"
     assert {str(control), str(control / "attempts")} <= before
+
+
+async def test_terms_are_given_as_text_numbers_and_mappings(home: Path, project: Path) -> None:
+    name = script(project, "x = 1\n")
+    async with Orchestra(home, cwd=project) as orch:
+        first = await orch.stage(name, priority=2, resources="cpus=1 memory=1G", time_limit="2h", retry=3)
+        second = await orch.stage(
+            name, after=first.id, resources={"gpus": 0.5}, retry={"limit": 1, "on": ["oom"]}, group="g"
+        )
+
+    assert (first.priority, str(first.resources), first.time_limit) == (2, "cpus=1 memory=1G", 7200)
+    assert first.retry is not None and first.retry.limit == 3
+    assert second.after == (f"{first.id}:ok",)
+    assert (str(second.resources), second.group) == ("gpus=0.5", "g")
+    assert second.retry is not None and second.retry.on == ("oom",)
+
+
+async def test_queues_are_told_and_asked(home: Path, project: Path) -> None:
+    name = script(project, "x = 1\n")
+    async with Orchestra(home, cwd=project) as orch:
+        first, second, third = [await orch.stage(name, {"x": n}) for n in (1, 2, 3)]
+        await orch.queues.pause()
+        await orch.queues.priority([third.id], 1)
+        await orch.queues.move([second.id], before=first.id)
+        paused = await orch.queues.status()
+        assert paused.paused
+        assert [run.id for run in paused.staged] == [third.id, second.id, first.id]
+        await orch.queue()
+        assert (await orch.get(first.id)).state == "staged"
+        await orch.queues.resume()
+        await orch.queues.parallel(2)
+        await orch.queue()
+
+        ended = await orch.queues.wait([first.id, second.id], timeout=20)
+        assert {run.state for run in ended} == {"completed"}
+        assert await orch.queues.wait(timeout=0) == ()
