@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
+import anyio.lowlevel
 from msgspec import structs
 
 from orchestra.child.supervisor import failpoint, host_id
@@ -54,13 +55,23 @@ class Chooser:
         Raises:
             StoreUnavailable: the store can't be used now.
         """
-        choice = await self._choice(slots, active)
-        await self._abort(choice)
-        if not choice.starts:
-            return ()
-        if not choice.exclusive:
-            ids = [start.run.id for start in choice.starts] + [run.id for run in choice.spares]
-            return await self._claim(ids, len(choice.starts))
+        while True:
+            choice = await self._choice(slots, active)
+            await self._abort(choice)
+            if not choice.starts:
+                return ()
+            claimed = await self._claim_alone(slots) if choice.exclusive else await self._claim_any(choice)
+            if claimed:
+                return claimed
+            # Others were faster with all of them: there may be more.
+            await anyio.lowlevel.checkpoint()
+
+    async def _claim_any(self, choice: Choice) -> tuple[Run, ...]:
+        ids = [start.run.id for start in choice.starts] + [run.id for run in choice.spares]
+        return await self._claim(ids, len(choice.starts))
+
+    async def _claim_alone(self, slots: int) -> tuple[Run, ...]:
+        """Choose anew while nobody else does, and note who gets which devices before anybody may."""
         async with turn(self.session):
             page = await self.session.store.query(RunQuery(states=ACTIVE))
             choice = await self._choice(slots, page.runs)
@@ -74,7 +85,6 @@ class Chooser:
         return await self.session.store.claim(self.session.worker, LEASE, limit, Wanted(ids=tuple(ids)))
 
     async def _give(self, claimed: Sequence[Run], starts: Sequence[Start]) -> tuple[Run, ...]:
-        """Note who gets which devices, before anybody else may look for free ones."""
         devices = {start.run.id: start.devices for start in starts}
         kept: list[Run] = []
         for run in claimed:

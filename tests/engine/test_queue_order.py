@@ -11,11 +11,12 @@ from msgspec import structs
 
 from orchestra.errors import ResolveError, UserError
 from orchestra.model.execution import Exit
+from orchestra.model.filters import Wanted
 from orchestra.model.resources import Resources
 from orchestra.model.retry import Retry
 from orchestra.model.run import Run
 from orchestra.model.scheduling import Group
-from orchestra.testing.builders import a_batch
+from orchestra.testing.builders import a_batch, a_worker
 from orchestra.testing.scripted import Script
 from orchestra.workspace.queue_groups import GroupsFile
 from tests.engine.workbench import HANGS, Bench
@@ -370,3 +371,25 @@ async def test_a_queue_of_automatic_size_runs_as_many_as_there_are_processors(
         for run in runs:
             bench.end(run)
         await bench.until(lambda: bench.state(runs[2]) == "completed")
+
+
+async def test_a_queue_that_others_outrun_looks_for_more_before_it_ends(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [await bench.make() for _ in range(12)]
+    claim, tries = bench.store.claim, 0
+
+    async def claim_late(worker: Any, lease: float, limit: int, wanted: Wanted) -> Any:
+        nonlocal tries
+        tries += wanted.states == frozenset(("staged",)) and not wanted.expired
+        if tries == 1 and wanted.ids is not None:
+            # Somebody else claims all that we had in mind, and will not start any of it.
+            for run_id in wanted.ids:
+                await claim(a_worker(), lease, 1, Wanted(ids=(run_id,)))
+        return await claim(worker, lease, limit, wanted)
+
+    monkeypatch.setattr(bench.store, "claim", claim_late)
+    await bench.queue(ignore_running=True)
+
+    assert bench.started
+    assert not [run for run in runs if bench.state(run) == "staged"]
