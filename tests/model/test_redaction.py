@@ -114,3 +114,17 @@ def test_our_logs_hold_no_secrets_but_output_is_kept_as_it_is() -> None:
     assert shown_line(event, 20) == f"INFO: [orchestra] at {REDACTED}"
     output = Event(name="run.output", time=0, level="debug", message="", data={"text": secret})
     assert secret.encode() in render(output)
+
+
+@pytest.mark.parametrize("name", ["PASSWORD", "db_passwd", "CLIENT_SECRET", "API_TOKEN", "MYSQL_PWD"])
+def test_a_secret_of_digits_is_one_where_its_name_leaves_no_doubt(name: str) -> None:
+    assert is_secret(name, "12345678")
+    assert redact_data({"flags": {name: 12345678}}) == {"flags": {name: REDACTED}}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MAX_KEY", "10"), ("AUTH", "1"), ("SESSION", "2"), ("PAD_TOKEN_ID", "50256"), ("USE_TOKEN", "true")],
+)
+def test_a_number_is_none_where_its_name_may_mean_another_thing(name: str, value: str) -> None:
+    assert not is_secret(name, value)
