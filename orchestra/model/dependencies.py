@@ -15,6 +15,7 @@ from orchestra.model.operation import FlagDef, FlagValue, Operation, Requirement
 OPERATION: Final = "operation"
 """The scheme of what other runs have made: resolved when a run starts, never when it is staged."""
 CONFIG: Final = "config"
+MODULE: Final = "module"
 URL: Final = "url"
 _REFERENCE: Final = re.compile(r"\\\$\{|\$\{([^}]*)\}")
 _LOGIN: Final = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@")
