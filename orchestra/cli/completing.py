@@ -28,11 +28,6 @@ class Candidate(NamedTuple):
     word: str
     text: str = ""
 
-    @property
-    def unfinished(self) -> bool:
-        """Whether something is to be typed right behind it."""
-        return self.word.endswith(("=", "/"))
-
 
 class Option(NamedTuple):
     """An option, or an argument, of a verb."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, Struct, UnsetType
 
 Texts: TypeAlias = str | list[str]
 Scalar: TypeAlias = str | int | float | bool | None
@@ -238,12 +238,6 @@ class ModelSection(Section):
     operation_defaults: dict[str, Any] = {}
     resources: dict[str, Any] = {}
     sourcecode: bool | str | list[str | RuleSection] | SourceCodeSection | None = None
-
-
-class IncludedSection(Section):
-    """Names of what is taken from elsewhere."""
-
-    include: Texts = field(name="$include", default=[])
 
 
 ProjectFile: TypeAlias = dict[str, str | OperationSection] | list[ModelSection]
