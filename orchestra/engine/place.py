@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from orchestra.contracts import Resolved
 from orchestra.errors import ResolveError, text_of_os_error
-from orchestra.model.dependencies import CONFIG
+from orchestra.model.dependencies import CONFIG, masked_url
 from orchestra.model.operation import SourceDef
 from orchestra.placing import selection
 from orchestra.placing.archives import archive_type, unpack
@@ -107,12 +107,12 @@ async def _find(wanted: Wanted) -> _Found:
 
 async def _check_sha256(source: SourceDef, path: Path | None) -> str:
     if path is None or not path.is_file():
-        raise ResolveError(f"bad sha256 for '{source.value}': it is not a file")
+        raise ResolveError(f"bad sha256 for '{masked_url(source.value)}': it is not a file")
     expected = (source.sha256 or "").strip().lower().removeprefix("sha256:")
     actual = await finish(hash_file(path))
     if actual != expected:
         raise ResolveError(
-            f"'{source.value}' has an unexpected sha256 (expected {expected} but got {actual})"
+            f"'{masked_url(source.value)}' has an unexpected sha256 (expected {expected} but got {actual})"
         )
     return f"sha256:{actual}"
 
@@ -143,7 +143,7 @@ def _target(source: SourceDef, found: _Found, path: str) -> str:
         folder = posixpath.join(origin if found.inner else posixpath.dirname(origin), folder)
         if posixpath.isabs(folder) or ".." in folder.split("/"):
             raise ResolveError(
-                f"'{source.value}' lies outside of the project: its path can't be preserved",
+                f"'{masked_url(source.value)}' lies outside of the project: its path can't be preserved",
                 "Give the folder that it should have as 'target-path'.",
             )
     target = selection.check_place(posixpath.join(source.target_path or "", folder, name))

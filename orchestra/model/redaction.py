@@ -100,7 +100,11 @@ _SHAPES = re.compile(
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)"
     r"|(?<=\b[Bb]earer )[0-9A-Za-z._~+/-]{16,}=*"
     r"|(?<=\b[Bb]asic )[0-9A-Za-z+/]{16,}=*"
-    r"|(?P<url>\b[a-z][a-z0-9+.-]*://[^/\s:@]*:)(?!\[redacted\]@|redacted:[0-9a-f]{12}@)[^/\s@]+(?=@)",
+    r"|(?P<url>\b[a-z][a-z0-9+.-]*://(?!\[?redacted[\]:])[^/\s:@]*:(?=[^/\s@]+@)"
+    r"|\bhttps?://(?=[^/\s:@]+@)"  # A token is often all of the login.
+    r"|(?P<query>[?&](?i:sig|key|auth|[\w.-]{0,64}(?:token|secret|passw|pwd|signature|credential|api[_-]?key"
+    r"|access[_-]?key)[\w.-]{0,64})=))"
+    r"(?!\[?redacted[\]:]|\$\{)(?(query)[^\s&#'\"]+|[^/\s@]+)",
     re.DOTALL | re.ASCII,
 )
 

@@ -17,8 +17,8 @@ _SHOWN = 5
 
 
 async def choose_run(value: str, runs: RunReader, *, pipeline: str | None = None) -> Run:
-    """The run that ``operation:VALUE`` stands for: the newest completed one of that operation (which may be a pipeline), or
-    the run whose id is, or begins with, VALUE. A name wins over an id.
+    """The run that ``operation:VALUE`` stands for: the newest completed one of that operation (which may be a
+    pipeline), or the run whose id is, or begins with, VALUE. A name wins over an id.
 
     Args:
         value: names of operations separated by commas (regular expressions are fine, and the model before a name may

@@ -128,3 +128,23 @@ def test_a_secret_of_digits_is_one_where_its_name_leaves_no_doubt(name: str) -> 
 )
 def test_a_number_is_none_where_its_name_may_mean_another_thing(name: str, value: str) -> None:
     assert not is_secret(name, value)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("at https://s3cr3t@host/x now", "at https://[redacted]@host/x now"),
+        ("https://a:p?w&d#@host/x", "https://a:[redacted]@host/x"),
+        ("https://host/x?a=1&sig=a%2Fb&b=2", "https://host/x?a=1&sig=[redacted]&b=2"),
+        ("https://host/x?X-Amz-Signature=abc#f", "https://host/x?X-Amz-Signature=[redacted]#f"),
+        ("s3://b/x?access_token=abc&api_key=d", "s3://b/x?access_token=[redacted]&api_key=[redacted]"),
+        ("https://host/x?design=1&keyword=2&user=me@x.org", None),
+        ("https://u:redacted:0123456789ab@h/x?sig=redacted:0123456789ab", None),
+        ("https://redacted:0123456789ab@h/x?token=${mine}&sig=[redacted]", None),
+        ("git@host:a/b and ssh://git@host/a", None),
+    ],
+)
+def test_the_secrets_of_an_address_go_and_the_rest_stays(text: str, shown: str | None) -> None:
+    redacted = redact_text(text)
+    assert redacted == (text if shown is None else shown)
+    assert redact_text(redacted) == redacted
