@@ -211,6 +211,7 @@ def _orders(session: Session, run: Run, command: tuple[str, ...], nonce: str, ho
         cwd=str(session.directory(run)),
         arguments=command,
         environment={**operation_environment(session, run), **how.environment, **given_environment(run)},
+        output=run.operation.output or session.settings.output,
         streams="one" if session.one_stream else "two",
         stdin=how.stdin,
         fsync=session.fsync,

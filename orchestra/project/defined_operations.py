@@ -90,6 +90,7 @@ def operation_of(
         output_attrs=_patterns(section.output_attrs),
         steps=steps_of(defined),
         delete_on_success=section.delete_on_success,
+        output=section.output,
     )
 
 

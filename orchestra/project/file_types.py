@@ -215,6 +215,7 @@ class OperationSection(Section):
     output_attrs: bool | str | dict[str, str] | list[str | dict[str, str]] | None = None
     sourcecode: bool | str | list[str | RuleSection] | SourceCodeSection | None = None
     delete_on_success: bool | None = None
+    output: Literal["piped", "direct"] | None = None
     python_path: Texts = []
     python_requires: str | None = None
     pip_freeze: bool = True
