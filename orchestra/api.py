@@ -192,8 +192,8 @@ def scalars(run: Run | str, *, home: Home = None, orchestra_home: Home = None) -
     return _results(run, orchestra_home or home).scalars
 
 
-def attributes(run: Run | str, *, home: Home = None, orchestra_home: Home = None) -> dict[str, str]:
-    """The attributes that a run printed."""
+def attributes(run: Run | str, *, home: Home = None, orchestra_home: Home = None) -> dict[str, FlagValue]:
+    """The attributes of a run: those that its project gives it (``run-attrs``), and those that it printed."""
     return _results(run, orchestra_home or home).attributes
 
 

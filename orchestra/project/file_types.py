@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 Texts: TypeAlias = str | list[str]
 Scalar: TypeAlias = str | int | float | bool | None
@@ -210,7 +210,7 @@ class OperationSection(Section):
     objective: str | ObjectiveSection | None = None
     optimizer: str | dict[str, Any] | None = None
     optimizers: dict[str, dict[str, Any] | str | None] | None = None
-    default_max_trials: int | None = None
+    default_max_trials: Annotated[int, Meta(ge=1)] | None = None
     output_scalars: bool | str | dict[str, str] | list[str | dict[str, str]] | None = None
     output_attrs: bool | str | dict[str, str] | list[str | dict[str, str]] | None = None
     sourcecode: bool | str | list[str | RuleSection] | SourceCodeSection | None = None
@@ -227,6 +227,8 @@ class ModelSection(Section):
     model: str | None = None
     config: str | None = None
     include: Texts | None = None
+    settings: dict[str, Any] | None = None
+    """Not of a model: of all that is run, in an item of its own or beside ``operations``."""
     default: bool = False
     description: str = ""
     python_requires: str | None = None

@@ -25,6 +25,7 @@ from orchestra.errors import (
 )
 from orchestra.model.encoding import encode
 from orchestra.model.execution import Exit
+from orchestra.model.operation import FlagValue
 from orchestra.model.output_rules import OutputRules, Told, split_lines
 from orchestra.model.run import Run
 from orchestra.model.scalars import SYSTEM, Scalar, join, single
@@ -53,7 +54,8 @@ class Results(Struct, frozen=True, kw_only=True):
 
     scalars: dict[str, Scalar] = {}
     """By their names: ``loss``, of an event file in a folder ``FOLDER#loss``, of our own making ``sys/max_rss``."""
-    attributes: dict[str, str] = {}
+    attributes: dict[str, FlagValue] = {}
+    """What the project says of the run, and what it printed."""
     problems: tuple[str, ...] = ()
     """Why some of them may be missing, each in a sentence."""
 
@@ -80,7 +82,7 @@ def read_results(run_dir: Path, run: Run) -> Results:
         HomeError, StoreUnavailable: the output can't be read.
     """
     if not run.attempt:
-        return Results()
+        return Results(attributes=dict(run.operation.run_attrs))
     path = os.path.join(run_dir, CONTROL, SCALARS)
     index = _kept(path, run.attempt) or _Index(version=VERSION, attempt=run.attempt, told=Told())
     # A run may print faster than we read: what comes from now on is for the next time.
@@ -94,7 +96,7 @@ def read_results(run_dir: Path, run: Run) -> Results:
             # What is kept only saves time: where it can't be written, it is worked out again.
             with contextlib.suppress(HomeError, StoreUnavailable):
                 write_atomic(path, after, fsync=False)
-    return _results(index)
+    return _results(index, run)
 
 
 def _size(directory: Path) -> int:
@@ -268,7 +270,7 @@ def _given(run_dir: Path, run: Run) -> Callable[[str, int], bool]:
     return is_given
 
 
-def _results(index: _Index) -> Results:
+def _results(index: _Index, run: Run) -> Results:
     scalars = dict(index.told.scalars)
     logged: dict[str, Scalar] = {}
     for name, file in index.events.items():
@@ -281,4 +283,7 @@ def _results(index: _Index) -> Results:
     # A script that prints what it logs, too, rounds it for people.
     scalars |= logged
     scalars |= index.system
-    return Results(scalars=scalars, attributes=dict(index.told.attributes), problems=tuple(index.problems))
+    # A batch is about others, which have them.
+    said = run.operation.run_attrs if run.kind != "batch" else {}
+    attributes: dict[str, FlagValue] = {**said, **index.told.attributes}
+    return Results(scalars=scalars, attributes=attributes, problems=tuple(index.problems))
