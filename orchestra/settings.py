@@ -159,6 +159,11 @@ def _layers(
     yield str(user_file), layer
     home_file = home / CONFIG_NAME
     yield str(home_file), read_config(home_file)
+    if "store" in project:
+        raise UserError(
+            "the project file: 'store' can't be settled for a project, only for a home",
+            f"Move it to {home_file}, or set ORCHESTRA_STORE.",
+        )
     yield "the project file", dict(project)
     for name in ("executor", "store", "durability", "output", "interim"):
         if value := env.get(f"ORCHESTRA_{name.upper()}"):
