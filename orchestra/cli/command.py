@@ -120,7 +120,7 @@ class RunCommand:
         if shown is not None:
             terminal.write(terminal.defuse(shown) if os.isatty(1) else shown)
             return 0
-        self.kind = run_checks.kind_of(prepared)
+        self.kind = prepared.kind
         if self.common.edit_comment or (self.edit_batch_comment and self.kind == "batch"):
             self._edit_comments()
             if isinstance(prepared, Restart):
@@ -157,7 +157,7 @@ class RunCommand:
 
             self.request, prepared = await edit_flags(session, self.request, prepared)
         run_checks.check_directory(session, self.request, prepared)
-        run_checks.warn_of_ignored(session, self.request, prepared)
+        run_checks.warn_of_ignored(session, self.request, prepared, self.common, stop_runs=self.stop_runs)
         return prepared
 
     def _edit_comments(self) -> None:
