@@ -254,6 +254,10 @@ class Operation(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True)
     delete_on_success: bool | None = None
     output: OutputMode | None = None
     """None: as settled for all."""
+    grace: float | None = None
+    """Seconds that processes which outlive the main one may go on; None: the supervisor's five."""
+    stop_timeout: float | None = None
+    """Seconds from TERM to KILL; None: the supervisor's ten."""
 
     def flag(self, name: str) -> FlagDef | None:
         """The definition of flag ``name``, or None."""

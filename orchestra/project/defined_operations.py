@@ -101,6 +101,8 @@ def operation_of(
         steps=steps_of(defined),
         delete_on_success=section.delete_on_success,
         output=section.output,
+        grace=section.grace,
+        stop_timeout=section.stop_timeout,
     )
 
 

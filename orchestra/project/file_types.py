@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=86_400)]
 Texts: TypeAlias = str | list[str]
 Scalar: TypeAlias = str | int | float | bool | None
 
@@ -216,6 +217,8 @@ class OperationSection(Section):
     sourcecode: bool | str | list[str | RuleSection] | SourceCodeSection | None = None
     delete_on_success: bool | None = None
     output: Literal["piped", "direct"] | None = None
+    grace: Seconds | None = None
+    stop_timeout: Seconds | None = None
     python_path: Texts = []
     python_requires: str | None = None
     pip_freeze: bool = True

@@ -15,6 +15,9 @@ from orchestra.workspace.durable import make_dirs, write_atomic
 
 ORDERS = "orders"
 VERSION = 1
+GRACE = 5.0
+STOP_TIMEOUT = 10.0
+"""Seconds, where nothing is said of them."""
 
 Streams: TypeAlias = Literal["one", "two"]
 Stdin: TypeAlias = Literal["null", "inherit"]
@@ -39,9 +42,9 @@ class Orders(Struct, frozen=True, kw_only=True):
     streams: Streams = "one"
     stdin: Stdin = "null"
     fsync: bool = True
-    grace: float = 5.0
+    grace: float = GRACE
     """How long processes that outlive the main one may go on before they are told to end."""
-    stop_timeout: float = 10.0
+    stop_timeout: float = STOP_TIMEOUT
     """From TERM to KILL."""
     leftovers: Leftovers = "kill"
     stop_after: float | None = None
