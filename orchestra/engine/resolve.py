@@ -15,7 +15,7 @@ from orchestra.contracts import Resolved, Source
 from orchestra.engine.command_line import interpreter_of
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.off_loop import off_loop
-from orchestra.engine.place import Placed, Wanted, clean, place
+from orchestra.engine.place import Placed, Placement, clean, place
 from orchestra.engine.session import Session
 from orchestra.errors import PluginError, ResolveError, Stopped
 from orchestra.model import flags as flag_rules
@@ -147,7 +147,7 @@ class _Resolution:
                 self._warn(one.resource, one.declared, warning)
             if one.source.scheme == OPERATION:
                 self._say(f"Using run {short_id(resolved.origin)} for {source_name(one.declared)}")
-            wanted = Wanted(
+            wanted = Placement(
                 source=one.source,
                 provided=resolved,
                 scratch=scratch,

@@ -29,7 +29,7 @@ from orchestra.project.defined_steps import steps_of
 from orchestra.project.documents import Map, place_in
 from orchestra.project.file_types import ObjectiveSection, OperationSection
 from orchestra.project.main_spec import find_main, split_words
-from orchestra.project.project_file import Defined, Project
+from orchestra.project.project_file import Defined, Definitions
 from orchestra.project.sections import error_at
 
 FLAG_ARGS = "${flag_args}"
@@ -48,7 +48,7 @@ class _Command(Struct, frozen=True, kw_only=True):
 
 
 def operation_of(
-    project: Project,
+    project: Definitions,
     defined: Defined,
     *,
     cache_dir: Path | None,
@@ -106,7 +106,7 @@ def operation_of(
     )
 
 
-def _command(project: Project, defined: Defined, python: str) -> _Command:
+def _command(project: Definitions, defined: Defined, python: str) -> _Command:
     section, what = defined.section, f"operation '{defined.full_name}'"
     given = [name for name in ("exec", "main", "steps") if getattr(section, name) is not None]
     if len(given) > 1:
@@ -132,7 +132,7 @@ def _command(project: Project, defined: Defined, python: str) -> _Command:
 
 
 def _flags(
-    defined: Defined, command: _Command, importing: Importing, project: Project
+    defined: Defined, command: _Command, importing: Importing, project: Definitions
 ) -> tuple[tuple[FlagDef, ...], FlagsDest, str]:
     dest = _destination(defined)
     flags, found = defined_flags(defined, command.script, command.main_args, dest, importing, project.reader)
@@ -172,7 +172,7 @@ def _environment(defined: Defined) -> dict[str, str]:
     }
 
 
-def _python_path(project: Project, section: OperationSection) -> tuple[str, ...]:
+def _python_path(project: Definitions, section: OperationSection) -> tuple[str, ...]:
     """Folders of the snapshot stay relative: they are the run's; others are where the project finds them."""
     paths: list[str] = []
     for path in _texts(section.python_path):
@@ -182,7 +182,7 @@ def _python_path(project: Project, section: OperationSection) -> tuple[str, ...]
     return tuple(paths)
 
 
-def _run_attributes(project: Project, defined: Defined) -> dict[str, FlagValue]:
+def _run_attributes(project: Definitions, defined: Defined) -> dict[str, FlagValue]:
     attributes = defined.section.run_attrs
     reserved = sorted(set(attributes) & _RESERVED)
     for name in reserved:
