@@ -18,7 +18,7 @@ from typing import Any, TextIO, TypeVar
 
 import anyio
 
-from orchestra.console import TextConsole
+from orchestra.console import TextConsole, printable
 from orchestra.engine.begin import Begun
 from orchestra.engine.orchestra import Orchestra
 from orchestra.errors import OrchestraError, UserError
@@ -192,8 +192,8 @@ def scalars(run: Run | str, *, home: Home = None, orchestra_home: Home = None) -
     return _results(run, orchestra_home or home).scalars
 
 
-def attributes(run: Run | str, *, home: Home = None, orchestra_home: Home = None) -> dict[str, str]:
-    """The attributes that a run printed."""
+def attributes(run: Run | str, *, home: Home = None, orchestra_home: Home = None) -> dict[str, FlagValue]:
+    """The attributes of a run: those that its project gives it (``run-attrs``), and those that it printed."""
     return _results(run, orchestra_home or home).attributes
 
 
@@ -312,7 +312,7 @@ class Project:
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))] if rows else []
         for row in rows:
             cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            print("  ".join(cells).rstrip())  # noqa: T201
+            print(printable("  ".join(cells).rstrip()))  # noqa: T201
 
     def scalars(self, run: Run | str) -> dict[str, Scalar]:
         """The scalars of a run, as :func:`scalars` has them."""

@@ -220,6 +220,8 @@ class Source(Struct, frozen=True, kw_only=True):
     """Of a configuration file: values that replace those in it."""
     flags: dict[str, FlagValue] = {}
     """The run's, of a configuration file."""
+    python: str | None = None
+    """The interpreter that the operation is run by, where that is known."""
 
 
 class Resolved(Struct, frozen=True, kw_only=True):

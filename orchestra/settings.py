@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from orchestra.contracts import KINDS, Kind
 from orchestra.errors import HomeError, UserError, text_of_os_error
+from orchestra.model.operation import OutputMode
 
 CONFIG_NAME = "config.yml"
 HOME_NAME = ".orchestra"
@@ -36,6 +37,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The home's store, with options."""
     durability: Literal["full", "fast"] = "full"
     """``fast`` leaves out the fsyncs: safe from kill -9, not from a loss of power."""
+    output: OutputMode = "piped"
+    """How operations write that say nothing of it; with ``direct``, a supervisor that is killed costs no output."""
     interim: Literal["keep", "delete"] = "keep"
     """What becomes of batch and queue runs that succeeded."""
 
@@ -156,8 +159,13 @@ def _layers(
     yield str(user_file), layer
     home_file = home / CONFIG_NAME
     yield str(home_file), read_config(home_file)
+    if "store" in project:
+        raise UserError(
+            "the project file: 'store' can't be settled for a project, only for a home",
+            f"Move it to {home_file}, or set ORCHESTRA_STORE.",
+        )
     yield "the project file", dict(project)
-    for name in ("executor", "store", "durability", "interim"):
+    for name in ("executor", "store", "durability", "output", "interim"):
         if value := env.get(f"ORCHESTRA_{name.upper()}"):
             yield f"ORCHESTRA_{name.upper()}", {name: value}
     yield "the options", {name: value for name, value in options.items() if value is not None}

@@ -18,8 +18,8 @@ _CHECK = "import importlib, sys; importlib.import_module(sys.argv[1])"
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where modules are looked for."""
 
-    python: str = sys.executable
-    """The interpreter that must be able to import the module."""
+    python: str | None = None
+    """The interpreter that must be able to import modules; None: the one that the operation is run by."""
 
 
 class ModuleResolver:
@@ -39,15 +39,17 @@ class ModuleResolver:
         name = source.value
         if not all(part.isidentifier() for part in name.split(".")):
             raise ResolveError(f"'{name}' is not the name of a Python module")
-        command = [self._options.python, "-c", _CHECK, name]
+        python = self._options.python or source.python or sys.executable
         try:
-            done = await anyio.run_process(command, check=False, cwd=source.base)
+            done = await anyio.run_process([python, "-c", _CHECK, name], check=False, cwd=source.base)
         except OSError as error:
-            raise ResolveError(f"'{self._options.python}' can't be run: {error.strerror}") from error
+            raise ResolveError(f"'{python}' can't be run: {error.strerror}") from error
         if done.returncode:
             lines = done.stderr.decode(errors="replace").strip().splitlines()
             why = lines[-1] if lines else f"exit code {done.returncode}"
-            raise ResolveError(f"'{name}' can't be imported: {why}", f"Install what provides '{name}'.")
+            raise ResolveError(
+                f"'{name}' can't be imported: {why}", f"Install what provides '{name}' for '{python}'."
+            )
         return Resolved(paths=(), origin=name)
 
 

@@ -28,7 +28,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class OperationResolver:
-    """Provides ``operation:NAME`` from the marked or newest completed run of NAME, and ``operation:ID`` from that run.
+    """Provides ``operation:NAME`` from the newest completed run of NAME, and ``operation:ID`` from that run.
 
     An id may be shortened. A name wins over an id.
     """

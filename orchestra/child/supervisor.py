@@ -468,7 +468,7 @@ def _is_same_file(fd: int, path: bytes) -> bool:
 # ---- orders
 
 
-class Orders:
+class OrdersFile:
     """What a supervisor is to do: the file ``orders`` of an attempt's directory. All strings are bytes.
 
     Raises:
@@ -755,7 +755,7 @@ def _nothing(number: int, frame: object) -> None:
 class _Supervision:
     """One attempt, from the fence to the exit record."""
 
-    def __init__(self, directory: bytes, orders: Orders, hints: Hints, extra: list[tuple[bytes, bytes]]):
+    def __init__(self, directory: bytes, orders: OrdersFile, hints: Hints, extra: list[tuple[bytes, bytes]]):
         self.directory = directory
         self.orders = orders
         self.hints = hints
@@ -1377,7 +1377,7 @@ def supervise(
     folder = os.path.abspath(os.fsencode(directory))
     hints = Hints(hints_fd, job)
     try:
-        orders = Orders(folder)
+        orders = OrdersFile(folder)
         hints.job = orders.job
         failpoint("supervisor.started")
         if umask is None:

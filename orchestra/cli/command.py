@@ -26,6 +26,7 @@ from orchestra.cli.look import look_at_operation, look_at_plan
 from orchestra.cli.preview import preview
 from orchestra.cli.prompts import confirm
 from orchestra.cli.run_options import COMMON, LOOK, Common, Look
+from orchestra.console import printable
 from orchestra.engine.begin import begin, prepare
 from orchestra.engine.changes import change
 from orchestra.engine.control import Control, Wish
@@ -117,9 +118,9 @@ class RunCommand:
         prepared = await self._prepare(session)
         shown = await look_at_plan(session, self.request, prepared, self.look)
         if shown is not None:
-            terminal.write(shown)
+            terminal.write(terminal.defuse(shown) if os.isatty(1) else shown)
             return 0
-        self.kind = run_checks.kind_of(prepared)
+        self.kind = prepared.kind
         if self.common.edit_comment or (self.edit_batch_comment and self.kind == "batch"):
             self._edit_comments()
             if isinstance(prepared, Restart):
@@ -156,7 +157,7 @@ class RunCommand:
 
             self.request, prepared = await edit_flags(session, self.request, prepared)
         run_checks.check_directory(session, self.request, prepared)
-        run_checks.warn_of_ignored(session, self.request, prepared)
+        run_checks.warn_of_ignored(session, self.request, prepared, self.common, stop_runs=self.stop_runs)
         return prepared
 
     def _edit_comments(self) -> None:
@@ -287,7 +288,8 @@ class RunCommand:
 
     def console_error(self, message: str) -> None:
         """One sentence on standard error."""
-        print(f"orchestra: {message}", file=sys.stderr)
+        # Parts of it may come from elsewhere: the answer of a server, the name of a file.
+        print(f"orchestra: {printable(message)}", file=sys.stderr)
 
     def _catch_signals(self) -> None:
         """From here on no signal may end us between two steps: it becomes a wish."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestra.cli import app, options, terminal
+from orchestra.console import printable
 from orchestra.errors import OrchestraError
 
 MOST_RUNS = 50
@@ -26,11 +27,6 @@ class Candidate(NamedTuple):
 
     word: str
     text: str = ""
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether something is to be typed right behind it."""
-        return self.word.endswith(("=", "/"))
 
 
 class Option(NamedTuple):
@@ -299,7 +295,8 @@ def complete_words(arguments: Sequence[str]) -> int:
     else:
         words = split_line(words[0])[1:]
         lines = [_for_bash(one.word, words[-1], more[0] if more else "") for one in candidates(words)]
-    terminal.write("".join(f"{line}\n" for line in lines))
+    shown = (printable(line).replace("\n", " ") for line in lines)
+    terminal.write("".join(f"{line}\n" for line in shown))
     return 0
 
 

@@ -14,6 +14,7 @@ from orchestra.cli.options import GlobalOptions
 from orchestra.console import Console, ProcessConsole
 from orchestra.engine.session import Session, Sink, open_session
 from orchestra.errors import UserError
+from orchestra.project.project_settings import project_settings
 from orchestra.settings import Settings, find_home, load_settings
 
 T = TypeVar("T")
@@ -62,7 +63,7 @@ class Context:
         Raises:
             UserError: a setting is unknown or wrong.
         """
-        return load_settings(self.home, env=os.environ)
+        return load_settings(self.home, project=project_settings(self.cwd), env=os.environ)
 
     @property
     def wants_output_events(self) -> bool:

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from orchestra.cli import tables, terminal
 from orchestra.cli.context import complete, current
 from orchestra.cli.operation_help import attributes_of, rule_of
+from orchestra.console import printable
 from orchestra.engine.begin import operation_of
 from orchestra.engine.command_line import operation_python
 from orchestra.engine.request import RunRequest
@@ -171,4 +172,4 @@ def _as_text(found: dict[str, Any]) -> str:
         lines.append(f"{what}:\n" if found[what] else f"{what}: none\n")
         rows = [[f"  {one['pattern']}", one.get("key", "-"), one["origin"]] for one in found[what]]
         lines.append(tables.render(rows))
-    return "".join(lines)
+    return printable("".join(lines))

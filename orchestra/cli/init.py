@@ -32,18 +32,19 @@ def init(*, yes: Annotated[bool, Parameter(alias="-y", help="Replace a file that
         what = f"Replace '{path.name}'?" if there == path else f"'{there.name}' will count no more. Go on?"
         insist(what, default=False)
     try:
-        text, names = initial_file(
-            context.cwd, cache_dir=Layout(context.home).cache_dir, python=operation_python()
-        )
+        found = initial_file(context.cwd, cache_dir=Layout(context.home).cache_dir, python=operation_python())
     except OSError as error:
         raise UserError(f"'{context.cwd}' can't be read: {text_of_os_error(error)}") from None
-    write_atomic(path, text.encode("utf-8", "surrogateescape"), fsync=False)
+    write_atomic(path, found.text.encode(), fsync=False)
     os.chmod(path, 0o666 & ~_umask())
+    names = found.names
     count = f"{len(names)} operation{'' if len(names) == 1 else 's'}"
     terminal.write(
         printable(f"Wrote {path.name} with {count}")
         + (f": {printable(', '.join(names))}\n" if names else "\n")
     )
+    for one in found.left_out:
+        terminal.write(printable(f"Left out: {one}") + "\n")
     return 0
 
 

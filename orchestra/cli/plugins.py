@@ -105,14 +105,14 @@ def _named(names: tuple[str, ...], kind: Kind | None) -> list[PluginInfo]:
     return chosen
 
 
-async def _check(found: list[PluginInfo]) -> list[tuple[PluginInfo, plugins.Finding]]:
-    findings: list[tuple[PluginInfo, plugins.Finding]] = []
+async def _check(found: list[PluginInfo]) -> list[tuple[PluginInfo, plugins.Remark]]:
+    findings: list[tuple[PluginInfo, plugins.Remark]] = []
     for info in found:
         name = f"{info.distribution}:{info.name}" if info.distribution else info.name
         try:
             findings += [(info, one) for one in await plugins.check(info.kind, name)]
         except PluginNotFound as error:
-            findings.append((info, plugins.Finding(level="problem", message=error.message)))
+            findings.append((info, plugins.Remark(level="problem", message=error.message)))
     return findings
 
 

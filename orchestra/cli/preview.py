@@ -37,11 +37,11 @@ async def preview(session: Session, request: RunRequest, prepared: Plan | Restar
             subject += " (flags below used unless specified in batch trial)" if batch.rows else ""
     lines = [f"You are about to {subject}"]
     operation = _operation_of(prepared)
-    lines += [f"  {name}: {printable(_shown_value(operation, name, flags[name]))}" for name in sorted(flags)]
+    lines += [f"  {name}: {_shown_value(operation, name, flags[name])}" for name in sorted(flags)]
     if batch is not None and batch.options:
         lines.append("Optimizer flags:")
-        lines += [f"  {name}: {printable(encode(batch.options[name]))}" for name in sorted(batch.options)]
-    return "\n".join(lines)
+        lines += [f"  {name}: {encode(batch.options[name])}" for name in sorted(batch.options)]
+    return "\n".join(map(printable, lines))
 
 
 def _shown_value(operation: Operation, name: str, value: FlagValue) -> str:
@@ -56,7 +56,7 @@ async def _as_batch(session: Session, batch: Batch) -> str:
     details = [f"{count} trial{'' if count == 1 else 's'}"] if count is not None else []
     if batch.objective is not None:
         greatest = batch.objective.startswith("-")
-        details.append(f"{'maximize' if greatest else 'minimize'} {printable(batch.objective[greatest:])}")
+        details.append(f"{'maximize' if greatest else 'minimize'} {batch.objective[greatest:]}")
     trials = f" ({', '.join(details)})" if details else ""
     if batch.expander == "grid":
         return f"as a batch{trials}"
@@ -89,7 +89,7 @@ async def print_trials(session: Session, prepared: Plan | Restart) -> str:
     if trials is None:
         raise UserError("cannot print trials for a non-batch operation")
     names = sorted({name for trial in trials for name in trial})
-    rows = [["#", *names]]
+    rows = [["#", *map(printable, names)]]
     for number, trial in enumerate(trials, 1):
         rows.append([str(number), *(printable(encode(trial.get(name))) for name in names)])
     return tables.render(rows).rstrip("\n")

@@ -74,6 +74,7 @@ def _check(common: Common, trials: Trials, means: Means, look: Look) -> None:
         ("--optimize", trials.optimize, "--optimizer", trials.optimizer is not None),
         ("--minimize", trials.minimize is not None, "--maximize", trials.maximize is not None),
         ("--print-cmd", look.print_cmd, "--print-env", look.print_env),
+        ("--print-cmd", look.print_cmd, "--print-trials", look.print_trials),
         ("--print-trials", look.print_trials, "--stage-trials", trials.stage_trials),
     )
     if look.save_trials is not None:

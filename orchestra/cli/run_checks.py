@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from orchestra.cli.run_options import Common
+from orchestra.engine.ignored_options import ignored_options
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart
 from orchestra.engine.session import Session
 from orchestra.engine.stage import Plan
 from orchestra.errors import UsageError, UserError, text_of_os_error
-from orchestra.model.run import RunKind
 
 
 def check_not_both(*pairs: tuple[str, bool, str, bool]) -> None:
@@ -66,30 +67,17 @@ def check_directory(session: Session, request: RunRequest, prepared: Plan | Rest
         raise UsageError("--run-dir cannot be used with --restart")
 
 
-def warn_of_ignored(session: Session, request: RunRequest, prepared: Plan | Restart) -> None:
-    """Warn of options that only a batch knows when it is not one that is asked for."""
-    if kind_of(prepared) == "batch":
-        return
-    if request.batch_comment is not None:
-        message = "operation is not a batch - ignoring batch comment"
+def warn_of_ignored(
+    session: Session, request: RunRequest, prepared: Plan | Restart, common: Common, *, stop_runs: bool
+) -> None:
+    """Warn of options that have no meaning for what is asked for."""
+    messages = list(ignored_options(request, prepared.kind))
+    if stop_runs and prepared.kind != "queue":
+        messages.append("not a queue - ignoring --stop-runs")
+    if common.pidfile is not None and not common.background:
+        messages.append("not in the background - ignoring --pidfile")
+    for message in messages:
         session.emit("log.message", level="warning", message=message, logger="")
-    given = {
-        "--max-trials": request.max_trials is not None,
-        "--stage-trials": request.stage_trials,
-        "--batch-label": request.batch_label is not None,
-        "--batch-tag": bool(request.batch_tags),
-        "--fail-on-trial-error": request.fail_on_trial_error,
-        "--minimize": request.minimize is not None,
-        "--maximize": request.maximize is not None,
-    }
-    for name in (name for name, is_given in given.items() if is_given):
-        message = f"not a batch run - ignoring {name}"
-        session.emit("log.message", level="warning", message=message, logger="")
-
-
-def kind_of(prepared: Plan | Restart) -> RunKind:
-    """What it is that is prepared."""
-    return prepared.run.kind if isinstance(prepared, Restart) else prepared.kind
 
 
 def check_pidfile(path: Path) -> None:

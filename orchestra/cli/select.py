@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from orchestra.cli import run_text, terminal
 from orchestra.cli.context import complete, current
 from orchestra.engine.judge import settle_active
-from orchestra.engine.results import column_value
+from orchestra.engine.results import column_value, results_of
 from orchestra.engine.runs import select_runs
 from orchestra.engine.session import Session
 from orchestra.errors import RunNotFound, UsageError, UserError
@@ -98,6 +98,8 @@ def attribute_text(session: Session, run: Run, name: str) -> str:
         return formatted[name]
     values = run_text.as_json(session, run)
     values = {**_plain(run), **values}
+    if name not in values:
+        values = results_of(session, run).attributes
     if name not in values:
         raise UserError(f"no such run attribute '{name}'")
     return _as_yaml(values[name])

@@ -76,7 +76,7 @@ async def run_batch(
     return attempt.run
 
 
-class _Watch:
+class _TrialExecution:
     """The execution of one trial, which may still be brought to its end while the next one runs."""
 
     def __init__(self, trial: Run) -> None:
@@ -124,7 +124,7 @@ class _Batch:
         self.console = attempt.console
         self.objectives: dict[tuple[str, int], float | None] = {}
         """Of completed trials, by id and attempt."""
-        self.ending: list[_Watch] = []
+        self.ending: list[_TrialExecution] = []
         """Trials that ended well, whose records are being written."""
 
     async def work(self) -> None:
@@ -356,7 +356,7 @@ class _Batch:
         # A queue may give an executor of its own to a batch whose trials were made long ago.
         trial = structs.replace(claimed[0], executor=self.executor)
         self._announce(trial, "Running")
-        watch = _Watch(trial)
+        watch = _TrialExecution(trial)
         self.group.start_soon(self._watch, watch)
         await watch.over.wait()
         if watch.ended.is_set():
@@ -364,7 +364,7 @@ class _Batch:
         self.ending.append(watch)
         return True
 
-    async def _watch(self, watch: _Watch) -> None:
+    async def _watch(self, watch: _TrialExecution) -> None:
         work = execute(
             self.session,
             watch.trial,

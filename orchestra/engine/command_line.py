@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ INJECT = str(Path(child.__file__).with_name("inject.py"))
 
 NO_OPERATION = "orchestra.pass"
 """The module that does nothing."""
+_PYTHON = re.compile(r"python[0-9.]*")
 INJECTED = ("globals", "dict", "namespace")
 """The kinds of destinations that are variables of the script."""
 
@@ -33,6 +35,17 @@ def operation_python() -> str:
             if os.access(candidate, os.X_OK):
                 return candidate
     return sys.executable
+
+
+def interpreter_of(operation: Operation, flags: Mapping[str, FlagValue]) -> str:
+    """The Python that the operation is run by: that of its command, if it names one.
+
+    Raises:
+        FlagError: a value can't be part of a command line.
+    """
+    command = command_line(operation, flags)
+    named = bool(command) and _PYTHON.fullmatch(os.path.basename(command[0]))
+    return command[0] if named else operation_python()
 
 
 def command_line(operation: Operation, flags: Mapping[str, FlagValue]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from orchestra.model.execution import Exit, Handle, Job
 from orchestra.model.marks import bears_marks
 from orchestra.model.run import Run
 from orchestra.workspace import durable, records
-from orchestra.workspace.orders import Orders, write_orders
+from orchestra.workspace.orders import GRACE, STOP_TIMEOUT, Orders, write_orders
 
 STOPPED = -2
 """The exit code of a run that was stopped while it was still being made ready."""
@@ -211,9 +211,12 @@ def _orders(session: Session, run: Run, command: tuple[str, ...], nonce: str, ho
         cwd=str(session.directory(run)),
         arguments=command,
         environment={**operation_environment(session, run), **how.environment, **given_environment(run)},
+        output=run.operation.output or session.settings.output,
         streams="one" if session.one_stream else "two",
         stdin=how.stdin,
         fsync=session.fsync,
+        grace=GRACE if run.operation.grace is None else run.operation.grace,
+        stop_timeout=STOP_TIMEOUT if run.operation.stop_timeout is None else run.operation.stop_timeout,
         stop_after=None if run.stop_after is None else run.stop_after * 60,
         time_limit=run.time_limit,
         warning=warning[0],

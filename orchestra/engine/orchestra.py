@@ -38,6 +38,7 @@ from orchestra.model.operation import FlagValue
 from orchestra.model.resources import Resources, parse_resources
 from orchestra.model.retry import Retry, parse_retry
 from orchestra.model.run import ACTIVE, Run
+from orchestra.project.project_settings import project_settings
 from orchestra.settings import find_home, load_settings
 from orchestra.workspace.output import OutputFollower, read_output
 from orchestra.workspace.results import Results
@@ -142,7 +143,7 @@ class Orchestra:
 
     async def __aenter__(self) -> Orchestra:
         stack = AsyncExitStack()
-        settings = load_settings(self._home, self._settings)
+        settings = load_settings(self._home, self._settings, project=project_settings(self._cwd))
         self._session = await stack.enter_async_context(
             open_session(self._home, settings, console=self._console)
         )

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from orchestra.contracts import Resolved
 from orchestra.errors import ResolveError, text_of_os_error
-from orchestra.model.dependencies import CONFIG
+from orchestra.model.dependencies import CONFIG, masked_url
 from orchestra.model.operation import SourceDef
 from orchestra.placing import selection
 from orchestra.placing.archives import archive_type, unpack
@@ -25,7 +25,7 @@ _UNPACKED = "unpacked"
 _WORKED = "worked"
 
 
-class Wanted(Struct, frozen=True, kw_only=True):
+class Placement(Struct, frozen=True, kw_only=True):
     """What is to be placed, and where."""
 
     source: SourceDef
@@ -58,7 +58,7 @@ class _Found(Struct, frozen=True, kw_only=True):
     digest: str | None
 
 
-async def place(wanted: Wanted) -> Placed:
+async def place(wanted: Placement) -> Placed:
     """Put what was provided where it belongs. What is there already is left unless it may be replaced.
 
     Raises:
@@ -81,7 +81,7 @@ async def place(wanted: Wanted) -> Placed:
     return Placed(paths=tuple(paths), digest=found.digest or _digest(digests))
 
 
-async def _find(wanted: Wanted) -> _Found:
+async def _find(wanted: Placement) -> _Found:
     source, provided, scratch = wanted.source, wanted.provided, wanted.scratch
     whole = provided.paths
     path = scratch / whole[0] if len(whole) == 1 else None
@@ -107,12 +107,12 @@ async def _find(wanted: Wanted) -> _Found:
 
 async def _check_sha256(source: SourceDef, path: Path | None) -> str:
     if path is None or not path.is_file():
-        raise ResolveError(f"bad sha256 for '{source.value}': it is not a file")
+        raise ResolveError(f"bad sha256 for '{masked_url(source.value)}': it is not a file")
     expected = (source.sha256 or "").strip().lower().removeprefix("sha256:")
     actual = await finish(hash_file(path))
     if actual != expected:
         raise ResolveError(
-            f"'{source.value}' has an unexpected sha256 (expected {expected} but got {actual})"
+            f"'{masked_url(source.value)}' has an unexpected sha256 (expected {expected} but got {actual})"
         )
     return f"sha256:{actual}"
 
@@ -143,7 +143,7 @@ def _target(source: SourceDef, found: _Found, path: str) -> str:
         folder = posixpath.join(origin if found.inner else posixpath.dirname(origin), folder)
         if posixpath.isabs(folder) or ".." in folder.split("/"):
             raise ResolveError(
-                f"'{source.value}' lies outside of the project: its path can't be preserved",
+                f"'{masked_url(source.value)}' lies outside of the project: its path can't be preserved",
                 "Give the folder that it should have as 'target-path'.",
             )
     target = selection.check_place(posixpath.join(source.target_path or "", folder, name))
@@ -152,7 +152,7 @@ def _target(source: SourceDef, found: _Found, path: str) -> str:
     return target
 
 
-async def _put(wanted: Wanted, found: _Found, path: str, target: str) -> str | None:
+async def _put(wanted: Placement, found: _Found, path: str, target: str) -> str | None:
     """Copy, link or move one path; its digest (``""`` if that is not known), or None if it is left out."""
     origin, place = found.root / path, wanted.run_dir / target
     how = _how(wanted, found, origin)
@@ -175,14 +175,14 @@ async def _put(wanted: Wanted, found: _Found, path: str, target: str) -> str | N
     return await finish(copy_into(origin, place, by=wanted.scratch))
 
 
-def _may_replace(wanted: Wanted, origin: Path, target: str) -> bool:
+def _may_replace(wanted: Placement, origin: Path, target: str) -> bool:
     if wanted.source.replace_existing or wanted.source.scheme == CONFIG or target in wanted.mine:
         return True
     # The source snapshot has put it there, or a part of it.
     return os.path.realpath(origin) == os.path.realpath(wanted.project / target)
 
 
-def _how(wanted: Wanted, found: _Found, origin: Path) -> Literal["copy", "link"]:
+def _how(wanted: Placement, found: _Found, origin: Path) -> Literal["copy", "link"]:
     """A link to what is in the scratch folder alone would lead nowhere soon."""
     lasting = not Path(os.path.realpath(origin)).is_relative_to(os.path.realpath(wanted.scratch))
     if found.movable or not lasting:
@@ -230,7 +230,7 @@ def _make_parents(run_dir: Path, place: Path) -> None:
         raise ResolveError(f"'{place.parent}' is a file, and a folder must be there") from None
 
 
-async def _post_process(wanted: Wanted, found: _Found) -> _Found:
+async def _post_process(wanted: Placement, found: _Found) -> _Found:
     """Run the project's command where the files are: never in the project itself, but in a copy of its folder."""
     import anyio
 

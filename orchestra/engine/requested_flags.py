@@ -30,7 +30,7 @@ def settled_flags(
     """
     for definition in operation.flags:
         check_variable(definition)
-    place = flag_rules.Place(os.path.abspath(request.cwd), os.path.exists)
+    place = flag_rules.PathBase(os.path.abspath(request.cwd), os.path.exists)
     return flag_rules.check(operation, request.flags, request.force_flags, stored, place=place, varied=varied)
 
 

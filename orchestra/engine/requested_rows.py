@@ -43,7 +43,7 @@ def take_rows(
 
 
 def _settled(operation: Operation, request: RunRequest, row: Row) -> dict[str, FlagValue]:
-    place = flag_rules.Place(os.path.abspath(request.cwd), os.path.exists)
+    place = flag_rules.PathBase(os.path.abspath(request.cwd), os.path.exists)
     try:
         values = flag_rules.check_given(operation, row.values, request.force_flags, place=place)
     except FlagError as error:

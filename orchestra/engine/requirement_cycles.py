@@ -10,7 +10,7 @@ from orchestra.model.dependencies import OPERATION
 from orchestra.model.operation import Operation
 from orchestra.placing.choice import named_by
 from orchestra.project.defined_requirements import requirements_of
-from orchestra.project.project_file import Defined, Project, load_project
+from orchestra.project.project_file import Defined, Definitions, load_project
 
 
 def requirement_cycle(operation: Operation) -> tuple[str, ...]:
@@ -41,7 +41,7 @@ def requirement_cycle(operation: Operation) -> tuple[str, ...]:
     return ()
 
 
-def _needed(project: Project, defined: Defined, names: dict[str, Defined]) -> Iterator[str]:
+def _needed(project: Definitions, defined: Defined, names: dict[str, Defined]) -> Iterator[str]:
     """The operations of which ``defined`` needs a run. It may do with one of several."""
     try:
         requirements = requirements_of(project, project.models[defined.model], defined)

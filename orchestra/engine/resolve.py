@@ -12,14 +12,16 @@ from msgspec import Struct, structs
 from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.contracts import Resolved, Source
+from orchestra.engine.command_line import interpreter_of
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.off_loop import off_loop
-from orchestra.engine.place import Placed, Wanted, clean, place
+from orchestra.engine.place import Placed, Placement, clean, place
 from orchestra.engine.session import Session
 from orchestra.errors import PluginError, ResolveError, Stopped
 from orchestra.model import flags as flag_rules
 from orchestra.model.dependencies import (
     CONFIG,
+    MODULE,
     OPERATION,
     filled_in,
     requirement_of,
@@ -145,7 +147,7 @@ class _Resolution:
                 self._warn(one.resource, one.declared, warning)
             if one.source.scheme == OPERATION:
                 self._say(f"Using run {short_id(resolved.origin)} for {source_name(one.declared)}")
-            wanted = Wanted(
+            wanted = Placement(
                 source=one.source,
                 provided=resolved,
                 scratch=scratch,
@@ -178,6 +180,7 @@ class _Resolution:
             pipeline=self.run.parent if self.run.isolate_runs else None,
             params=self.session.vault.revealed_values(source.params),
             flags=self._config_values() if source.scheme == CONFIG else {},
+            python=interpreter_of(self.run.operation, self.run.flags) if source.scheme == MODULE else None,
         )
 
     def _config_values(self) -> dict[str, FlagValue]:
@@ -190,7 +193,7 @@ class _Resolution:
 
     def _tell_empty(self, one: _Source, placed: Placed) -> None:
         # A resolver that only makes sure of something provides nothing, and nothing is expected of it.
-        if placed.paths or one.source.scheme == "module":
+        if placed.paths or one.source.scheme == MODULE:
             return
         message = f"nothing resolved for {one.resource}"
         if one.source.fail_if_empty:

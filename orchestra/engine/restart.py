@@ -29,7 +29,7 @@ from orchestra.model.batch import Batch, is_same_search, unexpanded
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.marks import bears_marks
 from orchestra.model.operation import FlagValue
-from orchestra.model.run import FINAL, Run, State
+from orchestra.model.run import FINAL, Run, RunKind, State
 from orchestra.workspace import records
 
 STARTABLE: frozenset[State] = frozenset(("staged", "pending", *FINAL)) - {"broken"}
@@ -51,6 +51,8 @@ KEPT = (
     "environment",
     "needed",
     "stop_after",
+    "force_deps",
+    "random_seed",
     "gpus",
     *TERMS,
 )
@@ -69,6 +71,11 @@ class Restart(Struct, frozen=True, kw_only=True):
     """Its flags are those that it has been started with already: what ``--needed`` asks."""
     snapshot: Snapshot | None = None
     """The source that is to replace what the run has."""
+
+    @property
+    def kind(self) -> RunKind:
+        """What it is that is started."""
+        return self.run.kind
 
     @property
     def announced(self) -> bool:
@@ -212,6 +219,10 @@ def _with_request(session: Session, run: Run, request: RunRequest) -> Run:
         changes["gpus"] = request.gpus
     if request.executor is not None:
         changes["executor"] = request.executor
+    if request.force_deps:
+        changes["force_deps"] = True
+    if request.random_seed is not None:
+        changes["random_seed"] = request.random_seed
     if request.environment:
         changes["environment"] = {**run.environment, **request.environment}
     return structs.replace(run, **changes)

@@ -186,6 +186,8 @@ def plan_batch(
         fail_on_trial_error=request.fail_on_trial_error,
         rows=rows,
     )
+    if batch.max_trials is None and batch.expander != "grid":
+        batch = structs.replace(batch, max_trials=operation.default_max_trials)
     if request.minimize is None and request.maximize is None and operation.objective is None:
         return batch
     from orchestra.engine.objective import wanted_objective

@@ -15,6 +15,7 @@ from orchestra.engine.begin import Begun, begin, prepare
 from orchestra.engine.changes import change
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
+from orchestra.engine.ignored_options import ignored_options
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import settle, watcher_is_gone
 from orchestra.engine.launch import Launch, with_handle
@@ -157,6 +158,8 @@ class _Pipeline:
 
     async def _begin(self, request: RunRequest) -> Begun:
         prepared = await prepare(self.session, request)
+        for message in ignored_options(request, prepared.kind):
+            self._note(message)
         return await begin(self.session, request, prepared, console=self.console)
 
     async def _watch_on(self, step: Step, run: Run) -> Run:

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from orchestra.errors import FlagError
 from orchestra.model.decoding import decode, encode
+from orchestra.model.destinations import InTheWay, holder_of
 
 Format: TypeAlias = Literal["yaml", "json", "toml", "ini"]
 
@@ -78,12 +79,9 @@ def apply_to_config(text: bytes, name: str, values: Mapping[str, Any]) -> bytes:
     changes: dict[tuple[Any, ...], Any] = {}
     for dotted, value in values.items():
         *parents, last = path = paths.get(dotted, tuple(dotted.split(".")))
-        place = data
-        for parent in parents:
-            inner = place.setdefault(parent, {})
-            if not isinstance(inner, dict):
-                raise FlagError(f"flag '{dotted}' can't be set in '{name}': '{parent}' is no map there")
-            place = cast("dict[Any, Any]", inner)
+        place = holder_of(data, parents)
+        if isinstance(place, InTheWay):
+            raise FlagError(f"flag '{dotted}' can't be set in '{name}': '{place.key}' is no map there")
         if last not in place or not _is_same(place[last], value):
             changes[tuple(path)] = value
         place[last] = value

@@ -15,11 +15,13 @@ from orchestra.model.operation import FlagDef, FlagValue, Operation, Requirement
 OPERATION: Final = "operation"
 """The scheme of what other runs have made: resolved when a run starts, never when it is staged."""
 CONFIG: Final = "config"
+MODULE: Final = "module"
 URL: Final = "url"
 _REFERENCE: Final = re.compile(r"\\\$\{|\$\{([^}]*)\}")
-_LOGIN: Final = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@")
+_LOGIN: Final = re.compile(r"^((?:[\w-]+:)?[a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@")
 _SECRET: Final = re.compile(
-    r"([?&][^=&#]*(?:token|key|secret|passw|pwd|signature|credential|auth|^sig)[^=&#]*=)[^&#]*", re.IGNORECASE
+    r"([?&](?:sig|[^=&#]*(?:token|key|secret|passw|pwd|signature|credential|auth)[^=&#]*)=)[^&#]*",
+    re.IGNORECASE,
 )
 _SCHEME: Final = re.compile(r"[A-Za-z0-9-]{2,}")
 
@@ -45,8 +47,9 @@ def source_name(source: SourceDef) -> str:
     """How messages and records name it."""
     if source.name:
         return source.name
-    value = masked_url(source.value) if source.scheme == URL else source.value
-    return f"{source.scheme}:{value}"
+    # What is no address of the web may be one, too: of a bucket, of another resolver's protocol.
+    text = f"{source.scheme}:{source.value}"
+    return masked_url(text) if "://" in text else text
 
 
 def masked_url(url: str) -> str:
@@ -126,7 +129,7 @@ def _filled(text: str, source: SourceDef, flags: Mapping[str, FlagValue]) -> str
             return "${"
         if name not in flags:
             raise ResolveError(
-                f"cannot resolve '{text}' in {source_name(source)}: undefined reference '{name}'"
+                f"cannot resolve '{masked_url(text)}' in {source_name(source)}: undefined reference '{name}'"
             )
         found = flags[name]
         return found if isinstance(found, str) else encode(found)

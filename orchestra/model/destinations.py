@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, Literal, TypeAlias, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 from orchestra.errors import FlagError
 from orchestra.model.operation import FlagsDest, FlagValue
@@ -48,13 +48,27 @@ def nested(values: Mapping[str, FlagValue]) -> dict[str, FlagValue]:
     tree: dict[str, Any] = {}
     for name, value in values.items():
         *parents, last = name.split(".")
-        place = tree
-        for parent in parents:
-            place = place.setdefault(parent, {})
-            if not isinstance(place, dict):
-                raise FlagError(f"flag '{name}' can't be set: '{parent}' has the value {place}")
-            place = cast("dict[str, Any]", place)
+        place = holder_of(tree, parents)
+        if isinstance(place, InTheWay):
+            raise FlagError(f"flag '{name}' can't be set: '{place.key}' has the value {place.value}")
         place[last] = value
+    return tree
+
+
+class InTheWay(NamedTuple):
+    """A value that is no map, where one is needed."""
+
+    key: Any
+    value: Any
+
+
+def holder_of(tree: dict[Any, Any], parents: Sequence[Any]) -> dict[Any, Any] | InTheWay:
+    """The map that ``parents`` lead to, made as far as it is missing."""
+    for parent in parents:
+        inner = tree.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            return InTheWay(parent, inner)
+        tree = cast("dict[Any, Any]", inner)
     return tree
 
 

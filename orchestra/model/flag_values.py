@@ -20,14 +20,14 @@ class Text(str):
     __slots__ = ()
 
 
-class Place(NamedTuple):
+class PathBase(NamedTuple):
     """Where paths that are given as values are looked for."""
 
     directory: str
     exists: Callable[[str], bool]
 
 
-def settle(definition: FlagDef, value: Decoded, force: bool, place: Place | None) -> Decoded:
+def settle(definition: FlagDef, value: Decoded, force: bool, place: PathBase | None) -> Decoded:
     """``value`` as a flag of ``definition`` has it; of a list, each item.
 
     Raises:
@@ -45,7 +45,7 @@ def settle(definition: FlagDef, value: Decoded, force: bool, place: Place | None
     return settle_one(definition, value, force, place)
 
 
-def settle_one(definition: FlagDef, value: FlagValue, force: bool, place: Place | None) -> FlagValue:
+def settle_one(definition: FlagDef, value: FlagValue, force: bool, place: PathBase | None) -> FlagValue:
     """:func:`settle` for a value that is no list.
 
     A value that refers to other flags is settled once these are known.
@@ -53,7 +53,7 @@ def settle_one(definition: FlagDef, value: FlagValue, force: bool, place: Place 
     return value if has_references(value) else settle_resolved(definition, value, force, place)
 
 
-def settle_resolved(definition: FlagDef, value: FlagValue, force: bool, place: Place | None) -> FlagValue:
+def settle_resolved(definition: FlagDef, value: FlagValue, force: bool, place: PathBase | None) -> FlagValue:
     """:func:`settle_one` for a value whose references are filled in."""
     if isinstance(value, str):
         chosen = _aliased(definition, value)

@@ -19,14 +19,14 @@ from orchestra.model.arguments import (
 from orchestra.model.batch import Interval
 from orchestra.model.coercion import coerce
 from orchestra.model.decoding import Decoded, decode, encode
-from orchestra.model.flag_values import Place, Text, chosen_by, settle, settle_resolved
+from orchestra.model.flag_values import PathBase, Text, chosen_by, settle, settle_resolved
 from orchestra.model.labels import default_label, format_flags, render_label, run_label, trial_flags
 from orchestra.model.operation import FlagDef, FlagValue, Operation
 from orchestra.model.references import has_references, resolve_references
 from orchestra.model.space import check_trial_count, count_combinations, is_batch, make_batch
 
 __all__ = [
-    "Place",
+    "PathBase",
     "Text",
     "check",
     "check_given",
@@ -94,7 +94,7 @@ def check(
     force: bool = False,
     stored: Mapping[str, Decoded] | None = None,
     *,
-    place: Place | None = None,
+    place: PathBase | None = None,
     varied: frozenset[str] = frozenset(),
 ) -> dict[str, Decoded]:
     """All of the operation's flags with their values: the given ones, coerced to their types, and defaults.
@@ -151,7 +151,7 @@ def check_given(
     values: Mapping[str, Decoded],
     force: bool,
     *,
-    place: Place | None = None,
+    place: PathBase | None = None,
     known: Container[str] = (),
 ) -> dict[str, Decoded]:
     """The given values alone, by the flags' names, decoded and checked.
@@ -212,7 +212,7 @@ def _by_name(operation: Operation, values: Mapping[str, Decoded], force: bool) -
     return named
 
 
-def _default(operation: Operation, flag: FlagDef, force: bool, place: Place | None) -> Decoded:
+def _default(operation: Operation, flag: FlagDef, force: bool, place: PathBase | None) -> Decoded:
     """The default of a flag: one of a project's file is checked as what is given, one of a script is data."""
     if operation.project_file is None or not flag.is_defined or flag.default in (None, ""):
         return flag.default
@@ -258,7 +258,7 @@ def _resolved(
     operation: Operation,
     values: dict[str, Decoded],
     force: bool,
-    place: Place | None,
+    place: PathBase | None,
     kept: Container[str],
 ) -> dict[str, Decoded]:
     """The values with their references filled in, of their flags' types.

@@ -16,6 +16,10 @@ FlagsDest: TypeAlias = str
 OperationKind: TypeAlias = Literal["script", "executable", "module", "steps", "batch", "queue"]
 """``module``: a Python module of the project, by name; ``steps``: a pipeline of other operations."""
 
+OutputMode: TypeAlias = Literal["piped", "direct"]
+"""``piped``: output passes through the supervisor, which tells the two streams apart; ``direct``: the operation writes
+to the file itself, and loses nothing, whatever happens to the supervisor."""
+
 FlagType: TypeAlias = Literal["string", "int", "float", "number", "boolean", "path", "existing-path"]
 
 
@@ -248,6 +252,12 @@ class Operation(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True)
     output_attrs: tuple[OutputPattern, ...] | None = None
     steps: tuple[Step, ...] = ()
     delete_on_success: bool | None = None
+    output: OutputMode | None = None
+    """None: as settled for all."""
+    grace: float | None = None
+    """Seconds that processes which outlive the main one may go on; None: the supervisor's five."""
+    stop_timeout: float | None = None
+    """Seconds from TERM to KILL; None: the supervisor's ten."""
 
     def flag(self, name: str) -> FlagDef | None:
         """The definition of flag ``name``, or None."""

@@ -75,7 +75,11 @@ _SECRET_PARTS = (
     "secret",
 )
 _NOT_SECRET = frozenset(("PWD", "OLDPWD"))
-_PLAIN = re.compile(r"[-+]?[0-9]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?|true|false|yes|no|none|null", re.IGNORECASE)
+_NOTHING = re.compile(r"|true|false|yes|no|none|null", re.IGNORECASE)
+_NUMBER = re.compile(r"[-+]?[0-9]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?")
+_WEAK_WORDS = frozenset(("auth", "key", "pass", "session"))
+"""What is called so may well be a number and no secret: ``MAX_KEY=10``, ``PASS=2``."""
+_ID_WORDS = frozenset(("id", "ids"))
 
 _SHAPES = re.compile(
     r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"  # AWS
@@ -96,7 +100,11 @@ _SHAPES = re.compile(
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)"
     r"|(?<=\b[Bb]earer )[0-9A-Za-z._~+/-]{16,}=*"
     r"|(?<=\b[Bb]asic )[0-9A-Za-z+/]{16,}=*"
-    r"|(?P<url>\b[a-z][a-z0-9+.-]*://[^/\s:@]*:)(?!\[redacted\]@|redacted:[0-9a-f]{12}@)[^/\s@]+(?=@)",
+    r"|(?P<url>\b[a-z][a-z0-9+.-]*://(?!\[?redacted[\]:])[^/\s:@]*:(?=[^/\s@]+@)"
+    r"|\bhttps?://(?=[^/\s:@]+@)"  # A token is often all of the login.
+    r"|(?P<query>[?&](?i:sig|key|auth|[\w.-]{0,64}(?:token|secret|passw|pwd|signature|credential|api[_-]?key"
+    r"|access[_-]?key)[\w.-]{0,64})=))"
+    r"(?!\[?redacted[\]:]|\$\{)(?(query)[^\s&#'\"]+|[^/\s@]+)",
     re.DOTALL | re.ASCII,
 )
 
@@ -104,17 +112,23 @@ _SHAPES = re.compile(
 def is_secret(name: str, value: str) -> bool:
     """Whether a variable looks like a secret, by a word in its name or by the shape of its value.
 
-    A plain number or yes/no is none, whatever its name: ``MAX_KEY=10``, ``USE_AUTH=true``.
+    Yes and no are none, whatever the name (``USE_AUTH=true``). A number is one by a name that leaves no doubt
+    (``PASSWORD=1234``), not by others (``MAX_KEY=10``, ``PAD_TOKEN_ID=0``).
     """
     return MARK in value or holds_secret(value) or has_secret_name(name, value)
 
 
 def has_secret_name(name: str, value: str) -> bool:
     """Whether a variable looks like a secret by a word in its name; see :func:`is_secret`."""
-    if name in _NOT_SECRET or _PLAIN.fullmatch(value):
+    if name in _NOT_SECRET or _NOTHING.fullmatch(value):
         return False
     words = [word.lower() for word in _WORD.findall(name)]
-    if any(word in _SECRET_WORDS or word.endswith("token") for word in words):
+    telling = _SECRET_WORDS
+    if _NUMBER.fullmatch(value):
+        if words and words[-1] in _ID_WORDS:
+            return False
+        telling = _SECRET_WORDS - _WEAK_WORDS
+    if any(word in telling or word.endswith("token") for word in words):
         return True
     joined = "".join(words)
     return any(part in joined for part in _SECRET_PARTS)
@@ -163,7 +177,7 @@ def redact_data(value: Any, *, named: bool = False) -> Any:
 
 
 def _redact_item(key: Any, value: Any, named: bool) -> Any:
-    if named and isinstance(value, str) and is_secret(str(key), value):
+    if named and isinstance(value, str | int | float) and is_secret(str(key), str(value)):
         return REDACTED
     return redact_data(value, named=named or key in ("flags", "environment"))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct, structs
 
@@ -41,6 +41,12 @@ RunKind: TypeAlias = Literal["run", "batch", "queue", "steps"]
 
 Starter: TypeAlias = Literal["command", "queue", "batch"]
 """Who claimed a run for its start. What a queue started never holds another queue back."""
+
+
+OWN_ATTRIBUTES: Final = frozenset(
+    ("run", "short_id", "operation", "op", "status", "time", "exit_status", "run_dir", "from")
+)
+"""What is known of every run beyond the fields of its record."""
 
 
 class Worker(Struct, frozen=True, kw_only=True, gc=False):

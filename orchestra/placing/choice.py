@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from msgspec import structs
 
@@ -18,8 +17,8 @@ _SHOWN = 5
 
 
 async def choose_run(value: str, runs: RunReader, *, pipeline: str | None = None) -> Run:
-    """The run that ``operation:VALUE`` stands for: the marked or else the newest completed one of that operation,
-    or the run whose id is, or begins with, VALUE. A name wins over an id.
+    """The run that ``operation:VALUE`` stands for: the newest completed one of that operation (which may be a
+    pipeline), or the run whose id is, or begins with, VALUE. A name wins over an id.
 
     Args:
         value: names of operations separated by commas (regular expressions are fine, and the model before a name may
@@ -36,21 +35,17 @@ async def choose_run(value: str, runs: RunReader, *, pipeline: str | None = None
 
 async def _by_name(value: str, runs: RunReader, pipeline: str | None) -> Run | None:
     is_meant = named_by(value)
-    completed = RunQuery(states=frozenset(("completed",)), kinds=frozenset(("run",)), limit=_PAGE)
-    newest: Run | None = None
+    completed = RunQuery(states=frozenset(("completed",)), kinds=frozenset(("run", "steps")), limit=_PAGE)
     offset = 0
     while True:
         page = await runs.query(structs.replace(completed, offset=offset))
         for run in page.runs:
-            if not is_meant(run.operation.name) or not _is_of(run, pipeline):
-                continue
-            if _attribute(run, "marked"):
+            if is_meant(run.operation.name) and _is_of(run, pipeline):
                 return run
-            newest = newest or run
         offset += len(page.runs)
-        if not page.runs or offset >= page.total or (newest is not None and not hasattr(newest, "marked")):
+        if not page.runs or offset >= page.total:
             break
-    return newest
+    return None
 
 
 def named_by(value: str) -> Callable[[str], bool]:
@@ -77,10 +72,6 @@ def _is_named(operation: str, patterns: Sequence[tuple[str, re.Pattern[str] | No
 
 def _is_of(run: Run, pipeline: str | None) -> bool:
     return pipeline is None or run.parent == pipeline
-
-
-def _attribute(run: Run, name: str) -> Any:
-    return getattr(run, name, None)
 
 
 async def _by_id(prefix: str, runs: RunReader) -> Run:

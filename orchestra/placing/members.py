@@ -83,7 +83,7 @@ def clean_name(archive: str, name: str) -> str:
 
 
 def check_link(archive: str, name: str, target: str) -> None:
-    """Refuse a symbolic link that obviously leads out; :func:`check_unpacked_links` looks again at the end.
+    """Refuse a symbolic link that obviously leads out; what is unpacked is looked at once more.
 
     Raises:
         ResolveError: it does.

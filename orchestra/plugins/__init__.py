@@ -14,14 +14,14 @@ from orchestra.plugins.listing import GROUPS, PluginInfo, find, list_plugins
 from orchestra.plugins.opening import load, open_plugin
 
 if TYPE_CHECKING:
-    from orchestra.plugins.checking import Finding, check, probe
+    from orchestra.plugins.checking import Remark, check, probe
 
-__all__ = ["GROUPS", "Finding", "PluginInfo", "check", "find", "list_plugins", "load", "open_plugin", "probe"]
+__all__ = ["GROUPS", "Remark", "PluginInfo", "check", "find", "list_plugins", "load", "open_plugin", "probe"]
 
 
 def __getattr__(name: str) -> Any:
     # Checking imports much that no other command needs.
-    if name in ("Finding", "check", "probe"):
+    if name in ("Remark", "check", "probe"):
         from orchestra.plugins import checking
 
         return getattr(checking, name)

@@ -16,7 +16,7 @@ from orchestra.plugins.opening import OpenPlugin, convert_options, load
 from orchestra.plugins.structure import options_type
 
 
-class Finding(Struct, frozen=True, kw_only=True):
+class Remark(Struct, frozen=True, kw_only=True):
     """One thing that a check found. A ``problem`` keeps the plugin from being used."""
 
     level: Literal["ok", "note", "problem"]
@@ -36,7 +36,7 @@ def probe(info: PluginInfo) -> PluginInfo:
 
 async def check(
     kind: Kind, name: str, *, home: Path | None = None, cache_dir: Path | None = None
-) -> list[Finding]:
+) -> list[Remark]:
     """Find, import and open a plugin with its default options, and compare it with its contract.
 
     It is opened on ``home``, or on a temporary one. Imports block. The list ends with the first problem.
@@ -50,26 +50,26 @@ async def check(
     except PluginError as error:
         return [_problem(error)]
     findings = [
-        Finding(level="ok", message=f"{info.title} can be imported."),
-        Finding(level="ok", message=f"{info.target} is an opener; {_options_sentence(opener)}"),
+        Remark(level="ok", message=f"{info.title} can be imported."),
+        Remark(level="ok", message=f"{info.target} is an opener; {_options_sentence(opener)}"),
     ]
     with tempfile.TemporaryDirectory(prefix="orchestra-check-") as scratch:
         findings.append(await _open(info, opener, home or Path(scratch)))
     return findings
 
 
-async def _open(info: PluginInfo, opener: Opener, home: Path) -> Finding:
+async def _open(info: PluginInfo, opener: Opener, home: Path) -> Remark:
     wanted = options_type(opener)
     missing = [f.encode_name for f in structs.fields(wanted) if f.required and f.encode_name != "home"]
     if missing:
         needed = ", ".join(f"'{name}'" for name in missing)
-        return Finding(level="note", message=f"It was not opened, for it has no default for {needed}.")
+        return Remark(level="note", message=f"It was not opened, for it has no default for {needed}.")
     try:
         async with OpenPlugin(info, opener, convert_options(info, wanted, {}, home)):
             pass
     except OrchestraError as error:
         return _problem(error)
-    return Finding(level="ok", message="It opens with its default options and has the contract's methods.")
+    return Remark(level="ok", message="It opens with its default options and has the contract's methods.")
 
 
 def _options_sentence(opener: Opener) -> str:
@@ -81,5 +81,5 @@ def _options_sentence(opener: Opener) -> str:
     return f"its options: {', '.join(parts)}." if parts else "it has no options."
 
 
-def _problem(error: OrchestraError) -> Finding:
-    return Finding(level="problem", message=f"{error.message}.")
+def _problem(error: OrchestraError) -> Remark:
+    return Remark(level="problem", message=f"{error.message}.")

@@ -12,18 +12,28 @@ from msgspec import Struct, structs
 from orchestra.errors import FlagError
 from orchestra.model.decoding import encode
 from orchestra.model.destinations import parse_destination
-from orchestra.model.operation import FlagDef, FlagsDest, Operation, OperationKind, Optimizer, OutputPattern
+from orchestra.model.operation import (
+    FlagDef,
+    FlagsDest,
+    FlagValue,
+    Operation,
+    OperationKind,
+    Optimizer,
+    OutputPattern,
+)
+from orchestra.model.run import OWN_ATTRIBUTES, Run
 from orchestra.project.defined_flags import Importing, defined_flags
 from orchestra.project.defined_requirements import requirements_of
 from orchestra.project.defined_source import sourcecode_of
 from orchestra.project.defined_steps import steps_of
-from orchestra.project.documents import Map
+from orchestra.project.documents import Map, place_in
 from orchestra.project.file_types import ObjectiveSection, OperationSection
 from orchestra.project.main_spec import find_main, split_words
-from orchestra.project.project_file import Defined, Project
+from orchestra.project.project_file import Defined, Definitions
 from orchestra.project.sections import error_at
 
 FLAG_ARGS = "${flag_args}"
+_RESERVED = OWN_ATTRIBUTES.union(Run.__struct_fields__)
 
 
 class _Command(Struct, frozen=True, kw_only=True):
@@ -38,7 +48,7 @@ class _Command(Struct, frozen=True, kw_only=True):
 
 
 def operation_of(
-    project: Project,
+    project: Definitions,
     defined: Defined,
     *,
     cache_dir: Path | None,
@@ -77,7 +87,7 @@ def operation_of(
         extra=model.extra,
         label=section.label,
         tags=_texts(section.tags),
-        run_attrs=section.run_attrs,
+        run_attrs=_run_attributes(project, defined),
         compare=None if section.compare is None else tuple(section.compare),
         objective=_objective(defined),
         optimizers=_optimizers(defined),
@@ -90,10 +100,13 @@ def operation_of(
         output_attrs=_patterns(section.output_attrs),
         steps=steps_of(defined),
         delete_on_success=section.delete_on_success,
+        output=section.output,
+        grace=section.grace,
+        stop_timeout=section.stop_timeout,
     )
 
 
-def _command(project: Project, defined: Defined, python: str) -> _Command:
+def _command(project: Definitions, defined: Defined, python: str) -> _Command:
     section, what = defined.section, f"operation '{defined.full_name}'"
     given = [name for name in ("exec", "main", "steps") if getattr(section, name) is not None]
     if len(given) > 1:
@@ -119,7 +132,7 @@ def _command(project: Project, defined: Defined, python: str) -> _Command:
 
 
 def _flags(
-    defined: Defined, command: _Command, importing: Importing, project: Project
+    defined: Defined, command: _Command, importing: Importing, project: Definitions
 ) -> tuple[tuple[FlagDef, ...], FlagsDest, str]:
     dest = _destination(defined)
     flags, found = defined_flags(defined, command.script, command.main_args, dest, importing, project.reader)
@@ -159,7 +172,7 @@ def _environment(defined: Defined) -> dict[str, str]:
     }
 
 
-def _python_path(project: Project, section: OperationSection) -> tuple[str, ...]:
+def _python_path(project: Definitions, section: OperationSection) -> tuple[str, ...]:
     """Folders of the snapshot stay relative: they are the run's; others are where the project finds them."""
     paths: list[str] = []
     for path in _texts(section.python_path):
@@ -167,6 +180,18 @@ def _python_path(project: Project, section: OperationSection) -> tuple[str, ...]
         outside = os.path.isabs(path) or path == os.pardir or path.startswith(os.pardir + os.sep)
         paths.append(os.path.normpath(project.directory / path) if outside else path)
     return tuple(paths)
+
+
+def _run_attributes(project: Definitions, defined: Defined) -> dict[str, FlagValue]:
+    attributes = defined.section.run_attrs
+    reserved = sorted(set(attributes) & _RESERVED)
+    for name in reserved:
+        project.reader.warn(
+            place_in(defined.raw["run-attrs"], name, defined.raw.places["run-attrs"]),
+            f"operation '{defined.full_name}'",
+            f"the attribute '{name}' is ignored: each run has one of that name",
+        )
+    return {name: value for name, value in attributes.items() if name not in _RESERVED}
 
 
 def _objective(defined: Defined) -> str | None:

@@ -11,14 +11,14 @@ from orchestra.model.dependencies import source_name
 from orchestra.model.operation import Requirement, SourceDef
 from orchestra.project.documents import Map, Place, Seq, did_you_mean, kind_of
 from orchestra.project.file_types import RenameSection, RequirementSection, ResourceSection, SourceSection
-from orchestra.project.project_file import Defined, Model, Project
+from orchestra.project.project_file import Defined, Definitions, Model
 from orchestra.project.sections import Reader, error_at
 
 SCHEMES: Final = ("file", "url", "module", "operation", "config", "dvcfile", "dvcstage")
 """The keys that say what a source is."""
 
 
-def requirements_of(project: Project, model: Model, defined: Defined) -> tuple[Requirement, ...]:
+def requirements_of(project: Definitions, model: Model, defined: Defined) -> tuple[Requirement, ...]:
     """What the operation requires, in the order of the file.
 
     Raises:
@@ -35,7 +35,9 @@ def requirements_of(project: Project, model: Model, defined: Defined) -> tuple[R
     )
 
 
-def _requirement(item: Any, place: Place, project: Project, model: Model, defined: Defined) -> Requirement:
+def _requirement(
+    item: Any, place: Place, project: Definitions, model: Model, defined: Defined
+) -> Requirement:
     what = f"operation '{defined.full_name}': requires"
     if isinstance(item, str):
         return _named(item, "", place, project, model, defined)
@@ -51,7 +53,7 @@ def _requirement(item: Any, place: Place, project: Project, model: Model, define
 
 
 def _named(
-    name: str, description: str, place: Place, project: Project, model: Model, defined: Defined
+    name: str, description: str, place: Place, project: Definitions, model: Model, defined: Defined
 ) -> Requirement:
     owner, separator, rest = name.rpartition(":")
     holder = project.models.get(owner) if separator else model

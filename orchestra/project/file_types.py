@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
-from msgspec import UNSET, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType
 
+Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=86_400)]
 Texts: TypeAlias = str | list[str]
 Scalar: TypeAlias = str | int | float | bool | None
 
@@ -210,11 +211,14 @@ class OperationSection(Section):
     objective: str | ObjectiveSection | None = None
     optimizer: str | dict[str, Any] | None = None
     optimizers: dict[str, dict[str, Any] | str | None] | None = None
-    default_max_trials: int | None = None
+    default_max_trials: Annotated[int, Meta(ge=1)] | None = None
     output_scalars: bool | str | dict[str, str] | list[str | dict[str, str]] | None = None
     output_attrs: bool | str | dict[str, str] | list[str | dict[str, str]] | None = None
     sourcecode: bool | str | list[str | RuleSection] | SourceCodeSection | None = None
     delete_on_success: bool | None = None
+    output: Literal["piped", "direct"] | None = None
+    grace: Seconds | None = None
+    stop_timeout: Seconds | None = None
     python_path: Texts = []
     python_requires: str | None = None
     pip_freeze: bool = True
@@ -226,6 +230,8 @@ class ModelSection(Section):
     model: str | None = None
     config: str | None = None
     include: Texts | None = None
+    settings: dict[str, Any] | None = None
+    """Not of a model: of all that is run, in an item of its own or beside ``operations``."""
     default: bool = False
     description: str = ""
     python_requires: str | None = None
@@ -238,12 +244,6 @@ class ModelSection(Section):
     operation_defaults: dict[str, Any] = {}
     resources: dict[str, Any] = {}
     sourcecode: bool | str | list[str | RuleSection] | SourceCodeSection | None = None
-
-
-class IncludedSection(Section):
-    """Names of what is taken from elsewhere."""
-
-    include: Texts = field(name="$include", default=[])
 
 
 ProjectFile: TypeAlias = dict[str, str | OperationSection] | list[ModelSection]

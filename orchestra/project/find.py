@@ -9,9 +9,10 @@ from pathlib import Path
 
 from orchestra.errors import OperationNotFound, ProjectFileError, ScriptError, text_of_os_error
 from orchestra.model.operation import FlagDef, Operation
+from orchestra.project.project_settings import OWN_FILE
 from orchestra.project.script import python_operation
 
-PROJECT_FILES = ("orchestra.yml", "guild.yml")
+PROJECT_FILES = (OWN_FILE, "guild.yml")
 """The project's own file, by the names it may have; of two in one directory the first counts."""
 
 QUEUE = "queue"

@@ -8,7 +8,8 @@ from typing import Any, Final, cast
 
 from orchestra.project.documents import Map, Place, Seq, did_you_mean, kind_of, read_document
 from orchestra.project.find import project_file_in
-from orchestra.project.sections import error_at, mapping
+from orchestra.project.project_settings import SETTINGS
+from orchestra.project.sections import error_at, is_guild_file, mapping
 
 TYPES: Final = ("model", "config", "include", "package")
 INHERITED: Final = (
@@ -48,6 +49,9 @@ def read_items(path: Path, above: tuple[Path, ...] = ()) -> list[Map]:
     items: list[Map] = []
     for item, where in zip(cast("list[Any]", document), document.places, strict=True):
         entry = mapping(item, where, "item")
+        if SETTINGS in entry and not is_guild_file(where):
+            _check_settings(entry, above)
+            continue
         kinds = [name for name in TYPES if name in entry]
         if len(kinds) > 1:
             raise error_at(where, "item", f"it can't be {' and '.join(kinds)} at once")
@@ -63,10 +67,33 @@ def read_items(path: Path, above: tuple[Path, ...] = ()) -> list[Map]:
 def _anonymous(document: Map) -> Map:
     """A file that is a mapping: the operations of the anonymous model, or that model itself."""
     if isinstance(document.get("operations"), Map):
-        return document
+        if SETTINGS not in document or is_guild_file(document.place):
+            return document
+        rest = document.like()
+        for key, value in document.items():
+            if key != SETTINGS:
+                rest.put(key, value, document.places[key])
+        return rest
     item = document.like()
     item.put("operations", document, document.place)
     return item
+
+
+def _check_settings(entry: Map, above: tuple[Path, ...]) -> None:
+    """Settings are read for themselves, by who needs them."""
+    place = entry.places[SETTINGS]
+    if above:
+        raise error_at(
+            place, SETTINGS, "only the project's own file can have settings, not one that it includes"
+        )
+    others = [key for key in entry if key != SETTINGS]
+    if others:
+        raise error_at(
+            entry.places[others[0]],
+            SETTINGS,
+            f"'{others[0]}' can't stand beside them",
+            "Make it an item of its own.",
+        )
 
 
 def _included(entry: Map, path: Path, above: tuple[Path, ...]) -> list[Map]:

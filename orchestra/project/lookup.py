@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from orchestra.errors import OperationNotFound
 from orchestra.project.documents import did_you_mean
-from orchestra.project.project_file import Defined, Model, Project
+from orchestra.project.project_file import Defined, Definitions, Model
 
 _LIST_HINT = "Try 'orchestra operations' for a list of available operations."
 
 
-def look_up(project: Project, spec: str | None) -> Defined | None:
+def look_up(project: Definitions, spec: str | None) -> Defined | None:
     """What the file defines under ``spec``: ``OP``, ``MODEL:OP``, ``MODEL:`` or, without one, the default operation.
 
     None: it defines no such operation, which a file may yet be.
@@ -34,7 +34,7 @@ def look_up(project: Project, spec: str | None) -> Defined | None:
     return model.operations.get(operation)
 
 
-def _default(project: Project) -> Defined:
+def _default(project: Definitions) -> Defined:
     model = project.default_model
     found = model.default_operation if model is not None else None
     if found is None:
@@ -45,7 +45,7 @@ def _default(project: Project) -> Defined:
     return found
 
 
-def _model(project: Project, name: str) -> Model | None:
+def _model(project: Definitions, name: str) -> Model | None:
     """The model of this name, or the only one whose name holds it."""
     if name in project.models:
         return project.models[name]
@@ -60,7 +60,7 @@ def _model(project: Project, name: str) -> Model | None:
     return matching[0] if matching else None
 
 
-def not_defined(project: Project, spec: str, others: list[str]) -> OperationNotFound:
+def not_defined(project: Definitions, spec: str, others: list[str]) -> OperationNotFound:
     """The error that neither the file nor anything else (``others`` are scripts) defines ``spec``."""
     name, separator, operation = spec.partition(":")
     known = [one.full_name for one in project.operations()]
@@ -76,7 +76,7 @@ def not_defined(project: Project, spec: str, others: list[str]) -> OperationNotF
     return OperationNotFound(message, f"{hint}\n{close}" if close else hint)
 
 
-def _elsewhere(project: Project, operation: str) -> str | None:
+def _elsewhere(project: Definitions, operation: str) -> str | None:
     """A hint where models have an operation of this name."""
     having = [one.full_name for one in project.operations() if one.name == operation]
     return f"Did you mean {' or '.join(repr(one) for one in having[:3])}?" if having else None

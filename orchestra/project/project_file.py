@@ -56,7 +56,7 @@ class Model(Struct, frozen=True, kw_only=True):
         return public[0] if len(public) == 1 else None
 
 
-class Project(Struct, frozen=True, kw_only=True):
+class Definitions(Struct, frozen=True, kw_only=True):
     """All that a project's file defines."""
 
     file: Path
@@ -82,7 +82,7 @@ class Project(Struct, frozen=True, kw_only=True):
             yield from model.operations.values()
 
 
-def load_project(path: Path, warn: Callable[[str], None] | None = None) -> Project:
+def load_project(path: Path, warn: Callable[[str], None] | None = None) -> Definitions:
     """What the file at ``path`` defines. ``warn`` is told what is odd in it, but no error.
 
     Raises:
@@ -104,7 +104,7 @@ def load_project(path: Path, warn: Callable[[str], None] | None = None) -> Proje
             if model.name in models:
                 raise error_at(item.place, "", f"there are two {_described(model.name)}")
             models[model.name] = model
-    return Project(file=path, models=models, reader=reader)
+    return Definitions(file=path, models=models, reader=reader)
 
 
 def _keep_quiet(_: str) -> None:

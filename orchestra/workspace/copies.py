@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Sequence
 from pathlib import Path
-
-from msgspec import Struct
 
 from orchestra.child.cloning import clone
 from orchestra.errors import ScriptError, text_of_os_error
@@ -16,7 +13,6 @@ from orchestra.workspace.source import (
     SelectedFile,
     Selection,
     changed,
-    select,
     sha256,
     signature_of,
     still_holds,
@@ -31,28 +27,7 @@ _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
-class SnapshotResult(Struct, frozen=True, kw_only=True):
-    """What was copied."""
-
-    files: tuple[str, ...]
-    digest: str | None
-    skipped_count: int
-    warnings: tuple[str, ...]
-
-
-def snapshot(
-    source_dir: Path, into: Path, *, always: Sequence[str] = (), excluded: Sequence[Path] = ()
-) -> SnapshotResult:
-    """:func:`select` and :func:`copy_selection` at once.
-
-    Raises:
-        ScriptError, HomeError, StoreUnavailable: as they do.
-    """
-    selection = select(source_dir, always=always, excluded=(*excluded, into))
-    return copy_selection(selection, into)
-
-
-def copy_selection(selection: Selection, into: Path | str) -> SnapshotResult:
+def copy_selection(selection: Selection, into: Path | str) -> None:
     """Copy the files of ``selection`` below ``into``, which is made if need be; files of such names are
     replaced.
 
@@ -74,12 +49,6 @@ def copy_selection(selection: Selection, into: Path | str) -> SnapshotResult:
             copier.copy(file, f"{target}/{file.path}")
     except OSError as error:
         fail(error, error.filename or target)
-    return SnapshotResult(
-        files=selection.paths,
-        digest=selection.digest,
-        skipped_count=len(selection.skipped),
-        warnings=selection.warnings,
-    )
 
 
 def _make_folder(path: str) -> None:

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from orchestra.model.scalars import Scalar, join, single
 
-MARK = "tfevents"
+MARK = ".tfevents."
 """Part of the name of every event file."""
 LARGEST = 64 << 20
 """Bytes; larger records are images and the like, and are passed over."""
@@ -72,7 +72,7 @@ def refresh(path: str | os.PathLike[str], known: EventFile | None) -> EventFile:
 def find_event_files(directory: Path, *, passed_over: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """The event files below ``directory``, each with the name of its folder relative to it, in order of their names.
 
-    Folders called ``passed_over`` and links to folders are not entered.
+    Folders called ``passed_over`` are not entered, and no links are followed: what they lead to was made elsewhere.
     """
     pending = [(str(directory), "")]
     while pending:
@@ -83,7 +83,7 @@ def find_event_files(directory: Path, *, passed_over: str) -> Iterator[tuple[str
         except OSError:
             continue
         for entry in entries:
-            if MARK in entry.name and entry.is_file():
+            if MARK in entry.name and entry.is_file(follow_symlinks=False):
                 yield prefix, entry
         inner = [entry for entry in entries if entry.name != passed_over and _is_folder(entry)]
         pending += [(entry.path, f"{prefix}/{entry.name}".lstrip("/")) for entry in reversed(inner)]

@@ -1,4 +1,8 @@
-"""What Git knows of a project. Git itself is asked: it is started plainly, reads only, and runs nobody's hooks."""
+"""What Git knows of a project. Git itself is asked: it is started plainly, reads only, and runs nobody's hooks.
+
+Of what a repository sets up, only filters of content (``filter.NAME.clean``, as of LFS) are run: without them all files
+that they are for would seem to differ.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,22 @@ from msgspec import Struct
 
 PATIENCE = 30.0
 """Seconds that Git may take for one answer."""
-_SAFE = ("-c", "core.fsmonitor=false", "-c", "core.quotePath=false")
+_SAFE = (
+    "-c",
+    "core.fsmonitor=false",
+    "-c",
+    f"core.hooksPath={os.devnull}",
+    "-c",
+    "core.quotePath=false",
+)
+_ENVIRONMENT = {
+    "GIT_OPTIONAL_LOCKS": "0",
+    # What isn't there is not to be fetched: a partial clone names a command for that.
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+    "LC_ALL": "C",
+}
+_NO_REPOSITORY = "not a git repository"
 _REDIRECTIONS = (
     "GIT_DIR",
     "GIT_WORK_TREE",
@@ -77,6 +96,16 @@ def is_in_git(folder: str) -> bool:
         folder = parent
 
 
+def refusal(folder: str) -> str:
+    """Why Git has nothing to do with the repository that ``folder`` is in, as with one that belongs to somebody else;
+    nothing where it has, or where there is none."""
+    if not is_in_git(folder):
+        return ""
+    first = Git(folder, "rev-parse", "--git-dir", errors=True).complaint().partition("\n")[0]
+    reason = first.removeprefix("fatal: ")
+    return "" if reason.startswith(_NO_REPOSITORY) else reason
+
+
 def list_files(folder: str) -> tuple[frozenset[str], frozenset[str]] | None:
     """What ``git ls-files`` lists of ``folder``: the tracked files, and those that are not ignored either, also of
     submodules and repositories in it. None: Git can't tell."""
@@ -123,7 +152,9 @@ class Git:
         *arguments: str,
         environment: Mapping[str, str] | None = None,
         stdin: int | None = None,
+        errors: bool = False,
     ) -> None:
+        """``errors``: its complaints are wanted, not what it tells."""
         self._output, writing = os.pipe()
         self._pid = 0
         command = ("git", *_SAFE, "-C", folder, *arguments)
@@ -131,8 +162,8 @@ class Git:
             (os.POSIX_SPAWN_DUP2, stdin, 0)
             if stdin is not None
             else (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_DUP2, writing, 1),
-            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_DUP2, writing, 2 if errors else 1),
+            (os.POSIX_SPAWN_OPEN, 1 if errors else 2, os.devnull, os.O_WRONLY, 0),
         ]
         try:
             self._pid = os.posix_spawnp(
@@ -149,8 +180,18 @@ class Git:
 
         What writes more than ``most`` bytes is ended, with a little more than that as its answer.
         """
+        answer, status = self._finish(patience, most)
+        return answer if status == 0 else None
+
+    def complaint(self) -> str:
+        """What it says of why it fails, if it does."""
+        answer, status = self._finish(PATIENCE, None)
+        return os.fsdecode(answer or b"") if status else ""
+
+    def _finish(self, patience: float, most: int | None) -> tuple[bytes | None, int]:
+        """What it wrote, and how it ended; enough is enough, and counts as a good end."""
         if not self._pid:
-            return None
+            return None, 0
         try:
             blocks = _read_until(self._output, time.monotonic() + patience, most)
         finally:
@@ -160,7 +201,7 @@ class Git:
             os.kill(self._pid, signal.SIGKILL)
         _, status = os.waitpid(self._pid, 0)
         self._pid = 0
-        return b"".join(blocks) if blocks is not None and (too_much or status == 0) else None
+        return None if blocks is None else b"".join(blocks), 0 if too_much else status
 
 
 def _read_until(descriptor: int, deadline: float, most: int | None) -> list[bytes] | None:
@@ -182,7 +223,7 @@ def _read_until(descriptor: int, deadline: float, most: int | None) -> list[byte
 
 def _environment(more: Mapping[str, str] | None) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if name not in _REDIRECTIONS}
-    return {**inherited, "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", **(more or {})}
+    return {**inherited, **_ENVIRONMENT, **(more or {})}
 
 
 class CommitQuestion:

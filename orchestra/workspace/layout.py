@@ -58,11 +58,6 @@ class Layout:
         return self.home / "store.db"
 
     @property
-    def wake_dir(self) -> Path:
-        """The sockets of those who wait for changes."""
-        return self.home / "wake"
-
-    @property
     def cache_dir(self) -> Path:
         """What can be made again at any time."""
         return self.home / "cache"

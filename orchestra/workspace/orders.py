@@ -9,13 +9,16 @@ from typing import Literal, TypeAlias, cast
 from msgspec import Struct
 
 from orchestra.errors import RunBroken, UserError
+from orchestra.model.operation import OutputMode
 from orchestra.workspace.codec import read_bytes, unreadable
 from orchestra.workspace.durable import make_dirs, write_atomic
 
 ORDERS = "orders"
 VERSION = 1
+GRACE = 5.0
+STOP_TIMEOUT = 10.0
+"""Seconds, where nothing is said of them."""
 
-Output: TypeAlias = Literal["piped", "direct"]
 Streams: TypeAlias = Literal["one", "two"]
 Stdin: TypeAlias = Literal["null", "inherit"]
 Leftovers: TypeAlias = Literal["kill", "wait"]
@@ -35,13 +38,13 @@ class Orders(Struct, frozen=True, kw_only=True):
     """Variables to set in the operation's environment."""
     unset: tuple[str, ...] = ()
     """Variables to take out of it."""
-    output: Output = "piped"
+    output: OutputMode = "piped"
     streams: Streams = "one"
     stdin: Stdin = "null"
     fsync: bool = True
-    grace: float = 5.0
+    grace: float = GRACE
     """How long processes that outlive the main one may go on before they are told to end."""
-    stop_timeout: float = 10.0
+    stop_timeout: float = STOP_TIMEOUT
     """From TERM to KILL."""
     leftovers: Leftovers = "kill"
     stop_after: float | None = None
@@ -132,7 +135,7 @@ def _build(values: dict[str, str], repeated: dict[str, list[str]]) -> Orders:
                 name: value for name, _, value in (entry.partition("=") for entry in repeated["env"])
             },
             unset=tuple(repeated["unset"]),
-            output=cast(Output, values["output"]),
+            output=cast(OutputMode, values["output"]),
             streams=cast(Streams, values["streams"]),
             stdin=cast(Stdin, values["stdin"]),
             fsync=values["fsync"] == "1",

@@ -7,13 +7,11 @@ at the size of the output first and at the index then knows the stream of every 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from orchestra.errors import text_of_os_error
 from orchestra.workspace.durable import fail, write_all
@@ -32,17 +30,10 @@ LINE_LIMIT = 64 << 10
 """Longer lines are cut into pieces of so many bytes."""
 
 _ENTRY = struct.Struct(">QQB")
+"""Of the index: from an offset on, output was written at a time (microseconds since the epoch) by a stream."""
 _INDEX_INTERVAL = 50_000
 _READ = os.O_RDONLY | os.O_CLOEXEC
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-
-
-class IndexEntry(NamedTuple):
-    """From ``offset`` on, output was written at ``time`` (microseconds since the epoch) by ``stream``."""
-
-    offset: int
-    time: int
-    stream: int
 
 
 class OutputFollower:
@@ -199,14 +190,6 @@ def _first_entry(descriptor: int, offset: int) -> int:
         else:
             high = middle
     return max(low - 1, 0)
-
-
-def read_index(attempt_dir: Path) -> Iterator[IndexEntry]:
-    """The entries of an attempt's index; a torn last one is left out. Nothing when there is no index."""
-    with contextlib.suppress(FileNotFoundError), open(os.path.join(attempt_dir, INDEX), "rb") as file:
-        while block := file.read(_ENTRY.size * 4096):
-            whole = len(block) - len(block) % _ENTRY.size
-            yield from map(IndexEntry._make, _ENTRY.iter_unpack(block[:whole]))
 
 
 def read_output(attempt_dir: Path) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from msgspec import Struct, field
@@ -25,6 +25,7 @@ from orchestra.errors import (
 )
 from orchestra.model.encoding import encode
 from orchestra.model.execution import Exit
+from orchestra.model.operation import FlagValue
 from orchestra.model.output_rules import OutputRules, Told, split_lines
 from orchestra.model.run import Run
 from orchestra.model.scalars import SYSTEM, Scalar, join, single
@@ -33,6 +34,7 @@ from orchestra.workspace.codec import read_bytes, read_record
 from orchestra.workspace.durable import write_atomic
 from orchestra.workspace.event_files import EventFile
 from orchestra.workspace.layout import CONTROL, attempt_directory
+from orchestra.workspace.manifest import read_manifest
 from orchestra.workspace.output import CHUNK, LINE_LIMIT, OutputFollower
 from orchestra.workspace.records import read_exit
 
@@ -52,7 +54,8 @@ class Results(Struct, frozen=True, kw_only=True):
 
     scalars: dict[str, Scalar] = {}
     """By their names: ``loss``, of an event file in a folder ``FOLDER#loss``, of our own making ``sys/max_rss``."""
-    attributes: dict[str, str] = {}
+    attributes: dict[str, FlagValue] = {}
+    """What the project says of the run, and what it printed."""
     problems: tuple[str, ...] = ()
     """Why some of them may be missing, each in a sentence."""
 
@@ -79,7 +82,7 @@ def read_results(run_dir: Path, run: Run) -> Results:
         HomeError, StoreUnavailable: the output can't be read.
     """
     if not run.attempt:
-        return Results()
+        return Results(attributes=dict(run.operation.run_attrs))
     path = os.path.join(run_dir, CONTROL, SCALARS)
     index = _kept(path, run.attempt) or _Index(version=VERSION, attempt=run.attempt, told=Told())
     # A run may print faster than we read: what comes from now on is for the next time.
@@ -93,7 +96,7 @@ def read_results(run_dir: Path, run: Run) -> Results:
             # What is kept only saves time: where it can't be written, it is worked out again.
             with contextlib.suppress(HomeError, StoreUnavailable):
                 write_atomic(path, after, fsync=False)
-    return _results(index)
+    return _results(index, run)
 
 
 def _size(directory: Path) -> int:
@@ -124,9 +127,8 @@ def _refreshed(index: _Index, run_dir: Path, run: Run) -> tuple[_Index, bool]:
             index.problems.append(error.message)
         else:
             index, at_end = _take_output(index, directory, rules, ended=exit_record is not None)
-    since = (run.started or 0) - CLOCKS_APART if run.attempt > 1 else 0
     if run.kind == "run":
-        _take_event_files(index, run_dir, since)
+        _take_event_files(index, run_dir, run)
     index.system = _sampled(directory) | _sampled_gpus(directory, run.gpus)
     if exit_record is not None:
         index.system |= _measured(exit_record, processes=run.kind == "run")
@@ -229,13 +231,17 @@ def _take(index: _Index, rules: OutputRules, stream: int, data: bytes) -> None:
         index.told.add(rules, split_lines(data[:end].decode(errors="replace")))
 
 
-def _take_event_files(index: _Index, run_dir: Path, since: int) -> None:
+def _take_event_files(index: _Index, run_dir: Path, run: Run) -> None:
+    since = (run.started or 0) - CLOCKS_APART if run.attempt > 1 else 0
     found: dict[str, EventFile] = {}
+    is_given: Callable[[str, int], bool] | None = None
     for folder, entry in event_files.find_event_files(run_dir, passed_over=CONTROL):
         name = os.fsencode(f"{folder}/{entry.name}" if folder else entry.name).decode(errors="replace")
         try:
-            if entry.stat().st_mtime_ns // 1000 < since:
-                # An earlier attempt's.
+            written = entry.stat().st_mtime_ns // 1000
+            is_given = is_given or _given(run_dir, run)
+            if written < since or is_given(name, written):
+                # An earlier attempt's, or what the run has got from others.
                 continue
             found[name] = event_files.refresh(entry.path, index.events.get(name))
         except OSError as error:
@@ -246,7 +252,25 @@ def _take_event_files(index: _Index, run_dir: Path, since: int) -> None:
     index.events = found
 
 
-def _results(index: _Index) -> Results:
+def _given(run_dir: Path, run: Run) -> Callable[[str, int], bool]:
+    """Tells of a file and the time when it was written whether the run has got it: as source, or as what it needs."""
+    try:
+        source = {entry.path for entry in read_manifest(run_dir)}
+    except OrchestraError:
+        source = set[str]()
+    provided = {path for entry in run.resolved for path in entry.paths}
+    folders = tuple(f"{path}/" for path in provided)
+
+    def is_given(name: str, written: int) -> bool:
+        # A run may write into a folder that it was given.
+        return (
+            name in source or name in provided or (name.startswith(folders) and written < (run.started or 0))
+        )
+
+    return is_given
+
+
+def _results(index: _Index, run: Run) -> Results:
     scalars = dict(index.told.scalars)
     logged: dict[str, Scalar] = {}
     for name, file in index.events.items():
@@ -259,4 +283,7 @@ def _results(index: _Index) -> Results:
     # A script that prints what it logs, too, rounds it for people.
     scalars |= logged
     scalars |= index.system
-    return Results(scalars=scalars, attributes=dict(index.told.attributes), problems=tuple(index.problems))
+    # A batch is about others, which have them.
+    said = run.operation.run_attrs if run.kind != "batch" else {}
+    attributes: dict[str, FlagValue] = {**said, **index.told.attributes}
+    return Results(scalars=scalars, attributes=attributes, problems=tuple(index.problems))

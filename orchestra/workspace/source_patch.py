@@ -6,6 +6,7 @@ changes in the repository.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -24,7 +25,8 @@ MOST = 20 << 20
 MOST_OF_A_FILE = 5 << 20
 """Bytes of a new file that is in it: more is data, not source."""
 MOST_COPIED = 1 << 20
-"""Bytes of a patch of which each trial of a batch has a copy even where blocks can't be shared."""
+"""Bytes of a patch of which each trial of a batch has a copy where blocks can't be shared; a larger one is one file
+with many names, read-only."""
 
 _DIFF = (
     "diff",
@@ -68,7 +70,7 @@ def _make(project: str, commit: str, scratch: str) -> bytes | None:
     told = Git(
         project, "rev-parse", "--show-toplevel", "--git-path", "index", "--git-path", "objects"
     ).answer()
-    lines = [] if told is None else os.fsdecode(told).splitlines()
+    lines = [] if told is None else os.fsdecode(told).removesuffix("\n").split("\n")
     if len(lines) != 3:
         return None
     top, index, objects = lines
@@ -141,26 +143,51 @@ def share_patch(of_batch: Path, runs: Iterable[Path]) -> None:
     Raises:
         OSError: it can't be read or written.
     """
+    first = patch_path(of_batch)
     try:
-        source = os.open(patch_path(of_batch), os.O_RDONLY | os.O_CLOEXEC)
+        source = os.open(first, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:
-        small = os.fstat(source).st_size <= MOST_COPIED
-        for run_dir in runs:
-            _share(source, patch_path(run_dir), small)
+        is_small = os.fstat(source).st_size <= MOST_COPIED
+        for path in map(patch_path, runs):
+            # What has this name may be one file with the patches of others.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+            if not _cloned(source, path) and (is_small or not _linked(first, path)):
+                _copy(source, path)
     finally:
         os.close(source)
 
 
-def _share(source: int, path: str, small: bool) -> None:
-    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+def _cloned(source: int, path: str) -> bool:
+    target = _create(path)
     try:
-        if clone(source, target):
-            return
-        if small:
-            write_all(target, os.pread(source, MOST_COPIED, 0))
-            return
+        done = clone(source, target)
     finally:
         os.close(target)
-    os.unlink(path)
+    if not done:
+        os.unlink(path)
+    return done
+
+
+def _linked(first: str, path: str) -> bool:
+    try:
+        os.chmod(first, 0o400)
+        os.link(first, path)
+    except OSError:
+        # They are on two file systems, or this one knows no such links.
+        return False
+    return True
+
+
+def _copy(source: int, path: str) -> None:
+    target = _create(path)
+    try:
+        write_all(target, os.pread(source, os.fstat(source).st_size, 0))
+    finally:
+        os.close(target)
+
+
+def _create(path: str) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

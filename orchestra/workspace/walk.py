@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchestra.errors import ScriptError
 from orchestra.workspace.file_kinds import head_of, is_private_key, is_secret_name, is_text
-from orchestra.workspace.git import GitFiles
+from orchestra.workspace.git import GitFiles, refusal
 
 if TYPE_CHECKING:
     from orchestra.model.ignore import IgnorePattern
@@ -135,6 +135,7 @@ class _Walker:
         self.looked_at = 0
         self.skipped: list[str] = []
         self.git = GitFiles.of(root)
+        self._refusal = refusal(root) if self.git is None else ""
         self._rules = rules
         self._ignored = _ignore_file(root)
         self._by_default = 0
@@ -160,6 +161,12 @@ class _Walker:
 
     def warnings(self) -> Iterator[str]:
         """What the user should know, a sentence each."""
+        if self._refusal:
+            yield (
+                f"Git refuses the repository of '{self.root}' ({self._refusal}): source code files are chosen as if "
+                "there were none, and no commit is recorded. If you trust it, use "
+                "'git config --global --add safe.directory PATH'."
+            )
         if self._too_many:
             yield (
                 f"Found more than {self._max_files} source code files but will only copy {self._max_files} "

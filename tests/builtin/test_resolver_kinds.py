@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import sys
 import tomllib
 from functools import partial
 
@@ -109,3 +110,18 @@ def test_a_module_that_fails_to_import_is_an_error_with_its_reason(tmp_path):
 
     with pytest.raises(ResolveError, match="'no_such_module' can't be imported: ModuleNotFoundError"):
         anyio.run(resolver.resolve, source, tmp_path, FakeRuns({}))
+
+
+def test_a_module_is_looked_for_by_the_interpreter_of_the_operation(tmp_path):
+    other = tmp_path / "python3"
+    other.write_text("#!/bin/sh\necho 'OtherError: not here' >&2\nexit 1\n")
+    other.chmod(0o755)
+    source = Source(scheme="module", value="json", base=tmp_path, python=str(other))
+
+    with pytest.raises(ResolveError, match="'json' can't be imported: OtherError: not here"):
+        anyio.run(
+            resolver_module.ModuleResolver(resolver_module.Options()).resolve, source, tmp_path, FakeRuns({})
+        )
+    # Who settles one for all knows better.
+    settled = resolver_module.ModuleResolver(resolver_module.Options(python=sys.executable))
+    assert anyio.run(settled.resolve, source, tmp_path, FakeRuns({})).origin == "json"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 
 from tests.cli.conftest import Call
@@ -27,6 +29,33 @@ def test_each_script_becomes_an_operation_that_runs(call: Call, tmp_path: Path) 
     assert call("run", "train", "lr=2", "-y").output == "2\n"
     assert call("run", "go", "x=1", "-y", "-f").output == "went --x 1\n"
     assert call("run", "no", "-y").output == "no\n"
+
+
+def test_whatever_files_are_called_their_operations_run(call: Call, tmp_path: Path) -> None:
+    scripts = {
+        "my script.py": "my-script",
+        "operations.py": "operations.py",
+        "no.py": "no",
+        "it's.py": "it-s",
+    }
+    tools = {"x=1.sh": "x-1", "my tool.sh": "my-tool", "a:b": "a-b", "${x}.sh": "x", "no.sh": "no.sh"}
+    for name in scripts:
+        (tmp_path / name).write_text(f"print({name!r})\n")
+    for name in tools:
+        (tmp_path / name).write_text(f"#!/bin/sh\necho {shlex.quote(name)} $*\n")
+        (tmp_path / name).chmod(0o755)
+    bad = os.fsencode(tmp_path) + b"/\xff.sh"
+    Path(os.fsdecode(bad)).write_text("#!/bin/sh\n")
+    os.chmod(bad, 0o755)
+
+    ended = call("init")
+
+    assert ended.lines[0].startswith("Wrote orchestra.yml with 9 operations: ")
+    assert ended.lines[1].startswith("Left out: '\\udcff.sh' (") and "UTF-8" in ended.lines[1]
+    for name, operation in scripts.items():
+        assert call("run", operation, "-y").output == f"{name}\n"
+    for name, operation in tools.items():
+        assert call("run", operation, "v=1", "-y", "-f").output == f"{name} --v 1\n"
 
 
 def test_a_file_that_is_there_is_replaced_only_if_one_says_so(call: Call, tmp_path: Path) -> None:

@@ -226,3 +226,53 @@ def test_optimize_searches_with_the_default_optimizer_of_the_operation(call: Cal
     named = call("run", "train", "x=[1:9]", "-m", "2", "--print-cmd", "--random-seed", "1", "-o", "once")
     assert named.lines == searched.lines
     assert call("run", "train", "-O", "-o", "once", "-y").code == 2
+
+
+def test_options_that_have_no_meaning_for_what_is_run_are_warned_of(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\n")
+
+    run = call("run", "train.py", "-y", "--stop-runs", "--pidfile", "pid")
+    assert (run.code, run.error.splitlines()) == (
+        0,
+        [
+            "WARNING: not a queue - ignoring --stop-runs",
+            "WARNING: not in the background - ignoring --pidfile",
+        ],
+    )
+    searched = ("--optimizer", "random", "--dep", "x", "--force-deps", "--random-seed", "1")
+    queue = call("run", "queue", "run-once=yes", "-y", "--stop-runs", *searched)
+    assert queue.code == 0
+    assert [line for line in queue.error.splitlines() if line.startswith("WARNING: a queue")] == [
+        f"WARNING: a queue needs nothing and searches nothing - ignoring {name}"
+        for name in ("--dep", "--force-deps", "--optimizer", "--random-seed")
+    ]
+
+
+def test_only_one_thing_can_be_printed(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\n")
+    refused = call("run", "train.py", "x=[1,2]", "--print-cmd", "--print-trials")
+    assert refused.code == 2
+    assert refused.error.startswith("orchestra: --print-cmd and --print-trials cannot both be used\n")
+
+
+def test_a_restart_may_go_on_without_what_is_missing_and_has_a_seed(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("print('ran')\n")
+    assert call("run", "train.py", "--dep", "missing", "-y", "--run-id", "r").code == 1
+
+    again = call("run", "--restart", "r", "-y", "--force-deps", "--random-seed", "7")
+
+    assert (again.code, again.output) == (0, "Restarting r\nran\n")
+    assert "a dependency was not met" in again.error
+    assert call("select", "r", "--attr", "random_seed").output == "7\n"
+    assert call("run", "--restart", "r", "-y").code == 0
+
+
+def test_a_step_that_is_no_batch_tells_which_options_it_ignores(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\nprint('ran')\n")
+    (tmp_path / "orchestra.yml").write_text("a: train\np: {steps: ['a --stage-trials --max-trials 3']}\n")
+
+    ended = call("run", "p", "-y")
+
+    assert ended.code == 0
+    assert "WARNING: [orchestra] not a batch run - ignoring --stage-trials\n" in ended.error
+    assert "WARNING: [orchestra] not a batch run - ignoring --max-trials\n" in ended.error

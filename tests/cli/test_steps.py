@@ -333,3 +333,18 @@ def test_a_step_has_devices_and_a_time_of_its_own(project: Path, shell: Shell) -
     refused = shell.run("run", "bad", "-y")
     assert refused.code == 1
     assert "--stop-after of a step has to be a number of minutes, not soon" in refused.output
+
+
+def test_a_pipeline_is_an_operation_that_others_may_depend_on(shell: Shell, project: Path) -> None:
+    (project / "make.py").write_text("open('made', 'w').write('by a step')\n")
+    (project / "use.py").write_text("print('used', open('m/made').read())\n")
+    (project / "orchestra.yml").write_text(
+        "make: {main: make}\n"
+        "all: {steps: [{run: make, name: m}]}\n"
+        "use: {main: use, requires: [{operation: all}]}\n"
+    )
+    assert shell.run("run", "all", "-y").code == 0
+
+    used = shell.run("run", "use", "-y")
+
+    assert (used.code, "used by a step\n" in used.output) == (0, True), used.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,25 @@ def test_a_queue_has_no_time(call: Call) -> None:
         1,
         "orchestra: --stop-after can't be used with a queue",
     )
+
+
+def test_an_operation_says_how_long_it_may_take_to_end(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "deaf.sh").write_text("#!/bin/sh\ntrap '' TERM\nwhile :; do sleep 1; done\n")
+    (tmp_path / "leaves.sh").write_text("#!/bin/sh\nsleep 600 &\necho done\n")
+    for name in ("deaf.sh", "leaves.sh"):
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "orchestra.yml").write_text(
+        "deaf: {exec: ./deaf.sh, stop-timeout: 0.2}\nleaves: {exec: ./leaves.sh, grace: 0.1}\n"
+    )
+
+    begun = time.monotonic()
+    assert shell.run("run", "deaf", "-y", "--stop-after", "0.005").code == 247
+    assert shell.run("run", "leaves", "-y").code == 0
+    assert time.monotonic() - begun < 5, "that is what a run has that says nothing of it"
+
+
+@pytest.mark.parametrize("wrong", ["grace: -1", "stop-timeout: soon"])
+def test_a_time_to_end_is_a_number_of_seconds(call: Call, tmp_path: Path, wrong: str) -> None:
+    (tmp_path / "orchestra.yml").write_text(f"a: {{exec: 'true', {wrong}}}\n")
+    refused = call("run", "a", "-y")
+    assert (refused.code, wrong.partition(":")[0] in refused.error) == (1, True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import sys
+from pathlib import Path
 
 import pytest
 
 from orchestra.cli import terminal
+from tests.cli.conftest import Call
 
 
 @pytest.mark.parametrize(
@@ -44,3 +47,44 @@ def test_a_sequence_that_is_split_between_two_chunks_is_judged_as_a_whole() -> N
     os.close(fd)
 
     assert seen.decode() == "\x1b[31mred \\x1b]0;EVIL\\x07 \u00e9\r\n"
+
+
+EVIL = "\x1b]0;EVIL\x07"
+PROJECT = f"""
+needy:
+  description: {json.dumps("Does " + EVIL)}
+  main: needy.py
+  flags:
+    x: {json.dumps(EVIL)}
+  requires:
+    - file: missing.bin
+      help: {json.dumps("Ask " + EVIL)}
+plain:
+  main: needy.py
+  flags:
+    {json.dumps("f" + EVIL)}: 1
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("run", "needy", "-y"),
+        ("run", "plain", "--test-flags"),
+        ("explain", "plain"),
+        ("explain", "needy"),
+        ("complete-words", "zsh", "--", "run", ""),
+        ("complete-words", "zsh", "--", "run", "plain", ""),
+        ("operations", "-d"),
+    ],
+)
+def test_what_a_project_or_a_server_says_is_shown_escaped(
+    call: Call, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    (tmp_path / "needy.py").write_text("pass\n")
+    (tmp_path / "orchestra.yml").write_text(PROJECT)
+
+    shown = call(*command)
+
+    assert shown.output or shown.error
+    assert not {"\x1b", "\x07"} & set(shown.output + shown.error)

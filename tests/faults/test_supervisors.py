@@ -40,6 +40,30 @@ def test_a_killed_supervisor_loses_the_run_and_takes_its_whole_tree_along(
     assert (run.state, run.exit_code, run.reason) == ("lost", None, "its supervisor died")
 
 
+def test_no_output_is_lost_with_a_supervisor_where_the_operation_writes_it_itself(site: Site) -> None:
+    site.shell.environment["ORCHESTRA_OUTPUT"] = "direct"
+    script = site.home.parent / "write.sh"
+    script.write_text(
+        '#!/bin/sh\necho ready\nread line < "$JOURNAL.begin"\nseq 5000\ntouch "$JOURNAL.done"\nsleep 600\n'
+    )
+    script.chmod(0o755)
+    begin, done = Path(f"{site.journal}.begin"), Path(f"{site.journal}.done")
+    os.mkfifo(begin)
+    process, run = started(site, str(script))
+    above = site.supervisor_of(run)
+
+    os.kill(above, signal.SIGSTOP)
+    begin.write_text("now\n")
+    wait_for(done.exists, "all that is written")
+    kill(above)
+
+    shown = process.communicate(timeout=30)[0].splitlines()
+    written = ["ready", *map(str, range(1, 5001))]
+    assert site.output(run).decode().splitlines() == written
+    assert ["ready", *shown[:5000]] == written
+    assert site.runs()[0].state == "lost"
+
+
 def test_a_queue_goes_on_when_a_supervisor_under_it_is_killed(site: Site) -> None:
     site.stage(gate=str(site.gate))
     queue = site.start_queue()

@@ -8,7 +8,7 @@ from orchestra.model.arguments import check_variable, shadowed
 from orchestra.model.batch import Interval
 from orchestra.model.destinations import flattened, nested, parse_destination
 from orchestra.model.flags import (
-    Place,
+    PathBase,
     Text,
     check,
     command_arguments,
@@ -110,7 +110,7 @@ def test_values_within_a_range_and_values_that_are_no_numbers_pass() -> None:
 
 
 def test_a_path_is_that_of_the_callers_directory() -> None:
-    here = Place("/project", lambda path: path == "/project/data.csv")
+    here = PathBase("/project", lambda path: path == "/project/data.csv")
     assert settled(FlagDef(name="x", type="path"), Text("a/../b"), place=here) == "/project/b"
     assert settled(FlagDef(name="x", type="path"), Text("/c"), place=here) == "/c"
     existing = FlagDef(name="x", type="existing-path")

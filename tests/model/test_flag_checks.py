@@ -6,7 +6,7 @@ import pytest
 
 from orchestra.errors import FlagError
 from orchestra.model.batch import Interval
-from orchestra.model.flags import Place, Text, check, typed_from_api
+from orchestra.model.flags import PathBase, Text, check, typed_from_api
 from orchestra.model.operation import Choice, FlagDef, Operation, choices_of
 
 
@@ -36,7 +36,7 @@ def test_defaults_of_a_project_file_become_what_their_flags_are(tmp_path: Path) 
         FlagDef(name="none", type="int", min=3, **DEFINED),
         FlagDef(name="script", default=1, type="float", origin="a.py:3"),
     )
-    place = Place(str(tmp_path), lambda path: True)
+    place = PathBase(str(tmp_path), lambda path: True)
     project = operation(*flags, project_file="/p/orchestra.yml")
     checked = check(project, {"rate": 2, "named": 7}, place=place)
     assert repr(checked["rate"]) == "2.0" and repr(checked["script"]) == "1"
@@ -58,7 +58,7 @@ def test_a_default_of_a_project_file_that_its_flag_can_not_have_is_refused_where
     flag: FlagDef,
 ) -> None:
     project = operation(flag, project_file="/p/orchestra.yml")
-    place = Place("/p", lambda path: path != "/p/missing")
+    place = PathBase("/p", lambda path: path != "/p/missing")
     with pytest.raises(FlagError, match=r"its default, orchestra\.yml:3"):
         check(project, {}, place=place)
     assert check(project, {}, place=place, force=True)

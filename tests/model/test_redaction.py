@@ -114,3 +114,37 @@ def test_our_logs_hold_no_secrets_but_output_is_kept_as_it_is() -> None:
     assert shown_line(event, 20) == f"INFO: [orchestra] at {REDACTED}"
     output = Event(name="run.output", time=0, level="debug", message="", data={"text": secret})
     assert secret.encode() in render(output)
+
+
+@pytest.mark.parametrize("name", ["PASSWORD", "db_passwd", "CLIENT_SECRET", "API_TOKEN", "MYSQL_PWD"])
+def test_a_secret_of_digits_is_one_where_its_name_leaves_no_doubt(name: str) -> None:
+    assert is_secret(name, "12345678")
+    assert redact_data({"flags": {name: 12345678}}) == {"flags": {name: REDACTED}}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("MAX_KEY", "10"), ("AUTH", "1"), ("SESSION", "2"), ("PAD_TOKEN_ID", "50256"), ("USE_TOKEN", "true")],
+)
+def test_a_number_is_none_where_its_name_may_mean_another_thing(name: str, value: str) -> None:
+    assert not is_secret(name, value)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("at https://s3cr3t@host/x now", "at https://[redacted]@host/x now"),
+        ("https://a:p?w&d#@host/x", "https://a:[redacted]@host/x"),
+        ("https://host/x?a=1&sig=a%2Fb&b=2", "https://host/x?a=1&sig=[redacted]&b=2"),
+        ("https://host/x?X-Amz-Signature=abc#f", "https://host/x?X-Amz-Signature=[redacted]#f"),
+        ("s3://b/x?access_token=abc&api_key=d", "s3://b/x?access_token=[redacted]&api_key=[redacted]"),
+        ("https://host/x?design=1&keyword=2&user=me@x.org", None),
+        ("https://u:redacted:0123456789ab@h/x?sig=redacted:0123456789ab", None),
+        ("https://redacted:0123456789ab@h/x?token=${mine}&sig=[redacted]", None),
+        ("git@host:a/b and ssh://git@host/a", None),
+    ],
+)
+def test_the_secrets_of_an_address_go_and_the_rest_stays(text: str, shown: str | None) -> None:
+    redacted = redact_text(text)
+    assert redacted == (text if shown is None else shown)
+    assert redact_text(redacted) == redacted

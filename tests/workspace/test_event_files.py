@@ -134,7 +134,9 @@ def test_event_files_are_found_below_but_for_links_and_our_own_folder(tmp_path: 
         (tmp_path / name).touch()
     (tmp_path / ".orchestra").mkdir()
     (tmp_path / ".orchestra/events.out.tfevents.9").touch()
-    (tmp_path / "tfevents.d").mkdir()
+    (tmp_path / "a.tfevents.d").mkdir()
+    (tmp_path / "plot_tfevents.py").touch()
+    (tmp_path / "given.tfevents.3").symlink_to(tmp_path / "events.out.tfevents.0")
     (tmp_path / "loop").symlink_to(tmp_path)
 
     found = [(folder, entry.name) for folder, entry in find_event_files(tmp_path, passed_over=".orchestra")]

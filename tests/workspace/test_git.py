@@ -8,6 +8,7 @@ import pytest
 
 from orchestra.model.operation import SourceCode, SourceRule
 from orchestra.workspace import git, source
+from orchestra.workspace.source_patch import patch_path, write_patch
 
 from .test_source import fill
 
@@ -183,3 +184,49 @@ def test_where_nothing_is_committed_there_is_no_commit(tmp_path: Path) -> None:
     run_git(tmp_path, "init", "-q")
     fill(tmp_path, "say.py")
     assert git.CommitQuestion(str(tmp_path)).answer() is None
+
+
+def test_what_a_repository_sets_up_to_be_run_is_not_run(repository: Path, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    evil = tmp_path / "evil"
+    evil.write_text(f"#!/bin/sh\necho \"$0\" >> '{ran}'\nexit 0\n")
+    evil.chmod(0o755)
+    hooks = repository / ".git/hooks"
+    hooks.mkdir(exist_ok=True)
+    for name in ("post-index-change", "reference-transaction", "pre-auto-gc"):
+        (hooks / name).write_bytes(evil.read_bytes())
+        (hooks / name).chmod(0o755)
+    for setting in ("core.fsmonitor", "diff.external", "diff.mine.command", "diff.mine.textconv"):
+        run_git(repository, "config", setting, str(evil))
+    (repository / ".gitattributes").write_text("*.py diff=mine\n")
+    fill(repository, "new.py")
+    (repository / "say.py").write_text("changed\n")
+    ran.unlink(missing_ok=True)
+
+    commit = git.CommitQuestion(str(repository)).answer()
+    assert commit is not None
+    source.select(repository)
+    (tmp_path / "run/.orchestra").mkdir(parents=True)
+    assert write_patch(str(repository), tmp_path / "run", commit.strip("git:*")) is None
+
+    assert b"changed" in Path(patch_path(tmp_path / "run")).read_bytes()
+    assert not ran.exists(), ran.read_text()
+
+
+def test_a_repository_that_git_refuses_is_warned_of(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+
+    selection = source.select(repository)
+
+    (warning,) = selection.warnings
+    assert "dubious ownership" in warning and "safe.directory" in warning
+    assert (selection.in_git, "say.py" in selection.paths) == (False, True)
+
+
+def test_a_folder_that_only_looks_like_a_repository_is_none_and_no_reason_to_warn(tmp_path: Path) -> None:
+    fill(tmp_path, "say.py")
+    (tmp_path / ".git").mkdir()
+
+    assert source.select(tmp_path).warnings == ()

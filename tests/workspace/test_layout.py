@@ -16,7 +16,7 @@ from .samples import a_run, run_python
 def test_a_home_is_made_for_its_owner_alone(tmp_path: Path) -> None:
     layout = Layout(tmp_path / "home")
     layout.ensure_home()
-    for folder in (layout.home, layout.runs_dir, layout.wake_dir, layout.trash_dir, layout.lib_dir):
+    for folder in (layout.home, layout.runs_dir, layout.trash_dir, layout.lib_dir):
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 

@@ -47,7 +47,7 @@ def test_the_supervisor_reads_what_was_ordered(
 ) -> None:
     directory = tmp_path_factory.mktemp("attempt")
     write_orders(directory, orders)
-    theirs = supervisor.Orders(os.fsencode(directory))
+    theirs = supervisor.OrdersFile(os.fsencode(directory))
     assert theirs.arguments == [os.fsencode(argument) for argument in orders.arguments]
     assert theirs.changes == [
         (os.fsencode(name), os.fsencode(value)) for name, value in orders.environment.items()

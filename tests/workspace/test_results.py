@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from orchestra.model.operation import OutputPattern
-from orchestra.model.run import Run
+from orchestra.model.run import ResolvedSource, Run
 from orchestra.testing.builders import a_run, an_exit, an_operation
 from orchestra.workspace import records, results
 from orchestra.workspace.layout import attempt_directory
+from orchestra.workspace.manifest import SOURCE, ManifestEntry, render, write_manifest
 from orchestra.workspace.output import OutputWriter
 from orchestra.workspace.results import Results, read_results
 from tests.workspace.event_samples import scalar_event
@@ -119,11 +120,11 @@ def test_output_that_was_cut_short_is_read_from_its_beginning(tmp_path: Path) ->
 def test_only_the_newest_attempt_counts(tmp_path: Path) -> None:
     write(tmp_path, "loss: 3\nold: 1\n")
     end(tmp_path)
-    (tmp_path / "tfevents.old").write_bytes(scalar_event("old", 1.0, step=1))
-    os.utime(tmp_path / "tfevents.old", (1000, 1000))
+    (tmp_path / "e.tfevents.old").write_bytes(scalar_event("old", 1.0, step=1))
+    os.utime(tmp_path / "e.tfevents.old", (1000, 1000))
     assert lasts(read_results(tmp_path, RUNNING))["old"] == (1.0, 1)
     again = structs.replace(RUNNING, attempt=2, started=RUNNING.created)
-    (tmp_path / "tfevents.new").write_bytes(scalar_event("new", 1.0, step=1))
+    (tmp_path / "e.tfevents.new").write_bytes(scalar_event("new", 1.0, step=1))
 
     assert lasts(read_results(tmp_path, again)) == {"new": (1.0, 1)}
     write(tmp_path, "loss: 9\n", attempt=2)
@@ -203,7 +204,7 @@ def test_scalars_of_event_files_have_their_folder_before_their_name(tmp_path: Pa
 def test_event_files_of_one_folder_are_one_scalar(tmp_path: Path) -> None:
     write(tmp_path, "")
     for number in (1, 2):
-        (tmp_path / f"tfevents.{number}").write_bytes(scalar_event("loss", float(number), step=number))
+        (tmp_path / f"e.tfevents.{number}").write_bytes(scalar_event("loss", float(number), step=number))
 
     scalar = read_results(tmp_path, RUNNING).scalars["loss"]
     assert (scalar.point("first"), scalar.point("last"), scalar.count) == ((1.0, 1), (2.0, 2), 2)
@@ -264,9 +265,38 @@ def test_a_pattern_that_can_not_be_used_is_a_problem_of_the_results_alone(tmp_pa
     assert "'(' is not a regular expression" in found.problems[0]
 
 
+def test_event_files_that_the_run_was_given_are_none_of_its_results(tmp_path: Path) -> None:
+    write(tmp_path, "")
+    other = tmp_path / "other.tfevents.1"
+    run_dir = tmp_path / "run"
+    write(run_dir, "")
+    for path in (
+        other,
+        run_dir / "source.tfevents.1",
+        run_dir / "copy.tfevents.1",
+        run_dir / "d/a.tfevents.1",
+    ):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(scalar_event("given", 1.0, step=1))
+        os.utime(path, (1000, 1000))
+    (run_dir / "link.tfevents.1").symlink_to(other)
+    (run_dir / "plot_tfevents.py").write_text("")
+    (run_dir / "d/b.tfevents.1").write_bytes(scalar_event("own", 2.0, step=2))
+    (run_dir / "c.tfevents.1").write_bytes(scalar_event("own", 2.0, step=2))
+    source = ManifestEntry(kind=SOURCE, path="source.tfevents.1", digest="", origin="/p")
+    write_manifest(run_dir, render([source]))
+    resolved = (ResolvedSource(source="file:x", paths=("copy.tfevents.1", "d")),)
+    run = structs.replace(RUNNING, resolved=resolved, started=1_000_000_001)
+
+    found = read_results(run_dir, run)
+
+    assert lasts(found) == {"own": (2.0, 2), "d#own": (2.0, 2)}
+    assert not found.problems
+
+
 def test_a_damaged_event_file_is_a_problem_of_the_results_alone(tmp_path: Path) -> None:
     write(tmp_path, "loss: 1\n")
-    (tmp_path / "tfevents").write_bytes(b"x" * 64)
+    (tmp_path / "e.tfevents.1").write_bytes(b"x" * 64)
     found = read_results(tmp_path, RUNNING)
 
     assert lasts(found) == {"loss": (1.0, 0)}

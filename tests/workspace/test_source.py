@@ -5,6 +5,7 @@ import os
 import stat
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -28,17 +29,25 @@ def fill(project: Path, *paths: str, content: bytes = b"text\n") -> None:
         (project / path).write_bytes(content)
 
 
+def copy_source(project: Path, into: Path, **options: Any) -> source.Selection:
+    """What is copied of a project."""
+    excluded = (*options.pop("excluded", ()), into)
+    selection = source.select(project, excluded=excluded, **options)
+    copies.copy_selection(selection, into)
+    return selection
+
+
 def test_text_files_are_copied_with_their_folders_and_modes(project: Path, tmp_path: Path) -> None:
     fill(project, "say.py", "lib/a.py", "lib/deep/b.txt", "README", ".gitignore", "empty")
     (project / "say.py").chmod(0o755)
     (project / "README").chmod(0o444)
     (project / "empty").write_bytes(b"")
-    result = copies.snapshot(project, tmp_path / "run")
-    assert result.files == (".gitignore", "README", "empty", "lib/a.py", "lib/deep/b.txt", "say.py")
+    result = copy_source(project, tmp_path / "run")
+    assert result.paths == (".gitignore", "README", "empty", "lib/a.py", "lib/deep/b.txt", "say.py")
     assert (tmp_path / "run/lib/deep/b.txt").read_bytes() == b"text\n"
     assert stat.S_IMODE((tmp_path / "run/say.py").stat().st_mode) == 0o755
     assert stat.S_IMODE((tmp_path / "run/README").stat().st_mode) == 0o444
-    assert (result.skipped_count, result.warnings) == (0, ())
+    assert (result.skipped, result.warnings) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -103,7 +112,7 @@ def test_a_home_or_run_inside_of_the_project_stays_out(project: Path, tmp_path: 
     (project / "link").symlink_to(project / "home")
     selection = source.select(project, excluded=(project / "home", tmp_path / "missing"))
     assert selection.paths == ("out/x.txt", "say.py")
-    assert copies.snapshot(project, project / "out", excluded=(project / "home",)).files == ("say.py",)
+    assert copy_source(project, project / "out", excluded=(project / "home",)).paths == ("say.py",)
 
 
 @pytest.mark.parametrize(
@@ -209,8 +218,8 @@ def test_links_are_followed_but_never_in_circles(project: Path, tmp_path: Path) 
     (project / "loop").symlink_to("loop")
     (project / "notes").symlink_to(tmp_path / ".netrc")
     fill(tmp_path, ".netrc")
-    result = copies.snapshot(project, tmp_path / "run")
-    assert result.files == ("alias.py", "lib/deep/x.py", "lib/lib.py", "say.py", "sub/a.py")
+    result = copy_source(project, tmp_path / "run")
+    assert result.paths == ("alias.py", "lib/deep/x.py", "lib/lib.py", "say.py", "sub/a.py")
     assert not any(path.is_symlink() for path in (tmp_path / "run").rglob("*"))
 
 
@@ -225,14 +234,14 @@ def test_the_digest_is_that_of_sorted_paths_and_contents(project: Path, tmp_path
     fill(project, "a/é.py", content=b"one\0")
     fill(project, "a.py", content=b"")
     expected = hashlib.md5(b"a.py\0\0" + "a/é.py".encode() + b"\0one\0\0" + b"b.py\0two\0").hexdigest()
-    result = copies.snapshot(project, tmp_path / "run", always=("a/é.py",))
+    result = copy_source(project, tmp_path / "run", always=("a/é.py",))
     assert result.digest == expected
     assert source.select_all(tmp_path / "run").digest == expected
 
 
 def test_nothing_has_no_digest(project: Path, tmp_path: Path) -> None:
-    result = copies.snapshot(project, tmp_path / "run")
-    assert (result.files, result.digest) == ((), None)
+    result = copy_source(project, tmp_path / "run")
+    assert (result.paths, result.digest) == ((), None)
 
 
 names = st.binary(min_size=1, max_size=12).filter(lambda name: not set(name) & set(b"/\0") and name[0] != 46)
@@ -254,8 +263,8 @@ def test_files_of_any_name_are_copied_as_they_are(
                 expected[os.fsdecode(b"d" + folder + b"/f" + name)] = content
     root = Path(os.fsdecode(base))
     expected = {path: content for path, content in expected.items() if ".egg-info/" not in path}
-    result = copies.snapshot(root / "project", root / "run")
-    assert {path: (root / "run" / path).read_bytes() for path in result.files} == expected
+    result = copy_source(root / "project", root / "run")
+    assert {path: (root / "run" / path).read_bytes() for path in result.paths} == expected
     assert source.select_all(root / "run").digest == result.digest
 
 
@@ -334,7 +343,7 @@ def test_of_a_file_that_grows_what_was_there_at_first_is_copied(
         return read(descriptor, size)
 
     monkeypatch.setattr(source.os, "read", read_and_write)
-    result = copies.snapshot(project, tmp_path / "run")
+    result = copy_source(project, tmp_path / "run")
     assert result.digest == hashlib.md5(b"log\0" + content + b"\0").hexdigest()
     assert (tmp_path / "run" / "log").read_bytes() == content
     assert result.warnings == ()

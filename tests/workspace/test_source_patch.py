@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestra.workspace import source_patch
-from orchestra.workspace.source_patch import patch_path, share_patch, write_patch
+from orchestra.workspace.source_patch import MOST_COPIED, patch_path, share_patch, write_patch
 
 from .test_git import repository, run_git
 from .test_source import fill
@@ -142,9 +142,39 @@ def test_trials_have_the_patch_of_their_batch(tmp_path: Path, monkeypatch: pytes
     Path(patch_path(places[0])).write_text("a patch\n")
     share_patch(places[0], places[1:])
     assert [Path(patch_path(place)).read_text() for place in places] == ["a patch\n"] * 3
-    monkeypatch.setattr(source_patch, "MOST_COPIED", 3)
-    share_patch(places[0], places[1:])
-    assert not os.path.exists(patch_path(places[2])) or Path(patch_path(places[2])).read_text() == "a patch\n"
+
+
+def refuse(*_: object) -> None:
+    raise OSError("no links here")
+
+
+@pytest.mark.parametrize("linkable", [True, False])
+def test_trials_have_a_large_patch_where_blocks_can_not_be_shared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linkable: bool
+) -> None:
+    places = [tmp_path / name for name in ("batch", "1", "2")]
+    for place in places:
+        (place / ".orchestra").mkdir(parents=True)
+    patch = "a patch\n" * (MOST_COPIED // 8 + 1)
+    Path(patch_path(places[0])).write_text(patch)
+    monkeypatch.setattr(source_patch, "clone", lambda source, target: False)
+    if not linkable:
+        monkeypatch.setattr(os, "link", refuse)
+
+    for _ in range(2):
+        share_patch(places[0], places[1:])
+        assert [Path(patch_path(place)).read_text() for place in places] == [patch] * 3
+    inodes = {os.stat(patch_path(place)).st_ino for place in places}
+    assert len(inodes) == (1 if linkable else 3)
+
+
+def test_the_name_of_a_project_may_hold_any_separator_but_the_end_of_a_line(
+    repository: Path, run_dir: Path
+) -> None:
+    moved = repository.rename(repository.with_name("a\u2028b\x85c"))
+    fill(moved, "say.py", content=b"changed\n")
+    assert write_patch(str(moved), run_dir, head(moved)) is None
+    assert b"+changed" in Path(patch_path(run_dir)).read_bytes()
 
 
 def test_the_first_line_of_a_patch_can_be_pasted(repository: Path, run_dir: Path, tmp_path: Path) -> None:

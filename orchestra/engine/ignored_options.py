@@ -1,0 +1,45 @@
+"""Options that have no meaning for what is asked for: who gave them is told, and nothing else comes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from orchestra.engine.request import RunRequest
+from orchestra.model.run import RunKind
+
+
+def ignored_options(request: RunRequest, kind: RunKind) -> Iterator[str]:
+    """A sentence for each option of ``request`` that a run of this kind does not heed."""
+    if kind != "batch":
+        if request.batch_comment is not None:
+            yield "operation is not a batch - ignoring batch comment"
+        yield from _told("not a batch run", _of_batches(request))
+    if kind == "queue":
+        yield from _told("a queue needs nothing and searches nothing", _of_operations(request))
+
+
+def _told(why: str, options: dict[str, bool]) -> Iterator[str]:
+    return (f"{why} - ignoring {name}" for name, is_given in options.items() if is_given)
+
+
+def _of_batches(request: RunRequest) -> dict[str, bool]:
+    return {
+        "--max-trials": request.max_trials is not None,
+        "--stage-trials": request.stage_trials,
+        "--batch-label": request.batch_label is not None,
+        "--batch-tag": bool(request.batch_tags),
+        "--fail-on-trial-error": request.fail_on_trial_error,
+        "--minimize": request.minimize is not None,
+        "--maximize": request.maximize is not None,
+    }
+
+
+def _of_operations(request: RunRequest) -> dict[str, bool]:
+    return {
+        "--dep": bool(request.sources),
+        "--force-deps": request.force_deps,
+        "--optimizer": request.expander is not None,
+        "--optimize": request.optimize,
+        "--opt-flag": bool(request.expander_options),
+        "--random-seed": request.random_seed is not None,
+    }

@@ -1,0 +1,62 @@
+"""`output: direct`: the operation writes to the file of its output itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestra.workspace.orders import read_orders
+from tests.cli.conftest import Call
+from tests.process import Shell
+
+SCRIPT = """\
+import os, sys
+print('loss: 0.5')
+print('to standard error', file=sys.stderr)
+own = os.path.samestat(os.fstat(1), os.stat(os.path.join(os.environ['RUN_DIR'], '.orchestra/attempts/1/output')))
+print('own file:', own)
+sys.exit(7)
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "train.py").write_text(SCRIPT)
+    (tmp_path / "orchestra.yml").write_text(
+        "direct: {main: train, output: direct}\npiped: {main: train, output: piped}\nplain: train\n"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("operation", "settled", "own"),
+    [
+        ("direct", "piped", True),
+        ("piped", "direct", False),
+        ("plain", "direct", True),
+        ("train.py", "direct", True),
+        ("plain", "piped", False),
+    ],
+)
+def test_output_and_exit_are_kept_whoever_writes_them(
+    shell: Shell, project: Path, operation: str, settled: str, own: bool
+) -> None:
+    ended = shell.run("run", operation, "-y", "--run-id", "r", ORCHESTRA_OUTPUT=settled)
+
+    lines = sorted(["loss: 0.5", "to standard error", f"own file: {own}"])
+    assert (ended.code, sorted(ended.output.splitlines())) == (7, lines)
+    assert sorted(shell.run("cat", "r", "--output").output.splitlines()) == lines
+    assert "loss: 0.5" in shell.run("runs", "info", "r").output
+    orders = read_orders(shell.home / "runs/r/.orchestra/attempts/1")
+    assert orders is not None
+    assert orders.output == ("direct" if own else "piped")
+
+
+def test_a_way_to_write_that_there_is_not_is_refused(call: Call, project: Path) -> None:
+    (project / "orchestra.yml").write_text("a: {main: train, output: fast}\n")
+
+    refused = call("run", "a", "-y")
+
+    assert refused.code == 1
+    assert "output" in refused.error and "fast" in refused.error
