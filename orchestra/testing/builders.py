@@ -15,7 +15,7 @@ from orchestra.model.ids import new_run_id
 from orchestra.model.operation import FlagDef, Operation
 from orchestra.model.resources import Resources
 from orchestra.model.retry import Retry
-from orchestra.model.run import ResolvedSource, Run, Worker
+from orchestra.model.run import Comment, ResolvedSource, Run, Worker
 
 _count = itertools.count(1)
 
@@ -132,6 +132,9 @@ def a_full_run(**fields: Any) -> Run:
         vcs_commit="git:ab*",
         stop_after=90.0,
         gpus="0",
+        comments=(Comment(body="looks good", user="ada", host="host-a", time=46),),
+        trial_tags=("each",),
+        trial_comments=(Comment(body="one of many", user="ada", host="host-a", time=47),),
         priority=3,
         queued=44,
         group="big",
