@@ -15,7 +15,7 @@ from orchestra.engine.concealment import concealed_flags
 from orchestra.engine.control import Control
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.request import RunRequest
-from orchestra.engine.restart import Restart, claim_restart, find_run, found_after, plan_restart, restage
+from orchestra.engine.restart import Restart, find_run, found_after, plan_restart
 from orchestra.engine.session import Session
 from orchestra.engine.snapshot import Snapshot, take_snapshot
 from orchestra.engine.stage import (
@@ -29,6 +29,7 @@ from orchestra.engine.stage import (
     prepare_for_hand,
     wanted_operation,
 )
+from orchestra.engine.start_again import claim_restart, restage
 from orchestra.model import lifecycle
 from orchestra.model.batch import is_same_search
 from orchestra.model.filters import RunQuery

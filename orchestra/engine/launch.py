@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct, structs
 
@@ -30,6 +30,8 @@ from orchestra.model.run import Run
 from orchestra.workspace import durable, records
 from orchestra.workspace.orders import GRACE, STOP_TIMEOUT, Orders, write_orders
 
+RESOLVED = ("resolved", "flags", "label")
+"""What providing what a run needs may change of its record."""
 STOPPED = -2
 """The exit code of a run that was stopped while it was still being made ready."""
 
@@ -64,6 +66,7 @@ async def launch(
     if not session.directory(run).is_dir():
         return await settle(session, run, given_up=True)
     await require_record(session, run)
+    claimed = run
     try:
         directory = session.attempt_directory(run)
         # Its name must be on the disk before its fence: no power cut may leave a started run that knows no start.
@@ -95,13 +98,15 @@ async def launch(
         reason = error.message + (f"\n{error.hint}" if error.hint else "")
         return await fail_to_start(session, run, reason, code=code)
     failpoint("run.submitted")
-    run = await _note_submission(session, run, handle)
+    changed = {name: getattr(run, name) for name in RESOLVED if getattr(run, name) != getattr(claimed, name)}
+    changed |= {"command": run.command, "executor": run.executor}
+    run = await _note_submission(session, run, handle, changed)
     after_starting(session, run, orders.environment)
     return run
 
 
-async def _note_submission(session: Session, run: Run, handle: Handle) -> Run:
-    """Keep the handle, and what the launch has settled; the start, too, if it is to be seen already."""
+async def _note_submission(session: Session, run: Run, handle: Handle, changed: Mapping[str, Any]) -> Run:
+    """Keep the handle, and what the launch has ``changed``; the start, too, if it is to be seen already."""
     fence = records.read_fence(session.attempt_directory(run))
     started = fence if fence is not None and fence.fence == "started" else None
 
@@ -112,8 +117,7 @@ async def _note_submission(session: Session, run: Run, handle: Handle) -> Run:
         current = lifecycle.submit(current, handle)
         if started is not None and current.state == "pending":
             current = lifecycle.start(current, started)
-        settled = ("command", "resolved", "executor", "flags", "label")
-        return structs.replace(current, **{name: getattr(run, name) for name in settled})
+        return structs.replace(current, **changed)
 
     if started is not None:
         failpoint("run.started")
@@ -139,7 +143,7 @@ async def with_handle(session: Session, run: Run) -> Run:
         return run
     executor = await session.executor(run.executor)
     job = _job(session, run, session.attempt_directory(run), fence.nonce, Launch())
-    return await _note_submission(session, run, await executor.submit(job))
+    return await _note_submission(session, run, await executor.submit(job), {})
 
 
 async def fail_to_start(

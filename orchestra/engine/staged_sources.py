@@ -7,7 +7,7 @@ from msgspec import structs
 from orchestra.console import Console
 from orchestra.engine.changes import change, tell
 from orchestra.engine.control import Control
-from orchestra.engine.launch import STOPPED, fail_to_start
+from orchestra.engine.launch import RESOLVED, STOPPED, fail_to_start
 from orchestra.engine.resolve import resolve
 from orchestra.engine.session import Session
 from orchestra.engine.stage import make_runs
@@ -43,8 +43,8 @@ async def make_staged(
         raise
 
     def staged(current: Run) -> Run:
-        settled = ("resolved", "flags", "label")
-        kept = structs.replace(current, rest="staged", **{name: getattr(resolved, name) for name in settled})
+        settled = {name: getattr(resolved, name) for name in RESOLVED}
+        kept = structs.replace(current, rest="staged", **settled)
         return structs.replace(lifecycle.release(kept), staged=session.clock.now())
 
     run = await change(session, run, staged)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from orchestra.child import supervisor
 from orchestra.engine.launch import fail_to_start
-from orchestra.errors import FlagError, RunBusy, RunNotFound, UserError
+from orchestra.errors import FlagError, RunBusy, RunNotFound, StoreUnavailable, UserError
 from orchestra.model.batch import Choices
 from orchestra.model.encoding import encode
-from orchestra.model.execution import Identity
+from orchestra.model.execution import Exit, Handle, Identity, Job
 from orchestra.model.run import Run, State
 from orchestra.project.find import queue_operation
 from orchestra.testing.builders import a_batch, a_fence, a_worker
@@ -196,6 +198,59 @@ async def test_an_ended_run_is_staged_again_with_its_new_flags(bench: Bench) -> 
     ]
     assert (await bench.queue()).state == "completed"
     assert bench.state(run) == "completed"
+
+
+async def test_a_queue_gets_a_restaged_run_with_its_new_flags_or_not_at_all(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await ended(bench)
+    seen: list[Run] = []
+    update = bench.store.update
+
+    async def watched(runs: Sequence[Run]) -> tuple[Run, ...]:
+        kept = await update(runs)
+        seen.extend(kept)
+        return kept
+
+    monkeypatch.setattr(bench.store, "update", watched)
+    await bench.begin(restart=run.id, stage=True, flags={"lr": 7})
+
+    assert [(one.flags["lr"], one.attempt) for one in seen if one.state == "staged"] == [(7, 1)]
+    assert records.read_run(bench.session.directory(run)).state == "staged"
+
+
+async def test_a_restart_that_can_not_be_kept_leaves_the_run_as_it_was(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await ended(bench, Script(exit=Exit(code=3, started=1, stopped=2)))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise StoreUnavailable("no space")
+
+    monkeypatch.setattr(records, "write_run", refuse)
+    with pytest.raises(StoreUnavailable):
+        await bench.begin(restart=run.id, flags={"lr": 7})
+
+    kept = await bench.store.get(run.id)
+    assert kept == structs.replace(run, revision=kept.revision)
+    assert bench.events[-1] == "run.released"
+
+
+async def test_what_somebody_changes_while_a_run_is_launched_is_kept(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await bench.make()
+    submit = bench.executor.submit
+
+    async def relabelled(job: Job) -> Handle:
+        kept = structs.replace(await bench.store.get(run.id), label="mine", flags={"lr": 8})
+        await bench.store.update((kept,))
+        return await submit(job)
+
+    monkeypatch.setattr(bench.executor, "submit", relabelled)
+    done = await bench.execute(run)
+
+    assert (done.state, done.label, done.flags) == ("completed", "mine", {"lr": 8})
 
 
 async def test_a_start_that_fails_leaves_the_flags_that_were_given(bench: Bench) -> None:
