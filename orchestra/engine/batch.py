@@ -20,7 +20,7 @@ from orchestra.engine.expansion import Expansion, expand
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import settle_active, settle_or_spoil, watcher_is_gone
 from orchestra.engine.launch import Launch, with_handle
-from orchestra.engine.off_loop import off_loop
+from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.engine.rebuild import adopt_unknown
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.stage import announce_staged, make_runs, own_kind, prepare_for_hand
@@ -344,12 +344,9 @@ class _Batch:
         """Execute one pending trial; False if the batch is to end here."""
         if self.control.wish >= Wish.DRAIN:
             return self._stopped()
-        claimed = await self.session.store.claim(
-            self.session.worker,
-            LEASE,
-            1,
-            Wanted(ids=(trial.id,), states=frozenset(("pending",))),
-        )
+        wanted = Wanted(ids=(trial.id,), states=frozenset(("pending",)))
+        store, worker = self.session.store, self.session.worker
+        claimed = await shielded(lambda: store.claim(worker, LEASE, 1, wanted))
         if not claimed:
             return True
         failpoint("batch.trial.claimed")

@@ -13,6 +13,7 @@ from orchestra.console import Console
 from orchestra.engine.capture import after_making, share_with_trials
 from orchestra.engine.concealment import concealed_flags
 from orchestra.engine.control import Control
+from orchestra.engine.giving_up import given_up_on_failure
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart, find_run, found_after, plan_restart
@@ -136,7 +137,8 @@ async def begin(
         return Begun(what="staged", run=run)
     new = lifecycle.admit(new_run(session, request, prepared, state="pending"), session.worker)
     (run,) = await make_runs(session, (structs.replace(new, vcs_commit=taken.vcs_commit),), selection)
-    _keep_patch(session, request, prepared, run)
+    async with given_up_on_failure(session, run, console=console):
+        _keep_patch(session, request, prepared, run)
     return Begun(what="claimed", run=run)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from orchestra.console import Console
 from orchestra.engine.control import Control
+from orchestra.engine.giving_up import given_up_on_failure
 from orchestra.engine.judge import require_record
 from orchestra.engine.launch import STOPPED, Launch, fail_to_start, launch
 from orchestra.engine.limits import given_environment
@@ -33,7 +34,8 @@ async def execute(
     """
     control = control or Control()
     if run.kind != "run":
-        ended = await _execute_here(session, run, console, control, how, stop_runs)
+        async with given_up_on_failure(session, run, console=console):
+            ended = await _execute_here(session, run, console, control, how, stop_runs)
         await tidy_up(session, ended, console=console, keep=keep)
         return ended
     from orchestra.engine.supervise import supervise

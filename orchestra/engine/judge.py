@@ -60,7 +60,10 @@ async def settle(
         try:
             (kept,) = await session.store.update((again or judged,))
         except RevisionConflict:
-            run = await session.store.get(run.id)
+            current = await session.store.get(run.id)
+            # A claim that came after the one that was given up is another matter.
+            given_up = given_up and current.attempt == run.attempt
+            run = current
             continue
         if again is None:
             _tell(session, kept, console)

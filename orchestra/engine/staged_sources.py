@@ -7,6 +7,7 @@ from msgspec import structs
 from orchestra.console import Console
 from orchestra.engine.changes import change, tell
 from orchestra.engine.control import Control
+from orchestra.engine.giving_up import given_up_on_failure
 from orchestra.engine.launch import RESOLVED, STOPPED, fail_to_start
 from orchestra.engine.resolve import resolve
 from orchestra.engine.session import Session
@@ -35,13 +36,17 @@ async def make_staged(
     """
     claimed = lifecycle.admit(structs.replace(run, staged=None), session.worker)
     (run,) = await make_runs(session, (claimed,), selection)
-    try:
-        resolved = await resolve(session, run, console=console, control=control, staging=True)
-    except (ResolveError, PluginError) as error:
-        code = STOPPED if isinstance(error, Stopped) else 1
-        await fail_to_start(session, run, error.message, code=code)
-        raise
+    async with given_up_on_failure(session, run, console=console):
+        try:
+            resolved = await resolve(session, run, console=console, control=control, staging=True)
+        except (ResolveError, PluginError) as error:
+            code = STOPPED if isinstance(error, Stopped) else 1
+            await fail_to_start(session, run, error.message, code=code)
+            raise
+        return await _stage(session, run, resolved)
 
+
+async def _stage(session: Session, run: Run, resolved: Run) -> Run:
     def staged(current: Run) -> Run:
         settled = {name: getattr(resolved, name) for name in RESOLVED}
         kept = structs.replace(current, rest="staged", **settled)

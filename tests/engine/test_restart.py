@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 from msgspec import structs
 
 from orchestra.child import supervisor
+from orchestra.engine.control import Control
 from orchestra.engine.launch import fail_to_start
-from orchestra.errors import FlagError, RunBusy, RunNotFound, StoreUnavailable, UserError
+from orchestra.errors import FlagError, HomeError, RunBusy, RunNotFound, StoreUnavailable, UserError
 from orchestra.model.batch import Choices
 from orchestra.model.encoding import encode
 from orchestra.model.execution import Exit, Handle, Identity, Job
@@ -22,7 +26,7 @@ from orchestra.project.find import queue_operation
 from orchestra.testing.builders import a_batch, a_fence, a_worker
 from orchestra.testing.scripted import Script
 from orchestra.workspace import records
-from tests.engine.workbench import Bench
+from tests.engine.workbench import HANGS, Bench
 
 pytestmark = pytest.mark.anyio
 
@@ -234,6 +238,51 @@ async def test_a_restart_that_can_not_be_kept_leaves_the_run_as_it_was(
     kept = await bench.store.get(run.id)
     assert kept == structs.replace(run, revision=kept.revision)
     assert bench.events[-1] == "run.released"
+
+
+@pytest.mark.parametrize("error", [HomeError("no room"), StoreUnavailable("away"), RuntimeError("a bug")])
+async def test_a_launch_that_fails_gives_its_claim_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("orchestra.engine.launch.write_config", refuse)
+    run = await bench.make()
+
+    with pytest.raises(type(error)):
+        await bench.execute(run)
+
+    kept = await bench.store.get(run.id)
+    assert (kept.state, kept.worker) == ("staged", None)
+
+
+async def test_an_operation_whose_submission_is_cancelled_is_stopped_for_who_owns_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await bench.make(HANGS)
+    submit = bench.executor.submit
+    told: list[int] = []
+
+    def end(pid: int, start: int, number: int) -> bool:
+        told.append(number)
+        bench.executor._scripted[f"{run.id}.1"].end()
+        return True
+
+    monkeypatch.setattr(supervisor, "send_signal", end)
+    with anyio.CancelScope() as scope:
+
+        async def cancelled(job: Job) -> Handle:
+            handle = await submit(job)
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+            return handle
+
+        monkeypatch.setattr(bench.executor, "submit", cancelled)
+        await bench.execute(run, Control(owned=True))
+
+    assert told == [signal.SIGTERM]
+    assert (await bench.store.get(run.id)).state == "completed"
 
 
 async def test_what_somebody_changes_while_a_run_is_launched_is_kept(
