@@ -14,7 +14,7 @@ from orchestra.console import Console
 from orchestra.engine.capture import share_with_trials
 from orchestra.engine.changes import change
 from orchestra.engine.command_line import command_line
-from orchestra.engine.control import Control, Wish
+from orchestra.engine.control import SIGNALS, Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.expansion import Expansion, expand
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
@@ -43,7 +43,6 @@ CHUNK = 100
 CHUNK_FILES = 1500
 """Files that are copied, about, in that time."""
 FAILED: frozenset[State] = frozenset(("error", "lost", "broken"))
-SIGNALS = {Wish.INTERRUPT: ("INT", -2), Wish.TERMINATE: ("TERM", -15), Wish.KILL: ("KILL", -9)}
 
 
 async def run_batch(

@@ -8,10 +8,10 @@ from orchestra.console import Console
 from orchestra.engine.control import Control
 from orchestra.engine.giving_up import given_up_on_failure
 from orchestra.engine.judge import require_record
-from orchestra.engine.launch import STOPPED, Launch, fail_to_start, launch
+from orchestra.engine.launch import Launch, fail_to_start, launch
 from orchestra.engine.limits import given_environment
 from orchestra.engine.session import Session
-from orchestra.errors import ResolveError, Stopped
+from orchestra.errors import ResolveError
 from orchestra.model.run import Run
 
 
@@ -85,8 +85,7 @@ async def _execute_here(
             try:
                 run = await wait_for_resources(session, run, console=console, control=control)
             except ResolveError as error:
-                code = STOPPED if isinstance(error, Stopped) else 1
-                return await fail_to_start(session, run, error.message, code=code)
+                return await fail_to_start(session, run, error)
         environment = {**(how.environment if how else {}), **(given_environment(run) if run.needs else {})}
         return await run_batch(session, run, console=console, control=control, environment=environment)
     from orchestra.engine.queue import run_queue

@@ -23,7 +23,7 @@ from orchestra.engine.judge import require_record, settle
 from orchestra.engine.limits import given_environment, parse_warning
 from orchestra.engine.off_loop import shielded
 from orchestra.engine.session import Session
-from orchestra.errors import ExecutorError, PluginError, ResolveError, RunBusy, Stopped
+from orchestra.errors import ExecutorError, OrchestraError, PluginError, ResolveError, RunBusy, Stopped
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
 from orchestra.model.execution import Exit, Handle, Job
@@ -34,8 +34,6 @@ from orchestra.workspace.orders import GRACE, STOP_TIMEOUT, Orders, write_orders
 
 RESOLVED = ("resolved", "flags", "label")
 """What providing what a run needs may change of its record."""
-STOPPED = -2
-"""The exit code of a run that was stopped while it was still being made ready."""
 
 
 class Launch(Struct, frozen=True, kw_only=True):
@@ -73,9 +71,7 @@ async def launch(
             return await _launch(session, run, how, console, control)
         except (ExecutorError, PluginError, ResolveError) as error:
             write_due_patch(session, run)
-            code = STOPPED if isinstance(error, Stopped) else 1
-            reason = error.message + (f"\n{error.hint}" if error.hint else "")
-            return await fail_to_start(session, run, reason, code=code)
+            return await fail_to_start(session, run, error)
 
 
 async def _launch(
@@ -157,16 +153,19 @@ async def with_handle(session: Session, run: Run) -> Run:
 
 
 async def fail_to_start(
-    session: Session, run: Run, reason: str, *, console: Console | None = None, code: int = 1
+    session: Session, run: Run, error: OrchestraError, *, console: Console | None = None
 ) -> Run:
-    """Record that a claimed run could not be started: its attempt ends with ``code`` and ``reason``.
+    """Record that a claimed run could not be started: its attempt ends with the reason, or was stopped.
 
     Raises:
         RunBusy: it was started all the same, or its claim was revoked.
     """
     directory = session.attempt_directory(run)
     now = session.clock.now()
-    exit_record = Exit(code=code, started=now, stopped=now, reason=reason)
+    reason = error.message + (f"\n{error.hint}" if error.hint else "")
+    exit_record = Exit(code=1, started=now, stopped=now, reason=reason)
+    if isinstance(error, Stopped):
+        exit_record = structs.replace(exit_record, code=error.code, stopped_by=error.signal)
     try:
         with records.hold(directory, session.worker.nonce, fsync=session.fsync):
             records.write_exit(directory, exit_record, fsync=session.fsync)

@@ -87,7 +87,7 @@ async def resolve(
             for requirement in requirements(run):
                 await work.meet(requirement)
     if scope.cancelled_caught:
-        raise Stopped("stopped while what it needs was being provided")
+        raise Stopped("stopped while what it needs was being provided", *control.signal)
     return work.run
 
 

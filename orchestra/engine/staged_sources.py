@@ -8,11 +8,11 @@ from orchestra.console import Console
 from orchestra.engine.changes import change, tell
 from orchestra.engine.control import Control
 from orchestra.engine.giving_up import given_up_on_failure
-from orchestra.engine.launch import RESOLVED, STOPPED, fail_to_start
+from orchestra.engine.launch import RESOLVED, fail_to_start
 from orchestra.engine.resolve import resolve
 from orchestra.engine.session import Session
 from orchestra.engine.stage import make_runs
-from orchestra.errors import PluginError, ResolveError, Stopped
+from orchestra.errors import PluginError, ResolveError
 from orchestra.model import lifecycle
 from orchestra.model.run import Run
 from orchestra.workspace import records
@@ -40,8 +40,7 @@ async def make_staged(
         try:
             resolved = await resolve(session, run, console=console, control=control, staging=True)
         except (ResolveError, PluginError) as error:
-            code = STOPPED if isinstance(error, Stopped) else 1
-            await fail_to_start(session, run, error.message, code=code)
+            await fail_to_start(session, run, error)
             raise
         return await _stage(session, run, resolved)
 

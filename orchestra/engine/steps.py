@@ -10,9 +10,8 @@ import anyio
 from msgspec import Struct, structs
 
 from orchestra.console import Console
-from orchestra.engine.batch import SIGNALS
 from orchestra.engine.begin import Begun, begin, prepare
-from orchestra.engine.control import Control, Wish
+from orchestra.engine.control import SIGNALS, Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.ignored_options import ignored_options
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process

@@ -235,9 +235,8 @@ class _Watch:
         )
         if settled.claimed and settled.attempt == self.run.attempt:
             try:
-                settled = await fail_to_start(
-                    self.session, settled, "its job ended before it was started", console=self.console
-                )
+                error = ExecutorError("its job ended before it was started")
+                settled = await fail_to_start(self.session, settled, error, console=self.console)
             except RunBusy:
                 pass
         return settled

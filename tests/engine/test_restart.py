@@ -17,7 +17,15 @@ from msgspec import structs
 from orchestra.child import supervisor
 from orchestra.engine.control import Control
 from orchestra.engine.launch import fail_to_start
-from orchestra.errors import FlagError, HomeError, RunBusy, RunNotFound, StoreUnavailable, UserError
+from orchestra.errors import (
+    ExecutorError,
+    FlagError,
+    HomeError,
+    RunBusy,
+    RunNotFound,
+    StoreUnavailable,
+    UserError,
+)
 from orchestra.model.batch import Choices
 from orchestra.model.encoding import encode
 from orchestra.model.execution import Exit, Handle, Identity, Job
@@ -307,7 +315,7 @@ async def test_a_start_that_fails_leaves_the_flags_that_were_given(bench: Bench)
     begun = await bench.begin(restart=run.id, flags={"lr": 9})
     assert begun.run is not None
 
-    failed = await fail_to_start(bench.session, begun.run, "no licence")
+    failed = await fail_to_start(bench.session, begun.run, ExecutorError("no licence"))
 
     assert (failed.state, failed.flags["lr"], failed.reason) == ("error", 9, "no licence")
 
