@@ -168,7 +168,7 @@ class RunCommand:
                 one_stream=self.common.background or _one_stream(),
             )
         )
-        session.sinks.output = self.context.wants_output_events
+        session.sinks.output_readers += self.context.wants_output_events
         return session
 
     async def _prepare(self, session: Session) -> Plan | Restart:
@@ -384,7 +384,7 @@ def execute_claimed(run_id: str, nonce: str, *, stop_runs: bool = False, keep: b
         session = await command.stack.enter_async_context(
             open_session(context.home, command.settings, console=command.console, sinks=context.sinks())
         )
-        session.sinks.output = context.wants_output_events
+        session.sinks.output_readers += context.wants_output_events
         run = await session.store.get(run_id)
         if run.worker is None or run.worker.nonce != nonce:
             raise OrchestraError(f"run {run_id} is no longer claimed by {nonce}")

@@ -42,8 +42,13 @@ OpenPlugin = Callable[..., AbstractAsyncContextManager[Any]]
 class Sinks(list[Sink]):
     """Who is told of every event, shared by all workers of a session."""
 
-    output = False
-    """Whether somebody wants ``run.output`` events."""
+    output_readers = 0
+    """How many of them want ``run.output`` events."""
+
+    @property
+    def output(self) -> bool:
+        """Whether somebody wants ``run.output`` events."""
+        return self.output_readers > 0
 
 
 class Session:
