@@ -24,6 +24,7 @@ from orchestra.errors import FlagError, RunBusy, RunNotFound, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model.batch import Batch, is_same_search, unexpanded
 from orchestra.model.filters import RunQuery
+from orchestra.model.ids import listing_place
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run, RunKind, State
 from orchestra.workspace import records
@@ -31,8 +32,6 @@ from orchestra.workspace import records
 NOT_DONE: frozenset[State] = frozenset(("staged", "pending", "error", "lost", "aborted"))
 """What ``--needed`` starts again though the flags are the same."""
 CANDIDATES = 10
-MOST_RUNS = 10_000_000
-"""A number above this is the beginning of an id, and no place in a listing."""
 
 
 class Restart(Struct, frozen=True, kw_only=True):
@@ -66,9 +65,10 @@ async def find_run(session: Session, spec: str, *, cwd: Path) -> Run:
     if spec.startswith((".", "/")):
         return await _run_in(session, (cwd / spec).resolve())
     runs = list((await session.store.query(RunQuery(ids=(spec,)))).runs)
-    if not runs and spec.isdecimal() and 0 < int(spec) <= MOST_RUNS:
+    place = listing_place(spec)
+    if not runs and place is not None:
         # As everywhere else: its place in the listing, where there is one.
-        runs = list((await session.store.query(RunQuery(limit=1, offset=int(spec) - 1))).runs)
+        runs = list((await session.store.query(RunQuery(limit=1, offset=place - 1))).runs)
     if not runs and spec:
         runs = list((await session.store.query(RunQuery(id_prefix=spec, limit=CANDIDATES + 1))).runs)
     if not runs:

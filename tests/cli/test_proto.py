@@ -173,6 +173,20 @@ def test_folders_and_files_of_the_source_may_take_each_others_places(
     assert files_of(shell, proto)["more"] == "a file\n"
 
 
+@pytest.mark.parametrize("spec", ["9" * 5_000, "9" * 5_000 + ":", "٣", "²"])
+@pytest.mark.parametrize("command", [("run", "-y", "--restart"), ("run", "-y", "--proto"), ("runs", "info")])
+def test_no_number_is_too_long_to_be_told_that_there_is_no_such_run(
+    call: Call, tmp_path: Path, command: tuple[str, ...], spec: str
+) -> None:
+    (tmp_path / "train.py").write_text(FIRST)
+    assert call("run", "train.py", "-y").code == 0
+
+    refused = call(*command, spec)
+
+    assert refused.code == 1
+    assert refused.error.startswith("orchestra: could not find a run matching '")
+
+
 def test_a_proto_that_there_is_not_is_told(call: Call) -> None:
     assert call("run", "--proto", "nope", "-y").error.startswith(
         "orchestra: could not find a run matching 'nope'\n"
