@@ -66,6 +66,9 @@ _STOPS: dict[int, str] = {_signal.SIGINT: "INT", _signal.SIGTERM: "TERM", _signa
 
 # ---- failpoints
 
+STOP_SIGNALS = {"interrupt": _signal.SIGINT, "terminate": _signal.SIGTERM, "kill": _signal.SIGQUIT}
+"""How a supervisor is told to stop its operation. Its own death would orphan the tree: it quits, and kills that."""
+
 FAILPOINTS = {
     "supervisor.started": "the supervisor has read its orders and done nothing yet",
     "supervisor.fence.before": "the fence's content is ready and locked, but not linked",
