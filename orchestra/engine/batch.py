@@ -243,7 +243,7 @@ class _Batch:
             completed = [flag_rules.complete(self.run.operation, flags) for flags in chunk]
             trials = [self._trial(flags, first + begin + number) for number, flags in enumerate(completed)]
             new = await make_runs(self.session, trials, selection)
-            await off_loop(lambda new=new: share_with_trials(self.session, self.run, new))
+            await share_with_trials(self.session, self.run, new)
             take(new)
             begin, size = begin + len(chunk), CHUNK
 

@@ -115,7 +115,7 @@ async def begin(
     if request.needed and (matching := await find_matching(session, prepared)):
         _say_matching(session, console, matching)
         return Begun(what="skipped", matching=matching)
-    taken = _snapshot(session, request, prepared)
+    taken = await off_loop(lambda: _snapshot(session, request, prepared))
     selection = taken.selection
     for warning in selection.warnings if selection else ():
         session.emit("log.message", level="warning", message=warning, console=console, logger="")
@@ -130,7 +130,7 @@ async def begin(
             run = await make_staged(session, new, selection, console=console, control=control)
         else:
             (run,) = await make_runs(session, (new,), selection)
-        _keep_patch(session, request, prepared, run)
+        await _keep_patch(session, request, prepared, run)
         prepare_for_hand(session, run)
         if not quiet:
             announce_staged(session, console, run, in_directory=request.run_dir is not None)
@@ -138,7 +138,7 @@ async def begin(
     new = lifecycle.admit(new_run(session, request, prepared, state="pending"), session.worker)
     (run,) = await make_runs(session, (structs.replace(new, vcs_commit=taken.vcs_commit),), selection)
     async with given_up_on_failure(session, run, console=console):
-        _keep_patch(session, request, prepared, run)
+        await _keep_patch(session, request, prepared, run)
     return Begun(what="claimed", run=run)
 
 
@@ -152,9 +152,9 @@ def _snapshot(session: Session, request: RunRequest, planned: Plan) -> Snapshot:
     return take_snapshot(session, planned.operation)
 
 
-def _keep_patch(session: Session, request: RunRequest, planned: Plan, run: Run) -> None:
+async def _keep_patch(session: Session, request: RunRequest, planned: Plan, run: Run) -> None:
     if planned.proto is not None and not request.force_sourcecode:
-        share_with_trials(session, planned.proto, (run,))
+        await share_with_trials(session, planned.proto, (run,))
     else:
         after_making(session, run)
 

@@ -16,7 +16,7 @@ from typing import Literal
 from msgspec import Struct
 
 from orchestra.contracts import Resolved
-from orchestra.engine.off_loop import shielded
+from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.errors import ResolveError, text_of_os_error
 from orchestra.model.dependencies import CONFIG, masked_url
 from orchestra.model.operation import SourceDef
@@ -74,7 +74,7 @@ async def place(wanted: Placement) -> Placed:
             found = await _post_process(wanted, found)
         paths: list[str] = []
         digests: list[tuple[str, str]] = []
-        for path in _selected(wanted.source, found):
+        for path in await off_loop(lambda: _selected(wanted.source, found)):
             target = _target(wanted.source, found, path)
             digest = await _put(wanted, found, path, target)
             if digest is not None:
@@ -161,7 +161,7 @@ async def _put(wanted: Placement, found: _Found, path: str, target: str) -> str 
     origin, place = found.root / path, wanted.run_dir / target
     how = _how(wanted, found, origin)
     if os.path.lexists(place) and not _may_replace(wanted, origin, target):
-        if _is_same(origin, place, how):
+        if await off_loop(lambda: _is_same(origin, place, how)):
             return ""
         if wanted.provided.root is None or _selects(wanted.source):
             # Of all that a run has, its source for instance, much is here already: no surprise.
@@ -173,7 +173,7 @@ async def _put(wanted: Placement, found: _Found, path: str, target: str) -> str 
             place.unlink()
         link_into(origin, place, by=wanted.scratch)
         return ""
-    if found.movable and not os.path.lexists(place) and not _has_links(origin):
+    if found.movable and not os.path.lexists(place) and not await off_loop(lambda: _has_links(origin)):
         os.rename(origin, place)
         return ""
     return await finish(copy_into(origin, place, by=wanted.scratch))
