@@ -5,6 +5,9 @@ A message is one sentence that says what is wrong; ``hint`` is one more that say
 
 from __future__ import annotations
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+
 
 class OrchestraError(Exception):
     """The root. ``message`` says what is wrong, ``hint`` what to do about it."""
@@ -111,6 +114,14 @@ class ResolveError(UserError):
 
 class Stopped(ResolveError):
     """What a run needs was still being provided when somebody wished the run to stop."""
+
+    def __init__(self, message: str, signal: str, code: int) -> None:
+        super().__init__(message)
+        self.signal = signal
+        """What the run was told: ``INT``, ``TERM`` or ``KILL``."""
+        self.code = code
+        """How a run ends that is ended so: minus the signal's number."""
+        self.exit_code = INTERRUPTED if signal == "INT" else 256 + code
 
 
 class ExecutorError(OrchestraError):

@@ -34,11 +34,6 @@ NAME = "local"
 START_PATIENCE = 30.0
 """Seconds until a start that nobody has heard of counts as failed. Revoking the fence then rules it out."""
 LOOK_EVERY = 1.0
-_SIGNALS: dict[StopHow, int] = {
-    "interrupt": signal.SIGINT,
-    "terminate": signal.SIGTERM,
-    "kill": signal.SIGQUIT,
-}
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -191,7 +186,7 @@ class LocalExecutor:
         token = Token.parse(handle.token)
         if not token.here or not token.alive():
             return False
-        if not supervisor.send_signal(token.pid, token.start, _SIGNALS[how]):
+        if not supervisor.send_signal(token.pid, token.start, supervisor.STOP_SIGNALS[how]):
             return False
         # A supervisor that was stopped (SIGSTOP) could not act on it.
         supervisor.send_signal(token.pid, token.start, signal.SIGCONT)

@@ -193,6 +193,8 @@ class UrlResolver:
         )
 
     async def _take(self, response: httpx.Response, entry: Entry, have: int, facts: Part | None) -> None:
+        import anyio.to_thread
+
         total = facts.total if facts is not None else None
         progress = _Progress(entry.file.name, total)
         try:
@@ -201,7 +203,7 @@ class UrlResolver:
                     have += len(chunk)
                     if have > self._options.max_size:
                         raise self._too_large(str(response.url))
-                    file.write(chunk)
+                    await anyio.to_thread.run_sync(file.write, chunk)
                     failpoint("download.begun")
                     progress.show(have)
         except ResolveError:

@@ -81,6 +81,8 @@ class Entry:
         Raises:
             ResolveError: it has another digest. It is set aside as ``rejected``.
         """
+        from anyio.to_thread import run_sync
+
         digest = await finish(hash_file(self.part))
         self._part_facts.unlink(missing_ok=True)
         if expected is not None and digest != expected:
@@ -91,8 +93,7 @@ class Entry:
             )
         self._facts.unlink(missing_ok=True)
         self.file.parent.mkdir(exist_ok=True)
-        with open(self.part, "rb") as file:
-            os.fsync(file.fileno())
+        await run_sync(_sync, self.part)
         os.replace(self.part, self.file)
         failpoint("download.complete")
         _write(self._facts, Kept(sha256=digest, stamp=_stamp(self.file)))
@@ -124,6 +125,11 @@ async def locked_entry(cache: Path, url: str, name: str) -> AsyncGenerator[Entry
         yield Entry(folder, name)
     finally:
         os.close(lock)
+
+
+def _sync(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def _stamp(path: Path) -> tuple[int, int, int, int]:

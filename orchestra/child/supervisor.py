@@ -66,6 +66,9 @@ _STOPS: dict[int, str] = {_signal.SIGINT: "INT", _signal.SIGTERM: "TERM", _signa
 
 # ---- failpoints
 
+STOP_SIGNALS = {"interrupt": _signal.SIGINT, "terminate": _signal.SIGTERM, "kill": _signal.SIGQUIT}
+"""How a supervisor is told to stop its operation. Its own death would orphan the tree: it quits, and kills that."""
+
 FAILPOINTS = {
     "supervisor.started": "the supervisor has read its orders and done nothing yet",
     "supervisor.fence.before": "the fence's content is ready and locked, but not linked",
@@ -89,6 +92,8 @@ FAILPOINTS = {
     "batch.proposed": "trials were proposed, the store does not know them",
     "batch.trial.claimed": "a trial was claimed by its batch, not started",
     "queue.claimed": "a queue has claimed staged runs, started none",
+    "source.copied": "the source that is to replace a run's is complete beside it, the run is not claimed",
+    "source.swapping": "a run's source was moved away, what replaces it has not taken its place",
     "delete.renamed": "a run's directory was moved to the trash, the store still knows the run",
 }
 """Every point at which ``ORCHESTRA_FAILPOINT=NAME:ACTION[:N][,...]`` can strike, and where it is.

@@ -14,9 +14,10 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import structs
 
@@ -36,7 +37,7 @@ from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart
 from orchestra.engine.session import LEASE, Session, open_session
 from orchestra.engine.stage import Plan
-from orchestra.errors import OrchestraError
+from orchestra.errors import INTERRUPTED, OrchestraError
 from orchestra.model import lifecycle
 from orchestra.model.run import Run, RunKind
 from orchestra.settings import parse_plugin_spec
@@ -44,8 +45,9 @@ from orchestra.settings import parse_plugin_spec
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
-INTERRUPTED = 130
 LOST = 75
+T = TypeVar("T")
+BUILT_IN_EXPANDERS = ("grid", "random")
 
 FOREGROUND = Launch(attached=True, stdin="inherit")
 """How a run is started that a person waits for."""
@@ -85,17 +87,30 @@ class RunCommand:
             import anyio
 
             return anyio.run(self._all)
-        try:
-            first = drive(self._begin())
-        except BaseException:
-            drive(self.stack.aclose())
-            raise
+        prepared = self._driven(self._settle())
+        if isinstance(prepared, int):
+            return prepared
+        if _may_wait(prepared[1]):
+            import anyio
+
+            return anyio.run(self._go_on, *prepared)
+        first = self._driven(self._begin(*prepared))
         if isinstance(first, int):
-            drive(self.stack.aclose())
             return first
         import anyio
 
         return anyio.run(self._finish, *first)
+
+    def _driven(self, work: Coroutine[Any, Any, T]) -> T:
+        """What ``work`` comes to without an event loop; when it fails or that is all, everything is closed."""
+        try:
+            result = drive(work)
+        except BaseException:
+            drive(self.stack.aclose())
+            raise
+        if isinstance(result, int):
+            drive(self.stack.aclose())
+        return result
 
     @property
     def _eager(self) -> bool:
@@ -105,17 +120,27 @@ class RunCommand:
 
     async def _all(self) -> int:
         async with self.stack:
-            first = await self._begin()
+            prepared = await self._settle()
+            return prepared if isinstance(prepared, int) else await self._go_on(*prepared)
+
+    async def _go_on(self, session: Session, prepared: Plan | Restart) -> int:
+        async with self.stack:
+            first = await self._begin(session, prepared)
             return first if isinstance(first, int) else await self._finish(*first)
 
-    async def _begin(self) -> int | tuple[Session, Run | Plan | Restart]:
-        """Everything up to the start of the operation; an exit code where that is all."""
+    async def _settle(self) -> int | tuple[Session, Plan | Restart]:
+        """What the request comes to; an exit code where only the operation is shown."""
         session = await self._open()
         shown = await look_at_operation(session, self.request, self.look)
         if shown is not None:
             terminal.write(shown)
             return 0
-        prepared = await self._prepare(session)
+        return session, await self._prepare(session)
+
+    async def _begin(
+        self, session: Session, prepared: Plan | Restart
+    ) -> int | tuple[Session, Run | Plan | Restart]:
+        """Everything up to the start of the operation; an exit code where that is all."""
         shown = await look_at_plan(session, self.request, prepared, self.look)
         if shown is not None:
             terminal.write(terminal.defuse(shown) if os.isatty(1) else shown)
@@ -143,7 +168,7 @@ class RunCommand:
                 one_stream=self.common.background or _one_stream(),
             )
         )
-        session.sinks.output = self.context.wants_output_events
+        session.sinks.output_readers += self.context.wants_output_events
         return session
 
     async def _prepare(self, session: Session) -> Plan | Restart:
@@ -214,7 +239,7 @@ class RunCommand:
         # Who deletes a run that succeeds has to be there when it does.
         if run.kind == "run" and (self.keep or not is_interim(session, run)):
             run = await self._launch(session, run, Launch(attached=True, stdin="null"))
-            if run.state == "error" and run.handle is None:
+            if run.state in ("error", "terminated") and run.handle is None:
                 return self._exit_code(run)
             pid = run.handle.token.partition(":")[0] if run.handle else ""
         else:
@@ -330,6 +355,12 @@ class RunCommand:
         self.control.raise_to(max(first, following))
 
 
+def _may_wait(prepared: Plan | Restart) -> bool:
+    """Whether trials are proposed by an expander that may need an event loop, which ours do not."""
+    batch = prepared.run.batch_spec if isinstance(prepared, Restart) else prepared.batch
+    return batch is not None and batch.expander not in BUILT_IN_EXPANDERS
+
+
 def _import_event_loop() -> None:
     for name in ("anyio._backends._asyncio", "orchestra.engine.supervise"):
         # The main thread comes to the same import. If it fails there, too, it is told there.
@@ -353,7 +384,7 @@ def execute_claimed(run_id: str, nonce: str, *, stop_runs: bool = False, keep: b
         session = await command.stack.enter_async_context(
             open_session(context.home, command.settings, console=command.console, sinks=context.sinks())
         )
-        session.sinks.output = context.wants_output_events
+        session.sinks.output_readers += context.wants_output_events
         run = await session.store.get(run_id)
         if run.worker is None or run.worker.nonce != nonce:
             raise OrchestraError(f"run {run_id} is no longer claimed by {nonce}")

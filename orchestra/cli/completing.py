@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from orchestra.cli import app, options, terminal
 from orchestra.console import printable
-from orchestra.errors import OrchestraError
+from orchestra.errors import OrchestraError, UsageError
 
 MOST_RUNS = 50
 """So many runs are offered, the newest first."""
@@ -287,10 +287,14 @@ def _literals(hint: Any) -> tuple[str, ...]:
 
 def complete_words(arguments: Sequence[str]) -> int:
     """``SHELL [WORDBREAKS] -- WORD...``: print what the last word may become, one to a line."""
-    place = list(arguments).index("--")
-    shell, *more = arguments[:place]
-    words = list(arguments[place + 1 :])
-    if shell != "bash":
+    place = list(arguments).index("--") if "--" in arguments else 0
+    before, words = list(arguments[:place]), list(arguments[place + 1 :])
+    shell, more = before[:1], before[1:]
+    if not shell or (shell == ["bash"] and not words):
+        raise UsageError(
+            "the words to complete are missing", "'orchestra completion' prints what calls this."
+        )
+    if shell != ["bash"]:
         lines = [f"{word}\t{text}" if text else word for word, text in candidates(words or [""])]
     else:
         words = split_line(words[0])[1:]

@@ -96,11 +96,12 @@ def _install(shell: Shell) -> Path:
             path.write_text(FISH)
             return path
         path = home / ".bashrc" if shell == "bash" else Path(os.environ.get("ZDOTDIR") or home) / ".zshrc"
-        line = f'eval "$(orchestra completion --shell {shell})"\n'
-        before = path.read_text() if path.exists() else ""
+        line = f'eval "$(orchestra completion --shell {shell})"\n'.encode()
+        # Whatever encoding the rest is in is not our business.
+        before = path.read_bytes() if path.exists() else b""
         if line not in before:
-            with path.open("a") as file:
-                file.write(("" if not before or before.endswith("\n") else "\n") + line)
+            with path.open("ab") as file:
+                file.write((b"" if not before or before.endswith(b"\n") else b"\n") + line)
     except OSError as error:
         raise UserError(f"can't set it up: {text_of_os_error(error)}") from error
     return path

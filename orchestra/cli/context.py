@@ -119,7 +119,7 @@ class Context:
         async with open_session(
             self.home, self.settings, console=self.console(), sinks=self.sinks()
         ) as opened:
-            opened.sinks.output = self.wants_output_events
+            opened.sinks.output_readers += self.wants_output_events
             yield opened
 
 

@@ -12,13 +12,12 @@ import sys
 
 from orchestra import __version__
 from orchestra.cli import options
-from orchestra.errors import Aborted, OrchestraError, UsageError, text_of_os_error
+from orchestra.errors import INTERRUPTED, Aborted, OrchestraError, UsageError, text_of_os_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-INTERRUPTED = 130
 BUG = 70
 
 

@@ -50,5 +50,8 @@ class Afterwards:
             warning = error.message
         except OSError as error:
             warning = str(error)
+        except Exception as error:
+            # Nobody waits for it whom it could be raised to.
+            warning = f"internal error beside the run: {type(error).__name__}: {error}"
         if warning is not None:
             self._warnings.append(warning)

@@ -14,18 +14,18 @@ from orchestra.console import Console
 from orchestra.engine.capture import share_with_trials
 from orchestra.engine.changes import change
 from orchestra.engine.command_line import command_line
-from orchestra.engine.control import Control, Wish
+from orchestra.engine.control import SIGNALS, Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.expansion import Expansion, expand
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import settle_active, settle_or_spoil, watcher_is_gone
-from orchestra.engine.launch import Launch, with_handle
-from orchestra.engine.off_loop import off_loop
+from orchestra.engine.launch import Launch
+from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.engine.rebuild import adopt_unknown
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.stage import announce_staged, make_runs, own_kind, prepare_for_hand
-from orchestra.engine.supervise import keep_leases, supervise
-from orchestra.errors import OrchestraError, RunBroken
+from orchestra.engine.supervise import LONGEST_POLL, keep_leases, watch_on
+from orchestra.errors import OrchestraError, RunBroken, RunNotFound
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
 from orchestra.model.batch import Batch, Proposal, TrialResult
@@ -33,7 +33,7 @@ from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.ids import new_run_id
 from orchestra.model.operation import FlagValue
 from orchestra.model.resources import Resources
-from orchestra.model.run import FINAL, Run, State
+from orchestra.model.run import ACTIVE, FINAL, Run, State
 from orchestra.workspace import source
 
 PROPOSAL_LIMIT = 1000
@@ -43,7 +43,6 @@ CHUNK = 100
 CHUNK_FILES = 1500
 """Files that are copied, about, in that time."""
 FAILED: frozenset[State] = frozenset(("error", "lost", "broken"))
-SIGNALS = {Wish.INTERRUPT: ("INT", -2), Wish.TERMINATE: ("TERM", -15), Wish.KILL: ("KILL", -9)}
 
 
 async def run_batch(
@@ -244,7 +243,7 @@ class _Batch:
             completed = [flag_rules.complete(self.run.operation, flags) for flags in chunk]
             trials = [self._trial(flags, first + begin + number) for number, flags in enumerate(completed)]
             new = await make_runs(self.session, trials, selection)
-            await off_loop(lambda new=new: share_with_trials(self.session, self.run, new))
+            await share_with_trials(self.session, self.run, new)
             take(new)
             begin, size = begin + len(chunk), CHUNK
 
@@ -309,8 +308,9 @@ class _Batch:
         """Execute a pending trial, wait for one that an earlier process left running; False: end here."""
         if trial.state == "pending":
             return await (self._stage(trial) if self.spec.stage_trials else self._execute(trial))
-        if trial.state == "running" and watcher_is_gone(trial, self.session.clock.now()):
-            return await self._watch_on(trial)
+        if trial.state == "running":
+            is_left = watcher_is_gone(trial, self.session.clock.now())
+            return await (self._watch_on(trial) if is_left else self._await_others(trial))
         return True
 
     async def _stage(self, trial: Run) -> bool:
@@ -327,31 +327,47 @@ class _Batch:
         return True
 
     async def _watch_on(self, trial: Run) -> bool:
-        lease = self.session.clock.now() + round(LEASE * 1e6)
-        trial = await change(
+        watch = watch_on(
             self.session,
             trial,
-            lambda run: lifecycle.watch(run, self.session.worker, lease) if run.worker else run,
+            console=self.console,
+            control=self.control,
+            announce=lambda found: self._announce(found, "Going on with"),
         )
-        if trial.state != "running":
-            return True
-        self._announce(trial, "Going on with")
-        trial = await with_handle(self.session, trial)
-        watch = supervise(self.session, trial, console=self.console, control=self.control)
         return self._judge(await self._whole(trial, watch))
+
+    async def _await_others(self, trial: Run) -> bool:
+        """Wait for a trial that somebody else starts or runs, and execute it if they don't; False: end here."""
+        told = False
+        while self.control.wish < Wish.DRAIN:
+            try:
+                current = await self.session.store.get(trial.id)
+            except RunNotFound:
+                return True
+            current = await settle_or_spoil(self.session, current, console=self.console)
+            if current is None or current.state == "staged":
+                # Whoever staged it wants a queue to run it.
+                return True
+            if current.state not in ACTIVE:
+                return self._judge(current)
+            if current.worker is None or watcher_is_gone(current, self.session.clock.now()):
+                return await self._go_on_with(current)
+            if not told:
+                self._announce(current, "Waiting for")
+                told = True
+            with anyio.move_on_after(LONGEST_POLL) as scope, self.control.calling(scope.cancel):
+                await anyio.sleep_forever()
+        return self._stopped()
 
     async def _execute(self, trial: Run) -> bool:
         """Execute one pending trial; False if the batch is to end here."""
         if self.control.wish >= Wish.DRAIN:
             return self._stopped()
-        claimed = await self.session.store.claim(
-            self.session.worker,
-            LEASE,
-            1,
-            Wanted(ids=(trial.id,), states=frozenset(("pending",))),
-        )
+        wanted = Wanted(ids=(trial.id,), states=frozenset(("pending",)))
+        store, worker = self.session.store, self.session.worker
+        claimed = await shielded(lambda: store.claim(worker, LEASE, 1, wanted))
         if not claimed:
-            return True
+            return await self._await_others(trial)
         failpoint("batch.trial.claimed")
         # A queue may give an executor of its own to a batch whose trials were made long ago.
         trial = structs.replace(claimed[0], executor=self.executor)

@@ -13,9 +13,10 @@ from orchestra.console import Console
 from orchestra.engine.capture import after_making, share_with_trials
 from orchestra.engine.concealment import concealed_flags
 from orchestra.engine.control import Control
+from orchestra.engine.giving_up import given_up_on_failure
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.request import RunRequest
-from orchestra.engine.restart import Restart, claim_restart, find_run, found_after, plan_restart, restage
+from orchestra.engine.restart import Restart, find_run, found_after, plan_restart
 from orchestra.engine.session import Session
 from orchestra.engine.snapshot import Snapshot, take_snapshot
 from orchestra.engine.stage import (
@@ -29,6 +30,7 @@ from orchestra.engine.stage import (
     prepare_for_hand,
     wanted_operation,
 )
+from orchestra.engine.start_again import claim_restart, restage
 from orchestra.model import lifecycle
 from orchestra.model.batch import is_same_search
 from orchestra.model.filters import RunQuery
@@ -113,7 +115,7 @@ async def begin(
     if request.needed and (matching := await find_matching(session, prepared)):
         _say_matching(session, console, matching)
         return Begun(what="skipped", matching=matching)
-    taken = _snapshot(session, request, prepared)
+    taken = await off_loop(lambda: _snapshot(session, request, prepared))
     selection = taken.selection
     for warning in selection.warnings if selection else ():
         session.emit("log.message", level="warning", message=warning, console=console, logger="")
@@ -128,14 +130,15 @@ async def begin(
             run = await make_staged(session, new, selection, console=console, control=control)
         else:
             (run,) = await make_runs(session, (new,), selection)
-        _keep_patch(session, request, prepared, run)
+        await _keep_patch(session, request, prepared, run)
         prepare_for_hand(session, run)
         if not quiet:
             announce_staged(session, console, run, in_directory=request.run_dir is not None)
         return Begun(what="staged", run=run)
     new = lifecycle.admit(new_run(session, request, prepared, state="pending"), session.worker)
     (run,) = await make_runs(session, (structs.replace(new, vcs_commit=taken.vcs_commit),), selection)
-    _keep_patch(session, request, prepared, run)
+    async with given_up_on_failure(session, run, console=console):
+        await _keep_patch(session, request, prepared, run)
     return Begun(what="claimed", run=run)
 
 
@@ -149,9 +152,9 @@ def _snapshot(session: Session, request: RunRequest, planned: Plan) -> Snapshot:
     return take_snapshot(session, planned.operation)
 
 
-def _keep_patch(session: Session, request: RunRequest, planned: Plan, run: Run) -> None:
+async def _keep_patch(session: Session, request: RunRequest, planned: Plan, run: Run) -> None:
     if planned.proto is not None and not request.force_sourcecode:
-        share_with_trials(session, planned.proto, (run,))
+        await share_with_trials(session, planned.proto, (run,))
     else:
         after_making(session, run)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from orchestra.engine.off_loop import off_loop
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
 from orchestra.model.run import Run
@@ -84,8 +85,8 @@ def _write_patch(project: str, directory: Path, vcs_commit: str) -> str | None:
     )
 
 
-def share_with_trials(session: Session, batch: Run, trials: Sequence[Run]) -> None:
-    """Give trials the patch of their batch. May take a while.
+async def share_with_trials(session: Session, batch: Run, trials: Sequence[Run]) -> None:
+    """Give trials the patch of their batch.
 
     Raises:
         HomeError, StoreUnavailable: it can't be read or written.
@@ -94,8 +95,9 @@ def share_with_trials(session: Session, batch: Run, trials: Sequence[Run]) -> No
         return
     from orchestra.workspace.source_patch import share_patch
 
-    session.finish_afterwards()
+    await session.finish_afterwards()
+    origin, places = session.directory(batch), [session.directory(trial) for trial in trials]
     try:
-        share_patch(session.directory(batch), [session.directory(trial) for trial in trials])
+        await off_loop(lambda: share_patch(origin, places))
     except OSError as error:
-        fail(error, error.filename or session.directory(batch))
+        fail(error, error.filename or origin)

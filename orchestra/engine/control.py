@@ -21,6 +21,10 @@ class Wish(IntEnum):
     KILL = 5
 
 
+SIGNALS = {Wish.INTERRUPT: ("INT", -2), Wish.TERMINATE: ("TERM", -15), Wish.KILL: ("KILL", -9)}
+"""How the exit record of what was stopped by a wish tells so: name and exit code."""
+
+
 class Control:
     """A wish that grows, and who is to be called when it does."""
 
@@ -31,6 +35,11 @@ class Control:
         self.interrupted = False
         """Whether the wish came from Ctrl-C."""
         self._listeners: list[Callable[[], object]] = []
+
+    @property
+    def signal(self) -> tuple[str, int]:
+        """Name and exit code of the signal that an exit record tells of."""
+        return SIGNALS.get(Wish.INTERRUPT if self.interrupted else self.wish, ("TERM", -15))
 
     def raise_to(self, wish: Wish) -> None:
         """Wish for ``wish`` if it is stronger than what was wished for before."""

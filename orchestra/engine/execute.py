@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 from orchestra.console import Console
 from orchestra.engine.control import Control
+from orchestra.engine.giving_up import given_up_on_failure
 from orchestra.engine.judge import require_record
-from orchestra.engine.launch import STOPPED, Launch, fail_to_start, launch
+from orchestra.engine.launch import Launch, fail_to_start, launch
 from orchestra.engine.limits import given_environment
 from orchestra.engine.session import Session
-from orchestra.errors import ResolveError, Stopped
+from orchestra.errors import ResolveError
 from orchestra.model.run import Run
 
 
@@ -33,7 +34,8 @@ async def execute(
     """
     control = control or Control()
     if run.kind != "run":
-        ended = await _execute_here(session, run, console, control, how, stop_runs)
+        async with given_up_on_failure(session, run, console=console):
+            ended = await _execute_here(session, run, console, control, how, stop_runs)
         await tidy_up(session, ended, console=console, keep=keep)
         return ended
     from orchestra.engine.supervise import supervise
@@ -83,8 +85,7 @@ async def _execute_here(
             try:
                 run = await wait_for_resources(session, run, console=console, control=control)
             except ResolveError as error:
-                code = STOPPED if isinstance(error, Stopped) else 1
-                return await fail_to_start(session, run, error.message, code=code)
+                return await fail_to_start(session, run, error)
         environment = {**(how.environment if how else {}), **(given_environment(run) if run.needs else {})}
         return await run_batch(session, run, console=console, control=control, environment=environment)
     from orchestra.engine.queue import run_queue

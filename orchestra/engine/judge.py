@@ -6,6 +6,8 @@ win, and the other reads what became of it.
 
 from __future__ import annotations
 
+import os
+
 from msgspec import structs
 
 from orchestra.child import supervisor
@@ -21,6 +23,7 @@ from orchestra.model.filters import RunQuery
 from orchestra.model.marks import bears_marks
 from orchestra.model.run import ACTIVE, Run
 from orchestra.workspace import durable, records
+from orchestra.workspace.layout import REPLACING
 
 GONE_GRACE = 120.0
 """Seconds to wait for an exit record of a job that its executor no longer knows: shared files may be late."""
@@ -57,7 +60,10 @@ async def settle(
         try:
             (kept,) = await session.store.update((again or judged,))
         except RevisionConflict:
-            run = await session.store.get(run.id)
+            current = await session.store.get(run.id)
+            # A claim that came after the one that was given up is another matter.
+            given_up = given_up and current.attempt == run.attempt
+            run = current
             continue
         if again is None:
             _tell(session, kept, console)
@@ -216,6 +222,8 @@ async def settle_or_spoil(
 async def require_record(session: Session, run: Run) -> None:
     """Make sure that the record of a run that we have claimed can be read; else the run is ``broken``.
 
+    Its source is made whole again if somebody died while replacing it.
+
     Raises:
         RunBroken: it can't; the message names the file.
     """
@@ -227,6 +235,11 @@ async def require_record(session: Session, run: Run) -> None:
     except RunNotFound:
         # Its directory is gone, or was never ours alone: what becomes of it is judged elsewhere.
         pass
+    directory = session.directory(run)
+    if os.path.exists(session.layout.control(directory) / REPLACING):
+        from orchestra.workspace.replacing import undo
+
+        await off_loop(lambda: undo(directory))
 
 
 async def _spoil(session: Session, run: Run, error: RunBroken) -> Run:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct, structs
 
@@ -18,10 +18,12 @@ from orchestra.engine.changes import change, tell
 from orchestra.engine.command_line import command_line
 from orchestra.engine.config_destination import write_config
 from orchestra.engine.control import Control
+from orchestra.engine.giving_up import given_up_on_failure
 from orchestra.engine.judge import require_record, settle
 from orchestra.engine.limits import given_environment, parse_warning
+from orchestra.engine.off_loop import shielded
 from orchestra.engine.session import Session
-from orchestra.errors import ExecutorError, PluginError, ResolveError, RunBusy, Stopped
+from orchestra.errors import ExecutorError, OrchestraError, PluginError, ResolveError, RunBusy, Stopped
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
 from orchestra.model.execution import Exit, Handle, Job
@@ -30,8 +32,8 @@ from orchestra.model.run import Run
 from orchestra.workspace import durable, records
 from orchestra.workspace.orders import GRACE, STOP_TIMEOUT, Orders, write_orders
 
-STOPPED = -2
-"""The exit code of a run that was stopped while it was still being made ready."""
+RESOLVED = ("resolved", "flags", "label")
+"""What providing what a run needs may change of its record."""
 
 
 class Launch(Struct, frozen=True, kw_only=True):
@@ -55,53 +57,62 @@ async def launch(
     """Resolve what a claimed run needs, write the attempt's orders and hand the job to its executor.
 
     A dependency or an executor that fails ends the run with an exit record that says why: it is the run's
-    failure, not the caller's.
+    failure, not the caller's. Whatever else fails, and a cancellation, ends the claim.
 
     Raises:
         RunBroken: the run's record can't be read: it is ``broken`` now.
     """
-    failpoint("run.claimed")
-    if not session.directory(run).is_dir():
-        return await settle(session, run, given_up=True)
-    await require_record(session, run)
-    try:
-        directory = session.attempt_directory(run)
-        # Its name must be on the disk before its fence: no power cut may leave a started run that knows no start.
-        durable.make_dirs(directory, fsync=session.fsync)
-        if run.operation.python_requires is not None:
-            from orchestra.engine.python_version import check_python
+    async with given_up_on_failure(session, run, console=console, control=control):
+        failpoint("run.claimed")
+        if not session.directory(run).is_dir():
+            return await settle(session, run, given_up=True)
+        await require_record(session, run)
+        try:
+            return await _launch(session, run, how, console, control)
+        except (ExecutorError, PluginError, ResolveError) as error:
+            write_due_patch(session, run)
+            return await fail_to_start(session, run, error)
 
-            check_python(run.operation)
-        if run.needs and run.starter != "queue":
-            from orchestra.engine.leasing import wait_for_resources
 
-            run = await wait_for_resources(session, run, console=console, control=control)
-        if run.sources or run.operation.requires:
-            from orchestra.engine.resolve import resolve
+async def _launch(
+    session: Session, claimed: Run, how: Launch, console: Console | None, control: Control | None
+) -> Run:
+    run = claimed
+    directory = session.attempt_directory(run)
+    # Its name must be on the disk before its fence: no power cut may leave a started run that knows no start.
+    durable.make_dirs(directory, fsync=session.fsync)
+    if run.operation.python_requires is not None:
+        from orchestra.engine.python_version import check_python
 
-            run = await resolve(session, run, console=console, control=control)
-        clear = session.vault.revealed(run) if bears_marks(run) else run
-        write_config(session.directory(run), clear)
-        run = structs.replace(run, command=command_line(run.operation, run.flags))
-        nonce = os.urandom(8).hex()
-        orders = _orders(session, clear, command_line(clear.operation, clear.flags), nonce, how)
-        write_orders(directory, orders)
-        failpoint("run.ordered")
-        executor = await session.executor(run.executor)
-        handle = await executor.submit(_job(session, run, directory, nonce, how))
-    except (ExecutorError, PluginError, ResolveError) as error:
-        write_due_patch(session, run)
-        code = STOPPED if isinstance(error, Stopped) else 1
-        reason = error.message + (f"\n{error.hint}" if error.hint else "")
-        return await fail_to_start(session, run, reason, code=code)
+        check_python(run.operation)
+    if run.needs and run.starter != "queue":
+        from orchestra.engine.leasing import wait_for_resources
+
+        run = await wait_for_resources(session, run, console=console, control=control)
+    if run.sources or run.operation.requires:
+        from orchestra.engine.resolve import resolve
+
+        run = await resolve(session, run, console=console, control=control)
+    clear = session.vault.revealed(run) if bears_marks(run) else run
+    write_config(session.directory(run), clear)
+    run = structs.replace(run, command=command_line(run.operation, run.flags))
+    nonce = os.urandom(8).hex()
+    orders = _orders(session, clear, command_line(clear.operation, clear.flags), nonce, how)
+    write_orders(directory, orders)
+    failpoint("run.ordered")
+    executor = await session.executor(run.executor)
+    changed = {name: getattr(run, name) for name in RESOLVED if getattr(run, name) != getattr(claimed, name)}
+    changed |= {"command": run.command, "executor": run.executor}
+    handle = await executor.submit(_job(session, run, directory, nonce, how))
     failpoint("run.submitted")
-    run = await _note_submission(session, run, handle)
+    # Whoever is cancelled now must learn that there is an operation, or nobody could stop it.
+    run = await shielded(lambda: _note_submission(session, run, handle, changed))
     after_starting(session, run, orders.environment)
     return run
 
 
-async def _note_submission(session: Session, run: Run, handle: Handle) -> Run:
-    """Keep the handle, and what the launch has settled; the start, too, if it is to be seen already."""
+async def _note_submission(session: Session, run: Run, handle: Handle, changed: Mapping[str, Any]) -> Run:
+    """Keep the handle, and what the launch has ``changed``; the start, too, if it is to be seen already."""
     fence = records.read_fence(session.attempt_directory(run))
     started = fence if fence is not None and fence.fence == "started" else None
 
@@ -112,8 +123,7 @@ async def _note_submission(session: Session, run: Run, handle: Handle) -> Run:
         current = lifecycle.submit(current, handle)
         if started is not None and current.state == "pending":
             current = lifecycle.start(current, started)
-        settled = ("command", "resolved", "executor", "flags", "label")
-        return structs.replace(current, **{name: getattr(run, name) for name in settled})
+        return structs.replace(current, **changed)
 
     if started is not None:
         failpoint("run.started")
@@ -139,20 +149,23 @@ async def with_handle(session: Session, run: Run) -> Run:
         return run
     executor = await session.executor(run.executor)
     job = _job(session, run, session.attempt_directory(run), fence.nonce, Launch())
-    return await _note_submission(session, run, await executor.submit(job))
+    return await _note_submission(session, run, await executor.submit(job), {})
 
 
 async def fail_to_start(
-    session: Session, run: Run, reason: str, *, console: Console | None = None, code: int = 1
+    session: Session, run: Run, error: OrchestraError, *, console: Console | None = None
 ) -> Run:
-    """Record that a claimed run could not be started: its attempt ends with ``code`` and ``reason``.
+    """Record that a claimed run could not be started: its attempt ends with the reason, or was stopped.
 
     Raises:
         RunBusy: it was started all the same, or its claim was revoked.
     """
     directory = session.attempt_directory(run)
     now = session.clock.now()
-    exit_record = Exit(code=code, started=now, stopped=now, reason=reason)
+    reason = error.message + (f"\n{error.hint}" if error.hint else "")
+    exit_record = Exit(code=1, started=now, stopped=now, reason=reason)
+    if isinstance(error, Stopped):
+        exit_record = structs.replace(exit_record, code=error.code, stopped_by=error.signal)
     try:
         with records.hold(directory, session.worker.nonce, fsync=session.fsync):
             records.write_exit(directory, exit_record, fsync=session.fsync)

@@ -50,5 +50,5 @@ async def wait_for_resources(
             session.emit("log.message", run, level="info", message=message, console=console, logger="")
             told = True
         if control is not None and control.wish > Wish.DRAIN:
-            raise Stopped("stopped while it waited for resources")
+            raise Stopped("stopped while it waited for resources", *control.signal)
         await session.clock.sleep(LOOK_EVERY)

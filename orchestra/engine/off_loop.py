@@ -1,9 +1,9 @@
-"""Work that may take long, kept away from an event loop if there is one."""
+"""Work that may take long or must be finished, with an event loop or without one."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -16,6 +16,18 @@ async def off_loop(work: Callable[[], T]) -> T:
     import anyio
 
     return await anyio.to_thread.run_sync(work)
+
+
+async def shielded(work: Callable[[], Awaitable[T]]) -> T:
+    """The result of ``work``, which is brought to its end even if the caller is cancelled meanwhile."""
+    if not _in_event_loop():
+        return await work()
+    import anyio
+
+    results: list[T] = []
+    with anyio.CancelScope(shield=True):
+        results.append(await work())
+    return results[0]
 
 
 def _in_event_loop() -> bool:

@@ -37,7 +37,7 @@ from orchestra.model.filters import RunQuery
 from orchestra.model.operation import FlagValue
 from orchestra.model.resources import Resources, parse_resources
 from orchestra.model.retry import Retry, parse_retry
-from orchestra.model.run import ACTIVE, Run
+from orchestra.model.run import ACTIVE, FINAL, Run
 from orchestra.project.project_settings import project_settings
 from orchestra.settings import find_home, load_settings
 from orchestra.workspace.output import OutputFollower, read_output
@@ -100,7 +100,11 @@ class StartedRun:
         return self.record.id
 
     async def wait(self) -> Run:
-        """Wait for the end and return the run in its final state. Cancelling only stops the waiting."""
+        """Wait for the end and return the run in its final state. Cancelling only stops the waiting.
+
+        Raises:
+            RunBusy: the ``Orchestra`` was closed, and the run goes on.
+        """
         await self.ended.wait()
         if self.error is not None:
             raise self.error
@@ -264,8 +268,25 @@ class Orchestra:
         except Exception as error:
             # Raised by ``wait()``: what goes wrong with one run must not end the caller's whole block.
             started.error = error
+        except anyio.get_cancelled_exc_class():
+            with anyio.CancelScope(shield=True):
+                await self._leave(started)
+            raise
         finally:
             started.ended.set()
+
+    async def _leave(self, started: StartedRun) -> None:
+        """Whoever waits for a run must not take one for ended that only our watch has left."""
+        try:
+            started.record = await settle(self.session, await self.session.store.get(started.id))
+        except OrchestraError as error:
+            started.error = error
+            return
+        if started.record.state not in FINAL:
+            started.error = RunBusy(
+                f"run {started.id} is {started.record.state}: it goes on, but is no longer watched",
+                "It can be waited for only while the Orchestra that started it is open.",
+            )
 
     async def restart(
         self, run: str, flags: Mapping[str, FlagValue] | None = None, **options: Any
@@ -370,10 +391,10 @@ class Orchestra:
 
         session = self.session
         session.sinks.append(sink)
-        before, session.sinks.output = session.sinks.output, session.sinks.output or output
+        session.sinks.output_readers += output
         try:
             async with send, receive:
                 yield receive
         finally:
             session.sinks.remove(sink)
-            session.sinks.output = before
+            session.sinks.output_readers -= output

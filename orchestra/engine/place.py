@@ -6,13 +6,17 @@ import filecmp
 import os
 import posixpath
 import shutil
+import signal
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
+from subprocess import DEVNULL
 from typing import Literal
 
 from msgspec import Struct
 
 from orchestra.contracts import Resolved
+from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.errors import ResolveError, text_of_os_error
 from orchestra.model.dependencies import CONFIG, masked_url
 from orchestra.model.operation import SourceDef
@@ -70,7 +74,7 @@ async def place(wanted: Placement) -> Placed:
             found = await _post_process(wanted, found)
         paths: list[str] = []
         digests: list[tuple[str, str]] = []
-        for path in _selected(wanted.source, found):
+        for path in await off_loop(lambda: _selected(wanted.source, found)):
             target = _target(wanted.source, found, path)
             digest = await _put(wanted, found, path, target)
             if digest is not None:
@@ -157,7 +161,7 @@ async def _put(wanted: Placement, found: _Found, path: str, target: str) -> str 
     origin, place = found.root / path, wanted.run_dir / target
     how = _how(wanted, found, origin)
     if os.path.lexists(place) and not _may_replace(wanted, origin, target):
-        if _is_same(origin, place, how):
+        if await off_loop(lambda: _is_same(origin, place, how)):
             return ""
         if wanted.provided.root is None or _selects(wanted.source):
             # Of all that a run has, its source for instance, much is here already: no surprise.
@@ -169,7 +173,7 @@ async def _put(wanted: Placement, found: _Found, path: str, target: str) -> str 
             place.unlink()
         link_into(origin, place, by=wanted.scratch)
         return ""
-    if found.movable and not os.path.lexists(place) and not _has_links(origin):
+    if found.movable and not os.path.lexists(place) and not await off_loop(lambda: _has_links(origin)):
         os.rename(origin, place)
         return ""
     return await finish(copy_into(origin, place, by=wanted.scratch))
@@ -230,10 +234,27 @@ def _make_parents(run_dir: Path, place: Path) -> None:
         raise ResolveError(f"'{place.parent}' is a file, and a folder must be there") from None
 
 
-async def _post_process(wanted: Placement, found: _Found) -> _Found:
-    """Run the project's command where the files are: never in the project itself, but in a copy of its folder."""
+async def _run_shell(command: str, folder: Path) -> int:
+    """The exit code of ``command``. Whoever is cancelled leaves no process of it behind."""
     import anyio
 
+    words = ["/bin/sh", "-c", command]
+    process = await shielded(
+        lambda: anyio.open_process(
+            words, cwd=folder, stdin=DEVNULL, stdout=2, stderr=2, start_new_session=True
+        )
+    )
+    try:
+        return await process.wait()
+    finally:
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await shielded(process.wait)
+
+
+async def _post_process(wanted: Placement, found: _Found) -> _Found:
+    """Run the project's command where the files are: never in the project itself, but in a copy of its folder."""
     if not found.movable:
         copied = wanted.scratch / f".{_WORKED}"
         copied.mkdir()
@@ -243,11 +264,9 @@ async def _post_process(wanted: Placement, found: _Found) -> _Found:
         found = _Found(root=copied, whole=paths, inner=found.inner, movable=True, digest=found.digest)
     command = wanted.source.post_process
     assert command is not None
-    done = await anyio.run_process(
-        ["/bin/sh", "-c", command], cwd=found.root, check=False, stdout=2, stderr=2
-    )
-    if done.returncode:
-        raise ResolveError(f"its post-process command '{command}' failed with exit code {done.returncode}")
+    code = await _run_shell(command, found.root)
+    if code:
+        raise ResolveError(f"its post-process command '{command}' failed with exit code {code}")
     if found.inner:
         return found
     return _Found(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,7 @@ from orchestra.errors import OperationNotFound, ScriptError, UserError
 from orchestra.model.batch import unexpanded
 from orchestra.model.operation import Operation
 from orchestra.model.run import Run
-from orchestra.workspace import copies, source
-from orchestra.workspace.manifest import write_manifest
-from orchestra.workspace.source_patch import patch_path
+from orchestra.workspace import source
 
 
 async def plan_proto(session: Session, request: RunRequest) -> Plan:
@@ -111,18 +108,3 @@ def defined_now(session: Session, run: Run) -> Operation:
             "The definition is needed to take the project's source code again.\n"
             "Leave --force-sourcecode out to go on with what the run has.",
         ) from error
-
-
-def replace_source(session: Session, run: Run, selection: source.Selection | None) -> None:
-    """Put the source of ``selection`` into the directory of ``run``, in the place of what it has.
-
-    Raises:
-        HomeError, StoreUnavailable: a file can't be removed or written.
-    """
-    directory = session.directory(run)
-    source.remove_copied(directory)
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(patch_path(directory))
-    if selection is not None:
-        copies.copy_selection(selection, directory)
-    write_manifest(directory, b"" if selection is None else selection.manifest)

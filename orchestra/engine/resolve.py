@@ -14,7 +14,7 @@ from orchestra.console import Console
 from orchestra.contracts import Resolved, Source
 from orchestra.engine.command_line import interpreter_of
 from orchestra.engine.control import Control, Wish
-from orchestra.engine.off_loop import off_loop
+from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.engine.place import Placed, Placement, clean, place
 from orchestra.engine.session import Session
 from orchestra.errors import PluginError, ResolveError, Stopped
@@ -87,7 +87,7 @@ async def resolve(
             for requirement in requirements(run):
                 await work.meet(requirement)
     if scope.cancelled_caught:
-        raise Stopped("stopped while what it needs was being provided")
+        raise Stopped("stopped while what it needs was being provided", *control.signal)
     return work.run
 
 
@@ -139,7 +139,7 @@ class _Resolution:
         scratch = self.session.layout.scratch(self.run)
         resolver = await self.session.resolver(one.source.scheme)
         # What a resolution that was killed has left is swept by the next one.
-        clean(scratch)
+        await off_loop(lambda: clean(scratch))
         try:
             resolved = await resolver.resolve(self._asked(one.source), scratch, self.session)
             failpoint("run.provided")
@@ -160,7 +160,7 @@ class _Resolution:
             failpoint("run.placed")
             return resolved, placed
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            await shielded(lambda: off_loop(lambda: shutil.rmtree(scratch, ignore_errors=True)))
 
     @property
     def _project(self) -> Path:

@@ -8,8 +8,6 @@ from typing import Any
 from msgspec import Struct, structs
 
 from orchestra.child import supervisor
-from orchestra.engine.capture import after_making
-from orchestra.engine.changes import change, tell
 from orchestra.engine.concealment import concealed
 from orchestra.engine.judge import settle
 from orchestra.engine.limits import check_limits
@@ -18,48 +16,22 @@ from orchestra.engine.off_loop import off_loop
 from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.request import RunRequest
 from orchestra.engine.requested_flags import settled_flags
-from orchestra.engine.session import LEASE, Session
+from orchestra.engine.session import Session
 from orchestra.engine.snapshot import Snapshot, take_snapshot
 from orchestra.engine.stage import own_kind
-from orchestra.engine.terms import TERMS, check_terms, given_terms
+from orchestra.engine.terms import check_terms, given_terms
 from orchestra.errors import FlagError, RunBusy, RunNotFound, UserError
 from orchestra.model import flags as flag_rules
-from orchestra.model import lifecycle
 from orchestra.model.batch import Batch, is_same_search, unexpanded
-from orchestra.model.filters import RunQuery, Wanted
-from orchestra.model.marks import bears_marks
+from orchestra.model.filters import RunQuery
+from orchestra.model.ids import listing_place
 from orchestra.model.operation import FlagValue
-from orchestra.model.run import FINAL, Run, RunKind, State
+from orchestra.model.run import Run, RunKind, State
 from orchestra.workspace import records
 
-STARTABLE: frozenset[State] = frozenset(("staged", "pending", *FINAL)) - {"broken"}
 NOT_DONE: frozenset[State] = frozenset(("staged", "pending", "error", "lost", "aborted"))
 """What ``--needed`` starts again though the flags are the same."""
-KEPT = (
-    "operation",
-    "sourcecode_digest",
-    "vcs_commit",
-    "flags",
-    "batch_spec",
-    "label",
-    "label_template",
-    "tags",
-    "comments",
-    "trial_tags",
-    "trial_comments",
-    "executor",
-    "environment",
-    "needed",
-    "stop_after",
-    "force_deps",
-    "random_seed",
-    "gpus",
-    *TERMS,
-)
-"""What a request may change of a run that is there."""
 CANDIDATES = 10
-MOST_RUNS = 10_000_000
-"""A number above this is the beginning of an id, and no place in a listing."""
 
 
 class Restart(Struct, frozen=True, kw_only=True):
@@ -93,9 +65,10 @@ async def find_run(session: Session, spec: str, *, cwd: Path) -> Run:
     if spec.startswith((".", "/")):
         return await _run_in(session, (cwd / spec).resolve())
     runs = list((await session.store.query(RunQuery(ids=(spec,)))).runs)
-    if not runs and spec.isdecimal() and 0 < int(spec) <= MOST_RUNS:
+    place = listing_place(spec)
+    if not runs and place is not None:
         # As everywhere else: its place in the listing, where there is one.
-        runs = list((await session.store.query(RunQuery(limit=1, offset=int(spec) - 1))).runs)
+        runs = list((await session.store.query(RunQuery(limit=1, offset=place - 1))).runs)
     if not runs and spec:
         runs = list((await session.store.query(RunQuery(id_prefix=spec, limit=CANDIDATES + 1))).runs)
     if not runs:
@@ -273,58 +246,3 @@ def _batch_of_restart(run: Run, spec: Batch, request: RunRequest) -> Batch:
     if run.executions and (request.flags or request.force_sourcecode or run.state == "completed"):
         changes["generation"] = spec.generation + 1
     return structs.replace(spec, **changes)
-
-
-async def claim_restart(session: Session, restart: Restart) -> Run:
-    """Claim the run and keep what it will be started with, in the store and in its record.
-
-    Raises:
-        RunBusy: somebody else was faster.
-    """
-    wanted = Wanted(ids=(restart.run.id,), states=STARTABLE)
-    claimed = await session.store.claim(session.worker, LEASE, 1, wanted)
-    if not claimed:
-        raise RunBusy(f"run {restart.run.id} is already being started by somebody else")
-    _replace_source(session, restart)
-    return await keep_changes(session, claimed[0], restart.run)
-
-
-def _replace_source(session: Session, restart: Restart) -> None:
-    if restart.snapshot is not None:
-        from orchestra.engine.proto import replace_source
-
-        replace_source(session, restart.run, restart.snapshot.selection)
-        after_making(session, restart.run)
-
-
-async def keep_changes(session: Session, run: Run, wished: Run) -> Run:
-    """Carry the settings of ``wished`` over to ``run``, in the store and then in its record."""
-    changes = {name: getattr(wished, name) for name in KEPT if getattr(wished, name) != getattr(run, name)}
-    if not changes:
-        return run
-    if bears_marks(wished):
-        session.vault.keep(wished, fsync=session.fsync)
-    run = await change(session, run, lambda current: structs.replace(current, **changes))
-    records.write_run(session.directory(run), run, fsync=session.fsync)
-    return run
-
-
-async def restage(session: Session, restart: Restart) -> Run:
-    """Make the run ready for a queue (again), with what the request changed.
-
-    Raises:
-        RunBusy: somebody has started it meanwhile.
-    """
-    wished = restart.run
-
-    def restaged(current: Run) -> Run:
-        if current.worker is not None:
-            raise RunBusy(f"run {current.id} is already being started by {current.worker.name}")
-        return lifecycle.restage(current, session.clock.now())
-
-    run = await change(session, await session.store.get(wished.id), restaged)
-    _replace_source(session, restart)
-    run = await keep_changes(session, run, wished)
-    records.write_run(session.directory(run), run, fsync=session.fsync)
-    tell(session, "run.staged", run)
-    return run

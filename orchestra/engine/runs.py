@@ -14,7 +14,7 @@ from orchestra.engine.session import Session
 from orchestra.engine.stopping import StopReport, stop_runs
 from orchestra.errors import RunNotFound
 from orchestra.model.filters import RunQuery
-from orchestra.model.ids import short_id
+from orchestra.model.ids import listing_place, short_id
 from orchestra.model.run import Run
 
 __all__ = ["StopReport", "delete_runs", "finish_deletions", "select_runs", "stop_runs"]
@@ -24,8 +24,7 @@ Default = Literal["all", "latest", "none"]
 CANDIDATES = 10
 """How many runs are named when a prefix fits several."""
 _HINT = "Try 'orchestra runs list' for a list of runs."
-_SLICE = re.compile(r"([0-9]*):([0-9]*)", re.ASCII)
-_INDEX = re.compile(r"[0-9]{1,9}", re.ASCII)
+_SLICE = re.compile(r"([0-9]{0,9}):([0-9]{0,9})")
 
 
 async def select_runs(
@@ -68,12 +67,12 @@ async def _by_id(session: Session, specs: Sequence[str], query: RunQuery) -> dic
 
 
 async def _named(session: Session, spec: str, query: RunQuery) -> tuple[Run, ...]:
-    part = _SLICE.fullmatch(spec)
+    part, place = _SLICE.fullmatch(spec), listing_place(spec)
     if part is not None:
         first, last = int(part[1] or 1), int(part[2]) if part[2] else None
         runs = await _sliced(session, max(first, 1), last, query)
-    elif _INDEX.fullmatch(spec) and int(spec) > 0:
-        runs = await _sliced(session, int(spec), int(spec), query) or await _beginning(session, spec, query)
+    elif place is not None:
+        runs = await _sliced(session, place, place, query) or await _beginning(session, spec, query)
     else:
         runs = await _beginning(session, spec, query)
     if not runs:

@@ -16,6 +16,7 @@ from orchestra.console import Console, SilentConsole
 from orchestra.contracts import BatchExpander, Executor, Kind, Page, Resolver, Store, Warming
 from orchestra.engine.afterwards import Afterwards
 from orchestra.engine.clock import Clock
+from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.errors import OrchestraError, StoreCorrupt
 from orchestra.model.events import Event, Level
 from orchestra.model.execution import Identity
@@ -42,8 +43,13 @@ OpenPlugin = Callable[..., AbstractAsyncContextManager[Any]]
 class Sinks(list[Sink]):
     """Who is told of every event, shared by all workers of a session."""
 
-    output = False
-    """Whether somebody wants ``run.output`` events."""
+    output_readers = 0
+    """How many of them want ``run.output`` events."""
+
+    @property
+    def output(self) -> bool:
+        """Whether somebody wants ``run.output`` events."""
+        return self.output_readers > 0
 
 
 class Session:
@@ -134,9 +140,9 @@ class Session:
         for sink in self.sinks:
             sink(event)
 
-    def finish_afterwards(self) -> None:
+    async def finish_afterwards(self) -> None:
         """Wait for what is done beside the runs, and say what went wrong with it."""
-        for warning in self.afterwards.finish():
+        for warning in await shielded(lambda: off_loop(self.afterwards.finish)):
             self.emit("log.message", level="warning", message=warning, logger="")
 
     @property
@@ -281,7 +287,7 @@ async def open_session(
                 await stack.aclose()
                 session = await begin(stack, recover=True)
             # Also when what was begun ends with an error.
-            stack.callback(session.finish_afterwards)
+            stack.push_async_callback(session.finish_afterwards)
             yield session
             with suppress(OrchestraError):
                 await _note_total(session)

@@ -15,7 +15,7 @@ from orchestra.engine.command_line import command_line, operation_python, print_
 from orchestra.engine.concealment import concealed
 from orchestra.engine.limits import check_limits
 from orchestra.engine.marking import marks_of_new, user_name
-from orchestra.engine.off_loop import off_loop
+from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.request import RunRequest
 from orchestra.engine.requested_flags import settled_flags, shadowed_flags
@@ -299,7 +299,7 @@ async def make_runs(
     try:
         prepared = await off_loop(make)
         failpoint("run.created")
-        kept = await _enter(session, prepared)
+        kept = await shielded(lambda: _enter(session, prepared))
     except BaseException:
         for path in made:
             records.discard_directory(path)

@@ -7,11 +7,12 @@ from msgspec import structs
 from orchestra.console import Console
 from orchestra.engine.changes import change, tell
 from orchestra.engine.control import Control
-from orchestra.engine.launch import STOPPED, fail_to_start
+from orchestra.engine.giving_up import given_up_on_failure
+from orchestra.engine.launch import RESOLVED, fail_to_start
 from orchestra.engine.resolve import resolve
 from orchestra.engine.session import Session
 from orchestra.engine.stage import make_runs
-from orchestra.errors import PluginError, ResolveError, Stopped
+from orchestra.errors import PluginError, ResolveError
 from orchestra.model import lifecycle
 from orchestra.model.run import Run
 from orchestra.workspace import records
@@ -35,16 +36,19 @@ async def make_staged(
     """
     claimed = lifecycle.admit(structs.replace(run, staged=None), session.worker)
     (run,) = await make_runs(session, (claimed,), selection)
-    try:
-        resolved = await resolve(session, run, console=console, control=control, staging=True)
-    except (ResolveError, PluginError) as error:
-        code = STOPPED if isinstance(error, Stopped) else 1
-        await fail_to_start(session, run, error.message, code=code)
-        raise
+    async with given_up_on_failure(session, run, console=console):
+        try:
+            resolved = await resolve(session, run, console=console, control=control, staging=True)
+        except (ResolveError, PluginError) as error:
+            await fail_to_start(session, run, error)
+            raise
+        return await _stage(session, run, resolved)
 
+
+async def _stage(session: Session, run: Run, resolved: Run) -> Run:
     def staged(current: Run) -> Run:
-        settled = ("resolved", "flags", "label")
-        kept = structs.replace(current, rest="staged", **{name: getattr(resolved, name) for name in settled})
+        settled = {name: getattr(resolved, name) for name in RESOLVED}
+        kept = structs.replace(current, rest="staged", **settled)
         return structs.replace(lifecycle.release(kept), staged=session.clock.now())
 
     run = await change(session, run, staged)

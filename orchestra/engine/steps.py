@@ -10,23 +10,20 @@ import anyio
 from msgspec import Struct, structs
 
 from orchestra.console import Console
-from orchestra.engine.batch import SIGNALS
 from orchestra.engine.begin import Begun, begin, prepare
-from orchestra.engine.changes import change
-from orchestra.engine.control import Control, Wish
+from orchestra.engine.control import SIGNALS, Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.ignored_options import ignored_options
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import settle, watcher_is_gone
-from orchestra.engine.launch import Launch, with_handle
+from orchestra.engine.launch import Launch
 from orchestra.engine.limits import gpu_environment
 from orchestra.engine.request import RunRequest
-from orchestra.engine.session import LEASE, Session
+from orchestra.engine.session import Session
 from orchestra.engine.step_checks import check_step
 from orchestra.engine.step_request import request_of_step, step_arguments
-from orchestra.engine.supervise import keep_leases, supervise
+from orchestra.engine.supervise import keep_leases, watch_on
 from orchestra.errors import OrchestraError, RunNotFound, UserError, text_of_os_error
-from orchestra.model import lifecycle
 from orchestra.model.filters import RunQuery
 from orchestra.model.operation import Step
 from orchestra.model.run import Run
@@ -169,19 +166,13 @@ class _Pipeline:
                 f"step '{step.name}' can't be started again: run {run.id} is running",
                 f"Use 'orchestra stop {run.short_id}' to stop it first and try again.",
             )
-        lease = self.session.clock.now() + round(LEASE * 1e6)
-        run = await change(
+        return await watch_on(
             self.session,
             run,
-            lambda current: (
-                lifecycle.watch(current, self.session.worker, lease) if current.worker else current
-            ),
+            console=self.console,
+            control=self.control,
+            announce=lambda found: self._say(f"going on with {step.name}: {found.id}", found, "steps.step"),
         )
-        if run.state != "running":
-            return run
-        self._say(f"going on with {step.name}: {run.id}", run, "steps.step")
-        run = await with_handle(self.session, run)
-        return await supervise(self.session, run, console=self.console, control=self.control)
 
     async def _linked(self, step: Step) -> _Linked:
         """The link of ``step``; one that leads to no run is removed.

@@ -22,11 +22,6 @@ TIMEOUT = 30.0
 KILL_TIMEOUT = 10.0
 """Seconds to wait for those that were told so with force."""
 POLL = 0.02
-_SIGNALS: dict[StopHow, int] = {
-    "interrupt": signal.SIGINT,
-    "terminate": signal.SIGTERM,
-    "kill": signal.SIGKILL,
-}
 
 
 class StopReport(Struct, frozen=True, kw_only=True):
@@ -164,10 +159,8 @@ async def _signal(session: Session, run: Run, identity: Identity, how: StopHow) 
             session.emit("log.message", run, level="warning", message=f"run {run.id}: {error.message}")
     if not _is_here(identity):
         return False
-    number = _SIGNALS[how]
-    if run.kind == "run" and how == "kill":
-        # A supervisor kills the tree below it when it is told to quit; its own death would orphan the tree.
-        number = signal.SIGQUIT
+    # What executes in a process of ours has no supervisor that could kill it.
+    number = signal.SIGKILL if how == "kill" and run.kind != "run" else supervisor.STOP_SIGNALS[how]
     return supervisor.send_signal(identity.pid, identity.start, number)
 
 

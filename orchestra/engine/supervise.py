@@ -11,9 +11,10 @@ import anyio.lowlevel
 
 from orchestra.console import Console
 from orchestra.contracts import Executor, Foretelling, Hint, Hinting, StopHow
+from orchestra.engine.changes import change
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.judge import GONE_GRACE, settle
-from orchestra.engine.launch import fail_to_start
+from orchestra.engine.launch import fail_to_start, with_handle
 from orchestra.engine.lines import WholeCharacters
 from orchestra.engine.session import LEASE, RENEWAL, Session
 from orchestra.errors import ExecutorError, OrchestraError, RunBusy, RunNotFound, StoreError
@@ -64,6 +65,25 @@ async def supervise(
             with anyio.CancelScope(shield=True):
                 await watch.to_the_end()
         raise
+
+
+async def watch_on(
+    session: Session, run: Run, *, console: Console, control: Control, announce: Callable[[Run], object]
+) -> Run:
+    """Take over the watch of a running run whose watcher is gone, and follow it until it has ended.
+
+    ``announce`` is called with the run before that, unless it has ended by now.
+    """
+    lease = session.clock.now() + round(LEASE * 1e6)
+    run = await change(
+        session,
+        run,
+        lambda current: lifecycle.watch(current, session.worker, lease) if current.worker else current,
+    )
+    if run.state != "running":
+        return run
+    announce(run)
+    return await supervise(session, await with_handle(session, run), console=console, control=control)
 
 
 class _Watch:
@@ -215,9 +235,8 @@ class _Watch:
         )
         if settled.claimed and settled.attempt == self.run.attempt:
             try:
-                settled = await fail_to_start(
-                    self.session, settled, "its job ended before it was started", console=self.console
-                )
+                error = ExecutorError("its job ended before it was started")
+                settled = await fail_to_start(self.session, settled, error, console=self.console)
             except RunBusy:
                 pass
         return settled

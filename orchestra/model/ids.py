@@ -8,6 +8,7 @@ import re
 from orchestra.errors import UserError
 
 SHORT_LENGTH = 8
+_PLACE = re.compile(r"[0-9]{1,9}")
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,127}")
 
 
@@ -33,3 +34,8 @@ def check_run_id(run_id: str) -> str:
             "Use 1 to 128 letters, digits and . _ + = @ - and begin with a letter or digit.",
         )
     return run_id
+
+
+def listing_place(spec: str) -> int | None:
+    """The place in a listing of runs, from 1, that ``spec`` names; None: it can but be an id, or begin one."""
+    return int(spec) if _PLACE.fullmatch(spec) and int(spec) > 0 else None

@@ -4,6 +4,7 @@
 
     staged | pending | final --claim--> pending, claimed     a worker has the time-limited right to start it
     claimed --release--> staged | pending | aborted          the claim ended before the start (``Run.rest``)
+    claimed --withdraw--> what it was                        the claim ended before anything was done with it
     claimed --start--> running                               the attempt's fence was won
     claimed | running --finish--> completed | error | terminated      the exit record is there
     claimed | running --lose--> lost                         it may have started, how it ended can't be known
@@ -115,6 +116,30 @@ def release(run: Run) -> Run:
         _check(run, run.rest, "release")
     reason = "its starter ended before it was started" if run.rest == "aborted" else None
     return _unwatched(run, state=run.rest, reason=reason)
+
+
+def withdraw(run: Run, before: Run) -> Run:
+    """End a claim before anything was done with it: the run is what it was ``before``, as if never claimed.
+
+    The number of the attempt is free again, so only the claim's holder may do this, and only while the attempt
+    has no folder.
+
+    Raises:
+        IllegalTransition: the run is not claimed, or by another claim than the one that followed ``before``.
+    """
+    if not run.claimed or run.attempt != before.attempt + 1:
+        raise IllegalTransition(f"run {run.id} is {run.state}: there is no claim to withdraw")
+    return _unwatched(
+        run,
+        state=before.state,
+        attempt=before.attempt,
+        rest=before.rest,
+        starter=before.starter,
+        handle=before.handle,
+        exit_code=before.exit_code,
+        stopped=before.stopped,
+        reason=before.reason,
+    )
 
 
 def start(run: Run, fence: Fence) -> Run:

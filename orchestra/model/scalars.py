@@ -90,4 +90,10 @@ def natural(names: Iterable[str]) -> list[str]:
 def natural_key(name: str) -> list[tuple[int, str]]:
     """What :func:`natural` sorts by."""
     parts = _DIGITS.split(name)
-    return [(int(part), "") if index % 2 else (0, part) for index, part in enumerate(parts)]
+    return [_number_key(part) if index % 2 else (0, part) for index, part in enumerate(parts)]
+
+
+def _number_key(digits: str) -> tuple[int, str]:
+    """In the order of the numbers; they may have more digits than Python makes a number of."""
+    significant = digits.lstrip("0")
+    return len(significant), significant

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import PurePosixPath
 from typing import Any, Final, cast
 
 from msgspec import structs
@@ -119,8 +120,20 @@ def _check(section: CheckSection, place: Place, what: str) -> Check:
             re.compile(pattern or "")
         except re.error as error:
             raise error_at(place, what, f"'{pattern}' is not a pattern: {error}") from None
+    if section.file is not None and (problem := _problem_of_glob(section.file)):
+        raise error_at(place, what, f"'{section.file}' can't be the file of a check: {problem}")
     if section.file is None and (section.contains or section.compare_to):
         raise error_at(place, what, "'contains' and 'compare-to' are about a file: name it with 'file'")
     return Check(
         output=section.output, file=section.file, contains=section.contains, compare_to=section.compare_to
     )
+
+
+def _problem_of_glob(pattern: str) -> str | None:
+    """Why no file's name can be looked for by ``pattern``."""
+    parts = PurePosixPath(pattern).parts
+    if not parts or "\0" in pattern:
+        return "it names no file"
+    if any("**" in part and part != "**" for part in parts):
+        return "'**' stands for folders, and has to be between slashes"
+    return None

@@ -11,7 +11,6 @@ it passes the kit of :mod:`orchestra.testing.executors`.
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import threading
 import time
@@ -28,11 +27,6 @@ from orchestra.errors import ExecutorError
 from orchestra.model.execution import Exit, Handle, Hint, Job
 
 NAME = "scripted"
-_SIGNALS: dict[StopHow, signal.Signals] = {
-    "interrupt": signal.SIGINT,
-    "terminate": signal.SIGTERM,
-    "kill": signal.SIGQUIT,
-}
 
 
 class Script(Struct, frozen=True, kw_only=True):
@@ -152,7 +146,7 @@ class ScriptedExecutor:
         scripted = self._scripted.get(handle.job)
         if scripted is None:
             pid, start = _token(handle)
-            return self._runs(handle) and supervisor.send_signal(pid, start, _SIGNALS[how])
+            return self._runs(handle) and supervisor.send_signal(pid, start, supervisor.STOP_SIGNALS[how])
         if scripted.over or not scripted.script.stoppable:
             return False
         scripted.ends = time.monotonic()

@@ -12,6 +12,8 @@ from orchestra.model.run import Run
 CONTROL = ".orchestra"
 """The folder below a run's directory that holds what is ours."""
 
+REPLACING = "replacing"
+"""The folder in it that is there while the run's source is replaced."""
 ATTEMPTS = "attempts"
 FIRST_ATTEMPT = 1
 

@@ -16,7 +16,6 @@ from msgspec import Struct, structs
 
 from orchestra.errors import ScriptError, UserError, text_of_os_error
 from orchestra.model.operation import SourceCode
-from orchestra.workspace.durable import fail
 from orchestra.workspace.manifest import SOURCE, ManifestEntry, read_manifest, read_raw_manifest, render
 from orchestra.workspace.walk import Found, Walked, walk, walk_all
 
@@ -148,25 +147,6 @@ def select_copied(run_dir: Path) -> Selection:
     there = tuple(Found(path, True) for path in paths if os.path.isfile(os.path.join(root, path)))
     selection = _read_all(root, Walked(there, (), ()), "", with_digest=True)
     return structs.replace(selection, manifest=read_raw_manifest(root))
-
-
-def remove_copied(run_dir: Path) -> None:
-    """Remove the source that a run has taken along.
-
-    Raises:
-        HomeError, StoreUnavailable: a file can't be removed.
-        RunBroken: the run's manifest can't be read.
-    """
-    for entry in read_manifest(run_dir):
-        if entry.kind != SOURCE:
-            continue
-        path = os.path.join(run_dir, entry.path)
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            fail(error, path)
 
 
 def _read_all(root: str, found: Walked, dest: str, *, with_digest: bool) -> Selection:

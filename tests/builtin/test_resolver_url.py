@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from orchestra.builtin.resolver_url import Options, UrlResolver, open_resolver
@@ -97,6 +98,19 @@ def test_what_is_in_the_cache_is_not_asked_for_again(server, home, tmp_path):
         assert resolve(home, f"{server.url}/data.bin", tmp_path / name, SHA) == DATA
 
     assert server.count("/data.bin") == 1
+
+
+def test_what_comes_is_written_and_synced_by_a_thread(server, home, tmp_path, monkeypatch):
+    run_sync, threaded = anyio.to_thread.run_sync, []
+
+    async def noted(function, *arguments, **options):
+        threaded.append(function.__name__)
+        return await run_sync(function, *arguments, **options)
+
+    monkeypatch.setattr(anyio.to_thread, "run_sync", noted)
+    assert resolve(home, f"{server.url}/data.bin", tmp_path / "one") == DATA
+
+    assert {"write", "_sync"} <= set(threaded)
 
 
 def test_a_file_of_the_cache_that_was_changed_is_downloaded_again(server, home, tmp_path):

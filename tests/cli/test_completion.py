@@ -175,13 +175,25 @@ def test_it_is_installed_once_behind_what_is_there(
     shell: Shell, tmp_path: Path, name: str, file: str
 ) -> None:
     path = tmp_path / file
-    path.write_text("alias ll='ls -l'")
+    path.write_bytes(b"alias caf\xe9='ls -l'")
 
     for _ in range(2):
         ran = shell.run("completion", "-s", name, "--install", HOME=str(tmp_path), ZDOTDIR="")
         assert ran.output == f"Installed in '{path}'. Start a new shell to use it.\n"
 
-    assert path.read_text() == f"alias ll='ls -l'\neval \"$(orchestra completion --shell {name})\"\n"
+    line = f'eval "$(orchestra completion --shell {name})"\n'
+    assert path.read_bytes() == b"alias caf\xe9='ls -l'\n" + line.encode()
+
+
+@pytest.mark.parametrize("arguments", [(), ("bash",), ("zsh", "--")])
+def test_without_words_to_complete_the_call_is_refused(shell: Shell, arguments: tuple[str, ...]) -> None:
+    refused = shell.run("complete-words", *arguments)
+
+    if arguments == ("zsh", "--"):
+        assert (refused.code, "run\t" in refused.output) == (0, True)
+    else:
+        assert refused.code == 2
+        assert refused.output.startswith("orchestra: the words to complete are missing\n")
 
 
 def test_fish_finds_it_in_its_own_folder(shell: Shell, tmp_path: Path) -> None:

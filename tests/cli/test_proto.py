@@ -95,6 +95,98 @@ def test_source_that_is_gone_can_not_be_taken_again(
     assert (shell.home / "runs" / "proto" / "train.py").read_text() == FIRST
 
 
+def files_of(shell: Shell, run: str) -> dict[str, str]:
+    """The paths below a run's directory with their content, without the records of its attempts."""
+    directory = shell.home / "runs" / run
+    return {
+        str(path.relative_to(directory)): path.read_text()
+        for path in directory.rglob("*")
+        if path.is_file() and path.name in ("train.py", "made", "manifest", "deep.py", "more")
+    }
+
+
+def state_of(shell: Shell, run: str) -> str:
+    lines = shell.run("runs", "info", run).output.splitlines()
+    return next(line.split()[-1] for line in lines if line.startswith("status:"))
+
+
+@pytest.mark.parametrize("stage", [(), ("--stage",)])
+def test_source_that_has_no_place_is_refused_and_the_run_is_as_it_was(
+    shell: Shell, proto: str, tmp_path: Path, stage: tuple[str, ...]
+) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "deep.py").write_text("deep = 1\n")
+    before = files_of(shell, proto)
+
+    refused = shell.run("run", "--restart", proto, "-y", "--force-sourcecode", *stage)
+
+    assert refused.code == 1
+    assert "made' is a file, and the project has a folder of that name" in refused.output
+    assert (files_of(shell, proto), state_of(shell, proto)) == (before, "completed")
+
+
+def test_whoever_is_killed_while_the_source_is_copied_leaves_the_run_as_it_was(
+    shell: Shell, proto: str
+) -> None:
+    before = files_of(shell, proto)
+    arguments = ("run", "--restart", proto, "-y", "--force-sourcecode")
+
+    assert shell.run(*arguments, ORCHESTRA_FAILPOINT="source.copied:kill9").code == -9
+
+    kept = {path: text for path, text in files_of(shell, proto).items() if "incoming" not in path}
+    assert (kept, state_of(shell, proto)) == (before, "completed")
+    assert shell.run(*arguments).output.splitlines()[-1] == "second 7 2 3"
+    assert not list((shell.home / "runs" / proto / ".orchestra").glob("incoming*"))
+
+
+@pytest.mark.parametrize("action", ["kill9", "raise"])
+def test_a_run_whose_source_was_being_replaced_runs_what_it_had(
+    shell: Shell, proto: str, action: str
+) -> None:
+    before = files_of(shell, proto)
+    failpoint = f"source.swapping:{action}"
+
+    failed = shell.run("run", "--restart", proto, "-y", "--force-sourcecode", ORCHESTRA_FAILPOINT=failpoint)
+
+    assert failed.code == (-9 if action == "kill9" else 70)
+    assert state_of(shell, proto) == ("aborted" if action == "kill9" else "completed")
+    assert shell.run("run", "--restart", proto, "-y").output.splitlines()[-1] == "first 7 2"
+    assert files_of(shell, proto) == before
+
+
+def test_folders_and_files_of_the_source_may_take_each_others_places(
+    shell: Shell, proto: str, tmp_path: Path
+) -> None:
+    (tmp_path / "more").write_text("a file\n")
+    assert shell.run("run", "--restart", proto, "-y", "--force-sourcecode").code == 0
+    (tmp_path / "more").unlink()
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "deep.py").write_text("deep = 1\n")
+    assert shell.run("run", "--restart", proto, "-y", "--force-sourcecode").code == 0
+    assert "more/deep.py" in files_of(shell, proto)
+    (tmp_path / "more" / "deep.py").unlink()
+    (tmp_path / "more").rmdir()
+    (tmp_path / "more").write_text("a file\n")
+
+    assert shell.run("run", "--restart", proto, "-y", "--force-sourcecode").code == 0
+
+    assert files_of(shell, proto)["more"] == "a file\n"
+
+
+@pytest.mark.parametrize("spec", ["9" * 5_000, "9" * 5_000 + ":", "٣", "²"])
+@pytest.mark.parametrize("command", [("run", "-y", "--restart"), ("run", "-y", "--proto"), ("runs", "info")])
+def test_no_number_is_too_long_to_be_told_that_there_is_no_such_run(
+    call: Call, tmp_path: Path, command: tuple[str, ...], spec: str
+) -> None:
+    (tmp_path / "train.py").write_text(FIRST)
+    assert call("run", "train.py", "-y").code == 0
+
+    refused = call(*command, spec)
+
+    assert refused.code == 1
+    assert refused.error.startswith("orchestra: could not find a run matching '")
+
+
 def test_a_proto_that_there_is_not_is_told(call: Call) -> None:
     assert call("run", "--proto", "nope", "-y").error.startswith(
         "orchestra: could not find a run matching 'nope'\n"

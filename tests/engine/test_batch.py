@@ -12,6 +12,8 @@ from msgspec import structs
 
 from orchestra.engine import batch as batches
 from orchestra.engine.control import Control, Wish
+from orchestra.engine.execute import execute
+from orchestra.engine.judge import settle
 from orchestra.errors import StoreUnavailable
 from orchestra.model.batch import Choices
 from orchestra.model.events import Event
@@ -290,6 +292,40 @@ async def test_a_trial_that_a_dead_batch_left_running_is_watched_on(bench: Bench
         bench.end(trial)
 
     assert await states_of(bench, batch) == ["completed"] * 4
+
+
+async def test_a_trial_whose_start_was_cancelled_is_executed_when_the_batch_goes_on(bench: Bench) -> None:
+    batch = await a_batch_run(bench)
+    script_trials(bench, first=Script(submit_delay=math.inf))
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.execute, batch)
+        await bench.until(lambda: len(bench.started) == 1)
+        group.cancel_scope.cancel()
+    bench.executor.scripts = {}
+
+    assert (await restarted(bench, batch)).state == "completed"
+
+    assert await states_of(bench, batch) == ["completed"] * 4
+
+
+@pytest.mark.parametrize("starts", [True, False])
+async def test_a_trial_that_somebody_else_holds_is_waited_for(bench: Bench, starts: bool) -> None:
+    batch = await interrupted(bench, 1)
+    held = (await trials(bench, batch))[2]
+    other = bench.open()
+    held = await bench.claim(held, other)
+    async with anyio.create_task_group() as group:
+        group.start_soon(restarted, bench, batch)
+        await bench.until(lambda: any("Waiting for trial" in line for line in bench.lines))
+        assert bench.state(batch) == "running"
+        if starts:
+            await execute(other, held, console=bench.console)
+        else:
+            await settle(other, held, given_up=True)
+
+    assert bench.state(batch) == "completed"
+    assert await states_of(bench, batch) == ["completed", "terminated", "completed", "completed"]
+    assert bench.started.count(held.id) == 1
 
 
 async def test_staged_trials_are_announced_and_not_started(bench: Bench) -> None:

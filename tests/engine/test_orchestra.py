@@ -84,6 +84,63 @@ async def test_cancelling_an_awaited_run_stops_its_operation(home: Path, project
             os.kill(pid, 0)
 
 
+WAITING = """\
+- operations:
+    job:
+      main: job
+      requires: [slow]
+  resources:
+    slow:
+      - file: data
+        post-process: 'sleep 300 & echo $! > {pid}; wait'
+"""
+
+
+@pytest.mark.parametrize("way", ["run", "start", "stage"])
+async def test_a_start_that_is_cancelled_leaves_neither_a_claim_nor_a_process(
+    home: Path, project: Path, way: str
+) -> None:
+    script(project, "")
+    script(project, "", "data")
+    pid = project / "pid"
+    (project / "orchestra.yml").write_text(WAITING.format(pid=pid))
+    async with Orchestra(home, cwd=project) as orch:
+        async with anyio.create_task_group() as group:
+            group.start_soon(getattr(orch, way), "job")
+            with anyio.fail_after(10):
+                while not pid.exists() or not pid.read_text().strip():  # noqa: ASYNC110  it is another process
+                    await anyio.sleep(0.01)
+            group.cancel_scope.cancel()
+
+        (run,) = await orch.list()
+        assert (run.state, run.worker) == ("aborted", None)
+        with anyio.fail_after(5):
+            while is_alive(int(pid.read_text())):  # noqa: ASYNC110  it is another process
+                await anyio.sleep(0.01)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether it is there and no zombie that nobody has reaped yet."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
+async def test_a_staged_run_whose_start_is_cancelled_is_staged_again(home: Path, project: Path) -> None:
+    name = script(project, "print('done')\n")
+    async with Orchestra(home, cwd=project) as orch:
+        staged = await orch.stage(name)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await orch.restart(staged.id)
+
+        assert [(run.state, run.worker) for run in await orch.list()] == [("staged", None)]
+        again = await orch.restart(staged.id)
+        assert again is not None
+        assert again.state == "completed"
+
+
 async def test_a_started_run_outlives_the_wait_for_it_and_the_session(home: Path, project: Path) -> None:
     gate = project / "gate"
     name = script(
@@ -105,6 +162,62 @@ async def test_a_started_run_outlives_the_wait_for_it_and_the_session(home: Path
         chunks = [chunk async for chunk in orch.output(started.id, follow=True)]
         assert b"".join(chunks) == b"end\n"
         assert (await orch.get(started.id)).state == "completed"
+
+
+async def test_waiting_for_a_started_run_fails_when_it_is_no_longer_watched(
+    home: Path, project: Path
+) -> None:
+    name = script(project, "import time\ntime.sleep(60)\n")
+    async with Orchestra(home, cwd=project) as orch:
+        started = await orch.start(name)
+
+    with pytest.raises(RunBusy, match=f"run {started.id} is (pending|running): it goes on"):
+        await started.wait()
+
+    async with Orchestra(home, cwd=project) as orch:
+        with anyio.fail_after(10):
+            while (await orch.get(started.id)).state != "running":  # noqa: ASYNC110  it is another process
+                await anyio.sleep(0.01)
+        assert (await orch.stop(started.id)).state == "terminated"
+
+
+async def test_a_started_batch_that_ended_with_its_orchestra_is_waited_for(home: Path, project: Path) -> None:
+    name = script(project, "x = 1\nimport time\ntime.sleep(60)\n")
+    async with Orchestra(home, cwd=project) as orch:
+        started = await orch.start(name, {"x": [1, 2]})
+        with anyio.fail_after(10):
+            while "running" not in [run.state for run in await orch.list() if run.batch]:  # noqa: ASYNC110  as above
+                await anyio.sleep(0.01)
+
+    assert (await started.wait()).state == "terminated"
+
+    async with Orchestra(home, cwd=project) as orch:
+        for run in await orch.list():
+            if run.state == "running":
+                await orch.stop(run.id)
+
+
+async def test_each_of_overlapping_readers_gets_the_output_as_long_as_it_reads(
+    home: Path, project: Path
+) -> None:
+    name = script(project, "print('hello')\n")
+    async with Orchestra(home, cwd=project) as orch:
+        first = orch.events(output=True)
+        await first.__aenter__()
+        async with orch.events(output=True) as events:
+            await first.__aexit__(None, None, None)
+            await orch.run(name)
+            with anyio.fail_after(5):
+                async for event in events:
+                    if event.name == "run.output":
+                        break
+        async with orch.events() as events:
+            await orch.run(name)
+            with anyio.fail_after(5):
+                async for event in events:
+                    assert event.name != "run.output"
+                    if event.name == "run.exited":
+                        break
 
 
 async def test_a_started_run_can_be_waited_for_and_stopped(home: Path, project: Path) -> None:

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
+from msgspec import structs
 
 from orchestra.child import supervisor
+from orchestra.engine.control import Control
 from orchestra.engine.launch import fail_to_start
-from orchestra.errors import FlagError, RunBusy, RunNotFound, UserError
+from orchestra.errors import (
+    ExecutorError,
+    FlagError,
+    HomeError,
+    RunBusy,
+    RunNotFound,
+    StoreUnavailable,
+    UserError,
+)
 from orchestra.model.batch import Choices
 from orchestra.model.encoding import encode
-from orchestra.model.execution import Identity
+from orchestra.model.execution import Exit, Handle, Identity, Job
 from orchestra.model.run import Run, State
 from orchestra.project.find import queue_operation
 from orchestra.testing.builders import a_batch, a_fence, a_worker
 from orchestra.testing.scripted import Script
 from orchestra.workspace import records
-from tests.engine.workbench import Bench
+from tests.engine.workbench import HANGS, Bench
 
 pytestmark = pytest.mark.anyio
 
@@ -198,12 +212,110 @@ async def test_an_ended_run_is_staged_again_with_its_new_flags(bench: Bench) -> 
     assert bench.state(run) == "completed"
 
 
+async def test_a_queue_gets_a_restaged_run_with_its_new_flags_or_not_at_all(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await ended(bench)
+    seen: list[Run] = []
+    update = bench.store.update
+
+    async def watched(runs: Sequence[Run]) -> tuple[Run, ...]:
+        kept = await update(runs)
+        seen.extend(kept)
+        return kept
+
+    monkeypatch.setattr(bench.store, "update", watched)
+    await bench.begin(restart=run.id, stage=True, flags={"lr": 7})
+
+    assert [(one.flags["lr"], one.attempt) for one in seen if one.state == "staged"] == [(7, 1)]
+    assert records.read_run(bench.session.directory(run)).state == "staged"
+
+
+async def test_a_restart_that_can_not_be_kept_leaves_the_run_as_it_was(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await ended(bench, Script(exit=Exit(code=3, started=1, stopped=2)))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise StoreUnavailable("no space")
+
+    monkeypatch.setattr(records, "write_run", refuse)
+    with pytest.raises(StoreUnavailable):
+        await bench.begin(restart=run.id, flags={"lr": 7})
+
+    kept = await bench.store.get(run.id)
+    assert kept == structs.replace(run, revision=kept.revision)
+    assert bench.events[-1] == "run.released"
+
+
+@pytest.mark.parametrize("error", [HomeError("no room"), StoreUnavailable("away"), RuntimeError("a bug")])
+async def test_a_launch_that_fails_gives_its_claim_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("orchestra.engine.launch.write_config", refuse)
+    run = await bench.make()
+
+    with pytest.raises(type(error)):
+        await bench.execute(run)
+
+    kept = await bench.store.get(run.id)
+    assert (kept.state, kept.worker) == ("staged", None)
+
+
+async def test_an_operation_whose_submission_is_cancelled_is_stopped_for_who_owns_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await bench.make(HANGS)
+    submit = bench.executor.submit
+    told: list[int] = []
+
+    def end(pid: int, start: int, number: int) -> bool:
+        told.append(number)
+        bench.executor._scripted[f"{run.id}.1"].end()
+        return True
+
+    monkeypatch.setattr(supervisor, "send_signal", end)
+    with anyio.CancelScope() as scope:
+
+        async def cancelled(job: Job) -> Handle:
+            handle = await submit(job)
+            scope.cancel()
+            await anyio.lowlevel.checkpoint()
+            return handle
+
+        monkeypatch.setattr(bench.executor, "submit", cancelled)
+        await bench.execute(run, Control(owned=True))
+
+    assert told == [signal.SIGTERM]
+    assert (await bench.store.get(run.id)).state == "completed"
+
+
+async def test_what_somebody_changes_while_a_run_is_launched_is_kept(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await bench.make()
+    submit = bench.executor.submit
+
+    async def relabelled(job: Job) -> Handle:
+        kept = structs.replace(await bench.store.get(run.id), label="mine", flags={"lr": 8})
+        await bench.store.update((kept,))
+        return await submit(job)
+
+    monkeypatch.setattr(bench.executor, "submit", relabelled)
+    done = await bench.execute(run)
+
+    assert (done.state, done.label, done.flags) == ("completed", "mine", {"lr": 8})
+
+
 async def test_a_start_that_fails_leaves_the_flags_that_were_given(bench: Bench) -> None:
     run = await ended(bench)
     begun = await bench.begin(restart=run.id, flags={"lr": 9})
     assert begun.run is not None
 
-    failed = await fail_to_start(bench.session, begun.run, "no licence")
+    failed = await fail_to_start(bench.session, begun.run, ExecutorError("no licence"))
 
     assert (failed.state, failed.flags["lr"], failed.reason) == ("error", 9, "no licence")
 

@@ -133,7 +133,7 @@ async def test_the_patch_of_a_staged_run_is_there_when_its_session_is_closed(
     (project / "new.py").write_text("x = 1\n")
     run = (await bench.begin(cwd=project, operation="job.py", stage=True)).run
     assert run is not None
-    bench.session.finish_afterwards()
+    await bench.session.finish_afterwards()
     assert "+x = 1\n" in Path(patch_path(bench.session.directory(run))).read_text()
 
 
@@ -145,7 +145,7 @@ async def test_a_run_has_its_patch_when_it_has_been_started(bench: Bench, projec
     assert clean is not None and dirty is not None
     for run in (clean, dirty):
         await bench.execute(run)
-    bench.session.finish_afterwards()
+    await bench.session.finish_afterwards()
     assert not os.path.exists(patch_path(bench.session.directory(clean)))
     assert os.path.exists(patch_path(bench.session.directory(dirty)))
 
@@ -157,12 +157,12 @@ async def test_who_starts_a_run_later_writes_no_patch_of_another_working_tree(
     (project / "new.py").write_text("x = 1\n")
     run = (await bench.begin(cwd=project, operation="job.py", stage=True)).run
     assert run is not None
-    bench.session.finish_afterwards()
+    await bench.session.finish_afterwards()
     patch = Path(patch_path(bench.session.directory(run)))
     before = patch.read_bytes()
     (project / "new.py").write_text("x = 2\n")
     again = (await bench.begin(cwd=project, restart=run.id)).run
     assert again is not None
     await bench.execute(again)
-    bench.session.finish_afterwards()
+    await bench.session.finish_afterwards()
     assert patch.read_bytes() == before

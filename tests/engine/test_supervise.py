@@ -252,7 +252,7 @@ async def test_output_events_tell_text_and_bytes(bench: Bench) -> None:
     session = bench.open(
         sinks=[lambda event: told.append(event.data) if event.name == "run.output" else None]
     )
-    session.sinks.output = True
+    session.sinks.output_readers += 1
     run = await bench.claim(await bench.make(HANGS), session)
     async with anyio.create_task_group() as group:
 
@@ -276,7 +276,7 @@ async def test_a_character_that_is_written_in_parts_is_shown_whole(bench: Bench)
     session = bench.open(
         sinks=[lambda event: told.append(event.data) if event.name == "run.output" else None]
     )
-    session.sinks.output = True
+    session.sinks.output_readers += 1
     run = await bench.claim(await bench.make(HANGS), session)
     async with anyio.create_task_group() as group:
         group.start_soon(lambda: execute(session, run, console=bench.console))

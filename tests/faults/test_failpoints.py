@@ -45,8 +45,13 @@ SUPERVISOR = {
     "supervisor.recorded": ("completed", 1, 0),
 }
 """State, number of executions (None: either) and exit code when a run's supervisor is killed at a point."""
-ELSEWHERE = {"delete.renamed", *(point.partition(":")[0] for point in PROVIDING)}
-"""Points of deletions and of dependencies, whose tests are beside theirs."""
+ELSEWHERE = {
+    "delete.renamed",
+    "source.copied",
+    "source.swapping",
+    *(point.partition(":")[0] for point in PROVIDING),
+}
+"""Points of deletions, of restarts and of dependencies, whose tests are beside theirs."""
 
 
 def strike(point: str) -> str:

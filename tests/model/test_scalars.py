@@ -66,3 +66,5 @@ def test_a_name_without_a_prefix_finds_the_first_that_has_one(name: str, value: 
 
 def test_names_are_sorted_by_the_numbers_in_them() -> None:
     assert natural(["x10", "x9", "a", "x", "x²"]) == ["a", "x", "x9", "x10", "x²"]
+    long = "x1" + "0" * 5_000
+    assert natural([long + "1", long, "x010", "x9"]) == ["x9", "x010", long, long + "1"]

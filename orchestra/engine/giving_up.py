@@ -1,0 +1,45 @@
+"""What becomes of a claim when its holder fails, or is cancelled, before the run was started."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from orchestra.console import Console
+from orchestra.engine.control import Control
+from orchestra.engine.judge import settle_or_spoil
+from orchestra.engine.off_loop import shielded
+from orchestra.engine.session import Session
+from orchestra.errors import OrchestraError
+from orchestra.model.run import Run
+
+
+@asynccontextmanager
+async def given_up_on_failure(
+    session: Session, run: Run, *, console: Console | None = None, control: Control | None = None
+) -> AsyncGenerator[None]:
+    """A block that starts ``run``, which this session has claimed: where it raises, the claim is given up.
+
+    Else the session would renew it for as long as it lives, for nobody. An executor may have started the run by
+    then: it is stopped where ``control`` says that its caller owns it, else it goes on.
+    """
+    try:
+        yield
+    except BaseException:
+        await shielded(lambda: _give_up(session, run, console, control))
+        raise
+
+
+async def _give_up(session: Session, run: Run, console: Console | None, control: Control | None) -> None:
+    try:
+        current = await session.store.get(run.id)
+    except OrchestraError:
+        # It was deleted; or the store is away, and the claim runs out like that of somebody who died.
+        return
+    if current.attempt != run.attempt:
+        return
+    left = await settle_or_spoil(session, current, console=console, given_up=True)
+    if left is not None and left.state == "running" and control is not None and control.owned:
+        from orchestra.engine.stopping import stop_runs
+
+        await stop_runs(session, (left,), force=True)
