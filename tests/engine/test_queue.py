@@ -122,7 +122,7 @@ async def test_a_run_that_no_queue_started_holds_a_queue_back_and_is_named_once(
 
         bench.end(blocker)
         # Whoever watches it will notice; here it is the queue, for the lease of its watcher is over.
-        bench.clock.advance(20)
+        await bench.pass_time(20)
         await bench.until(lambda: bench.state(later) == "completed")
 
     assert bench.lines.count(message) == 1
@@ -212,7 +212,7 @@ async def test_a_run_that_was_set_aside_is_tried_again_when_it_is_staged_again(b
         await bench.until(lambda: bench.state(bad) == "staged")
 
         await bench.begin(restart=bad.id, stage=True, flags={"lr": 0.5})
-        bench.clock.advance(2)
+        await bench.pass_time(2)
         await bench.until(lambda: bench.state(bad) == "completed")
 
 
@@ -244,7 +244,7 @@ async def test_a_run_whose_watcher_is_gone_is_watched_to_its_end(bench: Bench) -
         await anyio.sleep(0.03)
         assert (await bench.store.get(orphan.id)).worker == orphan.worker
 
-        bench.clock.advance(20)
+        await bench.pass_time(20)
         await bench.until(lambda: "run.adopted" in bench.events)
         with bench.writer(orphan) as writer:
             writer.write(0, b"nobody reads this\n")
@@ -259,7 +259,7 @@ async def test_a_claim_whose_worker_is_gone_is_released_and_taken(bench: Bench) 
     claimed = await bench.claim(staged, worker=a_worker())
     assert claimed.state == "pending"
     async with bench.a_queue():
-        bench.clock.advance(20)
+        await bench.pass_time(20)
         await bench.until(lambda: bench.state(staged) == "completed")
 
     assert [job.name for job in bench.executor.submitted] == [f"{staged.id}.2"]
@@ -326,7 +326,7 @@ async def test_one_run_with_a_damaged_record_does_not_stop_the_others(bench: Ben
         (bench.session.attempt_directory(bench.data.runs[bad.id]) / "exit").write_bytes(b"{torn")
         await bench.until(lambda: any(bad.id in line and "could not be run" in line for line in bench.lines))
         for _ in range(3):
-            bench.clock.advance(2)
+            await bench.pass_time(2)
             await anyio.sleep(0.03)
         third = await bench.make()
         bench.end(good)
@@ -420,7 +420,7 @@ async def test_queues_and_batches_show_other_hosts_that_they_live(bench: Bench) 
             os.utime(fence, (1, 1))
 
         await bench.until(lambda: 5 in bench.clock.sleeping)
-        bench.clock.advance(5)
+        await bench.pass_time(5)
         await bench.until(lambda: all(fence.stat().st_mtime > 1 for fence in fences))
 
 

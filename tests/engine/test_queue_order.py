@@ -151,7 +151,7 @@ async def test_a_run_that_nobody_queues_waits_for_what_it_needs(
         bench.end(queued)
         await bench.until(lambda: bench.state(queued) == "completed")
         await bench.until(lambda: 0.5 in bench.clock.sleeping)
-        bench.clock.advance(1)
+        await bench.pass_time(1)
     assert bench.state(mine) == "completed"
 
 
@@ -247,7 +247,7 @@ async def test_a_retry_keeps_its_place_and_waits_for_its_time(bench: Bench) -> N
         assert bench.state(first) == "staged"
         # The poll interval, in which nothing else wakes the queue.
         await bench.until(lambda: 10 in bench.clock.sleeping)
-        bench.clock.advance(31)
+        await bench.pass_time(31)
         await bench.until(lambda: bench.state(first) == "completed")
 
 
@@ -257,7 +257,7 @@ async def test_run_once_waits_for_retries_that_are_due_later(bench: Bench) -> No
         group.start_soon(bench.queue)
         await bench.until(lambda: bool(bench.started) and bench.state(run) == "staged")
         await bench.until(lambda: any(4 < seconds <= 4.2 for seconds in bench.clock.sleeping))
-        bench.clock.advance(6)
+        await bench.pass_time(6)
     assert bench.state(run) == "completed"
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from anyio.abc import TaskStatus
 from msgspec import structs
 
 from orchestra.builtin.expander_grid import GridExpander
@@ -55,6 +56,8 @@ class FakeClock(Clock):
         self._moved = anyio.Event()
         self.sleeping: list[float] = []
         """How long each of those that sleep wanted to."""
+        self.waiting = 0
+        """How many wait for an event or for their time."""
 
     def now(self) -> int:
         self._ticks += 1
@@ -75,12 +78,17 @@ class FakeClock(Clock):
     async def wait(self, event: anyio.Event, seconds: float) -> None:
         async with anyio.create_task_group() as group:
 
-            async def sleep() -> None:
+            async def sleep(*, task_status: TaskStatus[None]) -> None:
+                task_status.started()
                 await self.sleep(seconds)
                 group.cancel_scope.cancel()
 
-            group.start_soon(sleep)
-            await event.wait()
+            await group.start(sleep)
+            self.waiting += 1
+            try:
+                await event.wait()
+            finally:
+                self.waiting -= 1
             group.cancel_scope.cancel()
 
     def advance(self, seconds: float) -> None:
@@ -232,6 +240,11 @@ class Bench:
         with anyio.fail_after(PATIENCE):
             while not holds():  # noqa: ASYNC110  anything may make it hold
                 await anyio.sleep(0.002)
+
+    async def pass_time(self, seconds: float) -> None:
+        """Move the clock once the queue waits for it: a time that passes before would be waited for all the same."""
+        await self.until(lambda: self.clock.waiting > 0)
+        self.clock.advance(seconds)
 
     def end(self, run: Run) -> None:
         """Let the job of the run's newest attempt end."""
