@@ -847,7 +847,7 @@ class _Supervision:
         return True
 
     def _fork(self, umask: int) -> int:
-        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        _signal.signal(_signal.SIGCHLD, _nothing)
         wait_go, go = os.pipe()
         self.report, tell = os.pipe()
         ends: list[int] = []
@@ -859,8 +859,8 @@ class _Supervision:
                 self.streams[reader] = stream
                 ends.append(writer)
         # A stop that comes before the child is ready to die of it must not be lost, nor one that comes before
-        # we have handlers.
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, _STOPS)
+        # we listen, nor the death of a child that can't even get ready.
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGCHLD, *_STOPS))
         self.main = os.fork()
         if self.main == 0:
             os.close(go)
