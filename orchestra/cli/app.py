@@ -73,7 +73,7 @@ GROUPS: dict[str, str] = {"runs": "Work with runs.", "plugins": "Work with plugi
 DEFAULTS: dict[str, str] = {"runs": "list", "plugins": "list"}
 """The verb that a group alone stands for."""
 HIDDEN: dict[str, Verb] = {
-    "execute-claimed": Verb("orchestra.cli.command:execute_claimed", "Execute a run claimed for us."),
+    "execute-claimed": Verb("orchestra.cli.detached:execute_claimed", "Execute a run claimed for us."),
 }
 """Verbs that only orchestra itself uses."""
 COMPLETE_WORDS = "complete-words"
