@@ -198,7 +198,7 @@ class RunCommand:
         if isinstance(prepared, Restart):
             run = prepared.run
             return run.kind == "run" and bool(run.sources or run.operation.requires or run.needs)
-        wanted = self.request.sources or self.request.resources or prepared.operation.requires
+        wanted = prepared.sources or self.request.resources or prepared.operation.requires
         return prepared.kind == "run" and bool(wanted)
 
     async def _make(self, session: Session, prepared: Plan | Restart) -> int | Run:

@@ -58,7 +58,7 @@ async def prepare(session: Session, request: RunRequest) -> Plan | Restart:
         UserError: in one of its kinds, when the request can't be met.
     """
     if request.restart is not None:
-        return await plan_restart(session, request)
+        return await _prepare_restart(session, request)
     if request.proto is not None:
         from orchestra.engine.proto import plan_proto
 
@@ -68,11 +68,20 @@ async def prepare(session: Session, request: RunRequest) -> Plan | Restart:
         planned = await off_loop(lambda: plan(session, request))
     check_can_stage(planned, request)
     _warn_of_flags(session, planned.warnings)
-    if planned.operation.requires:
+    if planned.operation.requires or planned.sources:
         from orchestra.engine.source_flags import with_chosen_runs
 
         planned = await with_chosen_runs(session, request, planned)
     return planned
+
+
+async def _prepare_restart(session: Session, request: RunRequest) -> Restart:
+    restart = await plan_restart(session, request)
+    if restart.run.kind != "run" or not (request.flags and restart.run.operation.requires):
+        return restart
+    from orchestra.engine.source_flags import with_chosen_runs_again
+
+    return structs.replace(restart, run=await with_chosen_runs_again(session, request, restart.run))
 
 
 async def operation_of(session: Session, request: RunRequest) -> Operation:
