@@ -183,10 +183,40 @@ def test_cat_never_leaves_the_run_or_opens_what_is_no_file(call: Call, home: Pat
 
     for path in ("../../../secret", str(tmp_path / "secret"), "link", "zero", "/etc/passwd"):
         assert call("cat", "-p", path) == (1, "", f"orchestra: '{path}' {outside}")
-    for path in ("fifo", ".", ".orchestra"):
-        assert call("cat", "-p", path) == (1, "", f"orchestra: '{path}' is not a regular file\n")
+    assert call("cat", "-p", "fifo") == (1, "", "orchestra: 'fifo' is not a regular file\n")
     assert call("cat", "-p", "nope") == (1, "", "orchestra: nope does not exist\n")
     assert stat.S_ISFIFO((directory / "fifo").stat().st_mode)
+
+
+def test_cat_of_a_directory_names_what_it_holds(call: Call, home: Path) -> None:
+    directory = with_output(home)
+    (directory / "sub").mkdir()
+    empty = call("cat", "-p", "sub")
+    (directory / "sub" / "b").touch()
+    (directory / "sub" / "a").touch()
+
+    assert empty == (1, "", "orchestra: 'sub' is a directory\nIt is empty.\n")
+    assert call("cat", "-p", "sub").error == "orchestra: 'sub' is a directory\nName a file in it: a, b.\n"
+
+
+def test_cat_follows_the_links_to_what_the_run_needed(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "make.py").write_text("x = 1\nopen('model', 'w').write('made')\n")
+    (tmp_path / "use.py").write_text(
+        "x = 1\nimport os\nos.symlink('/etc/passwd', 'own')\nos.symlink('../..', 'up')\n"
+    )
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "part").write_bytes(b"\0given")
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "orchestra.yml").write_text(
+        "make: make\nuse:\n  main: use\n  requires:\n    - operation: make\n"
+        "    - {file: data, target-type: link}\n"
+    )
+    assert call("run", "make", "-y").code == call("run", "use", "-y").code == 0
+
+    assert call("cat", "-p", "model").output == "made"
+    assert call("cat", "-p", "data/part").output == "\0given"
+    for path in ("own", "data/../../secret", "up/runs/../../secret"):
+        assert "is outside of the run's directory" in call("cat", "-p", path).error, path
 
 
 def test_cat_has_to_be_told_what_to_show(call: Call) -> None:
