@@ -55,7 +55,7 @@ def cat(
 
 
 async def _cat(spec: str | None, path: str | None, *, of_source: bool) -> int:
-    async with current().session() as session:
+    async with current().session(looking=True) as session:
         chosen = await select_runs(session, () if spec is None else (spec,), default="latest")
         if not chosen:
             raise RunNotFound("no matching runs")

@@ -66,7 +66,7 @@ class Order(NamedTuple):
 async def _select(
     specs: tuple[str, ...], everything: bool, attribute: str | None, order: Order | None
 ) -> int:
-    async with current().session() as session:
+    async with current().session(looking=True) as session:
         await settle_active(session)
         of_all = everything or order is not None
         chosen = await select_runs(session, specs, default="all" if of_all else "latest")
