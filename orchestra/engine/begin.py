@@ -33,6 +33,7 @@ from orchestra.engine.stage import (
 from orchestra.engine.start_again import claim_restart, restage
 from orchestra.model import lifecycle
 from orchestra.model.batch import is_same_search
+from orchestra.model.batch import Batch, Choices
 from orchestra.model.filters import RunQuery
 from orchestra.model.operation import Operation
 from orchestra.model.run import Run, State
@@ -68,6 +69,8 @@ async def prepare(session: Session, request: RunRequest) -> Plan | Restart:
         planned = await off_loop(lambda: plan(session, request))
     check_can_stage(planned, request)
     _warn_of_flags(session, planned.warnings)
+    if planned.batch is not None:
+        _warn_of_no_trials(session, planned.batch)
     if planned.operation.requires or planned.sources:
         from orchestra.engine.source_flags import with_chosen_runs
 
@@ -106,6 +109,13 @@ def _warn_of_flags(session: Session, warnings: Sequence[str]) -> None:
             continue
         session.warned.add(warning)
         session.emit("log.message", level="warning", message=warning, logger="")
+
+
+def _warn_of_no_trials(session: Session, batch: Batch) -> None:
+    for name, values in batch.space.items():
+        if isinstance(values, Choices) and not values.values:
+            message = f"the batch has no trials: the list of flag '{name}' is empty"
+            session.emit("log.message", level="warning", message=message, logger="")
 
 
 async def begin(

@@ -279,6 +279,15 @@ def test_a_step_that_is_no_batch_tells_which_options_it_ignores(call: Call, tmp_
     assert "WARNING: [orchestra] not a batch run - ignoring --max-trials\n" in ended.error
 
 
+def test_an_empty_list_is_a_batch_without_trials_and_a_warning(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\n")
+
+    ran = shell.run("run", "train.py", "x=[]", "-y")
+
+    assert (ran.code, ran.output) == (0, "WARNING: the batch has no trials: the list of flag 'x' is empty\n")
+    assert "no trials" not in shell.run("run", "train.py", "x=[1]", "-y").output
+
+
 def test_what_goes_on_in_the_background_imports_nothing_of_the_project(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("x = 1\n")
     for name in ("logging", "queue", "heapq"):
