@@ -32,8 +32,7 @@ from orchestra.engine.stage import (
 )
 from orchestra.engine.start_again import claim_restart, restage
 from orchestra.model import lifecycle
-from orchestra.model.batch import is_same_search
-from orchestra.model.batch import Batch, Choices
+from orchestra.model.batch import Batch, Choices, is_same_search
 from orchestra.model.filters import RunQuery
 from orchestra.model.operation import Operation
 from orchestra.model.run import Run, State
