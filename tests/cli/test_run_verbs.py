@@ -236,6 +236,23 @@ def test_delete_counts_what_it_deleted(call: Call, home: Path) -> None:
     assert call("rm", "-y") == (0, "", "Nothing to delete.\n")
 
 
+def test_delete_tells_of_files_that_it_keeps(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\nopen('result', 'w').close()\n")
+    for number in (1, 2):
+        assert call("run", "train.py", "-y", "--run-dir", f"out{number}").code == 0
+    assert call("run", "train.py", "-y").code == 0
+
+    assert call("runs", "delete", "1", "-y") == (0, "Deleted 1 run(s)\n", "")
+    deleted = call("runs", "delete", "-y")
+
+    assert (deleted.code, deleted.output) == (0, "Deleted 2 run(s)\n")
+    assert deleted.error == (
+        "The files in directories that were chosen with --run-dir are kept:\n"
+        f"  {tmp_path / 'out2'}\n  {tmp_path / 'out1'}\n"
+    )
+    assert (tmp_path / "out1" / "result").exists()
+
+
 def test_delete_asks_first_and_a_no_changes_nothing(home: Path, shell: Shell) -> None:
     saved(home, *(ended(label=f"n={n}") for n in range(12)))
 
