@@ -77,6 +77,8 @@ class RunCommand:
         self.control = Control()
         self.kind: RunKind = "run"
         self.launched = False
+        self.detached = False
+        """No terminal can be lost: this process has been started for the background."""
         self.stack = AsyncExitStack()
 
     def run(self) -> int:
@@ -336,7 +338,8 @@ class RunCommand:
 
     def _wish_for(self, number: signal.Signals) -> None:
         if number == signal.SIGHUP:
-            if self.kind == "run":
+            # A batch goes on without its terminal; a queue that nobody sees would wait for ever.
+            if self.kind == "run" or (self.kind == "queue" and not self.detached):
                 self.control.raise_to(Wish.LEAVE)
             return
         if self.kind == "queue":

@@ -131,6 +131,7 @@ def execute_claimed(run_id: str, nonce: str, *, stop_runs: bool = False, keep: b
         lease = session.clock.now() + round(LEASE * 1e6)
         run = await change(session, run, lambda current: lifecycle.watch(current, session.worker, lease))
         command.kind = run.kind
+        command.detached = True
         _leave_starter()
         return await command.finish(session, run)
 
