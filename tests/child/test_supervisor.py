@@ -84,7 +84,12 @@ def test_of_many_supervisors_of_one_attempt_one_runs_the_operation(make_bench):
         (["./missing"], 127, "could not start: No such file or directory: './missing'"),
         (["./plain"], 126, "could not start: Permission denied: './plain'"),
         (["./no-interpreter"], 126, "could not start: its interpreter is missing: './no-interpreter'"),
-        (["./no-program"], 126, "could not start: Exec format error: './no-program'"),
+        (
+            ["./no-program"],
+            126,
+            "could not start: Exec format error: './no-program' "
+            "(a script must begin with a line such as '#!/bin/sh')",
+        ),
         (["."], 126, "could not start: Permission denied: '.'"),
     ],
 )
