@@ -37,6 +37,8 @@ async def choose_run(value: str, runs: RunReader, *, pipeline: str | None = None
     names, given, spec = value.rpartition("=")
     if not given:
         return await _by_name(value, runs, pipeline) or _completed(await _by_id(value, runs), value)
+    if not (names.strip() and spec.strip()):
+        raise ResolveError(f"'{value}' does not name both an operation and a run", "Write 'NAME=RUN'.")
     (run,) = (await runs.query(RunQuery(ids=(spec,)))).runs or (None,)
     run = run or await _by_name(spec, runs, pipeline) or await _by_id(spec, runs)
     if not named_by(names)(run.operation.name):

@@ -368,6 +368,9 @@ class TestOperationRuns:
                 resolve(f"up.py={spec}", one, two, other)
         with pytest.raises(ResolveError, match="^no suitable run for dddd$"):
             resolve("up.py=dddd", one, two, other)
+        for value in ("=aaaa", "up.py=", "="):
+            with pytest.raises(ResolveError, match="does not name both an operation and a run"):
+                resolve(value, one, two, other)
 
     def test_a_whole_id_wins_over_those_that_begin_with_it(self, tmp_path, resolve):
         runs = [made(tmp_path, "up.py", id=name) for name in ("aaaa", "aaaa1")]
