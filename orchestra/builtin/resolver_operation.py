@@ -28,7 +28,8 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class OperationResolver:
-    """Provides ``operation:NAME`` from the newest completed run of NAME, and ``operation:ID`` from that run.
+    """Provides ``operation:NAME`` from the newest completed run of NAME, ``operation:ID`` from that run,
+    and ``operation:NAME=ID`` from that run if it is one of NAME.
 
     An id may be shortened. A name wins over an id.
     """

@@ -847,7 +847,7 @@ class _Supervision:
         return True
 
     def _fork(self, umask: int) -> int:
-        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        _signal.signal(_signal.SIGCHLD, _nothing)
         wait_go, go = os.pipe()
         self.report, tell = os.pipe()
         ends: list[int] = []
@@ -859,8 +859,8 @@ class _Supervision:
                 self.streams[reader] = stream
                 ends.append(writer)
         # A stop that comes before the child is ready to die of it must not be lost, nor one that comes before
-        # we have handlers.
-        _signal.pthread_sigmask(_signal.SIG_BLOCK, _STOPS)
+        # we listen, nor the death of a child that can't even get ready.
+        _signal.pthread_sigmask(_signal.SIG_BLOCK, (_signal.SIGCHLD, *_STOPS))
         self.main = os.fork()
         if self.main == 0:
             os.close(go)
@@ -1323,7 +1323,8 @@ class _Supervision:
             code = int(number)
             reason = "its interpreter is missing" if stage == b"interpreter" else os.strerror(code)
             shown = os.fsdecode(name or self.orders.arguments[0])
-            self.reasons.insert(0, f"could not start: {reason}: '{shown}'")
+            hint = " (a script must begin with a line such as '#!/bin/sh')" if code == errno.ENOEXEC else ""
+            self.reasons.insert(0, f"could not start: {reason}: '{shown}'{hint}")
             return 127 if code == errno.ENOENT and stage != b"interpreter" else 126
         status = self.status or 0
         return -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)

@@ -73,7 +73,7 @@ GROUPS: dict[str, str] = {"runs": "Work with runs.", "plugins": "Work with plugi
 DEFAULTS: dict[str, str] = {"runs": "list", "plugins": "list"}
 """The verb that a group alone stands for."""
 HIDDEN: dict[str, Verb] = {
-    "execute-claimed": Verb("orchestra.cli.command:execute_claimed", "Execute a run claimed for us."),
+    "execute-claimed": Verb("orchestra.cli.detached:execute_claimed", "Execute a run claimed for us."),
 }
 """Verbs that only orchestra itself uses."""
 COMPLETE_WORDS = "complete-words"
@@ -169,10 +169,21 @@ def _call(name: str, tokens: list[str]) -> int:
         if type(error).__name__ == "UnknownOptionError":
             from orchestra.cli.not_here import instead_of
 
-            if instead := instead_of(name, tokens):
+            if instead := instead_of(name, tokens) or _meant_as_flag(name, tokens, error):
                 raise UsageError(*instead) from error
         raise UsageError(_in_our_words(error)) from error
     return result if isinstance(result, int) else 0
+
+
+def _meant_as_flag(name: str, tokens: list[str], error: Any) -> tuple[str, str] | None:
+    if name not in ("run", "queue"):
+        return None
+    from orchestra.cli.dashed_flags import as_flag
+
+    option: str = error.token.keyword or error.token.value
+    known = [one for argument in error.argument_collection or () for one in argument.names]
+    hint = as_flag(option, tokens, known)
+    return None if hint is None else (f"unknown option: {option}", hint)
 
 
 def build_parser(name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,10 +14,14 @@ from cyclopts import Parameter
 from orchestra.cli import terminal
 from orchestra.cli.context import complete, current
 from orchestra.engine.runs import select_runs
+from orchestra.engine.session import Session
 from orchestra.errors import RunNotFound, UsageError, UserError
+from orchestra.model.run import Run
 from orchestra.workspace.output import read_output
 
 CHUNK = 1 << 20
+MOST_NAMED = 20
+"""Entries of a directory that a hint lists."""
 
 
 def cat(
@@ -50,7 +55,7 @@ def cat(
 
 
 async def _cat(spec: str | None, path: str | None, *, of_source: bool) -> int:
-    async with current().session() as session:
+    async with current().session(looking=True) as session:
         chosen = await select_runs(session, () if spec is None else (spec,), default="latest")
         if not chosen:
             raise RunNotFound("no matching runs")
@@ -64,7 +69,7 @@ async def _cat(spec: str | None, path: str | None, *, of_source: bool) -> int:
     if of_source:
         rules = chosen[0].operation.sourcecode
         path = os.path.join((rules.dest if rules else None) or "", path)
-    descriptor = open_inside(directory, path)
+    descriptor = open_inside(directory, path, linked_places(session, chosen[0], path))
     show = terminal.shower()
     try:
         while chunk := os.read(descriptor, CHUNK):
@@ -74,16 +79,34 @@ async def _cat(spec: str | None, path: str | None, *, of_source: bool) -> int:
     return 0
 
 
-def open_inside(directory: Path, path: str) -> int:
-    """Open a regular file below ``directory`` for reading; links may lead to other places inside it alone.
+def linked_places(session: Session, run: Run, path: str) -> list[str]:
+    """Where ``path`` of a run may lead to outside of its directory: to other runs, and whence we have linked it."""
+    inner = os.path.normpath(path)
+    if os.path.isabs(inner) or inner.split(os.sep, 1)[0] == os.pardir:
+        return []
+    runs = str(session.layout.runs_dir)
+    # An origin is the id of a run, or the absolute path of a file or folder.
+    origins = [
+        os.path.join(runs, entry.origin)
+        for entry in run.resolved
+        if any(inner == place or inner.startswith(f"{place}/") for place in entry.paths)
+    ]
+    return [runs, str(session.layout.cache_dir), *origins]
+
+
+def open_inside(directory: Path, path: str, elsewhere: Sequence[str] = ()) -> int:
+    """Open a regular file below ``directory`` for reading; links may lead to places inside it or ``elsewhere``.
 
     Raises:
         UserError: it is outside, missing, or no regular file.
     """
     inside = os.path.realpath(directory)
     target = os.path.realpath(os.path.join(inside, path))
-    if os.path.commonpath((inside, target)) != inside:
+    allowed = (inside, *map(os.path.realpath, elsewhere))
+    if not any(os.path.commonpath((place, target)) == place for place in allowed):
         raise UserError(f"'{path}' is outside of the run's directory")
+    if os.path.isdir(target):
+        raise UserError(f"'{path}' is a directory", _what_it_holds(target))
     try:
         # Not blocking: opening a FIFO would wait for its writer.
         descriptor = os.open(target, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -97,3 +120,11 @@ def open_inside(directory: Path, path: str) -> int:
         os.close(descriptor)
         raise UserError(f"'{path}' is not a regular file")
     return descriptor
+
+
+def _what_it_holds(directory: str) -> str:
+    names = sorted(os.listdir(directory))
+    if not names:
+        return "It is empty."
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"Name a file in it: {', '.join(names[:MOST_NAMED])}{more}."

@@ -76,7 +76,7 @@ def _check_runs(fix: bool, as_json: bool) -> int:
 
 
 async def _check(fix: bool) -> list[Finding]:
-    async with current().session() as session:
+    async with current().session(looking=not fix) as session:
         return await check_runs(session, fix)
 
 

@@ -22,23 +22,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec import structs
 
 from orchestra.cli import run_checks, terminal
-from orchestra.cli.context import Context, current, drive
+from orchestra.cli.context import Context, drive
 from orchestra.cli.look import look_at_operation, look_at_plan
 from orchestra.cli.preview import preview
 from orchestra.cli.prompts import confirm
 from orchestra.cli.run_options import COMMON, LOOK, Common, Look
 from orchestra.console import printable
 from orchestra.engine.begin import begin, prepare
-from orchestra.engine.changes import change
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute, is_interim, tidy_up
 from orchestra.engine.launch import Launch, launch
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart
-from orchestra.engine.session import LEASE, Session, open_session
+from orchestra.engine.session import Session, open_session
 from orchestra.engine.stage import Plan
-from orchestra.errors import INTERRUPTED, OrchestraError
-from orchestra.model import lifecycle
+from orchestra.errors import INTERRUPTED
 from orchestra.model.run import Run, RunKind
 from orchestra.settings import parse_plugin_spec
 
@@ -79,6 +77,8 @@ class RunCommand:
         self.control = Control()
         self.kind: RunKind = "run"
         self.launched = False
+        self.detached = False
+        """No terminal can be lost: this process has been started for the background."""
         self.stack = AsyncExitStack()
 
     def run(self) -> int:
@@ -99,7 +99,7 @@ class RunCommand:
             return first
         import anyio
 
-        return anyio.run(self._finish, *first)
+        return anyio.run(self.finish, *first)
 
     def _driven(self, work: Coroutine[Any, Any, T]) -> T:
         """What ``work`` comes to without an event loop; when it fails or that is all, everything is closed."""
@@ -126,7 +126,7 @@ class RunCommand:
     async def _go_on(self, session: Session, prepared: Plan | Restart) -> int:
         async with self.stack:
             first = await self._begin(session, prepared)
-            return first if isinstance(first, int) else await self._finish(*first)
+            return first if isinstance(first, int) else await self.finish(*first)
 
     async def _settle(self) -> int | tuple[Session, Plan | Restart]:
         """What the request comes to; an exit code where only the operation is shown."""
@@ -200,7 +200,7 @@ class RunCommand:
         if isinstance(prepared, Restart):
             run = prepared.run
             return run.kind == "run" and bool(run.sources or run.operation.requires or run.needs)
-        wanted = self.request.sources or self.request.resources or prepared.operation.requires
+        wanted = prepared.sources or self.request.resources or prepared.operation.requires
         return prepared.kind == "run" and bool(wanted)
 
     async def _make(self, session: Session, prepared: Plan | Restart) -> int | Run:
@@ -243,18 +243,16 @@ class RunCommand:
                 return self._exit_code(run)
             pid = run.handle.token.partition(":")[0] if run.handle else ""
         else:
-            from orchestra.cli.detached import hand_claim_over, start_detached
+            from orchestra.cli.detached import start_in_background
 
-            child = start_detached(
-                session, run, self.context.passed_on, stop_runs=self.stop_runs, keep=self.keep
-            )
-            await hand_claim_over(session, run, child)
+            options = self.context.passed_on
+            child = await start_in_background(session, run, options, stop_runs=self.stop_runs, keep=self.keep)
             pid = str(child)
         pidfile.write_text(f"{pid}\n")
         self.console.say(f"{run.operation_name} started in background as {run.id} (pidfile {pidfile})")
         return 0
 
-    async def _finish(self, session: Session, subject: Run | Plan | Restart) -> int:
+    async def finish(self, session: Session, subject: Run | Plan | Restart) -> int:
         """Watch the started run to its end, with the signals that reach us passed on; make it first if need be."""
         import anyio
 
@@ -340,7 +338,8 @@ class RunCommand:
 
     def _wish_for(self, number: signal.Signals) -> None:
         if number == signal.SIGHUP:
-            if self.kind == "run":
+            # A batch goes on without its terminal; a queue that nobody sees would wait for ever.
+            if self.kind == "run" or (self.kind == "queue" and not self.detached):
                 self.control.raise_to(Wish.LEAVE)
             return
         if self.kind == "queue":
@@ -373,26 +372,3 @@ def _one_stream() -> bool:
         return os.path.sameopenfile(1, 2)
     except OSError:
         return True
-
-
-def execute_claimed(run_id: str, nonce: str, *, stop_runs: bool = False, keep: bool = False) -> int:
-    """Execute a run that another process has claimed for us (internal)."""
-    context = current()
-    command = RunCommand(context, RunRequest(cwd=context.cwd), stop_runs=stop_runs, keep=keep)
-
-    async def take_over() -> int:
-        session = await command.stack.enter_async_context(
-            open_session(context.home, command.settings, console=command.console, sinks=context.sinks())
-        )
-        session.sinks.output_readers += context.wants_output_events
-        run = await session.store.get(run_id)
-        if run.worker is None or run.worker.nonce != nonce:
-            raise OrchestraError(f"run {run_id} is no longer claimed by {nonce}")
-        lease = session.clock.now() + round(LEASE * 1e6)
-        run = await change(session, run, lambda current: lifecycle.watch(current, session.worker, lease))
-        command.kind = run.kind
-        return await command._finish(session, run)  # pyright: ignore[reportPrivateUsage]
-
-    import anyio
-
-    return anyio.run(take_over)

@@ -232,7 +232,7 @@ def _runs() -> Iterator[Candidate]:
         return
 
     async def newest() -> Any:
-        async with here.session() as session:
+        async with here.session(looking=True) as session:
             return await session.store.query(RunQuery(limit=MOST_RUNS))
 
     for run in complete(newest).runs:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
+import shutil
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
@@ -96,12 +99,31 @@ def _install(shell: Shell) -> Path:
             path.write_text(FISH)
             return path
         path = home / ".bashrc" if shell == "bash" else Path(os.environ.get("ZDOTDIR") or home) / ".zshrc"
-        line = f'eval "$(orchestra completion --shell {shell})"\n'.encode()
-        # Whatever encoding the rest is in is not our business.
-        before = path.read_bytes() if path.exists() else b""
-        if line not in before:
-            with path.open("ab") as file:
-                file.write((b"" if not before or before.endswith(b"\n") else b"\n") + line)
+        _add_line(path, _start_up_line(shell), rf"orchestra'? completion --shell {shell}\)")
     except OSError as error:
         raise UserError(f"can't set it up: {text_of_os_error(error)}") from error
     return path
+
+
+def _start_up_line(shell: Shell) -> str:
+    """What sets it up in a new shell, where orchestra may be in no PATH yet, or no longer there."""
+    found = shutil.which("orchestra")
+    command, condition = "orchestra", "command -v orchestra >/dev/null"
+    if found is not None:
+        command = shlex.quote(os.path.abspath(found))
+        condition = f"[ -x {command} ]"
+    return f'if {condition}; then eval "$({command} completion --shell {shell})"; fi\n'
+
+
+def _add_line(path: Path, line: str, earlier: str) -> None:
+    """Add a line at the end of a file of the user's, in place of one that ``earlier`` describes."""
+    # Whatever its encoding is: it is the user's.
+    text = path.read_bytes() if path.exists() else b""
+    new = os.fsencode(line)
+    for old in text.splitlines(keepends=True):
+        if re.search(earlier.encode(), old):
+            if old != new:
+                path.write_bytes(text.replace(old, new))
+            return
+    with path.open("ab") as file:
+        file.write((b"" if not text or text.endswith(b"\n") else b"\n") + new)

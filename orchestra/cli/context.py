@@ -109,15 +109,16 @@ class Context:
         return (file,)
 
     @asynccontextmanager
-    async def session(self) -> AsyncGenerator[Session]:
-        """An open session. Suspends nowhere while the store is a local, uncontended one.
+    async def session(self, *, looking: bool = False) -> AsyncGenerator[Session]:
+        """An open session, of one who is only ``looking`` or not. Suspends nowhere while the store is a local,
+        uncontended one.
 
         Raises:
             UserError: the home, a setting or the log file can't be used.
             StoreError: the store can't be opened.
         """
         async with open_session(
-            self.home, self.settings, console=self.console(), sinks=self.sinks()
+            self.home, self.settings, console=self.console(), sinks=self.sinks(), looking=looking
         ) as opened:
             opened.sinks.output_readers += self.wants_output_events
             yield opened

@@ -19,13 +19,17 @@ def confirm(question: str, *, default: bool = True) -> bool:
     """
     choices = "(Y/n)" if default else "(y/N)"
     while True:
-        _write(f"{printable(question)} {choices} ")
-        answer = _read_line()
+        try:
+            _write(f"{printable(question)} {choices} ")
+            answer = _read_line()
+        except KeyboardInterrupt:
+            # What comes next, the shell's prompt above all, is no part of the question.
+            _write("\n")
+            raise
         if answer is None:
             _write("\n")
-            raise UsageError(
-                "there is nobody to answer the question above", "Use --yes to go on without being asked."
-            )
+            who = "the question above was not answered" if os.isatty(0) else "nobody is there to be asked"
+            raise UsageError(who, "Answer 'y' or 'n', or use --yes to go on without being asked.")
         if not answer.strip():
             return default
         known = _ANSWERS.get(answer.strip().lower())

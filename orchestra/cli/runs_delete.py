@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -26,6 +27,8 @@ def runs_delete(
 ) -> int:
     """Delete runs, with their directories and for good; all of them unless told otherwise.
 
+    Of a run whose directory was chosen with --run-dir, the files in it are kept.
+
     Parameters
     ----------
     runs
@@ -45,6 +48,7 @@ def runs_delete(
         # Not in an event loop: there Ctrl-C would have to wait for the answer.
         prompts.insist(_question(chosen, rows))
     count = in_event_loop(lambda: _delete(chosen, stop))
+    _tell_kept(chosen)
     terminal.write(f"{'Permanently deleted' if permanent else 'Deleted'} {count} run(s)\n")
     return 0
 
@@ -63,6 +67,16 @@ async def _delete(chosen: tuple[Run, ...], stop: bool) -> int:
     async with current().session() as session:
         known = await session.store.query(RunQuery(ids=tuple(run.id for run in chosen)))
         return await delete_runs(session, known.runs, stop=stop)
+
+
+def _tell_kept(deleted: Sequence[Run]) -> None:
+    """Say of which runs only the records were removed: a directory that a person chose may hold other things."""
+    kept = [run.directory for run in deleted if run.directory is not None and os.path.isdir(run.directory)]
+    more = f"\n  ... and {len(kept) - MOST_LISTED} more" if len(kept) > MOST_LISTED else ""
+    if kept:
+        listed = "".join(f"\n  {directory}" for directory in kept[:MOST_LISTED])
+        text = f"The files in directories that were chosen with --run-dir are kept:{listed}{more}\n"
+        os.write(2, os.fsencode(text))
 
 
 def _question(chosen: tuple[Run, ...], rows: list[tuple[str, ...]]) -> str:

@@ -75,7 +75,7 @@ class Extras(NamedTuple):
 
 
 async def _info(spec: str | None, wanted: Extras, *, as_json: bool) -> int:
-    async with current().session() as session:
+    async with current().session(looking=True) as session:
         chosen = await select_runs(session, () if spec is None else (spec,), default="latest")
         if not chosen:
             raise RunNotFound("no matching runs")

@@ -72,7 +72,7 @@ class Below(NamedTuple):
 async def _list(limit: int | None, *, simplified: bool, below: Below, json: bool) -> int:
     context = current()
     here = str(context.cwd)
-    async with context.session() as session:
+    async with context.session(looking=True) as session:
         await settle_active(session)
         runs, total = await existing_runs(session, RunQuery(limit=limit))
         if json:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 from orchestra.cli import run_text, terminal
 from orchestra.cli.context import complete, current
 from orchestra.engine.judge import settle_active
-from orchestra.engine.results import column_value, results_of
+from orchestra.engine.results import column_value, require_column, results_of
 from orchestra.engine.runs import select_runs
 from orchestra.engine.session import Session
 from orchestra.errors import RunNotFound, UsageError, UserError
@@ -66,7 +66,7 @@ class Order(NamedTuple):
 async def _select(
     specs: tuple[str, ...], everything: bool, attribute: str | None, order: Order | None
 ) -> int:
-    async with current().session() as session:
+    async with current().session(looking=True) as session:
         await settle_active(session)
         of_all = everything or order is not None
         chosen = await select_runs(session, specs, default="all" if of_all else "latest")
@@ -80,6 +80,7 @@ async def _select(
 
 
 def _sorted(session: Session, runs: Sequence[Run], order: Order) -> Sequence[Run]:
+    require_column(session, runs, order.column)
     return sort_by_value(
         runs,
         lambda run: column_value(session, run, order.column),

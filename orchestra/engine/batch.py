@@ -123,6 +123,8 @@ class _Batch:
         self.console = attempt.console
         self.objectives: dict[tuple[str, int], float | None] = {}
         """Of completed trials, by id and attempt."""
+        self.told_missing = False
+        """That no trial has the objective."""
         self.ending: list[_TrialExecution] = []
         """Trials that ended well, whose records are being written."""
 
@@ -133,6 +135,9 @@ class _Batch:
             try:
                 await self._work()
                 await self._settle_ending()
+                if self.spec.objective is not None:
+                    # An expander that proposes all at once has not asked for what came of them.
+                    await self._look_at_objectives(await self._made_before(), self.spec.objective)
             except Exception as error:
                 # Raised below, as it is: a task group would wrap it.
                 failure = error
@@ -175,9 +180,7 @@ class _Batch:
     async def _history(self) -> tuple[TrialResult, ...]:
         trials = await self._made_before()
         if self.spec.objective is not None:
-            from orchestra.engine.objective import objectives_of
-
-            await objectives_of(self.session, trials, self.spec.objective, self.objectives)
+            await self._look_at_objectives(trials, self.spec.objective)
         return tuple(
             TrialResult(
                 flags=run.flags,
@@ -186,6 +189,17 @@ class _Batch:
             )
             for run in trials
         )
+
+    async def _look_at_objectives(self, trials: Sequence[Run], objective: str) -> None:
+        from orchestra.engine.objective import missing_objective, objectives_of
+
+        await objectives_of(self.session, trials, objective, self.objectives)
+        if self.told_missing:
+            return
+        missing = await off_loop(lambda: missing_objective(self.session, trials, objective, self.objectives))
+        if missing is not None:
+            self.told_missing = True
+            self.session.emit("log.message", self.run, level="warning", message=missing, console=self.console)
 
     async def _propose(self, expansion: Expansion) -> tuple[Proposal, int]:
         """What comes next, and the number of the first of these trials."""

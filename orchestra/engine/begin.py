@@ -32,7 +32,7 @@ from orchestra.engine.stage import (
 )
 from orchestra.engine.start_again import claim_restart, restage
 from orchestra.model import lifecycle
-from orchestra.model.batch import is_same_search
+from orchestra.model.batch import Batch, Choices, is_same_search
 from orchestra.model.filters import RunQuery
 from orchestra.model.operation import Operation
 from orchestra.model.run import Run, State
@@ -58,7 +58,7 @@ async def prepare(session: Session, request: RunRequest) -> Plan | Restart:
         UserError: in one of its kinds, when the request can't be met.
     """
     if request.restart is not None:
-        return await plan_restart(session, request)
+        return await _prepare_restart(session, request)
     if request.proto is not None:
         from orchestra.engine.proto import plan_proto
 
@@ -68,11 +68,22 @@ async def prepare(session: Session, request: RunRequest) -> Plan | Restart:
         planned = await off_loop(lambda: plan(session, request))
     check_can_stage(planned, request)
     _warn_of_flags(session, planned.warnings)
-    if planned.operation.requires:
+    if planned.batch is not None:
+        _warn_of_no_trials(session, planned.batch)
+    if planned.operation.requires or planned.sources:
         from orchestra.engine.source_flags import with_chosen_runs
 
         planned = await with_chosen_runs(session, request, planned)
     return planned
+
+
+async def _prepare_restart(session: Session, request: RunRequest) -> Restart:
+    restart = await plan_restart(session, request)
+    if restart.run.kind != "run" or not (request.flags and restart.run.operation.requires):
+        return restart
+    from orchestra.engine.source_flags import with_chosen_runs_again
+
+    return structs.replace(restart, run=await with_chosen_runs_again(session, request, restart.run))
 
 
 async def operation_of(session: Session, request: RunRequest) -> Operation:
@@ -97,6 +108,13 @@ def _warn_of_flags(session: Session, warnings: Sequence[str]) -> None:
             continue
         session.warned.add(warning)
         session.emit("log.message", level="warning", message=warning, logger="")
+
+
+def _warn_of_no_trials(session: Session, batch: Batch) -> None:
+    for name, values in batch.space.items():
+        if isinstance(values, Choices) and not values.values:
+            message = f"the batch has no trials: the list of flag '{name}' is empty"
+            session.emit("log.message", level="warning", message=message, logger="")
 
 
 async def begin(

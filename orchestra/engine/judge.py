@@ -46,7 +46,7 @@ async def settle(
     Raises:
         RunBroken: its records can't be read.
     """
-    while run.state in ACTIVE and run.worker is not None:
+    while run.state in ACTIVE and run.worker is not None and not session.read_only:
         mine = given_up and run.worker.nonce == session.worker.nonce
         judged = await _judged(
             session, run, watched=not (mine or watcher_is_gone(run, session.clock.now())), gone=gone

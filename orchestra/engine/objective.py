@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.request import RunRequest
-from orchestra.engine.results import column_value
+from orchestra.engine.results import column_value, like_column
 from orchestra.engine.session import Session
 from orchestra.errors import UsageError, UserError
 from orchestra.model.columns import Column, as_number, parse_column
@@ -70,3 +70,16 @@ async def objectives_of(
 
     if new:
         await off_loop(read)
+
+
+def missing_objective(
+    session: Session, trials: Sequence[Run], objective: str, known: Mapping[tuple[str, int], float | None]
+) -> str | None:
+    """What to tell of a search none of whose completed trials has the objective; None if one has, or none has ended."""
+    ended = [run for run in trials if (run.id, run.attempt) in known]
+    if not ended or any(known[run.id, run.attempt] is not None for run in ended):
+        return None
+    column, sign = split_objective(objective)
+    verb = "minimize" if sign > 0 else "maximize"
+    hint = like_column(session, ended, column)
+    return f"no trial has '{column.name}' to {verb} so far" + (f"\n{hint}" if hint else "")

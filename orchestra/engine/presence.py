@@ -33,6 +33,8 @@ async def forget_gone(session: Session, runs: Sequence[Run]) -> bool:
 
     Active runs stay: what becomes of them is to be judged.
     """
+    if session.read_only:
+        return False
     gone = without_directory(session, [run for run in runs if run.state not in ACTIVE])
     return bool(gone) and await session.store.delete([run.id for run in gone]) > 0
 

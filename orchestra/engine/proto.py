@@ -43,6 +43,10 @@ def _plan(session: Session, request: RunRequest, proto: Run) -> Plan:
     elif request.force_sourcecode:
         operation = defined_now(session, proto)
     stored = proto.flags if proto.batch_spec is None else unexpanded(proto.batch_spec)
+    if request.operation is not None and not proto.is_of(request.operation):
+        _require_source(session, request, proto, operation)
+        known = {flag.name for flag in operation.flags}
+        stored = {name: value for name, value in stored.items() if name in known}
     rows = () if proto.batch_spec is None or request.batch_files else proto.batch_spec.rows
     rows = tuple({name: value for name, value in row.items() if name not in request.flags} for row in rows)
     planned = settle_plan(session, inherited(request, proto), operation, warnings, stored=stored, rows=rows)
@@ -52,8 +56,22 @@ def _plan(session: Session, request: RunRequest, proto: Run) -> Plan:
     return structs.replace(planned, batch=batch, proto=proto)
 
 
+def _require_source(session: Session, request: RunRequest, proto: Run, operation: Operation) -> None:
+    """Refuse another operation whose file the run has not taken along."""
+    if request.force_sourcecode or operation.kind not in ("script", "executable") or not operation.main:
+        return
+    if os.path.isabs(operation.main) or (session.directory(proto) / operation.main).is_file():
+        return
+    raise UserError(
+        f"run {proto.id} has no '{operation.main}' in its source code",
+        "Use --force-sourcecode to take the project's instead.",
+    )
+
+
 def inherited(request: RunRequest, proto: Run) -> RunRequest:
-    """``request`` with what it leaves open as ``proto`` has it."""
+    """``request`` with what it leaves open as ``proto`` has it; of another operation that is nothing."""
+    if request.operation is not None and not proto.is_of(request.operation):
+        return request
     changes: dict[str, Any] = {
         name: given
         for name, given in (

@@ -364,6 +364,7 @@ class _Queue:
         if self.control.wish >= Wish.DRAIN:
             self._tell("queue.stopping", "info", "Stopping queue")
         stop = Wish.TERMINATE if self.stop_runs else Wish.LEAVE
+        told = False
         while self.running:
             self.news = anyio.Event()
             if self.control.wish > Wish.DRAIN or (self.stop_runs and self.control.wish >= Wish.DRAIN):
@@ -373,6 +374,13 @@ class _Queue:
                 if not self.stop_runs:
                     self._tell("queue.stopping", "warning", f"Leaving runs running: {left}")
                     break
+            elif self.control.wish == Wish.DRAIN and not told:
+                told = True
+                what, them = (
+                    ("a run", "it") if len(self.running) == 1 else (f"{len(self.running)} runs", "them")
+                )
+                text = f"Waiting for {what} to end (interrupt again to leave {them} running)"
+                self._tell("queue.stopping", "info", text)
             with self.control.calling(self.news.set):
                 await self.news.wait()
         group.cancel_scope.cancel()

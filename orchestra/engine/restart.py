@@ -114,12 +114,18 @@ async def plan_restart(session: Session, request: RunRequest) -> Restart:
     Raises:
         RunNotFound: there is no such run.
         RunBusy: it is running, or being started, or is lost but processes of it live.
+        UserError: the request names another operation than that of the run.
         FlagError: a flag is unknown or has a value that it can't have.
     """
     spec = request.restart
     assert spec is not None
     request = structs.replace(request, after=await found_after(session, request))
     run = await settle(session, await find_run(session, spec, cwd=request.cwd))
+    if request.operation is not None and not run.is_of(request.operation):
+        raise UserError(
+            f"run {run.id} is of {run.operation_name}, not of {request.operation}",
+            f"Leave the operation out, or use --proto {run.short_id} for a new run with its flags.",
+        )
     if run.state == "running":
         raise RunBusy(
             f"cannot restart run {run.id} because it's running",

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from orchestra.engine.session import Session
-from orchestra.errors import OrchestraError
+from orchestra.errors import OrchestraError, UserError
 from orchestra.model.columns import Column
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run
-from orchestra.model.scalars import SYSTEM, Scalar, find_scalar
+from orchestra.model.scalars import SYSTEM, Scalar, find_scalar, natural
 from orchestra.workspace import records
 from orchestra.workspace.layout import CONTROL
 from orchestra.workspace.results import Results, read_results
 
 DEEPEST = 8
 """Pipelines within pipelines that are looked into."""
+MOST_NAMED = 10
+"""Columns that a hint lists."""
 
 
 def results_of(session: Session, run: Run) -> Results:
@@ -73,6 +76,34 @@ def column_value(session: Session, run: Run, column: Column) -> FlagValue:
     if scalar is None:
         return None
     return scalar.point(column.qualifier)[1 if column.step else 0]
+
+
+def require_column(session: Session, runs: Sequence[Run], column: Column) -> None:
+    """Refuse a column in which no run has anything.
+
+    Raises:
+        UserError: it is one; the hint says what they have.
+    """
+    if all(column_value(session, run, column) is None for run in runs):
+        raise UserError(f"no run has '{column.name}'", like_column(session, runs, column))
+
+
+def like_column(session: Session, runs: Iterable[Run], column: Column) -> str | None:
+    """What may have been meant by a column in which these runs have nothing, as a sentence."""
+    from difflib import get_close_matches
+
+    known = natural({name for run in runs for name in _names(session, run, column.kind)})
+    if close := get_close_matches(column.name, known, n=3):
+        return f"Did you mean {' or '.join(repr(name) for name in close)}?"
+    return f"They have: {', '.join(known[:MOST_NAMED])}." if known else None
+
+
+def _names(session: Session, run: Run, kind: str) -> Iterable[str]:
+    if kind == "flag":
+        return run.flags
+    if kind == "attribute":
+        return (*Run.__struct_fields__, *results_of(session, run).attributes)
+    return (name for name in results_of(session, run).scalars if not name.startswith(SYSTEM))
 
 
 def _attribute(session: Session, run: Run, name: str) -> FlagValue:

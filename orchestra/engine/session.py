@@ -66,6 +66,7 @@ class Session:
         sinks: Sequence[Sink] = (),
         starter: Starter = "command",
         one_stream: bool = True,
+        read_only: bool = False,
         worker: Worker | None = None,
         clock: Clock | None = None,
         open_plugin: OpenPlugin = plugins.open_plugin,
@@ -78,6 +79,8 @@ class Session:
         self.worker = worker or new_worker(starter)
         self.one_stream = one_stream
         """Whether an operation's two streams end up in the same file, so that one pipe keeps their order."""
+        self.read_only = read_only
+        """The home may be looked at and nothing else: what is found wrong is left as it is."""
         self.sinks = Sinks(sinks)
         self._vault: Vault | None = None
         self.afterwards = Afterwards()
@@ -251,15 +254,20 @@ async def open_session(
     sinks: Sequence[Sink] = (),
     starter: Starter = "command",
     one_stream: bool = True,
+    looking: bool = False,
 ) -> AsyncGenerator[Session]:
     """Open the home and its store. Suspends nowhere while the store is a local, uncontended one.
+
+    Who is only ``looking`` may do so in a home that can't be written.
 
     Raises:
         HomeError: the home can't be used.
         PluginError: the store plugin can't be used.
     """
     layout = Layout(home)
-    layout.ensure_home()
+    read_only = looking and layout.is_read_only
+    if not read_only:
+        layout.ensure_home()
 
     async def begin(stack: AsyncExitStack, recover: bool) -> Session:
         name, options = settings.plugin("store", settings.store)
@@ -275,8 +283,10 @@ async def open_session(
             sinks=sinks,
             starter=starter,
             one_stream=one_stream,
+            read_only=read_only,
         )
-        await _reconcile(session)
+        if not read_only:
+            await _reconcile(session)
         return session
 
     try:
@@ -284,14 +294,19 @@ async def open_session(
             try:
                 session = await begin(stack, recover=False)
             except StoreCorrupt:
+                if read_only:
+                    raise
                 await stack.aclose()
                 session = await begin(stack, recover=True)
             # Also when what was begun ends with an error.
             stack.push_async_callback(session.finish_afterwards)
             yield session
-            with suppress(OrchestraError):
-                await _note_total(session)
+            if not read_only:
+                with suppress(OrchestraError):
+                    await _note_total(session)
     except StoreCorrupt as error:
+        if read_only:
+            raise
         # Damage that opening did not meet: the next command is to find a store that is whole.
         async with AsyncExitStack() as stack:
             await begin(stack, recover=True)

@@ -48,6 +48,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     flags: dict[str, FlagValue]
     """Every flag with its value; lists and searches unexpanded."""
     batch: Batch | None
+    sources: tuple[str, ...] = ()
+    """What is needed beyond what the operation requires."""
     warnings: tuple[str, ...] = ()
     """What a person should know of how the flags were found."""
     proto: Run | None = None
@@ -123,7 +125,13 @@ def settle_plan(
         check_python(operation)
     _require_plugins(session, request, operation, batch)
     _check_directory(session, request, operation)
-    return Plan(operation=operation, flags=values, batch=batch, warnings=tuple(warnings))
+    return Plan(
+        operation=operation,
+        flags=values,
+        batch=batch,
+        sources=tuple(request.sources),
+        warnings=tuple(warnings),
+    )
 
 
 def wanted_operation(session: Session, request: RunRequest, warn: Callable[[str], None]) -> Operation:
@@ -218,7 +226,7 @@ def new_run(session: Session, request: RunRequest, planned: Plan, *, state: Stat
         state=state,
         created=now,
         staged=now if state == "staged" else None,
-        sources=tuple(request.sources),
+        sources=planned.sources,
         force_deps=request.force_deps,
         stop_after=request.stop_after,
         gpus=request.gpus,

@@ -22,6 +22,7 @@ from orchestra.engine.request import RunRequest
 from orchestra.engine.session import Session
 from orchestra.engine.step_checks import check_step
 from orchestra.engine.step_request import request_of_step, step_arguments
+from orchestra.engine.steps_ahead import check_ahead
 from orchestra.engine.supervise import keep_leases, watch_on
 from orchestra.errors import OrchestraError, RunNotFound, UserError, text_of_os_error
 from orchestra.model.filters import RunQuery
@@ -78,6 +79,9 @@ class _Pipeline:
     async def work(self) -> None:
         """Run every step, up to one that fails."""
         await self._refuse_cycle()
+        # The first one is looked at when it starts, and one that has run before starts as it is.
+        coming = [step for step in self.run.operation.steps[1:] if not (self.directory / step.name).exists()]
+        await check_ahead(self.session, self.run, coming)
         checked = passed = 0
         for step in self.run.operation.steps:
             if self.control.wish >= Wish.DRAIN:

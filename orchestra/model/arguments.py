@@ -194,6 +194,8 @@ def global_values(operation: Operation, flags: dict[str, FlagValue]) -> dict[str
             value = _encoded(value, definition.arg_encoding)
             if definition.takes_several and isinstance(value, str):
                 value = [decode(part, name) for part in _parts(definition, value)]
+            elif definition.takes_several and value is not None and not isinstance(value, list):
+                value = [value]
         values[name] = value
     return values
 

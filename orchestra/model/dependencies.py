@@ -109,9 +109,14 @@ def filled_in(source: SourceDef, flags: Mapping[str, FlagValue]) -> SourceDef:
     def fill(text: str) -> str:
         return _filled(text, source, flags)
 
+    value = fill(source.value)
+    if chosen is not None:
+        text = chosen if isinstance(chosen, str) else encode(chosen)
+        # A run must be one of the operation that is needed.
+        value = f"{value}={text}" if source.scheme == OPERATION else text
     return structs.replace(
         source,
-        value=fill(source.value) if chosen is None else chosen if isinstance(chosen, str) else encode(chosen),
+        value=value,
         select=tuple(map(fill, source.select)),
         select_min=None if source.select_min is None else fill(source.select_min),
         select_max=None if source.select_max is None else fill(source.select_max),

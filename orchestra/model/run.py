@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct, structs
@@ -202,6 +203,10 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
         expander = self.batch_spec.expander
         return f"{self.operation.name}+{'' if expander == 'grid' else expander}"
 
+    def is_of(self, operation: str) -> bool:
+        """Whether a person means the operation of this run, with its model or folder or without."""
+        return not _names(operation).isdisjoint(_names(self.operation.name) | _names(self.operation_name))
+
     @property
     def needs(self) -> Resources:
         """What the present execution, or the next one, asks for.
@@ -251,3 +256,7 @@ UNREADABLE = Operation(name="?", kind="executable")
 def unreadable_run(run_id: str, reason: str, time: int) -> Run:
     """All that there is to say of a run whose record can't be read; ``reason`` names the file."""
     return Run(id=run_id, operation=UNREADABLE, state="broken", reason=reason, created=time)
+
+
+def _names(operation: str) -> set[str]:
+    return {operation, posixpath.basename(operation), operation.rpartition(":")[2]}

@@ -16,21 +16,36 @@ _PAGE = 200
 _SHOWN = 5
 
 
+class OtherOperation(ResolveError):
+    """The run that was named is of another operation than the one whose files are needed."""
+
+
 async def choose_run(value: str, runs: RunReader, *, pipeline: str | None = None) -> Run:
     """The run that ``operation:VALUE`` stands for: the newest completed one of that operation (which may be a
     pipeline), or the run whose id is, or begins with, VALUE. A name wins over an id.
 
     Args:
         value: names of operations separated by commas (regular expressions are fine, and the model before a name may
-            be left out), or an id.
+            be left out), or an id, or ``NAMES=RUN``: a run (an id or a name) that must be of one of these operations.
         runs: where to look.
         pipeline: by name, only runs of this pipeline are taken.
 
     Raises:
+        OtherOperation: the run is of none of these operations.
         ResolveError: no run is suitable, or several have such an id.
     """
-    run = await _by_name(value, runs, pipeline)
-    return run if run is not None else await _by_id(value, runs)
+    names, given, spec = value.rpartition("=")
+    if not given:
+        return await _by_name(value, runs, pipeline) or _completed(await _by_id(value, runs), value)
+    if not (names.strip() and spec.strip()):
+        raise ResolveError(f"'{value}' does not name both an operation and a run", "Write 'NAME=RUN'.")
+    (run,) = (await runs.query(RunQuery(ids=(spec,)))).runs or (None,)
+    run = run or await _by_name(spec, runs, pipeline) or await _by_id(spec, runs)
+    if not named_by(names)(run.operation.name):
+        raise OtherOperation(
+            f"run {run.short_id} is of {run.operation_name}, not of {names}", f"Name a run of {names}."
+        )
+    return _completed(run, spec)
 
 
 async def _by_name(value: str, runs: RunReader, pipeline: str | None) -> Run | None:
@@ -87,10 +102,13 @@ async def _by_id(prefix: str, runs: RunReader) -> Run:
     if len(candidates) > 1:
         ids = ", ".join(run.id[: max(8, len(prefix) + 4)] for run in candidates[:_SHOWN])
         raise ResolveError(f"'{prefix}' begins the ids of several runs: {ids}", "Give more of the id.")
-    run = candidates[0]
+    return candidates[0]
+
+
+def _completed(run: Run, spec: str) -> Run:
     if run.state != "completed":
         raise ResolveError(
-            f"no suitable run for {prefix}: run {run.short_id} of {run.operation_name} is {run.state}",
+            f"no suitable run for {spec}: run {run.short_id} of {run.operation_name} is {run.state}",
             "Only what a completed run has made can be used.",
         )
     return run

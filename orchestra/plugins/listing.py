@@ -46,7 +46,14 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
 """Our own entry points again, for a source tree that runs without being installed."""
 
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
-_PIP_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,60}[A-Za-z0-9])?")
+_PROVIDERS = {
+    "fsspec": "orchestra-fsspec",
+    "gs": "orchestra-fsspec",
+    "latin-hypercube": "orchestra-qmc",
+    "s3": "orchestra-fsspec",
+    "sobol": "orchestra-qmc",
+}
+"""What our own distributions provide. Of others we can't know that they are there, or whose."""
 
 
 class PluginInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -130,8 +137,8 @@ def _not_found(kind: Kind, name: str, plain: str, installed: list[PluginInfo]) -
     close = get_close_matches(plain, names, n=1)
     meant = f"Did you mean '{close[0]}'? " if close else ""
     hint = f"{meant}Installed {kind}s: {', '.join(names) or 'none'}."
-    if _PIP_NAME.fullmatch(plain):
-        hint += f" Perhaps 'pip install orchestra-{plain}' provides it."
+    if distribution := _PROVIDERS.get(plain):
+        hint += f" 'pip install {distribution}' provides it."
     return PluginNotFound(f"no {kind} '{name}' is installed", hint)
 
 

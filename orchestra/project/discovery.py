@@ -67,15 +67,18 @@ def run_discovery(
     return Discovery(
         actions=kept.get("actions"),
         by=kept.get("by", "argparse"),
-        warning=kept.get("error") or _of_commands(kept.get("subcommands") or []),
+        warning=kept.get("error") or _of_commands(path, kept.get("subcommands") or []),
     )
 
 
-def _of_commands(names: list[str]) -> str | None:
+def _of_commands(path: Path, names: list[str]) -> str | None:
     if not names:
         return None
     listed = ", ".join(repr(name) for name in names)
-    return f"the flags are those of a sub-command ({listed}), and none is named behind the script in 'main'"
+    return (
+        f"the flags are those of a sub-command ({listed}), and none is named behind the script in 'main'\n"
+        f"Make it an operation of orchestra.yml, such as '{names[0]}: {{main: {path.stem} {names[0]}}}'."
+    )
 
 
 def _run(path: Path, python: str, arguments: Sequence[str], timeout: float) -> dict[str, Any]:

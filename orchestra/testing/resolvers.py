@@ -11,7 +11,12 @@ class TestMine(HostileSourcesContract, ResolverContract):
         return Source(scheme="mine", value="data.csv", base=base)
 
     @pytest.fixture
-    def missing(self, base): ...
+    def missing(self, base):
+        return Source(scheme="mine", value="none.csv", base=base)
+
+    @pytest.fixture
+    def hostile(self, base):  # of HostileSourcesContract, where names could lead out of ``base``
+        return [Source(scheme="mine", value="../../etc/passwd", base=base)]
 """
 
 from __future__ import annotations

@@ -95,6 +95,11 @@ class Layout:
         """
         return self.runs_dir / check_run_id(run_id)
 
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the home is there and can be read, but not written."""
+        return os.access(self.home, os.R_OK | os.X_OK) and not os.access(self.home, os.W_OK)
+
     def ensure_home(self, *, create_parents: bool = False) -> None:
         """Make the home (mode 0700) with its folders; what is there already is kept as it is.
 

@@ -355,6 +355,23 @@ class TestOperationRuns:
         assert resolve("aaaa", one, two).origin == "aaaa1111"
         assert resolve("bbbb2222", one, two).origin == "bbbb2222"
 
+    def test_a_run_that_is_named_with_its_operation_must_be_of_it(self, tmp_path, resolve):
+        one = made(tmp_path, "up.py", "out", id="aaaa1111")
+        two = made(tmp_path, "up.py", "out", id="bbbb2222")
+        other = made(tmp_path, "other.py", "out", id="cccc3333")
+
+        assert resolve("up.py=aaaa", one, two, other).origin == "aaaa1111"
+        assert resolve("down.py,up.py=aaaa1111", one, two, other).origin == "aaaa1111"
+        assert resolve("other.*=other.py", one, two, other).origin == "cccc3333"
+        for spec in ("cccc", "cccc3333", "other.py"):
+            with pytest.raises(ResolveError, match=r"^run cccc3333 is of other\.py, not of up\.py$"):
+                resolve(f"up.py={spec}", one, two, other)
+        with pytest.raises(ResolveError, match="^no suitable run for dddd$"):
+            resolve("up.py=dddd", one, two, other)
+        for value in ("=aaaa", "up.py=", "="):
+            with pytest.raises(ResolveError, match="does not name both an operation and a run"):
+                resolve(value, one, two, other)
+
     def test_a_whole_id_wins_over_those_that_begin_with_it(self, tmp_path, resolve):
         runs = [made(tmp_path, "up.py", id=name) for name in ("aaaa", "aaaa1")]
 

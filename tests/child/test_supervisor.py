@@ -84,7 +84,12 @@ def test_of_many_supervisors_of_one_attempt_one_runs_the_operation(make_bench):
         (["./missing"], 127, "could not start: No such file or directory: './missing'"),
         (["./plain"], 126, "could not start: Permission denied: './plain'"),
         (["./no-interpreter"], 126, "could not start: its interpreter is missing: './no-interpreter'"),
-        (["./no-program"], 126, "could not start: Exec format error: './no-program'"),
+        (
+            ["./no-program"],
+            126,
+            "could not start: Exec format error: './no-program' "
+            "(a script must begin with a line such as '#!/bin/sh')",
+        ),
         (["."], 126, "could not start: Permission denied: '.'"),
     ],
 )
@@ -125,6 +130,26 @@ def test_a_child_that_cannot_get_ready_says_why(plain):
 
     assert attempt.ended().code == 126
     assert attempt.exit.reason == "could not start: Bad file descriptor: 'true'"
+
+
+EARLY_DEATH = """
+def dies(parent):
+    supervisor.os._exit(9)
+
+def listen_late(self, listen=supervisor._Supervision._catch_signals):
+    supervisor.os.waitid(supervisor.os.P_PID, self.main, supervisor.os.WEXITED | supervisor.os.WNOWAIT)
+    listen(self)
+
+supervisor._die_with_parent = dies
+supervisor._Supervision._catch_signals = listen_late"""
+
+
+def test_a_child_that_dies_before_its_supervisor_listens_has_an_end(plain):
+    attempt = plain.prepare("true")
+
+    plain.submit(attempt, patch=EARLY_DEATH)
+
+    assert attempt.ended().code == 9
 
 
 def test_torn_orders_are_not_followed(plain):

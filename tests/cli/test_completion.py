@@ -175,14 +175,27 @@ def test_it_is_installed_once_behind_what_is_there(
     shell: Shell, tmp_path: Path, name: str, file: str
 ) -> None:
     path = tmp_path / file
-    path.write_bytes(b"alias caf\xe9='ls -l'")
+    path.write_bytes(b"alias ll='ls -l' # \xff")
+    (tmp_path / "a b").mkdir()
+    program = tmp_path / "a b" / "orchestra"
+    program.touch(mode=0o755)
 
-    for _ in range(2):
-        ran = shell.run("completion", "-s", name, "--install", HOME=str(tmp_path), ZDOTDIR="")
+    def install(folder: Path) -> str:
+        ran = shell.run(
+            "completion", "-s", name, "--install", HOME=str(tmp_path), ZDOTDIR="", PATH=str(folder)
+        )
         assert ran.output == f"Installed in '{path}'. Start a new shell to use it.\n"
+        return path.read_text(errors="replace")
 
-    line = f'eval "$(orchestra completion --shell {name})"\n'
-    assert path.read_bytes() == b"alias caf\xe9='ls -l'\n" + line.encode()
+    evaluated = f'completion --shell {name})"; fi\n'
+    before = "alias ll='ls -l' # \ufffd\n"
+    anywhere = f'{before}if command -v orchestra >/dev/null; then eval "$(orchestra {evaluated}'
+    assert install(tmp_path) == install(tmp_path) == anywhere
+    assert install(program.parent) == install(program.parent)
+    assert (
+        path.read_text(errors="replace")
+        == f"{before}if [ -x '{program}' ]; then eval \"$('{program}' {evaluated}"
+    )
 
 
 @pytest.mark.parametrize("arguments", [(), ("bash",), ("zsh", "--")])
@@ -194,6 +207,16 @@ def test_without_words_to_complete_the_call_is_refused(shell: Shell, arguments: 
     else:
         assert refused.code == 2
         assert refused.output.startswith("orchestra: the words to complete are missing\n")
+
+
+def test_a_shell_starts_without_a_word_when_what_it_completes_is_gone(shell: Shell, tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "gone"):
+        folder.mkdir(exist_ok=True)
+        (folder / "orchestra").touch(mode=0o755)
+        shell.run("completion", "-s", "bash", "--install", HOME=str(tmp_path), PATH=str(folder))
+        (folder / "orchestra").unlink()
+
+        assert shell.bash("source .bashrc; echo $?", PATH="/usr/bin:/bin").output == "0\n"
 
 
 def test_fish_finds_it_in_its_own_folder(shell: Shell, tmp_path: Path) -> None:

@@ -330,3 +330,28 @@ def test_the_entry_point_of_the_distribution_is_there() -> None:
 
     point = importlib.metadata.EntryPoint("orchestra", declared["orchestra"], "console_scripts")
     assert callable(point.load())
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        (("--lr", "0.3"), "lr=0.3"),
+        (("--lr=0.3", "other"), "lr=0.3"),
+        (("--epochs", "-3"), "epochs=-3"),
+        (("-x", "3"), "x=3"),
+        (("--epochs", "--yes"), "epochs=VALUE"),
+        (("--loud",), "loud=VALUE"),
+    ],
+)
+def test_a_flag_that_is_given_like_an_option_is_told_how(
+    call: Call, words: tuple[str, ...], flag: str
+) -> None:
+    refused = call("run", "train.py", *words)
+
+    assert refused.code == 2
+    assert refused.error.endswith(f"\nFlags of the operation are given without dashes: '{flag}'.\n")
+
+
+def test_an_option_that_is_nearly_right_is_suggested(call: Call) -> None:
+    assert "Did you mean --label?" in call("run", "train.py", "--lable", "x").error
+    assert "without dashes" not in call("runs", "--lr", "3").error

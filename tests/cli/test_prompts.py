@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import pty
+import sys
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from orchestra.cli import prompts
 from orchestra.errors import Aborted, UsageError
+from tests.process import Shell
 
 Answer = Callable[[bytes], None]
 
@@ -65,6 +70,32 @@ def test_the_end_of_input_is_no_answer(answer: Answer) -> None:
     with pytest.raises(UsageError) as error:
         prompts.confirm("Go on?")
     assert error.value.hint is not None and "--yes" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"), [(b"\x04", "the question above was not answered"), (b"\x03", "")]
+)
+def test_a_person_who_ends_the_question_is_left_on_a_line_of_its_own(
+    tmp_path: Path, shell: Shell, key: bytes, expected: str
+) -> None:
+    (tmp_path / "train.py").write_text("x = 1\n")
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(tmp_path)
+        os.execvpe(sys.executable, shell.command("run", "train.py"), shell.environment)
+    shown = b""
+    with suppress(OSError):  # the terminal's end, on Linux
+        while data := os.read(terminal, 1000):
+            shown += data
+            if shown.endswith(b"(Y/n) "):
+                os.write(terminal, key)
+    os.close(terminal)
+
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    _, after = shown.decode().split("(Y/n) ")
+    lines = after.replace("^C", "").replace("^D\b\b", "").split("\r\n")
+    assert (code, lines[0]) == (2 if expected else 130, "")
+    assert lines[1].removeprefix("orchestra: ") == expected
 
 
 def test_what_follows_the_answer_is_left_to_others(answer: Answer) -> None:

@@ -187,6 +187,34 @@ def test_no_number_is_too_long_to_be_told_that_there_is_no_such_run(
     assert refused.error.startswith("orchestra: could not find a run matching '")
 
 
+def test_of_a_proto_another_operation_gets_the_flags_that_it_has_and_the_source(
+    shell: Shell, proto: str, tmp_path: Path
+) -> None:
+    shell.run("run", "--proto", proto, "--stage", "-y", "--run-id", "staged", "-t", "old")
+    (tmp_path / "other.py").write_text("x = 1\nz = 2\nprint('other', x, z, open('train.py').read() == '')\n")
+    refused = shell.run("run", "other.py", "--proto", proto, "-y")
+    assert refused.code == 1
+    assert refused.output == (
+        "orchestra: run proto has no 'other.py' in its source code\n"
+        "Use --force-sourcecode to take the project's instead.\n"
+    )
+
+    ended = shell.run("run", "other.py", "--proto", "staged", "--force-sourcecode", "-y", "--run-id", "n")
+    assert ended.output == "other 7 2 False\n"
+    info = shell.run("runs", "info", "n").output
+    assert "mine" not in info and "old" not in info and "  y:" not in info
+
+
+def test_a_restart_with_another_operation_is_refused(shell: Shell, proto: str, tmp_path: Path) -> None:
+    (tmp_path / "other.py").write_text("x = 1\n")
+    refused = shell.run("run", "other.py", "--restart", proto, "-y")
+
+    assert refused.code == 1
+    assert refused.output.startswith("orchestra: run proto is of train.py, not of other.py\n")
+    for same in ("train.py", "./train.py", str(tmp_path / "train.py")):
+        assert shell.run("run", same, "--restart", proto, "-y").output == "Restarting proto\nfirst 7 2\n"
+
+
 def test_a_proto_that_there_is_not_is_told(call: Call) -> None:
     assert call("run", "--proto", "nope", "-y").error.startswith(
         "orchestra: could not find a run matching 'nope'\n"

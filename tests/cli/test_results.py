@@ -134,11 +134,26 @@ def test_select_finds_the_run_with_the_least_or_greatest(call: Call, home: Path)
         ("--max", "=lr"): low,
         ("--min", ".name"): high,
         ("--min", "loss", "2", "1"): high,
-        ("--min", "nothing"): none,
     }.items():
         assert call("select", *arguments).lines == [expected.id], arguments
     assert call("select", "--all", "--max", "loss").lines == [high.id, low.id, none.id]
     assert call("select", "--min", "loss", "--short-id").lines == [low.short_id]
+
+
+def test_select_refuses_a_column_that_no_run_has(call: Call, home: Path) -> None:
+    printed(home, "loss: 2\nacc: 1\n", flags={"lr": 0.3})
+    printed(home, "", flags={"lr": 0.1})
+
+    for column, hint in {
+        "lss": "Did you mean 'loss'?",
+        "quality": "They have: acc, loss.",
+        "=rl": "They have: lr.",
+        ".labl": "Did you mean 'label'?",
+    }.items():
+        refused = call("select", "--min", column)
+        assert (refused.code, refused.output) == (1, ""), column
+        assert refused.error == f"orchestra: no run has '{column.lstrip('=.')}'\n{hint}\n"
+    assert call("select", "--all", "--max", "lss").code == 1
 
 
 def test_select_refuses_columns_that_are_none(call: Call, home: Path) -> None:
@@ -213,6 +228,16 @@ def test_the_objective_of_a_search_is_shown_kept_and_replaced(
     assert "objective: -loss" in call("select", batch, "--attr", "batch_spec").lines
     assert call("run", "--restart", batch, "-N", "=x", "--stage", "-y").code == 0
     assert "objective: =x" in call("select", batch, "--attr", "batch_spec").lines
+
+
+def test_an_objective_that_no_trial_has_is_told_once(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\nprint('loss:', x)\n")
+
+    searched = shell.run("run", "train.py", "x=[1,2]", "-N", "lss", "-y")
+
+    told = "WARNING: [orchestra] no trial has 'lss' to minimize so far\nDid you mean 'loss'?\n"
+    assert (searched.code, searched.output.count(told)) == (0, 1)
+    assert "no trial has" not in shell.run("run", "train.py", "x=[1,2]", "-X", "loss", "-y").output
 
 
 def test_an_objective_is_refused_or_ignored_where_it_makes_no_sense(call: Call, tmp_path: Path) -> None:

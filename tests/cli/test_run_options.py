@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import sys
 import time
 from pathlib import Path
 
@@ -276,3 +277,56 @@ def test_a_step_that_is_no_batch_tells_which_options_it_ignores(call: Call, tmp_
     assert ended.code == 0
     assert "WARNING: [orchestra] not a batch run - ignoring --stage-trials\n" in ended.error
     assert "WARNING: [orchestra] not a batch run - ignoring --max-trials\n" in ended.error
+
+
+def test_an_empty_list_is_a_batch_without_trials_and_a_warning(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\n")
+
+    ran = shell.run("run", "train.py", "x=[]", "-y")
+
+    assert (ran.code, ran.output) == (0, "WARNING: the batch has no trials: the list of flag 'x' is empty\n")
+    assert "no trials" not in shell.run("run", "train.py", "x=[1]", "-y").output
+
+
+def test_what_goes_on_in_the_background_imports_nothing_of_the_project(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\n")
+    for name in ("logging", "queue", "heapq"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')\n")
+
+    # As the installed command is: without the current directory in its path.
+    orchestra = f"{sys.executable} -P -m orchestra"
+    assert shell.bash(f"{orchestra} run train.py 'x=[1,2]' -y -b --run-id b").code == 0
+
+    assert last_state(shell, "b") == "completed"
+    assert not (tmp_path / "imported").exists()
+
+
+def test_a_background_process_that_dies_at_once_is_an_error(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\n")
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(
+        "import sys\nif 'execute-claimed' in sys.orig_argv:\n    print('no room', flush=True)\n"
+        "    __import__('os')._exit(3)\n"
+    )
+
+    refused = shell.run(
+        "run", "train.py", "x=[1,2]", "-y", "-b", "--run-id", "b", PYTHONPATH=str(tmp_path / "site")
+    )
+
+    assert refused.code == 1
+    assert refused.output == (
+        "orchestra: could not start run b in the background: no room\nTry it without --background.\n"
+    )
+    assert shell.run("select", "b", "-a", "status").output == "aborted\n"
+
+
+def last_state(shell: Shell, run: str) -> str:
+    """The state of a run once it has ended."""
+    deadline = time.monotonic() + 30
+    while (state := shell.run("select", run, "-a", "status", cwd=shell.home).output.strip()) in (
+        "pending",
+        "running",
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return state

@@ -183,10 +183,40 @@ def test_cat_never_leaves_the_run_or_opens_what_is_no_file(call: Call, home: Pat
 
     for path in ("../../../secret", str(tmp_path / "secret"), "link", "zero", "/etc/passwd"):
         assert call("cat", "-p", path) == (1, "", f"orchestra: '{path}' {outside}")
-    for path in ("fifo", ".", ".orchestra"):
-        assert call("cat", "-p", path) == (1, "", f"orchestra: '{path}' is not a regular file\n")
+    assert call("cat", "-p", "fifo") == (1, "", "orchestra: 'fifo' is not a regular file\n")
     assert call("cat", "-p", "nope") == (1, "", "orchestra: nope does not exist\n")
     assert stat.S_ISFIFO((directory / "fifo").stat().st_mode)
+
+
+def test_cat_of_a_directory_names_what_it_holds(call: Call, home: Path) -> None:
+    directory = with_output(home)
+    (directory / "sub").mkdir()
+    empty = call("cat", "-p", "sub")
+    (directory / "sub" / "b").touch()
+    (directory / "sub" / "a").touch()
+
+    assert empty == (1, "", "orchestra: 'sub' is a directory\nIt is empty.\n")
+    assert call("cat", "-p", "sub").error == "orchestra: 'sub' is a directory\nName a file in it: a, b.\n"
+
+
+def test_cat_follows_the_links_to_what_the_run_needed(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "make.py").write_text("x = 1\nopen('model', 'w').write('made')\n")
+    (tmp_path / "use.py").write_text(
+        "x = 1\nimport os\nos.symlink('/etc/passwd', 'own')\nos.symlink('../..', 'up')\n"
+    )
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "part").write_bytes(b"\0given")
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "orchestra.yml").write_text(
+        "make: make\nuse:\n  main: use\n  requires:\n    - operation: make\n"
+        "    - {file: data, target-type: link}\n"
+    )
+    assert call("run", "make", "-y").code == call("run", "use", "-y").code == 0
+
+    assert call("cat", "-p", "model").output == "made"
+    assert call("cat", "-p", "data/part").output == "\0given"
+    for path in ("own", "data/../../secret", "up/runs/../../secret"):
+        assert "is outside of the run's directory" in call("cat", "-p", path).error, path
 
 
 def test_cat_has_to_be_told_what_to_show(call: Call) -> None:
@@ -204,6 +234,23 @@ def test_delete_counts_what_it_deleted(call: Call, home: Path) -> None:
     assert call("runs", "delete", "-p", "--yes", ":2") == (0, "Permanently deleted 2 run(s)\n", "")
     assert call("rm", "-y") == (0, "Deleted 1 run(s)\n", "")
     assert call("rm", "-y") == (0, "", "Nothing to delete.\n")
+
+
+def test_delete_tells_of_files_that_it_keeps(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\nopen('result', 'w').close()\n")
+    for number in (1, 2):
+        assert call("run", "train.py", "-y", "--run-dir", f"out{number}").code == 0
+    assert call("run", "train.py", "-y").code == 0
+
+    assert call("runs", "delete", "1", "-y") == (0, "Deleted 1 run(s)\n", "")
+    deleted = call("runs", "delete", "-y")
+
+    assert (deleted.code, deleted.output) == (0, "Deleted 2 run(s)\n")
+    assert deleted.error == (
+        "The files in directories that were chosen with --run-dir are kept:\n"
+        f"  {tmp_path / 'out2'}\n  {tmp_path / 'out1'}\n"
+    )
+    assert (tmp_path / "out1" / "result").exists()
 
 
 def test_delete_asks_first_and_a_no_changes_nothing(home: Path, shell: Shell) -> None:

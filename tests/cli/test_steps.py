@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.conftest import Call
 from tests.process import Shell
 
 PROJECT = """\
@@ -348,3 +349,41 @@ def test_a_pipeline_is_an_operation_that_others_may_depend_on(shell: Shell, proj
     used = shell.run("run", "use", "-y")
 
     assert (used.code, "used by a step\n" in used.output) == (0, True), used.output
+
+
+@pytest.mark.parametrize(
+    ("last", "reason"),
+    [
+        ("nothing", "operation 'nothing' is not defined for this project"),
+        ("b wrong=1", "unsupported flag 'wrong'"),
+        ("b x=text", "invalid value text for x"),
+        ("gone", "operation 'gone' can't be run: there is no module 'removed'"),
+    ],
+)
+def test_a_wrong_step_is_told_before_the_first_one_runs(
+    call: Call, project: Path, last: str, reason: str
+) -> None:
+    (project / "a.py").write_text("print('ran')\n")
+    (project / "orchestra.yml").write_text(
+        "a: a\nb: {main: a, flags: {x: {default: 1, type: int}}}\ngone: {main: removed}\n"
+        f"p: {{steps: [a, {{run: {last}, name: end}}]}}\n"
+    )
+
+    ran = call("run", "p", "-y")
+
+    assert ran.code == 1
+    assert "ran\n" not in ran.output
+    assert f"orchestra: step 'end' can't be run: {reason}" in ran.error
+
+
+def test_a_step_may_need_what_an_earlier_one_makes(call: Call, project: Path) -> None:
+    (project / "a.py").write_text(f"open({str(project / 'made')!r}, 'w').write('new')\n")
+    (project / "b.py").write_text("path = ''\nprint(open(path).read())\n")
+    (project / "orchestra.yml").write_text(
+        "a: a\nb: {main: b, flags: {path: {type: existing-path}}, requires: {file: made}}\n"
+        "p: {steps: [a, b path=made]}\n"
+    )
+
+    ran = call("run", "p", "-y")
+
+    assert (ran.code, ran.output) == (0, "new\n")

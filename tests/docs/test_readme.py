@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestra.settings import CONFIG_NAME, CONFIG_VARIABLE, HOME_VARIABLE, Settings
 from tests.docs.documents import ROOT, blocks_of, commands_of, play
 from tests.docs.readers import PLUGINS, install_plugins, readme_reader
 
@@ -92,6 +93,17 @@ def test_every_command_is_shown_with_what_it_prints_or_prints_nothing() -> None:
 
     assert all(commands_of(block) for block in consoles)
     assert {block.language for block in blocks_of(README)} == {"sh", "console", "python", "toml", "text"}
+
+
+def test_all_settings_are_named_with_where_they_are_kept() -> None:
+    (told,) = re.findall(r"^- \*\*Settings\*\*.*?(?=^- )", README.read_text(), re.MULTILINE | re.DOTALL)
+
+    wanted = [f"`{name}`" for name in Settings.__struct_fields__]
+    wanted += [
+        f"ORCHESTRA_{name.upper()}" for name in ("executor", "store", "durability", "output", "interim")
+    ]
+    wanted += [HOME_VARIABLE, CONFIG_VARIABLE, f".config/orchestra/{CONFIG_NAME}"]
+    assert [name for name in wanted if name not in told] == []
 
 
 def new_site(place: Path) -> Path:

@@ -423,6 +423,54 @@ async def test_the_operations_own_name_is_a_flag_for_its_run(bench, project, mon
     assert files(bench.session.directory(ended))["model.bin"] == "old"
 
 
+async def test_the_place_of_a_run_in_the_listing_chooses_it(bench, project, monkeypatch):
+    old = await upstream(bench, "old")
+    await upstream(bench, "new")
+    run = (await begun(bench, project, monkeypatch, UP, flags={"up": Text("2")})).run
+
+    assert run.flags["operation:up"] == old.id
+
+
+async def test_a_run_of_another_operation_is_refused_before_anything_is_made(bench, project, monkeypatch):
+    other = await bench.execute(await bench.make(operation=an_operation(name="other")))
+
+    for asked in (
+        {"flags": {"up": Text(other.id[:12])}},
+        {"flags": {"operation:up": Text(other.id)}},
+        {"flags": {"up": Text("1")}},
+        {"sources": ("operation:up=1",)},
+        {"sources": (f"operation:up={other.id}",)},
+    ):
+        sources = () if "sources" in asked else (UP,)
+        with pytest.raises(ResolveError, match=f"^run {other.short_id} is of other, not of up$"):
+            await begun(bench, project, monkeypatch, *sources, **asked)
+    assert await bench.states() == ["completed"]
+
+
+async def test_a_dependency_that_is_added_names_its_run(bench, project, monkeypatch):
+    old = await upstream(bench, "old")
+    await upstream(bench, "new")
+    for spec in ("2", old.id[:12]):
+        run = (await begun(bench, project, monkeypatch, sources=(f"operation:up={spec}",))).run
+        ended = await bench.execute(run)
+
+        assert run.sources == (f"operation:up={old.id}",)
+        assert files(bench.session.directory(ended))["model.bin"] == "old"
+        await bench.session.store.delete([ended.id])
+
+
+async def test_a_restart_chooses_another_run_by_its_place(bench, project, monkeypatch):
+    old = await upstream(bench, "old")
+    await upstream(bench, "new")
+    ended = await bench.execute((await begun(bench, project, monkeypatch, UP)).run)
+    again = RunRequest(cwd=project, restart=ended.id, flags={"up": Text("3")})
+    prepared = await prepare(bench.session, again)
+    ended = await bench.execute((await begin(bench.session, again, prepared, console=bench.console)).run)
+
+    assert ended.flags["operation:up"] == old.id
+    assert files(bench.session.directory(ended))["model.bin"] == "old"
+
+
 async def test_of_a_pipeline_only_its_own_runs_are_used(bench, project):
     mine = await upstream(bench, "mine", parent="p")
     await upstream(bench, "other")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestra.child.supervisor import process_start
 from orchestra.model.run import Run
 from orchestra.workspace.layout import control
 from tests.faults.site import Site, kill, wait_for
@@ -58,6 +60,35 @@ def test_told_to_end_a_queue_leaves_its_runs_running_and_the_next_watches_them(s
     wait_for(lambda: site.states() == ["completed"] * 2, "the end that the adopter sees")
 
 
+def test_a_queue_ends_with_its_terminal_and_leaves_its_runs_running(site: Site) -> None:
+    site.stage(gate=str(site.gate))
+    queue = site.start_queue()
+    site.wait_for_starts(1)
+    running(site, 1)
+
+    queue.send_signal(signal.SIGHUP)
+
+    assert queue.wait(timeout=30) == 0
+    assert site.states() == ["running"]
+    site.open_gate()
+    site.wait_for_rest()
+    assert site.states() == ["completed"]
+
+
+def test_a_queue_in_the_background_has_no_terminal_to_lose(site: Site) -> None:
+    site.run("run", "queue", "-y", "--background", "--run-id", "q")
+    pid = int((site.home / "runs" / "q" / ".orchestra" / "pid").read_text())
+    wait_for(lambda: [queue.state for queue in site.runs("queue")] == ["running"], "the queue")
+
+    os.kill(pid, signal.SIGHUP)
+    site.stage()
+    wait_for(lambda: site.states() == ["completed"], "the run of the queue")
+
+    os.kill(pid, signal.SIGTERM)
+    wait_for(lambda: process_start(pid) is None, "its end")
+    assert [queue.state for queue in site.runs("queue")] == ["completed"]
+
+
 def test_the_first_interrupt_drains_a_queue_and_the_second_leaves(site: Site) -> None:
     site.stage(count=2, gate=str(site.gate))
     queue = site.start_queue()
@@ -68,6 +99,7 @@ def test_the_first_interrupt_drains_a_queue_and_the_second_leaves(site: Site) ->
     queue.send_signal(signal.SIGINT)
     while "Stopping queue" not in queue.stdout.readline():
         pass
+    assert "Waiting for a run to end (interrupt again to leave it running)" in queue.stdout.readline()
     queue.send_signal(signal.SIGINT)
 
     assert queue.wait(timeout=30) == 0

@@ -103,6 +103,10 @@ def test_a_global_that_is_split_is_a_list_again() -> None:
     definitions = operation(FlagDef(name="layers", arg_split=True), FlagDef(name="x"), dest="globals")
     flags = {"x": "1 2", "layers": "1 0.5 a 'b c' yes"}
     assert global_values(definitions, flags) == {"x": "1 2", "layers": [1, 0.5, "a", "b c", True]}
+    for alone in (5, False, "5", [5]):
+        (value,) = global_values(definitions, {"layers": alone}).values()
+        assert value == ([alone] if isinstance(alone, bool) else [5])
+    assert global_values(definitions, {"layers": None}) == {"layers": None}
 
 
 def test_an_injection_keeps_what_json_can_not_say() -> None:

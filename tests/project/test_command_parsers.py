@@ -154,7 +154,8 @@ def test_the_flags_of_a_script_with_sub_commands_are_those_of_the_one_that_its_a
     found = discover(script, COMMANDS[library])
     assert [flag.name for flag in found.flags] == ["debug"]
     assert found.warning == (
-        "the flags are those of a sub-command ('fit', 'score'), and none is named behind the script in 'main'"
+        "the flags are those of a sub-command ('fit', 'score'), and none is named behind the script in 'main'\n"
+        f"Make it an operation of orchestra.yml, such as 'fit: {{main: {script.stem} fit}}'."
     )
 
 
