@@ -14,7 +14,6 @@ import os
 import select
 import signal
 import sys
-import threading
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -24,6 +23,14 @@ import msgspec
 from msgspec import Struct
 
 from orchestra.builtin.local_hints import NOBODY, POLL_FIRST, POLL_LAST, HintPipe, Poll, Started, Token
+from orchestra.builtin.local_launcher import (
+    HINTS_FD,
+    Launcher,
+    launcher_environment,
+    reap,
+    reap_later,
+    spawn,
+)
 from orchestra.child import supervisor
 from orchestra.child.install import encode_request, install, launcher_command
 from orchestra.contracts import StopHow
@@ -52,54 +59,15 @@ async def open_executor(options: Options) -> AsyncGenerator[LocalExecutor]:
         executor.close()
 
 
-class _Launcher:
-    """The process that forks supervisors for us."""
-
-    def __init__(self, home: Path, hints_fd: int) -> None:
-        command = launcher_command(sys.executable, install(str(home / "lib")), 3)
-        reader, self._writer = os.pipe()
-        # Another cookie than any attempt's: a supervisor above us must leave ours alone.
-        environment = {**os.environ, supervisor.COOKIE: f"launcher.{os.urandom(8).hex()}"}
-        try:
-            self.pid = _spawn(command, environment, hints_fd, reader)
-        except OSError:
-            os.close(self._writer)
-            raise
-        finally:
-            os.close(reader)
-        os.set_blocking(self._writer, False)
-        self._outgoing = b""
-
-    def alive(self) -> bool:
-        return supervisor.process_start(self.pid) is not None
-
-    def send(self, request: bytes = b"") -> bool:
-        """Send on what is to be sent; False while some of it could not be."""
-        self._outgoing += request
-        try:
-            while self._outgoing:
-                self._outgoing = self._outgoing[os.write(self._writer, self._outgoing) :]
-        except (BlockingIOError, BrokenPipeError):
-            return False
-        return True
-
-    def close(self) -> None:
-        """At the end of its input it ends."""
-        os.close(self._writer)
-        for _ in range(50):
-            if _reap(self.pid):
-                return
-            time.sleep(0.001)
-        _reap_later(self.pid)
-
-
 class LocalExecutor:
     """Runs jobs on this machine. Of the capabilities it has ``Hinting``, ``Foretelling`` and ``Warming``."""
+
+    name = NAME
 
     def __init__(self, home: Path) -> None:
         self._home = home
         self._hints: HintPipe | None = None
-        self._launcher: _Launcher | None = None
+        self._launcher: Launcher | None = None
         self._poll = Poll()
         self._children: dict[str, int] = {}
         self._asked: dict[str, tuple[int, float]] = {}
@@ -121,7 +89,7 @@ class LocalExecutor:
         self._reap_children()
         decided = _decided(job)
         if decided is not None:
-            return _handle(job, decided)
+            return self._handle(job, decided)
         self._hints = self._hints or HintPipe()
         started = self._hints.expect(job.name)
         try:
@@ -137,7 +105,7 @@ class LocalExecutor:
         token = started.token
         if started.lost or token is None:
             token = _decided(job) or NOBODY
-        return _handle(job, token)
+        return self._handle(job, token)
 
     async def wait(self, handle: Handle) -> Hint:
         """Wait until a job's supervisor has ended. ``unknown`` for a job of another host."""
@@ -202,8 +170,11 @@ class LocalExecutor:
             self._hints = None
         self._reap_children()
         for pid in self._children.values():
-            _reap_later(pid)
+            reap_later(pid)
         self._children.clear()
+
+    def _handle(self, job: Job, token: Token) -> Handle:
+        return Handle(executor=self.name, job=job.name, token=str(token))
 
     def _own(self, handle: Handle, token: Token) -> Started | None:
         started = self._hints.jobs.get(handle.job) if self._hints is not None else None
@@ -213,14 +184,14 @@ class LocalExecutor:
         """Start the supervised command as it is, and block until it says what became of it."""
         if job.name not in self._children:
             environment = {**os.environ, **job.environment}
-            self._children[job.name] = _spawn((*job.argv, "3"), environment, hints.writer, None)
+            self._children[job.name] = spawn((*job.argv, str(HINTS_FD)), environment, hints.writer, None)
         poller = select.poll()
         poller.register(hints.reader, select.POLLIN)
         deadline = time.monotonic() + START_PATIENCE
         while not started.settled:
             poller.poll(50)
             hints.read()
-            if not started.settled and _reap(self._children[job.name]):
+            if not started.settled and reap(self._children[job.name]):
                 hints.read()
                 del self._children[job.name]
                 if not started.settled:
@@ -232,8 +203,9 @@ class LocalExecutor:
     async def _start_by_launcher(self, job: Job, started: Started, hints: HintPipe) -> None:
         deadline = time.monotonic() + START_PATIENCE
         while not started.settled:
-            launcher = self._living_launcher(hints)
-            request = b""
+            launcher, request = started.launcher, b""
+            if launcher is None or not launcher.alive():
+                launcher = await self._launcher_for(job, hints)
             if started.launcher is not launcher:
                 if started.launcher is not None and _decided(job) is not None:
                     # The launcher that was asked is dead, but it had come that far.
@@ -247,20 +219,21 @@ class LocalExecutor:
             if not started.settled and time.monotonic() > deadline:
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
-    def _living_launcher(self, hints: HintPipe) -> _Launcher:
+    async def _launcher_for(self, job: Job, hints: HintPipe) -> Launcher:
+        """Who is to start a job. Raises OSError, ExecutorError."""
+        return self._living_launcher(hints)
+
+    def _living_launcher(self, hints: HintPipe) -> Launcher:
         if self._launcher is not None and not self._launcher.alive():
             self._launcher.close()
             self._launcher = None
         if self._launcher is None:
-            self._launcher = _Launcher(self._home, hints.writer)
+            command = launcher_command(sys.executable, install(str(self._home / "lib")), HINTS_FD)
+            self._launcher = Launcher(command, launcher_environment(), hints.writer)
         return self._launcher
 
     def _reap_children(self) -> None:
-        self._children = {name: pid for name, pid in self._children.items() if not _reap(pid)}
-
-
-def _handle(job: Job, token: Token) -> Handle:
-    return Handle(executor=NAME, job=job.name, token=str(token))
+        self._children = {name: pid for name, pid in self._children.items() if not reap(pid)}
 
 
 def _decided(job: Job) -> Token | None:
@@ -279,35 +252,3 @@ def _decided(job: Job) -> Token | None:
         return NOBODY
     owner = fence.identity
     return Token(owner.pid, owner.start, owner.boot, owner.host)
-
-
-def _spawn(command: tuple[str, ...], environment: dict[str, str], hints_fd: int, stdin: int | None) -> int:
-    """Start a process in a session of its own, with hints at fd 3, and nothing of our output."""
-    actions: list[tuple[int, int, int] | tuple[int, int, str, int, int]] = []
-    if stdin is not None:
-        actions.append((os.POSIX_SPAWN_DUP2, stdin, 0))
-    actions.append((os.POSIX_SPAWN_DUP2, hints_fd, 3))
-    actions.extend((os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0) for fd in (1, 2))
-    try:
-        return os.posix_spawnp(command[0], command, environment, file_actions=actions, setsid=True)
-    except NotImplementedError:
-        # The supervisor makes its session itself; the group keeps a Ctrl-C away until then.
-        return os.posix_spawnp(command[0], command, environment, file_actions=actions, setpgroup=0)
-
-
-def _reap(pid: int) -> bool:
-    """Whether a child has ended (and is no zombie any more)."""
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] != 0
-    except ChildProcessError:
-        return True
-
-
-def _reap_later(pid: int) -> None:
-    def wait() -> None:
-        try:
-            os.waitpid(pid, 0)
-        except ChildProcessError:
-            pass
-
-    threading.Thread(target=wait, name=f"reap-{pid}", daemon=True).start()

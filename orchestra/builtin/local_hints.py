@@ -14,6 +14,8 @@ from orchestra.errors import ExecutorError
 if TYPE_CHECKING:
     import anyio
 
+    from orchestra.builtin.local_launcher import Launcher
+
 POLL_FIRST, POLL_LAST = 0.02, 0.25
 """Seconds between two looks at jobs of other processes: soon at first, then rarely."""
 
@@ -78,8 +80,12 @@ class Started(Watched):
         """Whether somebody who waits for progress was told."""
         self.ended = False
         self.failed: int | None = None
-        self.launcher: object | None = None
+        self.launcher: Launcher | None = None
         """Who was asked to start it."""
+        self.cold: str | None = None
+        """Of a launcher with modules loaded: why it is none that runs can be forked from."""
+        self.stale = False
+        """Whether what it has loaded is no longer what is there."""
 
     @property
     def foretells(self) -> bool:
@@ -89,7 +95,8 @@ class Started(Watched):
     @property
     def settled(self) -> bool:
         """Whether it is known what came of the submission."""
-        return self.token is not None or self.lost or self.ended or self.failed is not None
+        known = self.token is not None or self.cold is not None
+        return known or self.lost or self.ended or self.failed is not None
 
 
 class Turns:
@@ -192,6 +199,10 @@ class HintPipe:
             job.lost = True
         elif kind == "failed":
             job.failed = int(value)
+        elif kind == "cold":
+            job.cold = bytes.fromhex(value).decode("utf-8", "replace")
+        elif kind == "stale":
+            job.stale = True
         elif kind == "exit":
             job.ended = True
         job.wake()

@@ -17,9 +17,13 @@ import os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import NoReturn
 
     from orchestra.child import supervisor
+
+    Become = Callable[[list[bytes], dict[bytes, bytes]], NoReturn]
+    Starter = Callable[[list[tuple[bytes, bytes]]], Become]
 else:
     import _signal
     import resource as _resource  # noqa: F401  os.wait4 needs it: once here instead of in each fork
@@ -40,10 +44,14 @@ def requests(fd: int) -> Iterator[list[bytes]]:
             yield request.split(b"\0")
 
 
+def _plainly(extra: list[tuple[bytes, bytes]]) -> Become:
+    return supervisor.execute
+
+
 class Spare:
     """A supervisor that is forked ahead of its request. Raises OSError where there can be no process."""
 
-    def __init__(self, hints_fd: int) -> None:
+    def __init__(self, hints_fd: int, starter: Starter) -> None:
         reader, self._writer = os.pipe()
         try:
             pid = os.fork()
@@ -53,7 +61,7 @@ class Spare:
             raise
         if not pid:
             os.close(self._writer)
-            _serve_one(reader, hints_fd)
+            _serve_one(reader, hints_fd, starter)
         os.close(reader)
 
     def take(self, request: list[bytes]) -> bool:
@@ -66,9 +74,9 @@ class Spare:
             os.close(self._writer)
 
 
-def _serve_one(reader: int, hints_fd: int) -> None:
-    """Be the supervisor of the request that comes; end if none does. Never returns."""
-    status = supervisor.EXIT_FAILED
+def _serve_one(reader: int, hints_fd: int, starter: Starter) -> None:
+    """Be the supervisor of the request that comes; end if none does. Never returns; raises ``Unwinding``."""
+    status: int | None = supervisor.EXIT_FAILED
     try:
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 0)
@@ -80,27 +88,30 @@ def _serve_one(reader: int, hints_fd: int) -> None:
         if not data:
             os._exit(0)
         job, directory, *items = data.split(b"\0")
-        extra = [tuple(item.split(b"=", 1)) for item in items]
-        status = supervisor.supervise(
-            directory, hints_fd, os.fsdecode(job), [(name, value) for name, value in extra], umask
-        )
+        pairs = [item.partition(b"=") for item in items]
+        extra = [(name, value) for name, _, value in pairs]
+        status = supervisor.supervise(directory, hints_fd, os.fsdecode(job), extra, umask, starter(extra))
+    except supervisor.Unwinding:
+        status = None
+        raise
     finally:
-        os._exit(status)
+        if status is not None:
+            os._exit(status)
 
 
-def _fork_ahead(hints_fd: int) -> Spare | None:
+def _fork_ahead(hints_fd: int, starter: Starter) -> Spare | None:
     try:
-        return Spare(hints_fd)
+        return Spare(hints_fd, starter)
     except OSError:
         return None
 
 
-def launch(spare: Spare | None, request: list[bytes], hints_fd: int) -> None:
+def _launch(spare: Spare | None, request: list[bytes], hints_fd: int, starter: Starter) -> None:
     """Give one request to the supervisor that was forked ahead, or to a new one if that is gone."""
     number = errno.EAGAIN
     for _ in range(3):
         try:
-            if (spare or Spare(hints_fd)).take(request):
+            if (spare or Spare(hints_fd, starter)).take(request):
                 return
         except OSError as error:
             number = error.errno or number
@@ -108,9 +119,12 @@ def launch(spare: Spare | None, request: list[bytes], hints_fd: int) -> None:
     supervisor.Hints(hints_fd, os.fsdecode(request[0])).send("failed", str(number))
 
 
-def main(arguments: list[str]) -> None:
-    """``HINTS_FD``: serve the requests from standard input."""
-    hints_fd = int(arguments[0])
+def serve(hints_fd: int, starter: Starter = _plainly) -> None:
+    """Serve the requests from standard input, until its end.
+
+    ``starter`` tells a supervisor, by what its job adds to the environment, how a process becomes the operation.
+    Raises ``Unwinding`` in a process that has become one.
+    """
     supervisor.prepare()
     # Supervisors are nobody's to wait for: what they have to say is in their records.
     _signal.signal(_signal.SIGCHLD, _signal.SIG_IGN)
@@ -118,8 +132,13 @@ def main(arguments: list[str]) -> None:
     os.chdir("/")
     gc.disable()
     gc.freeze()
-    spare = _fork_ahead(hints_fd)
+    spare = _fork_ahead(hints_fd, starter)
     for request in requests(0):
-        launch(spare, request, hints_fd)
-        spare = _fork_ahead(hints_fd)
+        _launch(spare, request, hints_fd, starter)
+        spare = _fork_ahead(hints_fd, starter)
     os._exit(0)
+
+
+def main(arguments: list[str]) -> None:
+    """``HINTS_FD``: serve the requests from standard input."""
+    serve(int(arguments[0]))

@@ -20,7 +20,8 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, NoReturn
 else:
     import _signal
 
@@ -722,7 +723,11 @@ def _die_with_parent(parent: int) -> None:
         os._exit(EXIT_FAILED)
 
 
-def _execute(arguments: list[bytes], environment: dict[bytes, bytes]) -> None:
+class Unwinding(BaseException):
+    """This process is the operation without having executed another program: nothing of ours may go on in it."""
+
+
+def execute(arguments: list[bytes], environment: dict[bytes, bytes]) -> NoReturn:
     """exec, with a search along the operation's PATH. Raises OSError of the most telling try."""
     program = arguments[0]
     if b"/" in program:
@@ -738,7 +743,8 @@ def _execute(arguments: list[bytes], environment: dict[bytes, bytes]) -> None:
     raise telling
 
 
-def _close_inherited(*keep: int) -> None:
+def close_inherited(*keep: int) -> None:
+    """Close all files but the standard ones, which are there afterwards, and ``keep``."""
     for name in os.listdir("/proc/self/fd" if _PROC else "/dev/fd"):
         fd = int(name)
         if fd > 2 and fd not in keep:
@@ -760,11 +766,19 @@ def _nothing(number: int, frame: object) -> None:
 class _Supervision:
     """One attempt, from the fence to the exit record."""
 
-    def __init__(self, directory: bytes, orders: OrdersFile, hints: Hints, extra: list[tuple[bytes, bytes]]):
+    def __init__(
+        self,
+        directory: bytes,
+        orders: OrdersFile,
+        hints: Hints,
+        environment: dict[bytes, bytes],
+        become: Callable[[list[bytes], dict[bytes, bytes]], NoReturn],
+    ):
         self.directory = directory
         self.orders = orders
         self.hints = hints
-        self.environment = orders.environment(extra)
+        self.environment = environment
+        self.become = become
         self.pid = os.getpid()
         self.main = 0
         self.fence = -1
@@ -886,7 +900,7 @@ class _Supervision:
                 pass
 
     def _become_operation(self, umask: int, wait_go: int, tell: int, ends: list[int]) -> None:
-        """In the forked child. Never returns."""
+        """In the forked child. Never returns; raises ``Unwinding`` if ``become`` does."""
         stage = b"start"
         try:
             os.setsid()
@@ -908,7 +922,10 @@ class _Supervision:
             stage = b"cwd"
             os.chdir(self.orders.cwd)
             stage = b"exec"
-            _execute(self.orders.arguments, self.environment)
+            self.become(self.orders.arguments, self.environment)
+        except Unwinding:
+            stage = b""
+            raise
         except OSError as error:
             name = os.fsencode(error.filename or b"")
             if stage == b"exec" and error.errno == errno.ENOENT and os.path.exists(name):
@@ -917,7 +934,8 @@ class _Supervision:
         except ValueError:
             os.write(tell, b"%s %d " % (stage, errno.EINVAL))
         finally:
-            os._exit(127)
+            if stage:
+                os._exit(127)
 
     def _catch_signals(self) -> None:
         self.wakeup, waker = os.pipe()
@@ -1373,12 +1391,14 @@ def supervise(
     job: str = "",
     extra: list[tuple[bytes, bytes]] | None = None,
     umask: int | None = None,
+    become: Callable[[list[bytes], dict[bytes, bytes]], NoReturn] = execute,
 ) -> int:
     """Do the orders of an attempt's directory, in this process; return its exit status.
 
     0: the end is recorded; 75: somebody else owns the attempt; 74: it could not begin, or not record the end.
     Hints go to ``hints_fd``, under the name ``job`` until the orders are read; ``extra`` is added to the
-    environment. ``umask`` is the user's, of a process that is detached already (:func:`detach`).
+    environment. ``umask`` is the user's, of a process that is detached already (:func:`detach`). ``become`` is
+    called in the operation's process, with its command and environment; what it raises as ``Unwinding`` comes out.
     """
     folder = os.path.abspath(os.fsencode(directory))
     hints = Hints(hints_fd, job)
@@ -1388,7 +1408,7 @@ def supervise(
         failpoint("supervisor.started")
         if umask is None:
             umask = detach(hints_fd)
-        supervision = _Supervision(folder, orders, hints, extra or [])
+        supervision = _Supervision(folder, orders, hints, orders.environment(extra or []), become)
         won = supervision.begin(umask)
     except (OSError, ValueError) as error:
         number = (error.errno if isinstance(error, OSError) else None) or errno.EINVAL
@@ -1419,7 +1439,7 @@ def detach(hints_fd: int, keep: int = -1) -> int:
     except PermissionError:
         pass
     umask = os.umask(0o077)
-    _close_inherited(hints_fd, keep)
+    close_inherited(hints_fd, keep)
     if hints_fd >= 0:
         os.set_inheritable(hints_fd, False)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
