@@ -16,7 +16,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import ModuleType, TracebackType
-    from typing import Any, Dict, List, Optional, Tuple, Type
+    from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
 VARIABLE = "ORCHESTRA_INJECTION"
 """Tells spawned processes what to run: a module's name or nothing, the script's path, FLAGS, each on a line."""
@@ -263,12 +263,18 @@ def _at(node: "Any", place: "Any") -> "Any":
 
 def _hide_frames(injector: str) -> None:
     """Have an exception that nobody catches reported without the frames of our two files."""
-    ours, report = (injector, __file__), sys.excepthook
+    ours = (injector, __file__)
+    report_without(lambda trace: _without_frames(trace, ours))
+
+
+def report_without(cut: "Callable[[Optional[TracebackType]], Optional[TracebackType]]") -> None:
+    """Have an exception that nobody catches reported with what ``cut`` leaves of its traceback."""
+    report = sys.excepthook
 
     def report_script(
         kind: "Type[BaseException]", error: BaseException, trace: "Optional[TracebackType]"
     ) -> None:
-        trace = _without_frames(trace, ours)
+        trace = cut(trace)
         # Not by with_traceback(), which the script's own class may have made something else.
         error.__traceback__ = trace
         if hasattr(sys, "last_traceback"):
@@ -280,7 +286,7 @@ def _hide_frames(injector: str) -> None:
         except BaseException as failure:
             # The script's own hook has failed: what the interpreter says then, but it would show us above it.
             _say("Error in sys.excepthook:")
-            failure.__traceback__ = _without_frames(failure.__traceback__, ours)
+            failure.__traceback__ = cut(failure.__traceback__)
             sys.__excepthook__(type(failure), failure, failure.__traceback__)
             _say("\nOriginal exception was:")
             sys.__excepthook__(kind, error, trace)
@@ -416,6 +422,14 @@ def _main_module(script: str, spec: "Any") -> "ModuleType":
     return main
 
 
+def replace_main(main: "ModuleType") -> None:
+    """Make this module ``__main__``, also where ``multiprocessing`` has given that another name."""
+    before = sys.modules["__main__"]
+    for name in ("__main__", "__mp_main__"):
+        if sys.modules.get(name) is before:
+            sys.modules[name] = main
+
+
 def run(words: "List[str]", injector: str) -> None:
     """Run a script with the values of its flags; ends as the script ends.
 
@@ -454,7 +468,7 @@ def _run_main(spec: "Any", words: "List[str]", injector: str) -> None:
     codes, unassigned = _load(path, text)
     names = vars(main)
     names.update(_named(unassigned))
-    sys.modules["__main__"] = main
+    replace_main(main)
     for code in codes:
         exec(code, names)
 

@@ -6,8 +6,20 @@ import os
 from collections.abc import Iterable
 
 FILES = ("supervisor.py", "launcher.py", "gpus.py")
+WARM_FILES = (*FILES, "injection.py", "warm.py", "warm_script.py")
 _SOURCE = os.path.dirname(os.path.abspath(__file__))
 _LOAD = "import sys; sys.path.insert(0, sys.argv.pop(1)); import {0}; {0}.main(sys.argv[1:])"
+_LOAD_WARM = """import sys
+sys.path.insert(0, sys.argv.pop(1))
+import warm
+begin, arguments = warm.main(sys.argv[1:])
+try:
+    begin(*arguments)
+except BaseException:
+    warm.hide()
+    raise
+"""
+"""At the bottom of the stack, so that the script is only one frame above it."""
 
 
 def supervisor_command(python: str, lib_dir: str, attempt_dir: str) -> tuple[str, ...]:
@@ -23,6 +35,11 @@ def launcher_command(python: str, lib_dir: str, hints_fd: int) -> tuple[str, ...
     return (python, "-I", "-S", "-c", _LOAD.format("launcher"), lib_dir, str(hints_fd))
 
 
+def warm_command(python: list[str], lib_dir: str, *arguments: str) -> tuple[str, ...]:
+    """The command of a launcher with modules loaded: ``python`` with its options, and what its ``main`` takes."""
+    return (*python, "-c", _LOAD_WARM, lib_dir, *arguments)
+
+
 def encode_request(job: str, directory: str, environment: dict[str, str]) -> bytes:
     """A request as the launcher reads it.
 
@@ -36,13 +53,13 @@ def encode_request(job: str, directory: str, environment: dict[str, str]) -> byt
     return b"".join(item + b"\0" for item in encoded) + b"\0"
 
 
-def install(lib_root: str) -> str:
+def install(lib_root: str, files: tuple[str, ...] = FILES) -> str:
     """Put our files into ``lib_root``/DIGEST, once, and return that folder.
 
     Older folders stay: attempts that run still name them. The folder appears as a whole or not at all.
     Raises OSError.
     """
-    contents = {name: _read(os.path.join(_SOURCE, name)) for name in FILES}
+    contents = {name: _read(os.path.join(_SOURCE, name)) for name in files}
     lib_root = os.path.abspath(lib_root)
     folder = os.path.join(lib_root, _digest(contents.values()))
     if _intact(folder, contents):

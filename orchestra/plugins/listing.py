@@ -29,7 +29,10 @@ _SETTLED = 2_000_000_000
 
 OWN_DISTRIBUTION = "orchestra-runs"
 BUILT_IN: dict[Kind, dict[str, str]] = {
-    "executor": {"local": "orchestra.builtin.executor_local:open_executor"},
+    "executor": {
+        "local": "orchestra.builtin.executor_local:open_executor",
+        "warm": "orchestra.builtin.executor_warm:open_executor",
+    },
     "expander": {
         "grid": "orchestra.builtin.expander_grid:open_expander",
         "random": "orchestra.builtin.expander_random:open_expander",

@@ -51,6 +51,34 @@ def queue(bench: Bench) -> list[Figure]:
     return [_ratio(what, took["queue"], took["xargs"], 1.3, 1.2, "xargs -P2")]
 
 
+def warm(bench: Bench) -> list[Figure]:
+    """The queue and a batch with the warm executor."""
+    count = bench.few(100, 10)
+    commands = bench.commands(bench.new_home())
+    values = ",".join(f"m{number}" for number in range(count))
+    line = bench.orchestra("run", "say.py", f"msg=[{values}]", "-y", "--executor", "warm")
+    took = interleave(
+        bench.few(5, 1),
+        {
+            "xargs": lambda: _xargs(commands, count, SAY_ALONE[:-1]) / count,
+            "queue": lambda: _drain(bench, commands, "say.py", f"msg=range[1:{count}]", "warm") / count,
+            "batch": lambda: timed(lambda: commands.run(line)) / count,
+        },
+        warm_up=not bench.quick,
+    )
+    return [
+        _ratio(
+            f"{what}, warm executor, {count} x say.py, per run",
+            took[key],
+            took["xargs"],
+            0.4,
+            0.25,
+            "xargs -P2",
+        )
+        for key, what in (("queue", "queue, 2 jobs"), ("batch", "batch"))
+    ]
+
+
 def queue_true(bench: Bench) -> list[Figure]:
     """The same over a program that does nothing: what the queue itself costs."""
     count = bench.few(1000, 20)
@@ -113,8 +141,8 @@ def wake_up(bench: Bench) -> list[Figure]:
     ]
 
 
-def _drain(bench: Bench, commands: Commands, operation: str, flag: str) -> float:
-    commands.run(bench.orchestra("run", operation, flag, "--stage-trials", "-y"))
+def _drain(bench: Bench, commands: Commands, operation: str, flag: str, executor: str = "local") -> float:
+    commands.run(bench.orchestra("run", operation, flag, "--stage-trials", "-y", "--executor", executor))
     return timed(lambda: commands.run(bench.orchestra("queue", "run-once=yes", "--jobs", "2")))
 
 
@@ -158,4 +186,10 @@ def _cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-ROWS = [Row("batch", batch), Row("queue", queue), Row("queue-true", queue_true), Row("wake-up", wake_up)]
+ROWS = [
+    Row("batch", batch),
+    Row("queue", queue),
+    Row("warm", warm),
+    Row("queue-true", queue_true),
+    Row("wake-up", wake_up),
+]

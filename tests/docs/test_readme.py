@@ -15,6 +15,7 @@ from tests.docs.readers import PLUGINS, install_plugins, readme_reader
 
 README = ROOT / "README.md"
 TOUR = "Five minutes"
+WARM = "When to use the warm executor"
 KITS = ROOT / "tests" / "docs" / "readme_kits.py"
 LONGEST_PLUGIN = 25
 """Lines of a plugin, less blank ones and imports."""
@@ -27,6 +28,11 @@ def two_commands() -> list[str]:
 def test_the_tour_prints_what_it_shows(tmp_path: Path) -> None:
     with readme_reader(tmp_path, TOUR) as shell:
         assert play(blocks_of(README, section=TOUR), shell) >= 20
+
+
+def test_the_warm_executor_prints_what_it_shows(tmp_path: Path) -> None:
+    with readme_reader(tmp_path, TOUR) as shell:
+        assert play(blocks_of(README, section=WARM), shell) == 2
 
 
 def test_the_main_job_runs_once_it_is_installed(tmp_path: Path) -> None:
