@@ -8,6 +8,7 @@ from pathlib import Path
 
 import anyio
 import anyio.lowlevel
+from anyio.abc import TaskGroup
 
 from orchestra.console import Console
 from orchestra.contracts import Executor, Foretelling, Hint, Hinting, StopHow
@@ -113,6 +114,8 @@ class _Watch:
         self.wake: Callable[[], object] = _nothing
         """What ends the present wait for news."""
         self.gone_since: float | None = None
+        self.waited = False
+        """Whether news were waited for already."""
         self.hinting: Hinting | None = None
         self.foretelling: Foretelling | None = None
 
@@ -127,9 +130,10 @@ class _Watch:
         self.foretelling = executor if isinstance(executor, Foretelling) else None
         failure: Exception | None = None
         async with anyio.create_task_group() as group:
-            group.start_soon(self._await_job, executor)
+            if self.hinting is None:
+                group.start_soon(self._await_job, executor)
             try:
-                await self._follow(executor)
+                await self._follow(executor, group)
                 await self._show_rest()
             except Exception as error:
                 # Raised below, as it is: a task group would wrap it.
@@ -139,8 +143,8 @@ class _Watch:
             raise failure
         return self.run
 
-    async def _follow(self, executor: Executor) -> None:
-        pause = SHORTEST_POLL
+    async def _follow(self, executor: Executor, group: TaskGroup) -> None:
+        pause, asked, foretold = SHORTEST_POLL, self.hinting is None, False
         while True:
             moved = await self._drain()
             if self.run.state == "pending":
@@ -150,8 +154,13 @@ class _Watch:
                 await self._drain(upto=exit_record.size)
                 self.run = await self._settled(exit_record)
                 return
-            if self._has_ended_well():
+            if not foretold and self._has_ended_well():
+                foretold = True
                 self.foretold()
+            elif not moved and self.waited and not asked:
+                # Hints alone don't explain it, or have not come for long: ask for the job itself.
+                asked = True
+                group.start_soon(self._await_job, executor)
             await self._pass_on_wish(executor)
             if self.control.wish == Wish.LEAVE:
                 return
@@ -187,6 +196,7 @@ class _Watch:
     async def _news(self, pause: float) -> None:
         """Wait for output, the end, or a wish; at most ``pause`` seconds if the executor sends no hints."""
         assert self.run.handle is not None
+        self.waited = True
         if self.hint == "ended":
             return
         longest = REMIND_AFTER if self.told == Wish.INTERRUPT else LONGEST_WAIT
