@@ -47,10 +47,9 @@ async def settle(
         RunBroken: its records can't be read.
     """
     while run.state in ACTIVE and run.worker is not None and not session.read_only:
-        mine = given_up and run.worker.nonce == session.worker.nonce
-        judged = await _judged(
-            session, run, watched=not (mine or watcher_is_gone(run, session.clock.now())), gone=gone
-        )
+        mine = run.worker.nonce == session.worker.nonce
+        watched = not given_up if mine else not watcher_is_gone(run, session.clock.now())
+        judged = await _judged(session, run, watched=watched, gone=gone)
         if judged is run:
             return run
         if judged.state != "running" and bears_marks(run):

@@ -95,9 +95,11 @@ async def _launch(
         run = await resolve(session, run, console=console, control=control)
     clear = session.vault.revealed(run) if bears_marks(run) else run
     write_config(session.directory(run), clear)
-    run = structs.replace(run, command=command_line(run.operation, run.flags))
+    command = command_line(run.operation, run.flags)
+    in_clear = command if clear is run else command_line(clear.operation, clear.flags)
+    run = structs.replace(run, command=command)
     nonce = os.urandom(8).hex()
-    orders = _orders(session, clear, command_line(clear.operation, clear.flags), nonce, how)
+    orders = _orders(session, clear, in_clear, nonce, how)
     write_orders(directory, orders)
     failpoint("run.ordered")
     executor = await session.executor(run.executor)
