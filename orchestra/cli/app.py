@@ -43,6 +43,9 @@ VERBS: dict[str, Verb] = {
         "orchestra.cli.queue_verbs:move", "Change the turn of staged runs.", "[OPTIONS] RUN..."
     ),
     "queue wait": Verb("orchestra.cli.queue_verbs:wait", "Wait until runs have ended.", "[OPTIONS] [RUN]..."),
+    "queue follow": Verb(
+        "orchestra.cli.watch:follow", "Show what queues print, run by run.", "[OPTIONS] [QUEUE]..."
+    ),
     "queue stop": Verb("orchestra.cli.queue_verbs:stop", "End queues.", "[OPTIONS] [QUEUE]..."),
     "operations": Verb(
         "orchestra.cli.operations:operations", "List what can be run.", "[OPTIONS] [FILTER]..."
@@ -61,6 +64,7 @@ VERBS: dict[str, Verb] = {
     "runs stop": Verb("orchestra.cli.stop:stop", "Stop runs."),
     "stop": Verb("orchestra.cli.stop:stop", "Stop runs."),
     "cat": Verb("orchestra.cli.cat:cat", "Show a file or the output of a run."),
+    "watch": Verb("orchestra.cli.watch:watch", "Show what a run prints, as it prints it."),
     "select": Verb("orchestra.cli.select:select", "Print the ids of runs, or one of their attributes."),
     "plugins list": Verb("orchestra.cli.plugins:plugins_list", "List the plugins that are installed."),
     "plugins check": Verb("orchestra.cli.plugins:plugins_check", "Check that a plugin can be used."),

@@ -18,7 +18,7 @@ from orchestra.errors import OrchestraError, UsageError
 
 MOST_RUNS = 50
 """So many runs are offered, the newest first."""
-RUN_NAMES = frozenset(("run", "runs", "run_ids", "start", "proto"))
+RUN_NAMES = frozenset(("run", "runs", "run_ids", "start", "proto", "queues"))
 """Parameters of verbs that stand for runs."""
 
 

@@ -17,6 +17,7 @@ from orchestra.console import Console, SilentConsole
 from orchestra.engine.begin import Begun, begin, prepare
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
+from orchestra.engine.following import follow_attempt
 from orchestra.engine.hosting import plugin_host
 from orchestra.engine.judge import settle, settle_active
 from orchestra.engine.launch import Launch, launch
@@ -28,7 +29,7 @@ from orchestra.engine.results import column_value, results_of
 from orchestra.engine.runs import delete_runs, stop_runs
 from orchestra.engine.session import Session, open_session
 from orchestra.engine.stopping import not_stopped
-from orchestra.engine.supervise import LONGEST_POLL, SHORTEST_POLL, keep_leases, supervise
+from orchestra.engine.supervise import keep_leases, supervise
 from orchestra.errors import OrchestraError, RunBusy
 from orchestra.model.columns import parse_column
 from orchestra.model.duration import parse_duration
@@ -37,10 +38,10 @@ from orchestra.model.filters import RunQuery
 from orchestra.model.operation import FlagValue
 from orchestra.model.resources import Resources, parse_resources
 from orchestra.model.retry import Retry, parse_retry
-from orchestra.model.run import ACTIVE, FINAL, Run
+from orchestra.model.run import FINAL, Run
 from orchestra.project.project_settings import project_settings
 from orchestra.settings import find_home, load_settings
-from orchestra.workspace.output import OutputFollower, read_output
+from orchestra.workspace.output import read_output
 from orchestra.workspace.results import Results
 
 EVENT_BUFFER = 10_000
@@ -356,24 +357,13 @@ class Orchestra:
     async def output(self, run: str, *, follow: bool = False) -> AsyncIterator[bytes]:
         """The output of a run's newest attempt in chunks; with ``follow``, as it is written, to the end."""
         record = await self.get(run)
-        directory = self.session.attempt_directory(record)
         if not follow:
-            for chunk in read_output(directory):
+            for chunk in read_output(self.session.attempt_directory(record)):
                 yield chunk
             return
-        follower = OutputFollower(directory)
-        pause = SHORTEST_POLL
-        while True:
-            record = await settle(self.session, await self.session.store.get(record.id))
-            ended = record.state not in ACTIVE
-            while chunks := follower.read_new():
-                pause = SHORTEST_POLL
-                for _, data in chunks:
-                    yield data
-            if ended:
-                return
-            await anyio.sleep(pause)
-            pause = min(pause * 1.5, LONGEST_POLL)
+        async for _, _, data in follow_attempt(self.session, record):
+            if data:
+                yield data
 
     @asynccontextmanager
     async def events(self, *, output: bool = False) -> AsyncGenerator[AsyncIterator[Event]]:

@@ -59,7 +59,7 @@ async def run_queue(
     ``stop_runs``: a queue that is told to end stops its runs instead of leaving them running.
     """
     settings = QueueSettings.from_flags(run.flags)
-    session = session.working_as("queue")
+    session = session.working_as_queue(run.id)
     async with attempt_in_process(session, run, console=console) as attempt:
         queue = _Queue(session, attempt, settings, control, stop_runs)
         try:

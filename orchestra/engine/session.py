@@ -155,10 +155,10 @@ class Session:
             self._library = install.install(str(self.layout.lib_dir))
         return self._library
 
-    def working_as(self, starter: Starter) -> Session:
-        """The same session as another worker: what it claims is told apart by who started it."""
+    def working_as_queue(self, queue: str) -> Session:
+        """The same session as another worker, which claims for the queue with this id."""
         other = copy.copy(self)
-        other.worker = new_worker(starter)
+        other.worker = new_worker("queue", queue)
         return other
 
     async def executor(self, spec: str) -> Executor:
@@ -234,10 +234,10 @@ class Session:
         return self.layout.attempt_directory(self.directory(run), run.attempt)
 
 
-def new_worker(starter: Starter) -> Worker:
+def new_worker(starter: Starter, queue: str | None = None) -> Worker:
     """This process as a worker of its own."""
     identity = Identity(**supervisor.own_identity())
-    return Worker(identity=identity, nonce=os.urandom(6).hex(), starter=starter)
+    return Worker(identity=identity, nonce=os.urandom(6).hex(), starter=starter, queue=queue)
 
 
 def hostname() -> str:

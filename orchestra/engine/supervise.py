@@ -274,17 +274,7 @@ class _Watch:
     async def _show(self, stream: int, data: bytes) -> None:
         if not self.quiet:
             await self.console.output(stream, data)
-        if self.session.sinks.output:
-            self._emit_output(stream, data)
-
-    def _emit_output(self, stream: int, data: bytes) -> None:
-        try:
-            key, text = "text", data.decode()
-        except UnicodeDecodeError:
-            key, text = "base64", base64.b64encode(data).decode()
-        name = "stderr" if stream == 1 else "stdout"
-        data_of = {"stream": name, key: text}
-        self.session.emit("run.output", self.run, console=self.console, data=data_of)
+        emit_output(self.session, self.run, stream, data, console=self.console)
 
     def _press_an_interrupt(self) -> None:
         """An operation may ignore an interrupt: say what can be done, and do it when nobody does."""
@@ -313,6 +303,18 @@ class _Watch:
 
 
 def _nothing() -> None: ...
+
+
+def emit_output(session: Session, run: Run, stream: int, data: bytes, *, console: Console) -> None:
+    """Tell of what ``run`` printed, where somebody wants to hear of it."""
+    if not session.sinks.output:
+        return
+    try:
+        key, text = "text", data.decode()
+    except UnicodeDecodeError:
+        key, text = "base64", base64.b64encode(data).decode()
+    name = "stderr" if stream == 1 else "stdout"
+    session.emit("run.output", run, console=console, data={"stream": name, key: text})
 
 
 async def keep_leases(session: Session) -> None:

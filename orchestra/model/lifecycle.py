@@ -72,6 +72,7 @@ def claim(run: Run, worker: Worker, lease: int) -> Run:
         rest=run.state if run.state in ("staged", "pending") else "aborted",
         worker=worker,
         starter=worker.starter,
+        queue=worker.queue,
         lease=lease,
         handle=None,
         exit_code=None,
@@ -86,7 +87,13 @@ def claim(run: Run, worker: Worker, lease: int) -> Run:
 def admit(run: Run, worker: Worker) -> Run:
     """A new run that its maker starts at once: pending and claimed from its first moment."""
     return structs.replace(
-        run, state="pending", attempt=1, rest="aborted", worker=worker, starter=worker.starter
+        run,
+        state="pending",
+        attempt=1,
+        rest="aborted",
+        worker=worker,
+        starter=worker.starter,
+        queue=worker.queue,
     )
 
 

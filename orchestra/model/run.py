@@ -50,12 +50,14 @@ OWN_ATTRIBUTES: Final = frozenset(
 """What is known of every run beyond the fields of its record."""
 
 
-class Worker(Struct, frozen=True, kw_only=True, gc=False):
+class Worker(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """A process that claims runs; ``nonce`` tells two workers of one process apart."""
 
     identity: Identity
     nonce: str
     starter: Starter
+    queue: str | None = None
+    """Id of the queue that it works as."""
 
     @property
     def name(self) -> str:
@@ -135,6 +137,8 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """End of the lease. Its end means 'look', never 'run again'."""
     starter: Starter | None = None
     """Who claimed the newest attempt."""
+    queue: str | None = None
+    """Id of the queue that did."""
     handle: Handle | None = None
     executor: str = "local"
     """The executor plugin's name (with options) that starts are given to."""

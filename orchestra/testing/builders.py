@@ -111,6 +111,7 @@ def a_full_run(**fields: Any) -> Run:
         worker=worker,
         lease=1_700_000_099_000_000,
         starter=worker.starter,
+        queue="d" * 32,
         handle=a_handle(),
         executor="slurm partition=gpu",
         created=1_700_000_000_000_001,

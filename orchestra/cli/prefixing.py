@@ -1,0 +1,57 @@
+"""What several runs print side by side: whole lines, each with its run before it, and harmless to a terminal."""
+
+from __future__ import annotations
+
+import os
+
+from orchestra.cli import tables, terminal
+from orchestra.console import Console
+from orchestra.model.run import Run
+from orchestra.workspace.output import WholeLines
+from orchestra.workspace.tail import rendered, without_sequences
+
+LONGEST_LABEL = 40
+
+
+def prefix_of(run: Run) -> str:
+    """What stands before each line of ``run``: its short id, and its label as far as there is room."""
+    label = tables.cut(tables.cell(run.label or ""), LONGEST_LABEL)
+    return f"[{run.short_id} {label}] " if label else f"[{run.short_id}] "
+
+
+class PrefixedOutput:
+    """Passes on what runs print to a console, line by line. Of progress bars the last state of each line is shown."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._coloured = os.isatty(1) and not os.environ.get("NO_COLOR")
+        self._lines: dict[tuple[str, int], WholeLines] = {}
+
+    async def show(self, run: Run, stream: int, data: bytes) -> None:
+        """Show the lines that ``data`` completes."""
+        lines = self._lines.setdefault((run.id, run.attempt), WholeLines())
+        await self._pass_on(run, stream, lines.feed(stream, data))
+
+    async def finish(self, run: Run) -> None:
+        """Show what ``run`` has left without the end of a line."""
+        lines = self._lines.pop((run.id, run.attempt), None)
+        if lines is not None:
+            for stream, rest in lines.finish():
+                await self._pass_on(run, stream, rest)
+
+    async def _pass_on(self, run: Run, stream: int, block: bytes) -> None:
+        if not block:
+            return
+        prefix = prefix_of(run)
+        lines = block.decode(errors="backslashreplace").removesuffix("\n").split("\n")
+        text = "".join(f"{prefix}{self._shown(line)}\n" for line in lines)
+        await self._console.output(stream, text.encode(errors="backslashreplace"))
+
+    def _shown(self, line: str) -> str:
+        line = rendered(line)
+        if "\x1b" not in line:
+            return terminal.defuse(line)
+        if not self._coloured:
+            return terminal.defuse(without_sequences(line))
+        # A colour that is not ended must not reach the lines of others.
+        return terminal.defuse(line) + "\x1b[0m"
