@@ -30,7 +30,7 @@ VERBS: dict[str, Verb] = {
     "queue": Verb(
         "orchestra.cli.run:queue", "Start a queue, which runs staged runs.", "[OPTIONS] [FLAG=VALUE]..."
     ),
-    "queue status": Verb("orchestra.cli.queue_verbs:status", "Show what queues do, and why runs wait."),
+    "queue status": Verb("orchestra.cli.queue_status:status", "Show what queues do, and why runs wait."),
     "queue pause": Verb("orchestra.cli.queue_verbs:pause", "Let no queue start anything."),
     "queue resume": Verb("orchestra.cli.queue_verbs:resume", "Let queues go on."),
     "queue parallel": Verb(

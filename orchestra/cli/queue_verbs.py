@@ -8,143 +8,22 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from orchestra.cli import run_text, tables, terminal
 from orchestra.cli.context import complete, current, in_event_loop
 from orchestra.console import printable
 from orchestra.engine import queue_control
-from orchestra.engine.queue_control import QueueStatus
-from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.runs import select_runs
 from orchestra.engine.session import Session
 from orchestra.engine.stopping import TIMEOUT, not_stopped, stop_runs
 from orchestra.errors import UsageError
-from orchestra.model.duration import format_duration, parse_duration
+from orchestra.model.duration import parse_duration
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import FINAL, Run
-from orchestra.model.scheduling import Group, device_shares
+from orchestra.model.scheduling import Group
 
 _QUEUES = RunQuery(states=frozenset(("running", "pending")), kinds=frozenset(("queue",)))
 
 GroupName = Annotated[str, Parameter(name=("--group", "-g"))]
 Runs = Annotated[tuple[str, ...], Parameter(name="RUN")]
-
-
-def status(*, json: Annotated[bool, Parameter(name="--json")] = False) -> int:
-    """Show what queues are at work, what they run, and why each staged run waits.
-
-    Parameters
-    ----------
-    json
-        Print it as JSON.
-    """
-    found, session_text = complete(_status)
-    if json:
-        terminal.write_json(_as_json(found))
-        return 0
-    terminal.write(session_text)
-    return 0
-
-
-async def _status() -> tuple[QueueStatus, str]:
-    context = current()
-    async with context.session() as session:
-        found = await queue_control.queue_status(session)
-        return found, _shown(session, found, str(context.cwd))
-
-
-def _shown(session: Session, found: QueueStatus, here: str) -> str:
-    parts: list[str] = []
-    if found.paused:
-        parts.append("Paused: no queue starts anything. Use 'orchestra queue resume' to go on.\n")
-    groups = {name: group for name, group in found.groups.items() if name}
-    limit = found.groups.get("", Group()).limit
-    if limit is not None:
-        parts.append(f"At most {limit} run(s) at once in each queue.\n")
-    for name, group in sorted(groups.items()):
-        words = ["paused"] if group.paused else []
-        words += [f"at most {group.limit} run(s) at once"] if group.limit is not None else []
-        parts.append(f"Group {name}: {', '.join(words)}.\n")
-    if found.busy:
-        parts.append(f"GPU {', '.join(found.busy)}: used by others, and left alone.\n")
-    parts.append(_section("queue(s) at work", [_queue_row(run, found.now) for run in found.queues]))
-    parts.append(_section("running", [_running_row(run, here, found.now) for run in found.running]))
-    staged = [_staged_row(run, here, found) for run in found.staged]
-    parts.append(_section("staged", staged))
-    return "".join(parts)
-
-
-def _section(title: str, rows: Sequence[tuple[str, ...]]) -> str:
-    head = f"{len(rows) or 'no'} {title}\n"
-    return head + tables.render(rows, indent="  ", width=terminal.width())
-
-
-def _queue_row(run: Run, now: int) -> tuple[str, ...]:
-    settings = QueueSettings.from_flags(run.flags)
-    worker = run.worker
-    where = "" if worker is None else f"pid {worker.identity.pid} on {run.host}"
-    return f"[{run.short_id}]", _since(run.started, now), f"{settings.jobs or 'auto'} job(s)", where
-
-
-def _running_row(run: Run, here: str, now: int) -> tuple[str, ...]:
-    devices = ",".join(device_shares(run.devices))
-    return (
-        f"[{run.short_id}]",
-        run_text.operation(run, here),
-        "starting" if run.claimed else _since(run.started, now),
-        f"gpu {devices}" if devices else "",
-        run.label or "",
-    )
-
-
-def _staged_row(run: Run, here: str, found: QueueStatus) -> tuple[str, ...]:
-    return (
-        f"[{run.short_id}]",
-        run_text.operation(run, here),
-        f"priority {run.priority}" if run.priority else "",
-        f"waits for {_reason(found, run)}",
-        run.label or "",
-    )
-
-
-def _reason(found: QueueStatus, run: Run) -> str:
-    reason = found.waits.get(run.id, "a free slot")
-    if run.not_before is not None and run.not_before > found.now:
-        return f"its next try in {format_duration((run.not_before - found.now) / 1e6)}"
-    return reason
-
-
-def _since(start: int | None, now: int) -> str:
-    return "" if start is None else f"for {format_duration(max(0, now - start) / 1e6)}"
-
-
-def _as_json(found: QueueStatus) -> dict[str, Any]:
-    def one(run: Run) -> dict[str, Any]:
-        return {
-            "id": run.id,
-            "operation": run.operation_name,
-            "status": "pending" if run.claimed else run.state,
-            "label": run.label,
-            "priority": run.priority,
-            "group": run.group,
-            "staged": run.staged,
-            "started": run.started if run.state == "running" else None,
-            "devices": list(device_shares(run.devices)),
-            "batch": run.batch,
-        }
-
-    groups = {
-        name: {"limit": group.limit, "paused": group.paused} for name, group in found.groups.items() if name
-    }
-    return {
-        "paused": found.paused,
-        "parallel": found.groups.get("", Group()).limit,
-        "groups": groups,
-        "gpus": list(found.machine.devices),
-        "gpus_used_by_others": list(found.busy),
-        "queues": [{**one(run), "flags": run.flags} for run in found.queues],
-        "running": [one(run) for run in found.running],
-        "staged": [{**one(run), "waits_for": _reason(found, run)} for run in found.staged],
-    }
 
 
 def pause(*, group: GroupName = "") -> int:

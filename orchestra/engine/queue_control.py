@@ -160,15 +160,24 @@ def _require_waiting(runs: Sequence[Run]) -> None:
             )
 
 
-async def queue_status(session: Session) -> QueueStatus:
-    """What the queues are doing, and why what is staged waits: as a queue on this computer sees it."""
+async def queue_status(
+    session: Session, machines: dict[str | None, ThisMachine] | None = None
+) -> QueueStatus:
+    """What the queues are doing, and why what is staged waits: as a queue on this computer sees it.
+
+    ``machines``: what was found of this computer before, by the devices of its queue, for who looks again and again.
+    """
+    machines = {} if machines is None else machines
     await settle_active(session)
     queues = await _queues(session)
     active = (await session.store.query(RunQuery(states=ACTIVE, oldest_first=True))).runs
     staged = (await session.store.query(RunQuery(states=STAGED, claim_order=True))).runs
     settings = [QueueSettings.from_flags(queue.flags) for queue in queues]
     here = [one for queue, one in zip(queues, settings, strict=True) if _host(queue) == host_id()]
-    machine = ThisMachine(here[0].gpus if here else None)
+    gpus = here[0].gpus if here else None
+    if gpus not in machines:
+        machines[gpus] = ThisMachine(gpus)
+    machine = machines[gpus]
     chooser = Chooser(session, machine, None)
     choice = await chooser.look(staged, active)
     return QueueStatus(

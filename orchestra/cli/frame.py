@@ -1,0 +1,164 @@
+"""The live view of the queues, as lines that fit into a terminal; and its changes, as lines for a file."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from orchestra.cli import run_text, tables
+from orchestra.cli.queue_status import notices, staged_row
+from orchestra.engine.overview import Activity, Overview
+from orchestra.engine.queue_control import QueueStatus
+from orchestra.model.duration import format_duration
+from orchestra.model.progress import FAILED, Progress
+from orchestra.model.run import Run
+
+Style = Literal["", "title", "faint", "bad"]
+_CODES: dict[Style, str] = {"title": "\x1b[1m", "faint": "\x1b[2m", "bad": "\x1b[31m"}
+NARROW = 60
+"""With fewer columns than this, what every row would say again is left out."""
+_BAR = 10
+_ENDED_SHOWN = 3
+
+
+class Line(NamedTuple):
+    """One line, and how it looks where colours are wanted."""
+
+    text: str
+    style: Style = ""
+
+
+Entry = list[Line]
+"""What is told of one thing: shown as a whole, or not at all."""
+
+
+def frame(
+    view: Overview, ended: Sequence[Run], here: str, columns: int, lines: int, *, coloured: bool
+) -> list[str]:
+    """The view in at most ``lines`` lines of ``columns`` columns; ``ended``: runs that have ended, newest last."""
+    now = view.status.now
+    narrow = columns < NARROW
+    shown = [_headline(view, narrow), *(Line(text, "bad") for text in notices(view.status))]
+    sections = (
+        ("batches", _in_columns([_batch_row(one, narrow) for one in view.batches], _styles_of(view.batches))),
+        ("running", _activities(view.activities, here, now, narrow)),
+        ("ended", _ended(ended[-_ENDED_SHOWN:], here)),
+        ("staged", _in_columns([staged_row(run, here, view.status) for run in view.status.staged])),
+    )
+    for title, entries in sections:
+        if entries:
+            shown += _fitting(title, entries, lines - len(shown))
+    return [_finished(line, columns, coloured) for line in shown[:lines]]
+
+
+def _headline(view: Overview, narrow: bool) -> Line:
+    clock = time.strftime("%H:%M:%S", time.localtime(view.status.now / 1e6))
+    return Line(_counts(view.status) if narrow else f"{clock}  {_counts(view.status)}", "title")
+
+
+def _counts(status: QueueStatus) -> str:
+    queues = f"{len(status.queues) or 'no'} queue(s) at work"
+    return f"{len(status.running)} running, {len(status.staged)} staged, {queues}"
+
+
+def _fitting(title: str, entries: Sequence[Entry], room: int) -> list[Line]:
+    """As many entries as there is room for below their title, and how many more there are."""
+    if room < 2:
+        return []
+    shown = [Line(title, "title")]
+    for number, entry in enumerate(entries):
+        is_last = number == len(entries) - 1
+        if len(shown) + len(entry) + (not is_last) > room:
+            # Of the first one as much as fits.
+            shown += entry[: max(0, room - len(shown) - (not is_last))] if not number else []
+            left = len(entries) - max(number, 1)
+            return [*shown, Line(f"  … and {left} more", "faint")][:room] if left else shown
+        shown += entry
+    return shown
+
+
+def _finished(line: Line, columns: int, coloured: bool) -> str:
+    text = tables.cut(tables.cell(line.text), columns)
+    code = _CODES.get(line.style, "") if coloured else ""
+    return f"{code}{text}\x1b[0m" if code else text
+
+
+def _in_columns(rows: Sequence[Sequence[str]], styles: Sequence[Style] | None = None) -> list[Entry]:
+    texts = tables.render(rows, indent="  ").splitlines()
+    plain: list[Style] = [""] * len(texts)
+    return [[Line(text, style)] for text, style in zip(texts, styles or plain, strict=True)]
+
+
+def _styles_of(batches: Sequence[Progress]) -> list[Style]:
+    return ["bad" if one.failed else "" for one in batches]
+
+
+def _batch_row(one: Progress, narrow: bool) -> tuple[str, ...]:
+    full = one.ended * _BAR // one.planned if one.planned else 0
+    left = "" if one.seconds_left is None else f"about {format_duration(math.ceil(one.seconds_left))} left"
+    told = (_trials(one), left)
+    bar = f"{'#' * full}{'-' * (_BAR - full)}"
+    return f"[{one.batch.short_id}]", *(told if narrow else (one.batch.operation_name, bar, *told))
+
+
+def _trials(one: Progress) -> str:
+    return f"{one.ended} of {one.planned} trials" + (f", {one.failed} failed" if one.failed else "")
+
+
+def _activities(activities: Sequence[Activity], here: str, now: int, narrow: bool) -> list[Entry]:
+    rows = [_running_row(one, here, now, narrow) for one in activities]
+    entries = _in_columns(rows)
+    for entry, one in zip(entries, activities, strict=True):
+        if one.last_line:
+            entry.append(Line(f"    {one.last_line}", "faint"))
+    return entries
+
+
+def _running_row(one: Activity, here: str, now: int, narrow: bool) -> tuple[str, ...]:
+    run = one.run
+    elapsed = "" if run.started is None else format_duration(max(0, now - run.started) // 1_000_000)
+    values = [f"{name} {value:.4g}" for name, value in one.scalars]
+    values += [f"step {one.step}"] if one.step else []
+    told = (elapsed if run.state == "running" else "starting", "  ".join(values), run.label or "")
+    return f"[{run.short_id}]", *(told if narrow else (run_text.operation(run, here), *told))
+
+
+def _ended(runs: Sequence[Run], here: str) -> list[Entry]:
+    rows = [
+        (f"[{run.short_id}]", run_text.operation(run, here), _end_of(run), run.label or "") for run in runs
+    ]
+    return _in_columns(rows, ["bad" if run.state in FAILED else "" for run in runs])
+
+
+def _end_of(run: Run) -> str:
+    took = None if run.started is None or run.stopped is None else (run.stopped - run.started) / 1e6
+    code = f" ({run.exit_code})" if run.state == "error" and run.exit_code is not None else ""
+    return run.state + code + ("" if took is None else f" after {format_duration(max(0.0, took))}")
+
+
+class Changes:
+    """What has changed from one look to the next, in lines: for a file, or a pipe."""
+
+    def __init__(self, here: str) -> None:
+        self._here = here
+        self._told: dict[str, str] = {}
+
+    def since(self, view: Overview) -> list[str]:
+        """The lines for what is new in ``view``; all of it at first."""
+        running = [one.run for one in view.activities if one.run.state == "running"]
+        told = [(run.id, self._run_text(run, _end_of(run))) for run in view.ended]
+        told += [(run.id, self._run_text(run, "running")) for run in running]
+        told += [
+            (one.batch.id, f"[{one.batch.short_id}] {one.batch.operation_name}: {_trials(one)}")
+            for one in view.batches
+        ]
+        told += [("notices", " ".join(notices(view.status))), ("counts", _counts(view.status))]
+        lines = [tables.cell(text) for what, text in told if text and self._told.get(what) != text]
+        self._told.update(told)
+        return lines
+
+    def _run_text(self, run: Run, state: str) -> str:
+        label = f" ({run.label})" if run.label else ""
+        return f"[{run.short_id}] {run_text.operation(run, self._here)}{label}: {state}"
