@@ -16,9 +16,13 @@ from orchestra.cli import app, options, terminal
 from orchestra.console import printable
 from orchestra.errors import OrchestraError, UsageError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from orchestra.model.run import RunKind
+
 MOST_RUNS = 50
 """So many runs are offered, the newest first."""
-RUN_NAMES = frozenset(("run", "runs", "run_ids", "start", "proto", "queues"))
+RUN_NAMES = frozenset(("run", "runs", "run_ids", "start", "proto"))
 """Parameters of verbs that stand for runs."""
 
 
@@ -81,6 +85,11 @@ def _next(words: list[str], current: str) -> Iterator[Candidate]:
         if found is None:
             return
         name = found
+        if rest and app.resolve(f"{name} {rest[0]}"):
+            name, rest = f"{name} {rest[0]}", rest[1:]
+        elif not rest:
+            # Such as ``queue``, which has verbs of its own.
+            yield from _verbs(name)
     yield from _of_verb(name, rest, current)
 
 
@@ -125,8 +134,11 @@ def _of_verb(name: str, words: list[str], current: str) -> Iterator[Candidate]:
         return
     known = options_of(name) if known is None else known
     positional = [one for one in known if one.positional]
-    if positional and positional[min(len(arguments), len(positional) - 1)].field in RUN_NAMES:
+    field = positional[min(len(arguments), len(positional) - 1)].field if positional else ""
+    if field in RUN_NAMES:
         yield from _runs()
+    elif field == "queues":
+        yield from _runs("queue")
     elif positional:
         yield from _files(current)
 
@@ -222,7 +234,7 @@ def _operations() -> Iterator[Candidate]:
         yield Candidate(listed.name, listed.description)
 
 
-def _runs() -> Iterator[Candidate]:
+def _runs(kind: RunKind | None = None) -> Iterator[Candidate]:
     from orchestra.cli.context import complete
     from orchestra.cli.context import current as context
     from orchestra.model.filters import RunQuery
@@ -233,7 +245,8 @@ def _runs() -> Iterator[Candidate]:
 
     async def newest() -> Any:
         async with here.session(looking=True) as session:
-            return await session.store.query(RunQuery(limit=MOST_RUNS))
+            kinds = None if kind is None else frozenset((kind,))
+            return await session.store.query(RunQuery(kinds=kinds, limit=MOST_RUNS))
 
     for run in complete(newest).runs:
         text = f"{run.operation_name} {run.state} {run.label or ''}"

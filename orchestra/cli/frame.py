@@ -41,15 +41,19 @@ def frame(
     now = view.status.now
     narrow = columns < NARROW
     shown = [_headline(view, narrow), *(Line(text, "bad") for text in notices(view.status))]
+    status = view.status
+    batches = [_batch_row(one, narrow) for one in view.batches]
+    # Of thousands that wait, those are looked at that there may be room for.
+    staged = [staged_row(run, here, status) for run in status.staged[:lines]]
     sections = (
-        ("batches", _in_columns([_batch_row(one, narrow) for one in view.batches], _styles_of(view.batches))),
-        ("running", _activities(view.activities, here, now, narrow)),
-        ("ended", _ended(ended[-_ENDED_SHOWN:], here)),
-        ("staged", _in_columns([staged_row(run, here, view.status) for run in view.status.staged])),
+        ("batches", _in_columns(batches, _styles_of(view.batches)), len(batches)),
+        ("running", _activities(view.activities[:lines], here, now, narrow), len(view.activities)),
+        ("ended", _ended(ended[-_ENDED_SHOWN:], here), min(len(ended), _ENDED_SHOWN)),
+        ("staged", _in_columns(staged), len(status.staged)),
     )
-    for title, entries in sections:
+    for title, entries, total in sections:
         if entries:
-            shown += _fitting(title, entries, lines - len(shown))
+            shown += _fitting(title, entries, total, lines - len(shown))
     return [_finished(line, columns, coloured) for line in shown[:lines]]
 
 
@@ -63,19 +67,22 @@ def _counts(status: QueueStatus) -> str:
     return f"{len(status.running)} running, {len(status.staged)} staged, {queues}"
 
 
-def _fitting(title: str, entries: Sequence[Entry], room: int) -> list[Line]:
-    """As many entries as there is room for below their title, and how many more there are."""
+def _fitting(title: str, entries: Sequence[Entry], total: int, room: int) -> list[Line]:
+    """As many entries as there is room for below their title, and how many more of all there are."""
     if room < 2:
         return []
-    shown = [Line(title, "title")]
-    for number, entry in enumerate(entries):
-        is_last = number == len(entries) - 1
-        if len(shown) + len(entry) + (not is_last) > room:
-            # Of the first one as much as fits.
-            shown += entry[: max(0, room - len(shown) - (not is_last))] if not number else []
-            left = len(entries) - max(number, 1)
-            return [*shown, Line(f"  … and {left} more", "faint")][:room] if left else shown
+    shown, taken = [Line(title, "title")], 0
+    for entry in entries:
+        if len(shown) + len(entry) + (taken < total - 1) > room:
+            break
         shown += entry
+        taken += 1
+    beginning = entries[0][: room - 1 - (total > 1)]
+    if not taken and beginning:
+        shown += beginning
+        taken = 1
+    if taken < total:
+        shown.append(Line(f"  … and {total - taken} more", "faint"))
     return shown
 
 

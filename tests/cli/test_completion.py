@@ -64,6 +64,8 @@ def words(lines: list[str]) -> list[str]:
         (["run", "--label", "train.py", "tr"], ["train.py"]),
         (["run", "--stage-t"], ["--stage-trials"]),
         (["queue", "run"], ["run-once="]),
+        (["queue", ""], ["run-once=", "status", "follow", "stop"]),
+        (["queue", "status", "--l"], ["--live"]),
         (["completion", "--shell", "z"], ["zsh"]),
         (["--log-format", ""], ["console", "json"]),
         (["-C", "data", "run", ""], ["queue"]),
@@ -83,6 +85,16 @@ def test_what_may_come_next_is_offered(
 def test_what_is_offered_is_explained(offered: Callable[..., list[str]]) -> None:
     assert "opt=\tthe optimizer (default is sgd)" in offered("run", "train.py", "")
     assert any(line.startswith("--stage\t") for line in offered("run", "--st"))
+
+
+@pytest.mark.parametrize("verb", [("queue", "follow"), ("queue", "stop")])
+def test_only_queues_are_offered_where_queues_are_asked_for(
+    home: Path, offered: Callable[..., list[str]], verb: tuple[str, ...]
+) -> None:
+    queue = a_run(kind="queue")
+    saved(home, queue, a_run())
+
+    assert words(offered(*verb, "")) == [queue.short_id]
 
 
 def test_runs_are_offered_newest_first(home: Path, offered: Callable[..., list[str]]) -> None:

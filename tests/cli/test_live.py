@@ -125,6 +125,24 @@ def test_what_there_is_no_room_for_is_counted() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (2, []),
+        (3, ["running", "  … and 2 more"]),
+        (4, ["running", "  [r1]", "  … and 1 more"]),
+        (5, ["running", "  [r1]", "    epoch", "  … and 1 more"]),
+        (6, ["running", "  [r1]", "    epoch", "  [r2]", "    epoch"]),
+    ],
+)
+def test_a_run_is_shown_with_what_it_does_where_there_is_room(lines: int, expected: list[str]) -> None:
+    found = shown(a_view(activities=(activity("r1"), activity("r2"))), lines=lines)
+
+    assert [
+        line.replace("  train.py", " ").split(" 3")[0].split("  1m")[0].rstrip() for line in found[1:]
+    ] == expected
+
+
 def test_a_narrow_terminal_shows_what_differs_from_row_to_row() -> None:
     lines = shown(a_view(batches=(progress(),), activities=(activity(),)), columns=40)
 
