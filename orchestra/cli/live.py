@@ -56,7 +56,7 @@ class _Live:
 
     async def in_lines(self) -> None:
         """A line for each change, for a file or a pipe."""
-        async with current().session() as session:
+        async with current().session(looking=True) as session:
             overseer, changes = Overseer(session), Changes(self._here)
             while True:
                 began = time.monotonic()
@@ -70,7 +70,7 @@ class _Live:
 
     async def on_terminal(self) -> None:
         """The view, drawn over and over; what was seen last stays when it ends."""
-        async with current().session() as session:
+        async with current().session(looking=True) as session:
             last: Sequence[str] = ()
             with screen.Screen() as drawn:
                 async with anyio.create_task_group() as group:

@@ -48,7 +48,7 @@ def status(
 
 
 async def _status() -> QueueStatus:
-    async with current().session() as session:
+    async with current().session(looking=True) as session:
         return await queue_control.queue_status(session)
 
 

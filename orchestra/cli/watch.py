@@ -13,7 +13,14 @@ from cyclopts import Parameter
 from orchestra.cli.context import current, in_event_loop
 from orchestra.cli.prefixing import PrefixedOutput
 from orchestra.engine.by_process import run_of_process
-from orchestra.engine.following import UNFINISHED, News, follow_attempt, follow_many, until_started
+from orchestra.engine.following import (
+    UNFINISHED,
+    News,
+    as_recorded,
+    follow_attempt,
+    follow_many,
+    until_started,
+)
 from orchestra.engine.judge import settle_active
 from orchestra.engine.runs import select_runs
 from orchestra.engine.session import Session
@@ -104,7 +111,7 @@ class _Watch:
 
     async def one(self, spec: str | None, pid: str | None) -> None:
         """Watch one run, whatever it is."""
-        async with current().session() as session:
+        async with current().session(looking=True) as session:
             run = await (_of_process(session, pid) if pid is not None else _chosen(session, spec))
             await settle_active(session)
             if run.kind in ("batch", "queue"):
@@ -114,7 +121,7 @@ class _Watch:
 
     async def queues(self, specs: Sequence[str]) -> None:
         """Watch queues, all of them as one."""
-        async with current().session() as session:
+        async with current().session(looking=True) as session:
             await settle_active(session)
             query = RunQuery(states=_RUNNING, kinds=frozenset(("queue",)))
             chosen = await select_runs(session, specs) if specs else (await session.store.query(query)).runs
@@ -136,8 +143,8 @@ class _Watch:
                     _tell(session, run, f"Run {run.id} is {run.state} and not started yet")
                 run = await until_started(session, run)
                 await self._attempt(session, run, output)
-                run = await session.store.get(run.id)
-                # One that is to be tried again has ended, but for good.
+                run = as_recorded(session, await session.store.get(run.id))
+                # One that is to be tried again has ended, but not for good.
                 if run.state not in UNFINISHED or output.is_closed:
                     return
         except RunNotFound:
@@ -174,7 +181,7 @@ class _Watch:
         for run in (await session.store.query(RunQuery(ids=tuple(run.id for run in of)))).runs:
             if run.kind == "batch":
                 await _tell_trials(session, run)
-            _tell_end(session, run)
+            _tell_end(session, as_recorded(session, run))
 
 
 async def _chosen(session: Session, spec: str | None) -> Run:

@@ -89,6 +89,7 @@ class AttemptFollower:
         run = await settle_or_spoil(self._session, await self._session.store.get(self.run.id))
         if run is None:
             raise RunNotFound(f"run {self.run.id} was deleted")
+        run = as_recorded(self._session, run)
         if run.attempt == self.run.attempt and run.state in ACTIVE:
             self.run = run
             return
@@ -99,15 +100,19 @@ class AttemptFollower:
         """``run`` may have been started, or staged, again meanwhile."""
         if run.attempt == self.run.attempt and run.state in FINAL:
             return run
-        exit_record = records.read_exit(self._directory)
-        if exit_record is None:
-            return structs.replace(run, attempt=self.run.attempt)
-        return structs.replace(
-            self.run,
-            state=lifecycle.outcome(exit_record),
-            exit_code=exit_record.code,
-            stopped=exit_record.stopped,
-        )
+        ended = as_recorded(self._session, structs.replace(self.run, state="running"))
+        return ended if ended.state in FINAL else structs.replace(run, attempt=self.run.attempt)
+
+
+def as_recorded(session: Session, run: Run) -> Run:
+    """An active run as the exit record of its attempt says that it has ended, be it that the store can't be told."""
+    if run.state not in ACTIVE:
+        return run
+    exit_record = records.read_exit(session.attempt_directory(run))
+    if exit_record is None:
+        return run
+    state = lifecycle.outcome(exit_record)
+    return structs.replace(run, state=state, exit_code=exit_record.code, stopped=exit_record.stopped)
 
 
 async def follow_attempt(
@@ -242,7 +247,7 @@ class _Members:
         page = await self._session.store.query(RunQuery(ids=tuple(self._ids)))
         for run in page.runs:
             settled = await settle_or_spoil(self._session, run)
-            if settled is not None and settled.state in UNFINISHED:
+            if settled is not None and as_recorded(self._session, settled).state in UNFINISHED:
                 return False
         spec = self._of[0].batch_spec
         if spec is None or not spec.stage_trials:

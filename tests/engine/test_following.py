@@ -106,6 +106,17 @@ async def test_an_attempt_that_has_ended_is_told_so_though_the_run_was_started_a
     assert [(one.attempt, one.state) for one in told] == [(1, "completed")]
 
 
+async def test_an_end_is_seen_by_those_who_may_change_nothing(bench: Bench) -> None:
+    run = await bench.running()
+    looking = bench.open(read_only=True)
+    write_exit(bench.session, run, code=3)
+
+    with anyio.fail_after(PATIENCE):
+        states = [one.state async for one, _, _ in follow_attempt(looking, run)]
+
+    assert (states, bench.state(run)) == (["error"], "running")
+
+
 async def test_a_staged_run_is_waited_for_until_somebody_claims_it(bench: Bench) -> None:
     run = await bench.make(HANGS)
     async with anyio.create_task_group() as group:
