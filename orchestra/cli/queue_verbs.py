@@ -185,7 +185,8 @@ async def _stop(specs: tuple[str, ...], stop_running: bool) -> Any:
         report = await stop_runs(session, chosen, timeout=TIMEOUT, tell=_say)
         if stop_running:
             active = (await session.store.query(RunQuery(states=frozenset(("running", "pending"))))).runs
-            started = [run for run in active if run.starter == "queue" and run.worker is not None]
+            told = {run.id for run in chosen}
+            started = [run for run in active if run.queue in told and run.worker is not None]
             return await stop_runs(session, started, timeout=TIMEOUT, tell=_say)
         return report
 

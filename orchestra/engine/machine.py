@@ -63,7 +63,7 @@ def _is_foreign(pid: int, ours: set[str], given: bool) -> bool:
         # Of another container, or gone: where nobody of ours computes it is somebody else.
         return not given
     cookie = cookie_of(pid)
-    return cookie is None or cookie.partition(".")[0] not in ours
+    return cookie is None or cookie.rsplit(".", 2)[0] not in ours
 
 
 def _open_gpus() -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -194,3 +196,32 @@ def test_terms_without_a_meaning_are_refused_in_a_sentence(
 
     assert (refused.code, says in refused.error) == (code, True)
     assert order(call) == ["r1"]
+
+
+def test_a_queue_that_is_stopped_with_its_runs_leaves_those_of_others_alone(
+    shell: Shell, call: Call, tmp_path: Path
+) -> None:
+    (tmp_path / "slow.py").write_text("import time\nx = 1\ntime.sleep(60)\n")
+    queues: list[str] = []
+    for name in ("a", "b"):
+        shell.run("run", "slow.py", "--stage", "-y", "--run-id", name)
+        started = shell.run("run", "queue", "ignore-running=yes", "-b", "-y", "--run-id", f"queue-{name}")
+        assert started.code == 0
+        queues.append(f"queue-{name}")
+        wait_until(lambda name=name: states(call)[name] == "running")
+
+    assert shell.run("queue", "stop", queues[0], "--stop-runs").code == 0
+    assert states(call) == {"a": "terminated", "b": "running"}
+    assert shell.run("queue", "stop", "--stop-runs").code == 0
+    assert states(call) == {"a": "terminated", "b": "terminated"}
+
+
+def states(call: Call) -> dict[str, str]:
+    return {run["id"]: run["status"] for run in call("runs", "--json").json if run["kind"] == "run"}
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
