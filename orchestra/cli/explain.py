@@ -22,6 +22,8 @@ from orchestra.model.destinations import parse_destination
 from orchestra.model.flags import encode
 from orchestra.model.operation import FlagDef, Operation, OutputPattern
 from orchestra.model.output_rules import DEFAULT_ATTRIBUTES, DEFAULT_SCALARS
+from orchestra.model.term_words import words_of
+from orchestra.model.terms import Terms
 
 _FOUND_BY = {
     "argparse": "the parser of argparse",
@@ -71,6 +73,7 @@ async def _explained(name: str | None) -> dict[str, Any]:
         "accepts_any_flag": operation.accepts_any_flag,
         "flags": [_explained_flag(operation, flag) for flag in operation.flags],
         "no_flags": [{"name": name, "reason": reason} for name, reason in left_out],
+        "terms": _explained_terms(operation.terms),
         "scalars": _explained_patterns(operation.output_scalars, DEFAULT_SCALARS),
         "attributes": _explained_patterns(operation.output_attrs, DEFAULT_ATTRIBUTES),
     }
@@ -108,6 +111,14 @@ def _explained_flag(operation: Operation, flag: FlagDef) -> dict[str, Any]:
         "variable": flag.env_name or env_name(flag.name),
         "origin": flag.origin or (os.path.basename(operation.project_file) if operation.project_file else ""),
     }
+
+
+def _explained_terms(terms: Terms) -> list[dict[str, str]]:
+    """What runs are started with unless options say otherwise, by those options."""
+    return [
+        {"name": name, "value": text, "origin": terms.origins.get(name, "-")}
+        for name, text in words_of(terms).items()
+    ]
 
 
 def _passed_as(operation: Operation, flag: FlagDef) -> str | None:
@@ -168,6 +179,10 @@ def _as_text(found: dict[str, Any]) -> str:
     if found["no_flags"]:
         lines.append("options that are no flags:\n")
         lines.append(tables.render([[f"  {one['name']}", one["reason"]] for one in found["no_flags"]]))
+    if found["terms"]:
+        lines.append("terms, unless options of run say otherwise:\n")
+        rows = [[f"  --{one['name']}", one["value"], one["origin"]] for one in found["terms"]]
+        lines.append(tables.render(rows))
     for what in ("scalars", "attributes"):
         lines.append(f"{what}:\n" if found[what] else f"{what}: none\n")
         rows = [[f"  {one['pattern']}", one.get("key", "-"), one["origin"]] for one in found[what]]

@@ -10,6 +10,8 @@ from orchestra.console import printable
 from orchestra.errors import UserError
 from orchestra.model.flags import encode
 from orchestra.model.operation import Choice, FlagDef, Operation
+from orchestra.model.term_words import words_of
+from orchestra.model.terms import Terms
 
 
 def help_operation(operation: Operation) -> str:
@@ -31,6 +33,7 @@ def help_operation(operation: Operation) -> str:
         lines += _about_several(operation)
     elif not operation.accepts_any_flag:
         lines += ["", "Takes no flags."]
+    lines += _about_terms(operation)
     return "\n".join(printable(line) for line in lines)
 
 
@@ -70,6 +73,14 @@ def _about_several(operation: Operation) -> list[str]:
         f"Several values of a flag are written as one text: {flag.name}='A{separator}B'.",
         f"A list makes a batch: {flag.name}=[A,B] are two trials.",
     ]
+
+
+def _about_terms(operation: Operation) -> list[str]:
+    """What the project says of when, and how often, it is run, as the options that go over it."""
+    if operation.terms == Terms():
+        return []
+    rows = [[f"  --{name}", text] for name, text in words_of(operation.terms).items()]
+    return ["", "Started with, unless other options are given:", tables.render(rows).rstrip("\n")]
 
 
 def _summary(flag: FlagDef) -> str:

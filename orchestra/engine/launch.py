@@ -20,7 +20,7 @@ from orchestra.engine.config_destination import write_config
 from orchestra.engine.control import Control
 from orchestra.engine.giving_up import given_up_on_failure
 from orchestra.engine.judge import require_record, settle
-from orchestra.engine.limits import given_environment, parse_warning
+from orchestra.engine.limits import given_environment
 from orchestra.engine.off_loop import shielded
 from orchestra.engine.session import Session
 from orchestra.errors import ExecutorError, OrchestraError, PluginError, ResolveError, RunBusy, Stopped
@@ -218,7 +218,11 @@ def _defined_environment(run: Run, directory: Path) -> dict[str, str]:
 
 
 def _orders(session: Session, run: Run, command: tuple[str, ...], nonce: str, how: Launch) -> Orders:
-    warning = parse_warning(run.warning) if run.warning is not None else (0, 0.0)
+    warning = (0, 0.0)
+    if run.warning is not None:
+        from orchestra.model.term_words import parse_warning
+
+        warning = parse_warning(run.warning)
     return Orders(
         run=run.id,
         attempt=run.attempt,

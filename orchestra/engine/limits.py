@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 
 from orchestra.engine.request import RunRequest
 from orchestra.errors import UserError
@@ -31,23 +30,6 @@ def check_limits(kind: RunKind, request: RunRequest) -> None:
         raise UserError(
             f"--stop-after can't be used with a {name}", "Give it to the runs that the time is meant for."
         )
-
-
-def parse_warning(text: str) -> tuple[int, float]:
-    """``NAME@SECONDS``: the number of the signal, and how long before the time limit it is sent.
-
-    Raises:
-        UserError: it is no such thing.
-    """
-    name, _, seconds = text.partition("@")
-    number = getattr(signal, f"SIG{name.upper().removeprefix('SIG')}", None)
-    try:
-        before = float(seconds or "60")
-    except ValueError:
-        before = -1.0
-    if not isinstance(number, signal.Signals) or not 0 <= before < math.inf:
-        raise UserError(f"invalid warning '{text}'", "Give a signal and seconds, such as USR1@60.")
-    return int(number), before
 
 
 def gpu_environment(gpus: str | None) -> dict[str, str]:

@@ -14,6 +14,7 @@ from orchestra.engine.restart import find_run
 from orchestra.engine.session import Session
 from orchestra.engine.snapshot import Snapshot, where_it_runs
 from orchestra.engine.stage import Plan, settle_plan, wanted_operation
+from orchestra.engine.terms import own_terms
 from orchestra.errors import OperationNotFound, ScriptError, UserError
 from orchestra.model.batch import unexpanded
 from orchestra.model.operation import Operation
@@ -78,11 +79,8 @@ def inherited(request: RunRequest, proto: Run) -> RunRequest:
             ("label", proto.label_template),
             ("stop_after", proto.stop_after),
             ("gpus", proto.gpus),
-            ("resources", proto.resources or None),
-            ("group", proto.group),
-            ("retry", proto.retry),
-            ("time_limit", proto.time_limit),
-            ("warning", proto.warning),
+            # Its turn is its own: the new run has waited for nothing yet.
+            *((name, value) for name, value in own_terms(proto).items() if name != "priority"),
         )
         if getattr(request, name) is None
     }

@@ -19,7 +19,7 @@ from orchestra.engine.requested_flags import settled_flags
 from orchestra.engine.session import Session
 from orchestra.engine.snapshot import Snapshot, take_snapshot
 from orchestra.engine.stage import own_kind
-from orchestra.engine.terms import check_terms, given_terms
+from orchestra.engine.terms import check_terms, given_terms, redefined_terms
 from orchestra.errors import FlagError, RunBusy, RunNotFound, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model.batch import Batch, is_same_search, unexpanded
@@ -147,12 +147,14 @@ async def plan_restart(session: Session, request: RunRequest) -> Restart:
     operation = await off_loop(lambda: defined_now(session, run))
     taken = await off_loop(lambda: take_snapshot(session, operation))
     digest = taken.selection.digest if taken.selection else None
-    changed = _with_request(
-        session,
-        structs.replace(run, operation=operation, sourcecode_digest=digest, vcs_commit=taken.vcs_commit),
-        request,
+    redefined = structs.replace(
+        run,
+        operation=operation,
+        sourcecode_digest=digest,
+        vcs_commit=taken.vcs_commit,
+        **redefined_terms(run, operation),
     )
-    changed = concealed(session, changed)
+    changed = concealed(session, _with_request(session, redefined, request))
     return Restart(run=changed, unchanged=False, snapshot=taken)
 
 
@@ -190,7 +192,7 @@ def _with_request(session: Session, run: Run, request: RunRequest) -> Run:
         changes["needed"] = request.needed
     changes |= marks_of_restart(session, run, request, changes.get("flags", run.flags))
     check_limits(own_kind(run.operation), request)
-    check_terms(own_kind(run.operation), request)
+    check_terms(own_kind(run.operation), request, run.time_limit)
     changes.update(given_terms(request))
     if request.stop_after is not None:
         changes["stop_after"] = request.stop_after

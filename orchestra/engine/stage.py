@@ -22,7 +22,7 @@ from orchestra.engine.requested_flags import settled_flags, shadowed_flags
 from orchestra.engine.search_space import search_dimensions
 from orchestra.engine.session import LEASE, Session, hostname
 from orchestra.engine.snapshot import where_it_runs
-from orchestra.engine.terms import check_terms, given_terms
+from orchestra.engine.terms import check_terms, settled_terms
 from orchestra.errors import FlagError, IdTaken, ResolveError, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model.batch import Batch
@@ -118,7 +118,7 @@ def settle_plan(
 
         filled_environment(operation, values)
     check_limits(own_kind(operation), request)
-    check_terms(own_kind(operation), request)
+    check_terms(own_kind(operation), request, operation.terms.time_limit)
     if operation.python_requires is not None:
         from orchestra.engine.python_version import check_python
 
@@ -230,7 +230,7 @@ def new_run(session: Session, request: RunRequest, planned: Plan, *, state: Stat
         force_deps=request.force_deps,
         stop_after=request.stop_after,
         gpus=request.gpus,
-        **given_terms(request),
+        **settled_terms(planned.operation, request),
         environment=request.environment,
         random_seed=planned.batch.seed if planned.batch else request.random_seed,
         executor=request.executor or session.settings.executor,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from orchestra.engine.request import RunRequest
+from orchestra.engine.terms import DEFINED, terms_said
 from orchestra.errors import FlagError, OperationNotFound
 from orchestra.model.decoding import decode, encode
 from orchestra.model.flags import Text
@@ -14,6 +15,8 @@ from orchestra.model.operation import FlagValue, Step
 from orchestra.model.run import Run
 from orchestra.model.step_words import step_words
 from orchestra.model.templates import fill
+from orchestra.model.term_words import WORDS, terms_of_words, words_of
+from orchestra.model.terms import Terms
 
 _FIELDS: Final[dict[str, str]] = {
     "batch-comment": "batch_comment",
@@ -59,9 +62,12 @@ def request_of_step(run: Run, step: Step, warn: Callable[[str], None]) -> RunReq
     if run.tags:
         options.setdefault("tag", list(run.tags))
     for name in options:
-        if name not in _FIELDS:
+        if name not in _FIELDS and name not in WORDS:
             warn(f"run parameter {name} used in '{step.run}' ignored")
     fields = {_FIELDS[name]: _typed(name, value) for name, value in options.items() if name in _FIELDS}
+    # An empty text is a flag that is null: nothing is said.
+    words = {name: str(options[name]) for name in WORDS if options.get(name, "") != ""}
+    fields |= terms_said(terms_of_words(words))
     return RunRequest(
         operation=_operation_name(run, step),
         flags={name: Text(text) for name, text in _flags(run, step).items()},
@@ -81,6 +87,7 @@ def step_arguments(step: Step, request: RunRequest) -> list[str]:
             value = [f"{one}={encode(given)}" for one, given in request.expander_options.items()]
         if value not in (None, False, (), []):
             options[name] = value
+    options |= words_of(Terms(**{name: getattr(request, name) for name in DEFINED}))
     ordered = {name: options[name] for name in step.options if name in options} | options
     return step_words(ordered, {name: str(value) for name, value in request.flags.items()})
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from typing import Any, Final
 
-from orchestra.engine.limits import parse_warning
 from orchestra.engine.request import RunRequest
 from orchestra.errors import UserError
-from orchestra.model.resources import checked
-from orchestra.model.run import RunKind
+from orchestra.model.operation import Operation
+from orchestra.model.resources import Resources, checked
+from orchestra.model.run import Run, RunKind
+from orchestra.model.terms import Terms
 
-TERMS = ("resources", "priority", "group", "after", "retry", "time_limit", "warning")
+DEFINED: Final = ("resources", "priority", "group", "retry", "time_limit", "warning")
+"""What a project's file may say of an operation, too."""
+TERMS: Final = (*DEFINED, "after")
 """Fields of a request, and of a run."""
-HIGHEST_PRIORITY = 1_000_000
+_OPTIONS: Final = {"time_limit": "time-limit", "warning": "warn", "retry": "retries"}
+"""Those that are named otherwise than their fields."""
+_UNSAID: Final[dict[str, Any]] = {"resources": Resources(), "priority": 0}
+"""What stands in a run for what nobody has said; else it is None."""
 
 
 def given_terms(request: RunRequest) -> dict[str, Any]:
@@ -21,28 +26,51 @@ def given_terms(request: RunRequest) -> dict[str, Any]:
     return {name: value for name in TERMS if (value := getattr(request, name)) not in (None, ())}
 
 
-def check_terms(kind: RunKind, request: RunRequest) -> None:
-    """Refuse terms that can't be kept.
+def terms_said(terms: Terms) -> dict[str, Any]:
+    """What ``terms`` say, as fields of a request or of a run."""
+    return {name: value for name in DEFINED if (value := getattr(terms, name)) is not None}
+
+
+def settled_terms(operation: Operation, request: RunRequest) -> dict[str, Any]:
+    """The fields of a new run: as the request says, and where it doesn't as the project does."""
+    return {**terms_said(operation.terms), **given_terms(request)}
+
+
+def own_terms(run: Run) -> dict[str, Any]:
+    """Those of ``run`` that are not as its project had them: somebody asked for them."""
+    defined = {name: _UNSAID.get(name) for name in DEFINED} | terms_said(run.operation.terms)
+    own = {name: value for name in DEFINED if (value := getattr(run, name)) != defined[name]}
+    if run.batch is None:
+        return own
+    # Its batch had the resources, and the turn, for all of its trials.
+    return {name: value for name, value in own.items() if value != _UNSAID.get(name)}
+
+
+def redefined_terms(run: Run, operation: Operation) -> dict[str, Any]:
+    """The fields of ``run`` once its operation is defined as ``operation``; what was asked for stays."""
+    return {name: _UNSAID.get(name) for name in DEFINED} | terms_said(operation.terms) | own_terms(run)
+
+
+def check_terms(kind: RunKind, request: RunRequest, time_limit: float | None) -> None:
+    """Refuse terms that can't be kept; ``time_limit``: what holds where the request names none.
 
     Raises:
         UserError: names the option.
     """
     given = given_terms(request)
-    if kind in ("queue", "steps") and given:
-        option = next(iter(given)).replace("_", "-")
+    if not given:
+        return
+    if kind in ("queue", "steps"):
+        name = next(iter(given))
         what = "queue" if kind == "queue" else "pipeline"
         raise UserError(
-            f"--{option} can't be used with a {what}", "Give it to the runs that it is meant for."
+            f"--{_OPTIONS.get(name, name)} can't be used with a {what}",
+            "Give it to the runs that it is meant for.",
         )
     if request.resources is not None:
         checked(request.resources)
-    if request.priority is not None and abs(request.priority) > HIGHEST_PRIORITY:
-        raise UserError(f"invalid priority {request.priority}", f"Give at most {HIGHEST_PRIORITY}.")
-    if request.group is not None and not request.group.strip():
-        raise UserError("invalid name '' of a group", "Give the group a name.")
-    if request.time_limit is not None and not 0 < request.time_limit < math.inf:
-        raise UserError(f"invalid time limit {request.time_limit:g}", "Give a time, more than 0.")
-    if request.warning is not None:
-        parse_warning(request.warning)
-        if request.time_limit is None:
-            raise UserError("a warning needs a time limit that it comes before", "Give --time-limit, too.")
+    from orchestra.model.term_words import check_terms as check
+
+    check(Terms(**{name: given[name] for name in DEFINED if name in given}))
+    if request.warning is not None and request.time_limit is None and time_limit is None:
+        raise UserError("a warning needs a time limit that it comes before", "Give --time-limit, too.")

@@ -6,6 +6,8 @@ from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
+from orchestra.model.terms import Terms
+
 FlagValue: TypeAlias = Any
 """None, bool, int, float, str, or a list or dict of these. Typed values survive storage unchanged."""
 
@@ -251,6 +253,8 @@ class Operation(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True)
     """None: the default patterns; empty: none."""
     output_attrs: tuple[OutputPattern, ...] | None = None
     steps: tuple[Step, ...] = ()
+    terms: Terms = Terms()
+    """On which its runs are started, unless they were asked for on others."""
     delete_on_success: bool | None = None
     output: OutputMode | None = None
     """None: as settled for all."""

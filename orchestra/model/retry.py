@@ -15,6 +15,9 @@ MOST_RETRIES = 1000
 CRASH_LIMIT = 5
 """After so many lost attempts a run has had its chances: it may be what kills its supervisor."""
 
+ANY = ("any",)
+"""Every cause."""
+
 _CAUSE = re.compile(r"any|oom|lost|timeout|(?:exit|signal):[0-9]{1,3}")
 
 
@@ -23,7 +26,7 @@ class Retry(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
 
     limit: int
     """Executions beyond the first."""
-    on: tuple[str, ...] = ("any",)
+    on: tuple[str, ...] = ANY
     """Causes: ``oom``, ``lost``, ``timeout``, ``exit:CODE``, ``signal:NUMBER``, or ``any`` of them."""
     delay: float = 0.0
     """Seconds before the first retry; twice as long before each further one."""
@@ -60,7 +63,7 @@ def parse_retry(limit: int, on: str = "any", delay: float = 0.0, scale: str = ""
         raise UserError(
             f"invalid delay {delay:g} before a retry", f"Give seconds, at most {LONGEST_DELAY:g}."
         )
-    return Retry(limit=limit, on=causes or ("any",), delay=delay, scale=_factors(scale))
+    return Retry(limit=limit, on=causes or ANY, delay=delay, scale=_factors(scale))
 
 
 def _factors(text: str) -> dict[str, float]:

@@ -26,6 +26,7 @@ from orchestra.project.defined_flags import Importing, defined_flags
 from orchestra.project.defined_requirements import requirements_of
 from orchestra.project.defined_source import sourcecode_of
 from orchestra.project.defined_steps import steps_of
+from orchestra.project.defined_terms import terms_of
 from orchestra.project.documents import Map, place_in
 from orchestra.project.file_types import ObjectiveSection, OperationSection
 from orchestra.project.main_spec import find_main, split_words
@@ -99,6 +100,7 @@ def operation_of(
         output_scalars=_patterns(section.output_scalars),
         output_attrs=_patterns(section.output_attrs),
         steps=steps_of(defined),
+        terms=terms_of(defined, is_pipeline=command.kind == "steps"),
         delete_on_success=section.delete_on_success,
         output=section.output,
         grace=section.grace,

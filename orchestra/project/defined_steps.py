@@ -9,9 +9,11 @@ from typing import Any, Final, cast
 
 from msgspec import structs
 
-from orchestra.errors import UsageError
+from orchestra.errors import UsageError, UserError
 from orchestra.model.operation import Check, FlagValue, Step
 from orchestra.model.step_words import OPTIONS, canonical, flag_text, put_option, split_step
+from orchestra.model.term_words import WORDS, terms_of_words
+from orchestra.project.defined_terms import text_of
 from orchestra.project.documents import Map, Place, plain
 from orchestra.project.file_types import CheckSection, StepSection
 from orchestra.project.project_file import Defined
@@ -64,7 +66,10 @@ def _step(item: str | StepSection, raw: Any, place: Place, what: str) -> Step:
     if not operation:
         raise error_at(place, what, f"invalid step {spec!r}: must define run")
     flags: dict[str, FlagValue] = dict(_assigned(assignments, place, what))
+    for name in options:
+        _check_term(options, name, place, what)
     if isinstance(item, str):
+        _check_retries(options, place, what)
         return Step(run=operation, name=_name(operation), flags=flags, options=options)
     if isinstance(item.flags, list):
         flags |= _assigned(item.flags, place, what)
@@ -74,7 +79,9 @@ def _step(item: str | StepSection, raw: Any, place: Place, what: str) -> Step:
         name = canonical(key)
         if key not in _OWN and name in OPTIONS and value is not None and value is not False:
             options.pop(name, None)
-            put_option(options, name, plain(value))
+            put_option(options, name, text_of(plain(value)) if name in WORDS else plain(value))
+            _check_term(options, name, raw.places[key], what)
+    _check_retries(options, place, what)
     return Step(
         run=operation,
         name=_step_name(item.name, place, what) if item.name is not None else _name(operation),
@@ -83,6 +90,23 @@ def _step(item: str | StepSection, raw: Any, place: Place, what: str) -> Step:
         expect=_checks(item.expect, place, what),
         isolate_runs=item.isolate_runs,
     )
+
+
+def _check_term(options: dict[str, FlagValue], name: str, place: Place, what: str) -> None:
+    """Refuse an option about terms that has no meaning, unless flags have to be filled in first."""
+    if name not in WORDS or "${" in str(options[name]):
+        return
+    words = {"retries": "1"} if name.startswith("retry-") else {}
+    try:
+        terms_of_words(words | {name: str(options[name])})
+    except UserError as error:
+        raise error_at(place, what, f"'{name}': {error.message}", error.hint) from None
+
+
+def _check_retries(options: dict[str, FlagValue], place: Place, what: str) -> None:
+    about = next((name for name in options if name.startswith("retry-")), None)
+    if about is not None and "retries" not in options:
+        raise error_at(place, what, f"'{about}' needs 'retries': how often to try again")
 
 
 def _assigned(words: list[str], place: Place, what: str) -> dict[str, str]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=86_400)]
 Texts: TypeAlias = str | list[str]
 Scalar: TypeAlias = str | int | float | bool | None
+
+TERMS: Final = ("resources", "priority", "group", "time-limit", "warn", "retry")
+"""The keys of an operation that say on which terms its runs are started. The predecessor has none of them."""
 
 
 class Section(Struct, rename="kebab", forbid_unknown_fields=True, omit_defaults=True):
@@ -145,6 +148,31 @@ class CheckSection(Section):
     compare_to: str | None = None
 
 
+class NeedsSection(Section):
+    """What a run needs of the computer: devices, processors, memory (bytes, or a text such as ``8G``)."""
+
+    gpus: int | float | UnsetType = UNSET
+    cpus: int | float | UnsetType = UNSET
+    memory: int | str | UnsetType = UNSET
+
+
+class GrowthSection(Section):
+    """How many times as much of a resource each further try asks for."""
+
+    gpus: int | float | UnsetType = UNSET
+    cpus: int | float | UnsetType = UNSET
+    memory: int | float | UnsetType = UNSET
+
+
+class RetrySection(Section):
+    """How often a run that failed is tried again, for which causes, after how long, with how much more."""
+
+    max: int
+    on: Texts | UnsetType = UNSET
+    delay: str | UnsetType = UNSET
+    scale: str | GrowthSection | UnsetType = UNSET
+
+
 class StepSection(Section):
     """One step of a pipeline: a run of another operation. What follows ``expect`` are options of ``run``."""
 
@@ -162,6 +190,7 @@ class StepSection(Section):
     force_flags: bool | None = None
     force_sourcecode: bool | None = None
     gpus: Scalar = None
+    group: str | None = None
     label: str | None = None
     max_trials: int | None = None
     maximize: str | None = None
@@ -171,13 +200,21 @@ class StepSection(Section):
     opt_flag: Texts | None = None
     optimize: bool | None = None
     optimizer: str | None = None
+    priority: int | str | None = None
     random_seed: int | None = None
     remote: str | None = None
+    resources: str | NeedsSection | None = None
+    retries: int | str | None = None
+    retry_delay: str | None = None
+    retry_on: Texts | None = None
+    retry_scale: str | GrowthSection | None = None
     stage_trials: bool | None = None
     stop_after: int | float | None = None
     tag: Texts | None = None
     tags: Texts | None = None
+    time_limit: str | None = None
     trials: int | None = None
+    warn: str | None = None
 
 
 class ObjectiveSection(Section):
@@ -222,6 +259,13 @@ class OperationSection(Section):
     python_path: Texts = []
     python_requires: str | None = None
     pip_freeze: bool = True
+    resources: str | NeedsSection | None = None
+    """What a run of it needs; a model's are something else: what operations may require."""
+    priority: int | None = None
+    group: str | None = None
+    time_limit: str | None = None
+    warn: str | None = None
+    retry: int | RetrySection | None = None
 
 
 class ModelSection(Section):

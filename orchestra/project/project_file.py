@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from orchestra.model.python_requires import allows
 from orchestra.project.documents import Map, Place
-from orchestra.project.file_types import ModelSection, OperationSection
+from orchestra.project.file_types import TERMS, ModelSection, OperationSection
 from orchestra.project.inheritance import Family, read_items
 from orchestra.project.sections import Reader, error_at, is_guild_file, mapping, names_of
 
@@ -191,9 +191,12 @@ def _operation(name: str, model: str, value: Any, place: Place, defaults: Map, r
         raw.put("main", value, place)
     else:
         raw = mapping(value, place, what)
+    # Of a pipeline the steps are the runs that terms are for, and they have the same defaults.
+    is_pipeline = "steps" in raw and "main" not in raw and "exec" not in raw
     for key, default in defaults.items():
-        if key not in raw:
+        if key not in raw and not (is_pipeline and key in TERMS):
             raw.put(key, default, defaults.places[key])
+    raw = _without_our_terms(raw, reader)
     outer = raw.like()
     for key, item in raw.items():
         # Each flag is read by itself when the operation is wanted: its place is better known then.
@@ -201,3 +204,14 @@ def _operation(name: str, model: str, value: Any, place: Place, defaults: Map, r
     section = reader.read(outer, OperationSection, what)
     check_python_requires(section.python_requires, raw, what)
     return Defined(name=name, model=model, section=section, raw=raw, place=place)
+
+
+def _without_our_terms(raw: Map, reader: Reader) -> Map:
+    """``raw`` without the keys that had no meaning where it was written: in a file of the predecessor."""
+    kept = raw.like()
+    for key, value in raw.items():
+        if key in TERMS and is_guild_file(raw.places[key]):
+            reader.ignore(raw.places[key], key)
+        else:
+            kept.put(key, value, raw.places[key])
+    return kept

@@ -37,6 +37,9 @@ _ELSEWHERE = {
     "publish": "runs can't be published yet",
 }
 """Keys of the predecessor that are ignored, and why."""
+_SPAN = "Give a time with its unit, such as 90s, 30m, 1h30m or 2d."
+_FORMS = {"time-limit": _SPAN, "delay": _SPAN, "retry-delay": _SPAN}
+"""How values are written of which the type says too little."""
 
 
 class Reader:
@@ -173,4 +176,9 @@ def _invalid(problem: str, section: Map, what: str) -> ProjectFileError:
         return error_at(place, what, f"'{named}' has a value that it can't have: {text}")
     wanted = dict.fromkeys(_WORDS.get(word, word) for word in expected[1].split(" | ") if word != "null")
     got = f", not {_WORDS.get(expected[2], expected[2])}" if expected[2] else ""
-    return error_at(place, what, f"'{named}' has to be {' or '.join(wanted) or 'nothing'}{got}")
+    return error_at(
+        place,
+        what,
+        f"'{named}' has to be {' or '.join(wanted) or 'nothing'}{got}",
+        _FORMS.get(named.rpartition(".")[2]),
+    )

@@ -44,6 +44,8 @@ def test_the_schema_that_is_shipped_is_current() -> None:
 
 
 VALID = [
+    "a: {main: train, resources: {gpus: 1, memory: 8G}, retry: {max: 1, on: [oom], scale: {memory: 2}}}\n",
+    "a: {main: train, resources: cpus=1, retry: 3, time-limit: 2h, warn: USR1@60, priority: 1, group: b}\n",
     "a: train\n",
     "a: {main: train, flags: {x: 1, y: [1, 2], z: {default: a, type: string, choices: [1, {value: b}]}}}\n",
     "a: {exec: 'echo ${x}', flags: {x: null}, env: {A: 1, B: yes, C: null}, label: x, tags: a}\n",
@@ -55,6 +57,10 @@ VALID = [
     "- operations: {a: {main: train, sourcecode: {select: ['*.py'], root: src}, flags-import: all}}\n",
 ]
 INVALID = [
+    "a: {main: train, resources: {gpu: 1}}\n",
+    "a: {main: train, retry: {on: oom}}\n",
+    "a: {main: train, time-limit: 90}\n",
+    "a: {main: train, priority: high}\n",
     "a: 1\n",
     "a: [train]\n",
     "a: {mian: train}\n",
