@@ -1341,6 +1341,7 @@ class _Supervision:
             code = int(number)
             reason = "its interpreter is missing" if stage == b"interpreter" else os.strerror(code)
             shown = os.fsdecode(name or self.orders.arguments[0])
+            self.cause = "not_started"
             hint = " (a script must begin with a line such as '#!/bin/sh')" if code == errno.ENOEXEC else ""
             self.reasons.insert(0, f"could not start: {reason}: '{shown}'{hint}")
             return 127 if code == errno.ENOENT and stage != b"interpreter" else 126

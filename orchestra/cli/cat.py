@@ -17,7 +17,9 @@ from orchestra.engine.runs import select_runs
 from orchestra.engine.session import Session
 from orchestra.errors import RunNotFound, UsageError, UserError
 from orchestra.model.run import Run
+from orchestra.workspace.layout import attempt_directory
 from orchestra.workspace.output import read_output
+from orchestra.workspace.records import attempts
 
 CHUNK = 1 << 20
 MOST_NAMED = 20
@@ -31,6 +33,7 @@ def cat(
     path: Annotated[str | None, Parameter(name=("--path", "-p"))] = None,
     sourcecode: Annotated[bool, Parameter(name=("--sourcecode", "-s"))] = False,
     output: Annotated[bool, Parameter(name=("--output", "-O"))] = False,
+    attempt: Annotated[int | None, Parameter(name="--attempt")] = None,
 ) -> int:
     """Show a file of a run, or what it printed; of the latest run unless told otherwise.
 
@@ -44,6 +47,8 @@ def cat(
         The path is relative to where the source code was copied.
     output
         Show what the run printed.
+    attempt
+        In which attempt ('runs info' lists them); in the newest one unless told otherwise.
     """
     if output and path is not None:
         raise UsageError("--output and --path cannot both be used")
@@ -51,19 +56,22 @@ def cat(
         raise UsageError("say what to show: --path PATH or --output")
     if sourcecode and path is None:
         raise UsageError("--sourcecode can only be used with --path")
-    return complete(lambda: _cat(run, path, of_source=sourcecode))
+    if attempt is not None and not output:
+        raise UsageError("--attempt can only be used with --output")
+    return complete(lambda: _cat(run, path, of_source=sourcecode, attempt=attempt))
 
 
-async def _cat(spec: str | None, path: str | None, *, of_source: bool) -> int:
+async def _cat(spec: str | None, path: str | None, *, of_source: bool, attempt: int | None) -> int:
     async with current().session(looking=True) as session:
         chosen = await select_runs(session, () if spec is None else (spec,), default="latest")
         if not chosen:
             raise RunNotFound("no matching runs")
         directory = session.directory(chosen[0])
-        attempt = session.attempt_directory(chosen[0])
+        number = chosen[0].attempt if attempt is None else checked_attempt(chosen[0], directory, attempt)
+        output_of = attempt_directory(directory, number)
     if path is None:
         show = terminal.shower()
-        for chunk in read_output(attempt):
+        for chunk in read_output(output_of):
             show(chunk)
         return 0
     if of_source:
@@ -77,6 +85,19 @@ async def _cat(spec: str | None, path: str | None, *, of_source: bool) -> int:
     finally:
         os.close(descriptor)
     return 0
+
+
+def checked_attempt(run: Run, directory: Path, attempt: int) -> int:
+    """``attempt``, if ``run`` has one of this number.
+
+    Raises:
+        UserError: it has not.
+    """
+    numbers = attempts(directory)
+    if attempt not in numbers:
+        there = ", ".join(map(str, numbers)) or "none yet"
+        raise UserError(f"run {run.short_id} has no attempt {attempt}", f"There are: {there}.")
+    return attempt
 
 
 def linked_places(session: Session, run: Run, path: str) -> list[str]:

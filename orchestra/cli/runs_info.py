@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from orchestra.cli import run_text, terminal
 from orchestra.cli.context import complete, current
+from orchestra.cli.run_ending import attempt_lines, ending_fields
 from orchestra.cli.scalars import scalar_text, shown_scalars
 from orchestra.cli.surroundings import environment_fields, manifest_field
 from orchestra.cli.tables import cell
@@ -89,11 +90,21 @@ async def _info(spec: str | None, wanted: Extras, *, as_json: bool) -> int:
     if as_json:
         terminal.write_json(fields)
     else:
-        fields["scalars"] = {name: scalar_text(value) for name, value in fields["scalars"].items()}
-        if "manifest" in fields:
-            fields["manifest"] = [" ".join(filter(None, one.values())) for one in fields["manifest"]]
-        terminal.write("".join(map(field_lines, fields.items())))
+        terminal.write("".join(map(field_lines, as_lines(fields).items())))
     return 0
+
+
+def as_lines(fields: dict[str, Any]) -> dict[str, Any]:
+    """``fields`` with what is shown otherwise to people."""
+    shown = dict(fields)
+    shown["scalars"] = {name: scalar_text(value) for name, value in fields["scalars"].items()}
+    if "manifest" in fields:
+        shown["manifest"] = [" ".join(filter(None, one.values())) for one in fields["manifest"]]
+    if "reason" in fields:
+        # Its second sentence says what to do.
+        shown["reason"] = " ".join(fields["reason"].split("\n"))
+    attempts = attempt_lines(shown.pop("attempts", []))
+    return shown | ({"attempts": attempts} if attempts else {})
 
 
 def describe(session: Session, run: Run, results: Results, wanted: Extras) -> dict[str, Any]:
@@ -113,8 +124,8 @@ def describe(session: Session, run: Run, results: Results, wanted: Extras) -> di
         fields["dependencies"] = _dependencies(run)
     if wanted.manifest:
         fields["manifest"] = manifest_field(session, run)
-    ours = {"reason": run.reason, "batch": run.batch, "parent": run.parent}
-    return fields | {name: value for name, value in ours.items() if value}
+    ours = {"batch": run.batch, "parent": run.parent}
+    return fields | {name: value for name, value in ours.items() if value} | ending_fields(session, run)
 
 
 def core_fields(session: Session, run: Run) -> dict[str, Any]:
@@ -192,6 +203,8 @@ def field_lines(field: tuple[str, Any]) -> str:
     name, value = field
     if name == "scalars":
         return f"{name}:\n" + "".join(f"  {cell(key)}:{text}\n" for key, text in value.items())
+    if name == "traceback":
+        return f"{name}:\n" + "".join(f"  {line}\n" for line in value.split("\n"))
     if name == "comments":
         return f"{name}:\n" + "".join(_comment(comment) for comment in value)
     if isinstance(value, dict):

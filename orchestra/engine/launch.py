@@ -165,9 +165,9 @@ async def fail_to_start(
     directory = session.attempt_directory(run)
     now = session.clock.now()
     reason = error.message + (f"\n{error.hint}" if error.hint else "")
-    exit_record = Exit(code=1, started=now, stopped=now, reason=reason)
+    exit_record = Exit(code=1, started=now, stopped=now, cause="not_started", reason=reason)
     if isinstance(error, Stopped):
-        exit_record = structs.replace(exit_record, code=error.code, stopped_by=error.signal)
+        exit_record = structs.replace(exit_record, code=error.code, cause=None, stopped_by=error.signal)
     try:
         with records.hold(directory, session.worker.nonce, fsync=session.fsync):
             records.write_exit(directory, exit_record, fsync=session.fsync)

@@ -77,7 +77,7 @@ class Exit(Struct, frozen=True, kw_only=True, gc=False):
     stopped_early: int | None = None
     """Pid of the operation that was stopped because its time was over."""
     cause: str | None = None
-    """``timeout``: its time limit was over; ``oom``: the kernel wanted its memory."""
+    """``timeout``: its time limit was over; ``oom``: the kernel wanted its memory; ``not_started``: it never began."""
     reason: str | None = None
     """Why it could not be started, or what we had to do."""
     leftovers: tuple[int, ...] = ()

@@ -225,13 +225,13 @@ def causes(run: Run) -> tuple[str, ...]:
         return ()
     code = run.exit_code if run.exit_code is not None else 1
     exact = f"signal:{-code}" if code < 0 else f"exit:{code}"
-    return (exact,) if run.cause is None else (run.cause, exact)
+    return (run.cause, exact) if run.cause in ("timeout", "oom") else (exact,)
 
 
 def abort(run: Run, now: int, reason: str) -> Run:
     """A staged run that is never to be started as things are."""
     _check(run, "aborted", "abort")
-    return structs.replace(run, state="aborted", stopped=now, reason=reason)
+    return structs.replace(run, state="aborted", stopped=now, cause="dependency", reason=reason)
 
 
 def outcome(exit: Exit) -> State:
