@@ -29,12 +29,13 @@ def attempt_lines(attempts: list[dict[str, Any]]) -> dict[str, str]:
 
 def _line(attempt: dict[str, Any]) -> str:
     when = " to ".join(filter(None, (attempt["started"], attempt["stopped"])))
-    state = (
-        f"{attempt['status']} ({' '.join(attempt['reason'].split(chr(10)))})"
-        if "reason" in attempt
-        else attempt["status"]
-    )
-    return ", ".join(filter(None, (state, when)))
+    reason = f" ({one_line(attempt['reason'])})" if "reason" in attempt else ""
+    return ", ".join(filter(None, (attempt["status"] + reason, when)))
+
+
+def one_line(reason: str) -> str:
+    """A reason whose second sentence, on a line of its own, says what to do."""
+    return " ".join(reason.split("\n"))
 
 
 def _attempt(attempt: Attempt) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from orchestra.cli import run_text, terminal
 from orchestra.cli.context import complete, current
-from orchestra.cli.run_ending import attempt_lines, ending_fields
+from orchestra.cli.run_ending import attempt_lines, ending_fields, one_line
 from orchestra.cli.scalars import scalar_text, shown_scalars
 from orchestra.cli.surroundings import environment_fields, manifest_field
 from orchestra.cli.tables import cell
@@ -101,8 +101,7 @@ def as_lines(fields: dict[str, Any]) -> dict[str, Any]:
     if "manifest" in fields:
         shown["manifest"] = [" ".join(filter(None, one.values())) for one in fields["manifest"]]
     if "reason" in fields:
-        # Its second sentence says what to do.
-        shown["reason"] = " ".join(fields["reason"].split("\n"))
+        shown["reason"] = one_line(fields["reason"])
     attempts = attempt_lines(shown.pop("attempts", []))
     return shown | ({"attempts": attempts} if attempts else {})
 

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tests.docs.documents import ROOT, blocks_of, corrected
-from tests.docs.readers import example_reader, install_plugins, readme_reader
+from tests.docs.readers import PLUGINS, QUEUES, example_reader, install_plugins, readme_reader
 
 
 def main(document: Path) -> str:
@@ -21,11 +21,11 @@ def main(document: Path) -> str:
         if document.parent.resolve() != ROOT:
             with example_reader(place, document.parent) as shell:
                 return corrected(text, blocks_of(document), shell)
-        for section in ("Five minutes", "A plugin of each kind"):
-            place = Path(temporary, section.replace(" ", "-"))
+        for section in ("Five minutes", QUEUES, PLUGINS):
+            place = Path(temporary, section.replace(" ", "-").replace(":", ""))
             place.mkdir()
             with readme_reader(place, section) as shell:
-                if "plugin" in section:
+                if section == PLUGINS:
                     install_plugins(shell.files)
                 text = corrected(text, blocks_of(document, section=section), shell)
     return text

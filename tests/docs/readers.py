@@ -12,6 +12,7 @@ from orchestra.testing.distributions import FakeSite
 from tests.docs.documents import NAMED, ROOT, Shell, blocks_of
 
 PLUGINS = "A plugin of each kind"
+QUEUES = "Queues: order, resources, failures"
 
 
 @contextmanager
@@ -24,7 +25,7 @@ def readme_reader(place: Path, section: str) -> Iterator[Shell]:
     shell = Shell(clone, home, {"PYTHONPATH": str(site)})
     shell.files = site if section == PLUGINS else clone / "examples" / "argparse"
     try:
-        if section == PLUGINS:
+        if section in (PLUGINS, QUEUES):
             shell.run("cd examples/argparse")
         yield shell
     finally:
