@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from msgspec import Struct, structs
 
-from orchestra.errors import FlagError
+from orchestra.errors import FlagError, UserError
 from orchestra.model.decoding import encode
 from orchestra.model.destinations import parse_destination
 from orchestra.model.operation import (
@@ -21,6 +21,7 @@ from orchestra.model.operation import (
     Optimizer,
     OutputPattern,
 )
+from orchestra.model.output_rules import LinePattern
 from orchestra.model.run import OWN_ATTRIBUTES, Run
 from orchestra.project.defined_flags import Importing, defined_flags
 from orchestra.project.defined_requirements import requirements_of
@@ -31,7 +32,7 @@ from orchestra.project.documents import Map, place_in
 from orchestra.project.file_types import ObjectiveSection, OperationSection
 from orchestra.project.main_spec import find_main, split_words
 from orchestra.project.project_file import Defined, Definitions
-from orchestra.project.sections import error_at
+from orchestra.project.sections import error_at, is_guild_file
 
 FLAG_ARGS = "${flag_args}"
 _RESERVED = OWN_ATTRIBUTES.union(Run.__struct_fields__)
@@ -97,8 +98,8 @@ def operation_of(
         sourcecode=sourcecode_of(
             None if command.kind == "steps" else model.sourcecode, section.sourcecode, defined
         ),
-        output_scalars=_patterns(section.output_scalars),
-        output_attrs=_patterns(section.output_attrs),
+        output_scalars=_patterns(defined, "output-scalars", section.output_scalars),
+        output_attrs=_patterns(defined, "output-attrs", section.output_attrs),
         steps=steps_of(defined),
         terms=terms_of(defined, is_pipeline=command.kind == "steps"),
         delete_on_success=section.delete_on_success,
@@ -237,7 +238,26 @@ def _optimizer(name: str | None, value: dict[str, Any] | str | None, defined: De
     return Optimizer(name=name or algorithm, algorithm=algorithm, flags=settings, default=default)
 
 
-def _patterns(given: Any) -> tuple[OutputPattern, ...] | None:
+def _patterns(defined: Defined, name: str, given: Any) -> tuple[OutputPattern, ...] | None:
+    """
+    Raises:
+        ProjectFileError: a pattern is no regular expression, or does not tell what is the name and what the value.
+    """
+    patterns = _listed_patterns(given)
+    for pattern in patterns or ():
+        place = defined.raw.places.get(name)
+        if place is None or is_guild_file(place):
+            # Guild finds out when it reads the output, and so do we: with a warning.
+            continue
+        try:
+            LinePattern(pattern)
+        except UserError as error:
+            what = f"operation '{defined.full_name}'"
+            raise error_at(place, what, f"'{name}': {error.message}", error.hint) from None
+    return patterns
+
+
+def _listed_patterns(given: Any) -> tuple[OutputPattern, ...] | None:
     if given is None or given is True:
         return None
     if given is False:

@@ -111,10 +111,28 @@ def test_what_is_wrong_in_the_file_ends_with_one_sentence(call: Call, project: P
         assert "Did you mean 'main'" in ended.error
 
 
+@pytest.mark.parametrize(
+    ("pattern", "why"),
+    [
+        (r"'loss: (\value)'", r"the output pattern 'loss: (\value)' does not tell a name and a value"),
+        ("'(('", "'((' is not a regular expression"),
+    ],
+)
+def test_a_pattern_of_output_that_tells_nothing_is_refused_where_it_is_written(
+    call: Call, project: Path, pattern: str, why: str
+) -> None:
+    (project / "orchestra.yml").write_text(f"train:\n  main: train\n  output-scalars: {pattern}\n")
+
+    ended = call("run", "train", "-y")
+
+    assert ended.code == 1
+    assert f"orchestra.yml:3: operation 'train': 'output-scalars': {why}" in ended.error
+
+
 def test_what_is_odd_in_a_file_of_the_predecessor_is_warned_of_once(call: Call, project: Path) -> None:
     (project / "orchestra.yml").rename(project / "guild.yml")
     with (project / "guild.yml").open("a") as file:
-        file.write("odd: {main: train, pip-freeze: no}\n")
+        file.write("odd: {main: train, notify: me}\n")
     ended = call("run", "nop", "-y")
     assert ended.error.splitlines()[-2:] == [
         "orchestra: operation 'nop' is not defined for this project",
@@ -122,7 +140,7 @@ def test_what_is_odd_in_a_file_of_the_predecessor_is_warned_of_once(call: Call, 
     ]
     ended = call("run", "show", "-y")
     assert ended.error.count("WARNING: ") == 1
-    assert "what is not known here is ignored: 'pip-freeze' (line " in ended.error
+    assert "what is not known here is ignored: 'notify' (line " in ended.error
 
 
 def test_a_run_in_the_background_is_deleted_on_success_unless_it_is_kept(shell: Shell, project: Path) -> None:

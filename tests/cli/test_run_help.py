@@ -15,6 +15,7 @@ def test_the_options_of_run_are_grouped_with_the_everyday_ones_first(call: Call)
         "Runs that are there:",
         "Batches:",
         "What it runs with:",
+        "When, and how often:",
         "Look, and run nothing:",
     ]
     assert shown[shown.index("Options:") + 1].startswith("  --yes, -y: ")
