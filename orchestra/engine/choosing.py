@@ -55,11 +55,13 @@ class Chooser:
         Raises:
             StoreUnavailable: the store can't be used now.
         """
+        outrun: list[Start] = []
         while True:
             choice = await self._choice(slots, active)
             await self._abort(choice)
-            if not choice.starts:
+            if not choice.starts or choice.starts == outrun:
                 return ()
+            outrun = choice.starts
             claimed = await self._claim_alone(slots) if choice.exclusive else await self._claim_any(choice)
             if claimed:
                 return claimed
@@ -134,7 +136,8 @@ class Chooser:
         if run.id in self.set_aside and self.set_aside[run.id] == run.staged:
             return False
         self.set_aside.pop(run.id, None)
-        return run.kind != "queue" and fits_gpus(run, self.gpus)
+        # One whose record is damaged is found here, too, and can't be started.
+        return run.state == "staged" and run.kind != "queue" and fits_gpus(run, self.gpus)
 
     async def _with_targets(self, situation: Situation, staged: Sequence[Run]) -> Situation:
         wanted = {condition.partition(":")[0] for run in staged for condition in run.after}

@@ -393,3 +393,18 @@ async def test_a_queue_that_others_outrun_looks_for_more_before_it_ends(
 
     assert bench.started
     assert not [run for run in runs if bench.state(run) == "staged"]
+
+
+async def test_a_run_that_can_not_be_claimed_does_not_keep_a_queue_busy(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck, other = await bench.make(), await bench.make()
+    claim = bench.store.claim
+
+    async def claim_others(worker: Any, lease: float, limit: int, wanted: Wanted) -> Any:
+        return await claim(worker, lease, limit, structs.replace(wanted, excluded=(stuck.id,)))
+
+    monkeypatch.setattr(bench.store, "claim", claim_others)
+    await bench.queue()
+
+    assert (bench.state(stuck), bench.state(other)) == ("staged", "completed")
