@@ -183,7 +183,8 @@ class BatchExpander(Protocol):
     async def propose(self, batch: Batch, history: Sequence[TrialResult], limit: int) -> Proposal:
         """The next trials, at most ``limit``. ``history`` is every trial proposed so far, in order.
 
-        Same inputs, same proposal. Exhausted once nothing will follow; then also when asked again.
+        Same inputs, same proposal. Exhausted once nothing will follow; then also when asked again. That of an
+        extended batch (``batch.extended``) may hold trials that were proposed for a smaller space or number.
 
         Raises:
             ExpandError: this expander can't search such a batch.

@@ -6,9 +6,10 @@ import math
 import random
 import sys
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Sequence
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -29,7 +30,7 @@ class GridExpander:
 
     An interval adds nothing to the product: each trial draws a value of its own from it. With ``max_trials``
     below the product, a random part of it, in the same order. A batch with rows has a product for each row, one
-    after the other.
+    after the other. An extended batch goes through its product from the start and leaves out what has been tried.
     """
 
     def __init__(self) -> None:
@@ -42,21 +43,54 @@ class GridExpander:
         Raises:
             ExpandError: a value can't be drawn from an interval.
         """
-        parts, ends = self._parts_of(batch)
+        ends = self._parts_of(batch)[1]
         total = self.count(batch)
         chosen = self._positions(batch.seed, ends[-1], total)
+        positions = range(total) if chosen is None else chosen
         first = len(history)
-        last = min(total, first + max(limit, 0))
-        trials: list[dict[str, FlagValue]] = []
-        for index in range(first, last):
-            position = index if chosen is None else chosen[index]
-            place = bisect_right(ends, position)
-            part = parts[place]
-            point = part.values | _combination(part.choices, position - (ends[place - 1] if place else 0))
-            if part.intervals:
-                point.update(sample(part.intervals, batch.seed, index))
-            trials.append(combine(batch, point))
-        return Proposal(trials=tuple(trials), exhausted=max(first, last) >= total)
+        if batch.extended:
+            taken, exhausted = self._untried(batch, history, positions, max(limit, 0))
+        else:
+            last = min(total, first + max(limit, 0))
+            taken, exhausted = positions[first:last], max(first, last) >= total
+        trials = tuple(self._trial(batch, position, first + n) for n, position in enumerate(taken))
+        return Proposal(trials=trials, exhausted=exhausted)
+
+    def _trial(self, batch: Batch, position: int, index: int) -> dict[str, FlagValue]:
+        part, point = self._point(batch, position)
+        if part.intervals:
+            point |= sample(part.intervals, batch.seed, index)
+        return combine(batch, point)
+
+    def _point(self, batch: Batch, position: int) -> tuple[_Part, dict[str, FlagValue]]:
+        """What is listed of the trial at ``position``; what is to be drawn is missing."""
+        parts, ends = self._parts_of(batch)
+        place = bisect_right(ends, position)
+        part = parts[place]
+        return part, part.values | _combination(part.choices, position - (ends[place - 1] if place else 0))
+
+    def _untried(
+        self, batch: Batch, history: Sequence[TrialResult], positions: Sequence[int], limit: int
+    ) -> tuple[list[int], bool]:
+        """The next positions of which the combination is not in the history, and whether that is all."""
+        if batch.max_trials is not None and len(history) >= batch.max_trials:
+            return [], True
+        room = limit if batch.max_trials is None else min(limit, batch.max_trials - len(history))
+        found = list(islice(self._left(batch, history, positions), room + 1))
+        is_full = batch.max_trials is not None and len(history) + room >= batch.max_trials
+        return found[:room], is_full or len(found) <= room
+
+    def _left(self, batch: Batch, history: Sequence[TrialResult], positions: Sequence[int]) -> Iterator[int]:
+        drawn = {name for part in self._parts_of(batch)[0] for name in part.intervals}
+        names = sorted({*batch.space, *(name for row in batch.rows for name in row)} - drawn)
+        # A combination that is listed twice is to be tried twice.
+        tried = Counter(_key(result.flags, names) for result in history)
+        for position in positions:
+            key = _key(batch.fixed | self._point(batch, position)[1], names)
+            if tried[key] > 0:
+                tried[key] -= 1
+            else:
+                yield position
 
     def count(self, batch: Batch) -> int:
         """The size of the product, or ``max_trials`` if that is less."""
@@ -102,6 +136,11 @@ def _part(batch: Batch, row: dict[str, FlagValue]) -> _Part:
         else:
             choices.append((name, dimension))
     return _Part({name: row[name] for name in row if name not in space}, choices, intervals)
+
+
+def _key(flags: Mapping[str, FlagValue], names: Sequence[str]) -> str:
+    # As text: values may be lists, and 1, 1.0 and True are three.
+    return repr([flags.get(name) for name in names])
 
 
 def _product(choices: list[tuple[str, Choices]]) -> int:

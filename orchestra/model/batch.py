@@ -54,6 +54,8 @@ class Batch(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     fail_on_trial_error: bool = False
     objective: str | None = None
     """The column that the search minimises; with ``-`` before it, maximises."""
+    extended: bool = False
+    """The space, or the number of trials, has grown: the history may hold trials of a smaller batch."""
 
 
 class TrialResult(Struct, frozen=True, kw_only=True, gc=False):

@@ -122,6 +122,21 @@ class ExpanderContract(Kit):
 
             assert proposal.trials == (history[known].flags,), f"after {known} trials another one came next"
 
+    async def test_an_extended_batch_gets_the_trials_that_it_lacks(self, opener: ExpanderOpener) -> None:
+        whole = self.make_batch(self.space, 9)
+        fewer = msgspec.structs.replace(whole, space=_narrowed(whole.space), max_trials=3)
+        extended = msgspec.structs.replace(whole, extended=True)
+        async with opener() as expander:
+            total = len(await walk(expander, whole))
+            before = await walk(expander, fewer)
+            history = await walk(expander, extended, history=before)
+
+        assert history[: len(before)] == before
+        assert len(history) == total, "not as many trials as if it had been as large from the start"
+        for result in history:
+            for name, dimension in whole.space.items():
+                assert contains(dimension, result.flags[name])
+
     async def test_unfinished_trials_are_not_proposed_again(self, opener: ExpanderOpener) -> None:
         batch = self.make_batch(self.space, 9)
         async with opener() as expander:
@@ -311,13 +326,18 @@ def finished(flags: Trial, outcome: str | None = "completed") -> TrialResult:
 
 
 async def walk(
-    expander: BatchExpander, batch: Batch, *, limit: int = 64, outcome: str | None = "completed"
+    expander: BatchExpander,
+    batch: Batch,
+    *,
+    limit: int = 64,
+    outcome: str | None = "completed",
+    history: Sequence[TrialResult] = (),
 ) -> list[TrialResult]:
-    """Ask for trials until there are no more, and return the whole history.
+    """Ask for trials until there are no more, and return the whole history; it begins with ``history``.
 
     With ``outcome=None`` no trial ends, but for when the expander waits for one.
     """
-    history: list[TrialResult] = []
+    history = list(history)
     exhausted = False
     while not exhausted:
         proposal = await expander.propose(batch, tuple(history), limit)
@@ -335,6 +355,14 @@ def _end_one(history: list[TrialResult]) -> None:
             history[index] = finished(result.flags)
             return
     raise AssertionError("nothing was proposed, though all trials have ended and it is not exhausted")
+
+
+def _narrowed(space: Mapping[str, Dimension]) -> dict[str, Dimension]:
+    """``space`` with the first two values of each list."""
+    return {
+        name: Choices(values=dimension.values[:2]) if isinstance(dimension, Choices) else dimension
+        for name, dimension in space.items()
+    }
 
 
 def contains(dimension: Dimension, value: FlagValue) -> bool:

@@ -251,3 +251,86 @@ def test_a_grid_with_rows_makes_a_product_for_each_row_in_their_order():
     ]
     assert expander.count(batch) == 6
     assert propose(expander, batch) == expected
+
+
+def extended_from(before: Batch, after: Batch, limit: int = 100) -> list[dict]:
+    """What ``after`` proposes, so many at a time, when all of ``before`` has been tried."""
+    history = [finished(flags) for flags in propose(expander_grid.GridExpander(), before)]
+    tried = len(history)
+    exhausted = False
+    while not exhausted:
+        proposal = at_once(expander_grid.GridExpander().propose(after, tuple(history), limit))
+        history += [finished(flags) for flags in proposal.trials]
+        exhausted = proposal.exhausted
+        assert proposal.trials or exhausted
+    return [result.flags for result in history[tried:]]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_a_grid_with_more_values_has_the_new_combinations_alone(name: str, limit: int) -> None:
+    space: dict[str, Dimension] = {"a": listed(1, 2), "b": listed("x", "y")}
+    more = {**space, name: listed(*space[name].values, 1.0)}
+
+    new = extended_from(
+        Batch(space=space, fixed={"c": 0}, seed=1),
+        Batch(space=more, fixed={"c": 0}, seed=1, extended=True),
+        limit,
+    )
+
+    other = "b" if name == "a" else "a"
+    assert new == [
+        {key: values[key] for key in sorted(values)}
+        for value in space[other].values
+        for values in [{name: 1.0, other: value, "c": 0}]
+    ]
+
+
+def test_a_flag_that_was_fixed_may_get_more_values() -> None:
+    new = extended_from(
+        Batch(space={"a": listed(1, 2)}, fixed={"b": 5}, seed=1),
+        Batch(space={"a": listed(1, 2), "b": listed(5, 6)}, seed=1, extended=True),
+    )
+
+    assert new == [{"a": 1, "b": 6}, {"a": 2, "b": 6}]
+
+
+def test_a_combination_that_is_listed_twice_is_tried_twice_all_the_same() -> None:
+    new = extended_from(
+        Batch(space={"a": listed(1, 1)}, seed=1),
+        Batch(space={"a": listed(1, 1, 1, 2)}, seed=1, extended=True),
+    )
+
+    assert new == [{"a": 1}, {"a": 2}]
+
+
+@pytest.mark.parametrize("limit", [1, 3, 100])
+def test_more_of_a_large_grid_is_taken_without_what_was_taken_before(limit: int) -> None:
+    space: dict[str, Dimension] = {"a": listed(*range(1000)), "b": listed(*range(1000))}
+    first = Batch(space=space, seed=1, max_trials=7)
+
+    new = extended_from(first, Batch(space=space, seed=1, max_trials=20, extended=True), limit)
+
+    both = [tuple(flags.values()) for flags in (*propose(expander_grid.GridExpander(), first), *new)]
+    assert len(both) == len(set(both)) == 20
+
+
+def test_rows_of_an_extended_grid_are_told_apart_and_draw_anew_from_intervals() -> None:
+    rows = ({"a": 1, "b": [1, 2]}, {"a": 2})
+    space: dict[str, Dimension] = {"x": Interval(low=0.0, high=1.0)}
+    before = Batch(space=space, fixed={"b": 9}, rows=rows, seed=1)
+
+    new = extended_from(
+        before, Batch(space={**space, "c": listed(0, 1)}, fixed={"b": 9}, rows=rows, seed=1, extended=True)
+    )
+
+    # That they had c=0 is not known of the trials before: none of them had it.
+    assert [(flags["a"], flags["b"], flags["c"]) for flags in new] == [
+        (1, 1, 0),
+        (1, 1, 1),
+        (1, 2, 0),
+        (1, 2, 1),
+        (2, 9, 0),
+        (2, 9, 1),
+    ]
+    assert len({flags["x"] for flags in new}) == 6

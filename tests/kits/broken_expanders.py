@@ -75,6 +75,16 @@ class TestUnseeded(Whole):
             return sample(batch.space, random.getrandbits(32), index)
 
 
+class TestTakesAnExtendedBatchForFinished(Whole):
+    caught_by = "test_an_extended_batch_gets_the_trials_that_it_lacks"
+
+    class expander(Sound):
+        async def propose(self, batch, history, limit):
+            if batch.extended and history:
+                return Proposal(trials=(), exhausted=True)
+            return await super().propose(batch, history, limit)
+
+
 class TestKeepsState(Whole):
     caught_by = "test_resumes_after_any_trial_with_the_one_that_came_next"
 
