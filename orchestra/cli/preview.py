@@ -167,6 +167,7 @@ def _batch_options(batch: Batch | None, request: RunRequest) -> list[str]:
     if request.random_seed is not None or batch.expander != "grid" or batch.max_trials is not None:
         options += ["--random-seed", str(batch.seed)]
     options += ["--stage-trials"] if batch.stage_trials else []
+    options += ["--max-fails", str(batch.max_fails)] if batch.max_fails is not None else []
     options += ["--fail-on-trial-error"] if batch.fail_on_trial_error else []
     return options
 

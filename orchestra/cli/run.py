@@ -122,6 +122,7 @@ def _request(
         max_trials=trials.max_trials,
         random_seed=trials.random_seed,
         fail_on_trial_error=trials.fail_on_trial_error,
+        max_fails=trials.max_fails,
         stop_after=means.stop_after,
         gpus="" if means.no_gpus else means.gpus,
         minimize=trials.minimize,
@@ -135,6 +136,7 @@ def queue(
     jobs: Annotated[
         str | None, Parameter(alias="-j", help="Runs at once; auto: as the processors allow.")
     ] = None,
+    max_fails: Annotated[int | None, Parameter(help="Start no more once so many have failed.")] = None,
     stop_runs: Annotated[bool, Parameter(help="Told to end, stop the running runs, too.")] = False,
     background: Annotated[bool, Parameter(alias="-b", help="Return at once.")] = False,
 ) -> int:
@@ -151,4 +153,5 @@ def queue(
     """
     extra = () if jobs is None else (f"jobs={jobs}",)
     common = Common(yes=True, background=background)
-    return run("queue", *assignments, *extra, common=common, means=Means(stop_runs=stop_runs))
+    trials = TRIALS if max_fails is None else Trials(max_fails=max_fails)
+    return run("queue", *assignments, *extra, common=common, trials=trials, means=Means(stop_runs=stop_runs))

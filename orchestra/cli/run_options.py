@@ -60,6 +60,7 @@ class Trials:
     random_seed: Annotated[int | None, Parameter(help="Makes sampling repeatable.")] = None
     stage_trials: Annotated[bool, Parameter(help="Stage the trials; a queue runs them.")] = False
     fail_on_trial_error: Annotated[bool, Parameter(help="Stop the batch when a trial fails.")] = False
+    max_fails: Annotated[int | None, Parameter(help="Stop (a queue, too) when so many failed.")] = None
     batch_label: Annotated[str | None, Parameter(alias="-bl", help="Label of the batch itself.")] = None
     batch_tag: Annotated[tuple[str, ...], Parameter(alias="-bt", help="Tag of it (repeatable).")] = ()
     batch_comment: Annotated[str | None, Parameter(alias="-bc", help="Comment on it.")] = None

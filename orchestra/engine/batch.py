@@ -125,6 +125,7 @@ class _Batch:
         """Of completed trials, by id and attempt."""
         self.told_missing = False
         """That no trial has the objective."""
+        self.fails = 0
         self.ending: list[_TrialExecution] = []
         """Trials that ended well, whose records are being written."""
 
@@ -445,11 +446,14 @@ class _Batch:
             self._say_error(f"Trial {trial.id} exited with an error: ({code}) {trial.reason}", trial)
         else:
             self._say_error(f"Trial {trial.id} exited with an error ({code}) - see log for details", trial)
-        if not self.spec.fail_on_trial_error:
+        self.fails += 1
+        if self.spec.fail_on_trial_error:
+            why = "a trial failed"
+        elif self.spec.max_fails is not None and self.fails >= self.spec.max_fails:
+            why = f"{self.fails} trial{'' if self.fails == 1 else 's'} failed"
+        else:
             return True
-        self._say_error(
-            "Stopping batch because a trial failed (pending trials can be started as needed)", self.run
-        )
+        self._say_error(f"Stopping batch because {why} (pending trials can be started as needed)", self.run)
         self.attempt.code = code
         return False
 

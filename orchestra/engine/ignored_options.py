@@ -14,6 +14,8 @@ def ignored_options(request: RunRequest, kind: RunKind) -> Iterator[str]:
         if request.batch_comment is not None:
             yield "operation is not a batch - ignoring batch comment"
         yield from _told("not a batch run", _of_batches(request))
+        if kind != "queue":
+            yield from _told("not a batch run", {"--max-fails": request.max_fails is not None})
     if kind == "queue":
         yield from _told("a queue needs nothing and searches nothing", _of_operations(request))
 

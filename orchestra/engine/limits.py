@@ -7,6 +7,7 @@ import os
 
 from orchestra.engine.request import RunRequest
 from orchestra.errors import UserError
+from orchestra.model.batch import Batch
 from orchestra.model.run import Run, RunKind
 from orchestra.model.scheduling import device_shares
 
@@ -29,6 +30,23 @@ def check_limits(kind: RunKind, request: RunRequest) -> None:
         name = "queue" if kind == "queue" else "pipeline"
         raise UserError(
             f"--stop-after can't be used with a {name}", "Give it to the runs that the time is meant for."
+        )
+
+
+def check_fails(batch: Batch) -> None:
+    """Refuse a number of failed trials that a batch can't stop at.
+
+    Raises:
+        UserError: it is none, or the batch does not run its trials.
+    """
+    if batch.max_fails is None:
+        return
+    if batch.max_fails < 1:
+        raise UserError(f"invalid value {batch.max_fails} for --max-fails", "Give a whole number, 1 or more.")
+    if batch.stage_trials:
+        raise UserError(
+            "--max-fails cannot be used with --stage-trials: it is a queue that runs the trials",
+            "Tell the queue: 'orchestra queue --max-fails N'.",
         )
 
 

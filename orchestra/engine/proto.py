@@ -95,6 +95,7 @@ def inherited(request: RunRequest, proto: Run) -> RunRequest:
         changes["expander_options"] = {**spec.options, **request.expander_options}
     if request.max_trials is None:
         changes["max_trials"] = spec.max_trials
+    changes["max_fails"] = request.max_fails if request.max_fails is not None else spec.max_fails
     changes["fail_on_trial_error"] = request.fail_on_trial_error or spec.fail_on_trial_error
     return structs.replace(request, **changes)
 

@@ -80,6 +80,7 @@ class _Queue:
         stop_runs: bool,
     ) -> None:
         self.session = session
+        self.attempt = attempt
         self.run = attempt.run
         self.console = attempt.console
         self.settings = settings
@@ -97,6 +98,8 @@ class _Queue:
         self.blocked: set[str] = set()
         self.watches_others = False
         self.hears_changes = False
+        self.fails = 0
+        """How many of the runs that this queue has started have failed for good."""
         self.idle = False
         self.processing = False
         self.last_reap = -math.inf
@@ -114,7 +117,7 @@ class _Queue:
             if changes is not None:
                 self.hears_changes = True
                 group.start_soon(self._listen, changes)
-            while self.control.wish < Wish.DRAIN:
+            while self.control.wish < Wish.DRAIN and not self._too_many_failed():
                 self.news = anyio.Event()
                 try:
                     await self._reap(group)
@@ -264,6 +267,7 @@ class _Queue:
             self._tell_of_failure(ended)
         except Exception as error:
             self.chooser.set_aside[run.id] = run.staged
+            self.fails += 1
             # Whatever it has come to is to be looked at now, not in a while.
             self.last_reap = -math.inf
             self._tell("log.message", "error", f"{run.id} could not be run: {text_of(error)}", failed=run.id)
@@ -272,10 +276,20 @@ class _Queue:
             self.ending.discard(run.id)
             self._look_again()
 
+    def _too_many_failed(self) -> bool:
+        limit = self.settings.max_fails
+        if limit is None or self.fails < limit:
+            return False
+        runs = f"{self.fails} run{'' if self.fails == 1 else 's'}"
+        self._tell("queue.stopping", "error", f"Stopping queue because {runs} failed (max-fails is {limit})")
+        self.attempt.code, self.attempt.reason = 1, f"{runs} failed"
+        return True
+
     def _tell_of_failure(self, ended: Run) -> None:
         again = lifecycle.try_again(ended, 0) is not None
         if ended.state not in ("error", "lost") and not again:
             return
+        self.fails += not again
         code = 1 if ended.exit_code is None else ended.exit_code
         reason = f": {ended.reason}" if ended.reason else ""
         also = " and is to be tried again" if again else ""

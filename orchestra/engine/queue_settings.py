@@ -10,6 +10,7 @@ from orchestra.model.operation import FlagValue
 
 LONGEST_POLL_INTERVAL = 86_400
 MOST_JOBS = 512
+MAX_FAILS = "max-fails"
 AUTO = "auto"
 
 
@@ -23,6 +24,8 @@ class QueueSettings(Struct, frozen=True, kw_only=True):
     gpus: str | None = None
     jobs: int | None = 1
     """Runs at once; None: as many as the computer has processors for."""
+    max_fails: int | None = None
+    """Failed runs after which no other is started."""
     executor: str | None = None
     """The executor to give all runs to, whatever was set when they were staged."""
 
@@ -45,6 +48,13 @@ class QueueSettings(Struct, frozen=True, kw_only=True):
                 f"invalid value {encode(jobs)} for jobs",
                 f"Give a whole number from 1 to {MOST_JOBS}, or '{AUTO}'.",
             )
+        max_fails = flags.get(MAX_FAILS)
+        if max_fails is not None and (
+            not _is_number(max_fails) or max_fails != int(max_fails) or max_fails < 1
+        ):
+            raise FlagError(
+                f"invalid value {encode(max_fails)} for {MAX_FAILS}", "Give a whole number, 1 or more."
+            )
         gpus = flags.get("gpus")
         ignore = bool(flags.get("ignore-running", False))
         if flags.get("wait-for-running") is not None:
@@ -56,6 +66,7 @@ class QueueSettings(Struct, frozen=True, kw_only=True):
             ignore_running=ignore,
             gpus=None if gpus is None else str(gpus),
             jobs=None if jobs == AUTO else int(jobs),
+            max_fails=None if max_fails is None else int(max_fails),
             executor=None if executor is None else str(executor),
         )
 

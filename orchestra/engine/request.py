@@ -54,6 +54,8 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     max_trials: int | None = None
     random_seed: int | None = None
     fail_on_trial_error: bool = False
+    max_fails: int | None = None
+    """Failed trials (of a queue: runs) after which no other is started."""
     stop_after: float | None = None
     """Minutes after which the operation is stopped, each trial of a batch for itself."""
     gpus: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from orchestra.engine.queue_settings import MAX_FAILS
 from orchestra.engine.request import RunRequest
 from orchestra.model import flags as flag_rules
 from orchestra.model.arguments import check_variable, shadowed
@@ -30,8 +31,11 @@ def settled_flags(
     """
     for definition in operation.flags:
         check_variable(definition)
+    given = request.flags
+    if operation.kind == "queue" and request.max_fails is not None:
+        given = {**given, MAX_FAILS: request.max_fails}
     place = flag_rules.PathBase(os.path.abspath(request.cwd), os.path.exists)
-    return flag_rules.check(operation, request.flags, request.force_flags, stored, place=place, varied=varied)
+    return flag_rules.check(operation, given, request.force_flags, stored, place=place, varied=varied)
 
 
 def shadowed_flags(operation: Operation, flags: Mapping[str, FlagValue]) -> list[str]:

@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 from orchestra.child import supervisor
 from orchestra.engine.concealment import concealed
 from orchestra.engine.judge import settle
-from orchestra.engine.limits import check_limits
+from orchestra.engine.limits import check_fails, check_limits
 from orchestra.engine.marking import marks_of_restart
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.queue_settings import QueueSettings
@@ -186,7 +186,7 @@ def _with_request(session: Session, run: Run, request: RunRequest) -> Run:
     changes: dict[str, Any] = {}
     if run.batch_spec is not None:
         changes["batch_spec"] = _batch_of_restart(run, run.batch_spec, request)
-    elif request.flags or request.force_sourcecode:
+    elif request.flags or request.force_sourcecode or (run.kind == "queue" and request.max_fails is not None):
         changes["flags"] = _flags_of_restart(run, request)
     if run.kind == "steps":
         changes["needed"] = request.needed
@@ -247,10 +247,14 @@ def _batch_of_restart(run: Run, spec: Batch, request: RunRequest) -> Batch:
         changes["stage_trials"] = True
     if request.fail_on_trial_error:
         changes["fail_on_trial_error"] = True
+    if request.max_fails is not None:
+        changes["max_fails"] = request.max_fails
     if request.minimize is not None or request.maximize is not None:
         from orchestra.engine.objective import wanted_objective
 
         changes["objective"] = wanted_objective(request, spec.objective)
     if run.executions and (request.flags or request.force_sourcecode or run.state == "completed"):
         changes["generation"] = spec.generation + 1
-    return structs.replace(spec, **changes)
+    changed = structs.replace(spec, **changes)
+    check_fails(changed)
+    return changed

@@ -13,7 +13,7 @@ from orchestra.console import Console
 from orchestra.engine.changes import tell
 from orchestra.engine.command_line import command_line, operation_python, print_command
 from orchestra.engine.concealment import concealed
-from orchestra.engine.limits import check_limits
+from orchestra.engine.limits import check_fails, check_limits
 from orchestra.engine.marking import marks_of_new, user_name
 from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.engine.queue_settings import QueueSettings
@@ -196,6 +196,9 @@ def plan_batch(
     )
     if batch.max_trials is None and batch.expander != "grid":
         batch = structs.replace(batch, max_trials=operation.default_max_trials)
+    if request.max_fails is not None:
+        batch = structs.replace(batch, max_fails=request.max_fails)
+        check_fails(batch)
     if request.minimize is None and request.maximize is None and operation.objective is None:
         return batch
     from orchestra.engine.objective import wanted_objective

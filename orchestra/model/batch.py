@@ -52,6 +52,8 @@ class Batch(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     generation: int = 1
     """Grows when a batch is restarted for new trials; its history starts anew."""
     fail_on_trial_error: bool = False
+    max_fails: int | None = None
+    """Stop when so many trials have failed since the batch was started."""
     objective: str | None = None
     """The column that the search minimises; with ``-`` before it, maximises."""
     extended: bool = False

@@ -142,7 +142,7 @@ def check(
     return checked
 
 
-HIDDEN: dict[str, tuple[str, ...]] = {"queue": ("jobs", "executor", "wait-for-running")}
+HIDDEN: dict[str, tuple[str, ...]] = {"queue": ("jobs", "max-fails", "executor", "wait-for-running")}
 """Settings, by kind of operation, that are absent from a run's flags unless they were given."""
 
 

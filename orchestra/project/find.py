@@ -147,6 +147,7 @@ def queue_operation() -> Operation:
                 description="End when no staged run is left.",
             ),
             FlagDef(name="jobs", description="How many runs to have at once (default is 1), or 'auto'."),
+            FlagDef(name="max-fails", type="int", description="Failed runs after which no other is started."),
             FlagDef(name="executor", type="string", description="The executor to give runs to."),
             FlagDef(name="wait-for-running", type="boolean", description="The inverse of ignore-running."),
         ),
