@@ -76,7 +76,8 @@ def run(
 
     ``options`` are further fields of :class:`~orchestra.engine.request.RunRequest`: ``stage``,
     ``stage_trials``, ``needed``, ``run_dir``, ``label``, ``tags``, ``comment``, ``force_flags``, ``max_trials``,
-    ``batch_files`` (paths as seen from ``cwd``), ...
+    ``batch_files`` (paths as seen from ``cwd``), ``redo`` (with ``restart``: ``"failed"``, ``"missing"``, ``"lost"``
+    trials of a batch alone), ``extend`` (a batch that gets more values or ``max_trials``), ``max_fails``, ...
     Returns None if the run was skipped.
 
     Raises:
@@ -270,7 +271,7 @@ class Project:
         return _wait(call), text.getvalue()
 
     def _run(self, operation: str | None, stream: TextIO, options: dict[str, Any]) -> Begun:
-        again = options.get("restart") or options.get("start")
+        again = options.get("restart") or options.get("start") or options.get("extend")
         if again is None and "run_dir" not in options:
             # Chosen here, so that a staged run is shown by its directory.
             options = {**options, "run_dir": Layout(self.home).runs_dir / new_run_id()}

@@ -46,6 +46,23 @@ def test_the_error_of_a_captured_run_has_the_output_up_to_there(project: api.Pro
     assert caught.value.output.startswith("orchestra: ")
 
 
+def test_a_batch_is_finished_and_extended(project: api.Project) -> None:
+    project.run("job.py", flags={"x": [1, 7]})
+    (batch,) = [run for run in project.list_runs() if run.kind == "batch"]
+
+    _, nothing = project.run_capture(restart=batch.id, redo="lost")
+    project.run(restart=batch.id, redo=["failed"], max_fails=3)
+    project.run(extend=batch.id, flags={"x": 2})
+
+    assert nothing == f"Nothing to do: batch {batch.id} has no lost trial\n"
+    trials = {run.flags["x"]: run for run in project.list_runs() if run.batch == batch.id}
+    assert {x: (run.state, run.attempt) for x, run in trials.items()} == {
+        1: ("completed", 1),
+        7: ("error", 2),
+        2: ("completed", 1),
+    }
+
+
 @pytest.mark.parametrize("state", ["error", "terminated", "lost", "aborted", "broken"])
 def test_a_run_that_did_not_end_well_is_an_error(
     project: api.Project, monkeypatch: pytest.MonkeyPatch, state: str

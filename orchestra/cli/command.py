@@ -116,7 +116,9 @@ class RunCommand:
     def _eager(self) -> bool:
         executor = parse_plugin_spec(self.request.executor or self.settings.executor)[0]
         store = parse_plugin_spec(self.settings.store)[0]
-        return store == "sqlite" and executor == "local" and not self.request.sources
+        is_known = store == "sqlite" and executor == "local"
+        # A batch that is ending is waited for before it is extended.
+        return is_known and not self.request.sources and self.request.extend is None
 
     async def _all(self) -> int:
         async with self.stack:
@@ -150,7 +152,8 @@ class RunCommand:
             self._edit_comments()
             if isinstance(prepared, Restart):
                 prepared = await prepare(session, self.request)
-        if not self.common.yes and not await self._confirmed(session, prepared):
+        is_idle = isinstance(prepared, Restart) and prepared.idle is not None
+        if not (self.common.yes or is_idle) and not await self._confirmed(session, prepared):
             return 0
         self._catch_signals()
         if self._needs_time(prepared):

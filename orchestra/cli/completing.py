@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 50
 """So many runs are offered, the newest first."""
-RUN_NAMES = frozenset(("run", "runs", "run_ids", "start", "proto"))
+RUN_NAMES = frozenset(("run", "runs", "run_ids", "start", "extend", "proto"))
 """Parameters of verbs that stand for runs."""
 
 

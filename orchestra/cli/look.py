@@ -32,7 +32,8 @@ async def look_at_operation(session: Session, request: RunRequest, look: Look) -
 
         wanted = await operation_of(session, request)
         # A run that is there has its operation as it finds it.
-        return source_listing(session, wanted if request.restart is not None else where_it_runs(wanted))
+        is_there = request.restart is not None or request.extend is not None
+        return source_listing(session, wanted if is_there else where_it_runs(wanted))
     return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import TYPE_CHECKING
 
 from orchestra.cli import tables
 from orchestra.console import printable
@@ -18,6 +19,9 @@ from orchestra.model.flags import Text, complete, encode
 from orchestra.model.operation import FlagValue, Operation
 from orchestra.model.run import Run
 
+if TYPE_CHECKING:
+    from orchestra.engine.redoing import Todo
+
 MOST_SHOWN = 100_000
 
 
@@ -27,6 +31,10 @@ async def preview(session: Session, request: RunRequest, prepared: Plan | Restar
         run, batch = prepared.run, prepared.run.batch_spec
         flags = unexpanded(batch) if batch is not None else run.flags
         subject = f"{'stage' if request.stage else 'start'} {run.id} ({run.operation_name})"
+        if prepared.extension is not None and batch is not None:
+            subject = f"extend {run.id} ({run.operation_name}) {await _as_batch(session, batch)}"
+        elif prepared.todo is not None:
+            subject += f" for {_work(prepared.todo)}"
     else:
         batch = prepared.batch
         flags = prepared.flags
@@ -42,6 +50,15 @@ async def preview(session: Session, request: RunRequest, prepared: Plan | Restar
         lines.append("Optimizer flags:")
         lines += [f"  {name}: {encode(batch.options[name])}" for name in sorted(batch.options)]
     return "\n".join(map(printable, lines))
+
+
+def _work(todo: Todo) -> str:
+    """What a batch is started for, when it is for some of its trials."""
+    counts = {"that ended": len(todo.again), "that never ran": len(todo.pending)}
+    parts = [f"{count} trial{'' if count == 1 else 's'} {words}" for words, count in counts.items() if count]
+    parts += ["new trials"] if todo.proposes else []
+    *others, last = parts
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _shown_value(operation: Operation, name: str, value: FlagValue) -> str:
@@ -78,8 +95,15 @@ async def trial_flags_of(
 
 
 async def trials_of(session: Session, prepared: Plan | Restart) -> tuple[dict[str, FlagValue], ...] | None:
-    """The flags of every trial of what is prepared; None where it is no batch."""
+    """The flags of every trial of what is prepared; None where it is no batch.
+
+    Of a batch that is there, and is finished or extended, only of those that are to be run.
+    """
     batch = _batch_of(prepared)
+    if isinstance(prepared, Restart) and (prepared.todo is not None or prepared.extension is not None):
+        from orchestra.engine.redoing import coming_trials
+
+        return await coming_trials(session, prepared.run, prepared.todo, MOST_SHOWN)
     return None if batch is None else await trial_flags_of(session, batch, _operation_of(prepared))
 
 
@@ -122,7 +146,7 @@ async def print_commands(session: Session, request: RunRequest, prepared: Plan |
         return print_command(run) if run.kind == "run" else _own_command(run, request)
     from msgspec import structs
 
-    trials = await trial_flags_of(session, batch, run.operation)
+    trials = await trials_of(session, prepared) or ()
     commands = [print_command(structs.replace(run, flags=flags, batch_spec=None)) for flags in trials]
     return "\n".join([_own_command(run, request), *commands])
 
@@ -132,7 +156,9 @@ def _own_command(run: Run, request: RunRequest) -> str:
     command = ["orchestra", "run", "-y"]
     if request.restart is not None:
         # Only what is changed: without flags a batch goes on with the trials that it has.
-        flags, wanted = request.flags, [*command, "--start", run.id]
+        flags, wanted = request.flags, [*command, "--start", run.id, *(f"--{word}" for word in request.redo)]
+    elif request.extend is not None:
+        flags, wanted = request.flags, [*command, "--extend", run.id]
     else:
         flags = unexpanded(run.batch_spec) if run.batch_spec is not None else run.flags
         proto = ["--proto", request.proto] if request.proto is not None else []
@@ -158,12 +184,15 @@ def _batch_options(batch: Batch | None, request: RunRequest) -> list[str]:
     if batch is None:
         return []
     options: list[str] = []
-    if request.restart is None and batch.expander != "grid":
+    is_new = request.restart is None and request.extend is None
+    if is_new and batch.expander != "grid":
         options += ["--optimizer", batch.expander]
         for name, value in batch.options.items():
             options += ["--opt-flag", f"{name}={encode(value)}"]
     if batch.max_trials is not None:
         options += ["--max-trials", str(batch.max_trials)]
+    if request.extend is not None:
+        return options
     if request.random_seed is not None or batch.expander != "grid" or batch.max_trials is not None:
         options += ["--random-seed", str(batch.seed)]
     options += ["--stage-trials"] if batch.stage_trials else []

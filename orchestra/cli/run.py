@@ -23,6 +23,7 @@ from orchestra.cli.run_options import (
     Trials,
 )
 from orchestra.engine.request import RunRequest
+from orchestra.model.batch import Redo
 from orchestra.model.flags import decode
 from orchestra.project.arguments import is_batch_file, parse_assignments
 
@@ -100,6 +101,8 @@ def _request(
         batch_files=tuple(word[1:] for word in assignments if is_batch_file(word)),
         cwd=cwd,
         restart=earlier.start,
+        redo=_redo(earlier),
+        extend=earlier.extend,
         proto=earlier.proto,
         force_sourcecode=earlier.force_sourcecode,
         stage=common.stage,
@@ -129,6 +132,11 @@ def _request(
         maximize=trials.maximize,
         executor=means.executor,
     )
+
+
+def _redo(earlier: Earlier) -> tuple[Redo, ...]:
+    wanted: dict[Redo, bool] = {"failed": earlier.failed, "missing": earlier.missing, "lost": earlier.lost}
+    return tuple(name for name, is_wanted in wanted.items() if is_wanted)
 
 
 def queue(

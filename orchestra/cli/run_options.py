@@ -40,6 +40,10 @@ class Earlier:
     """What makes use of an earlier run."""
 
     start: Annotated[str | None, Parameter(alias="--restart", help="Start that run (again).")] = None
+    failed: Annotated[bool, Parameter(help="Of that batch: only its failed trials.")] = False
+    missing: Annotated[bool, Parameter(help="Of it: only trials never run.")] = False
+    lost: Annotated[bool, Parameter(help="Of it: only lost ones.")] = False
+    extend: Annotated[str | None, Parameter(help="Batch to get more values or --max-trials.")] = None
     proto: Annotated[str | None, Parameter(help="A new run with its operation, flags and source.")] = None
     force_sourcecode: Annotated[bool, Parameter(help="But with the project's source of today.")] = False
 

@@ -22,19 +22,22 @@ from orchestra.engine.judge import settle_active, settle_or_spoil, watcher_is_go
 from orchestra.engine.launch import Launch
 from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.engine.rebuild import adopt_unknown
+from orchestra.engine.redoing import is_to_be_redone, on_terms_of, trials_of
+from orchestra.engine.restart import require_startable
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.stage import announce_staged, make_runs, own_kind, prepare_for_hand
 from orchestra.engine.supervise import LONGEST_POLL, keep_leases, watch_on
-from orchestra.errors import OrchestraError, RunBroken, RunNotFound
+from orchestra.errors import OrchestraError, RunBroken, RunNotFound, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
 from orchestra.model.batch import Batch, Proposal, TrialResult
-from orchestra.model.filters import RunQuery, Wanted
+from orchestra.model.filters import Wanted
+from orchestra.model.growing import refers_to_flags
 from orchestra.model.ids import new_run_id
 from orchestra.model.operation import FlagValue
 from orchestra.model.resources import Resources
 from orchestra.model.run import ACTIVE, FINAL, Run, State
-from orchestra.workspace import source
+from orchestra.workspace import records, source
 
 PROPOSAL_LIMIT = 1000
 """Trials that are proposed at once."""
@@ -43,6 +46,11 @@ CHUNK = 100
 CHUNK_FILES = 1500
 """Files that are copied, about, in that time."""
 FAILED: frozenset[State] = frozenset(("error", "lost", "broken"))
+
+
+def _is_same(one: Batch | None, other: Batch) -> bool:
+    # As text, too: a value may be NaN, which equals nothing.
+    return one == other or repr(one) == repr(other)
 
 
 async def run_batch(
@@ -121,11 +129,14 @@ class _Batch:
         self.executor = executor
         self.how = how
         self.console = attempt.console
+        self.expansion: tuple[Batch, Expansion] | None = None
+        self.redone: set[str] = set()
+        """Trials that this attempt has run again."""
+        self.fails = 0
         self.objectives: dict[tuple[str, int], float | None] = {}
         """Of completed trials, by id and attempt."""
         self.told_missing = False
         """That no trial has the objective."""
-        self.fails = 0
         self.ending: list[_TrialExecution] = []
         """Trials that ended well, whose records are being written."""
 
@@ -138,7 +149,9 @@ class _Batch:
                 await self._settle_ending()
                 if self.spec.objective is not None:
                     # An expander that proposes all at once has not asked for what came of them.
-                    await self._look_at_objectives(await self._made_before(), self.spec.objective)
+                    await self._look_at_objectives(
+                        await trials_of(self.session, self.run), self.spec.objective
+                    )
             except Exception as error:
                 # Raised below, as it is: a task group would wrap it.
                 failure = error
@@ -146,25 +159,56 @@ class _Batch:
             raise failure
 
     async def _work(self) -> None:
-        expansion = await expand(self.session, self.spec)
         if self.run.attempt > 1:
             await self._adopt_orphans()
         await settle_active(self.session, batch=self.run.id)
-        for trial in await self._made_before():
-            if not await self._go_on_with(trial):
+        while await self._take_up_trials() and await self._propose_trials():
+            # Whoever extends the batch from now on starts it again.
+            if not await self._renew_spec(close=True):
                 return
+
+    async def _take_up_trials(self) -> bool:
+        """Go on with the trials that there are; False if the batch is to end."""
+        for trial in await trials_of(self.session, self.run):
+            if not await self._take_up(trial):
+                return False
+        return True
+
+    async def _propose_trials(self) -> bool:
+        """Propose trials, make and execute them, until the expander has no more; False if the batch is to end."""
         exhausted = False
         while not exhausted:
             if self.control.wish >= Wish.DRAIN:
-                self._stopped()
-                return
+                return self._stopped()
             if not await self._settle_ending():
-                return
-            proposal, first = await self._propose(expansion)
+                return False
+            if self._is_partial:
+                return True
+            await self._renew_spec()
+            proposal, first = await self._propose()
             count, goes_on = await self._carry_out(proposal.trials, first)
-            if not goes_on or not (count or proposal.exhausted):
-                return
-            exhausted = proposal.exhausted and count == len(proposal.trials)
+            if not goes_on:
+                return False
+            exhausted = count == len(proposal.trials) and (proposal.exhausted or not count)
+        return await self._settle_ending()
+
+    @property
+    def _is_partial(self) -> bool:
+        """Whether it is for trials that have ended alone."""
+        return bool(self.spec.redo) and "missing" not in self.spec.redo
+
+    async def _renew_spec(self, *, close: bool = False) -> bool:
+        """Take over what the batch has been extended by; False if that is nothing, in which case ``close`` it."""
+
+        def closed(current: Run) -> Run:
+            is_open = close and _is_same(current.batch_spec, self.spec)
+            return structs.replace(current, closed=current.attempt) if is_open else current
+
+        run = await change(self.session, await self.session.store.get(self.run.id), closed)
+        if run.batch_spec is None or _is_same(run.batch_spec, self.spec):
+            return False
+        self.run, self.spec = run, run.batch_spec
+        return True
 
     async def _adopt_orphans(self) -> None:
         """Take over trials that an attempt made and was killed before entering them: or they come twice."""
@@ -173,13 +217,7 @@ class _Batch:
             if trial.state == "staged" and trial.generation == self.spec.generation:
                 self._say_staged(trial)
 
-    async def _made_before(self) -> tuple[Run, ...]:
-        page = await self.session.store.query(RunQuery(batch=self.run.id, oldest_first=True))
-        mine = [run for run in page.runs if run.generation == self.spec.generation]
-        return tuple(sorted(mine, key=lambda run: run.trial or 0))
-
-    async def _history(self) -> tuple[TrialResult, ...]:
-        trials = await self._made_before()
+    async def _history(self, trials: Sequence[Run]) -> tuple[TrialResult, ...]:
         if self.spec.objective is not None:
             await self._look_at_objectives(trials, self.spec.objective)
         return tuple(
@@ -202,13 +240,23 @@ class _Batch:
             self.told_missing = True
             self.session.emit("log.message", self.run, level="warning", message=missing, console=self.console)
 
-    async def _propose(self, expansion: Expansion) -> tuple[Proposal, int]:
+    async def _propose(self) -> tuple[Proposal, int]:
         """What comes next, and the number of the first of these trials."""
-        history = await self._history()
-        proposal = await expansion.propose(history, PROPOSAL_LIMIT)
+        trials = await trials_of(self.session, self.run)
+        last = max((trial.trial or 0 for trial in trials), default=0)
+        expansion = await self._expansion(has_gaps=last > len(trials))
+        proposal = await expansion.propose(await self._history(trials), PROPOSAL_LIMIT)
         failpoint("batch.proposed")
         self.session.emit("batch.proposed", self.run, console=self.console, trials=len(proposal.trials))
-        return proposal, len(history) + 1
+        return proposal, last + 1
+
+    async def _expansion(self, *, has_gaps: bool) -> Expansion:
+        # Where trials have been deleted the others are not the first ones.
+        is_told = has_gaps and not refers_to_flags(self.spec)
+        spec = structs.replace(self.spec, extended=True) if is_told else self.spec
+        if self.expansion is None or self.expansion[0] != spec:
+            self.expansion = (spec, await expand(self.session, spec))
+        return self.expansion[1]
 
     async def _carry_out(self, proposed: Sequence[dict[str, FlagValue]], first: int) -> tuple[int, bool]:
         """Make trials, and go on with each while the next are made; how many were made, and whether to go on."""
@@ -319,6 +367,27 @@ class _Batch:
             flags=trial.flags,
         )
 
+    async def _take_up(self, trial: Run) -> bool:
+        """Do with a trial of an earlier attempt what this one is for; False: end here."""
+        if is_to_be_redone(trial, self.spec.redo):
+            return trial.id in self.redone or await self._redo(trial)
+        if trial.state == "pending":
+            if self._is_partial:
+                return True
+            trial = await on_terms_of(self.session, self.run, trial)
+        return await self._go_on_with(trial)
+
+    async def _redo(self, trial: Run) -> bool:
+        """Run, or stage, a trial once more that has ended; False: end here."""
+        self.redone.add(trial.id)
+        try:
+            require_startable(self.session, trial)
+        except UserError as error:
+            self._say_error(error.message + (f"\n{error.hint}" if error.hint else ""), trial)
+            return True
+        trial = await on_terms_of(self.session, self.run, trial)
+        return await (self._stage(trial) if self.spec.stage_trials else self._execute(trial))
+
     async def _go_on_with(self, trial: Run) -> bool:
         """Execute a pending trial, wait for one that an earlier process left running; False: end here."""
         if trial.state == "pending":
@@ -329,15 +398,17 @@ class _Batch:
         return True
 
     async def _stage(self, trial: Run) -> bool:
-        """Stage a trial that was proposed to be executed."""
+        """Stage a trial that was proposed to be executed, or has been."""
+        before = trial.state
 
         def staged(current: Run) -> Run:
-            if current.state != "pending" or current.worker is not None:
+            if current.state != before or current.worker is not None:
                 return current
             return lifecycle.restage(current, self.session.clock.now())
 
         trial = await change(self.session, trial, staged)
         if trial.state == "staged":
+            records.write_run(self.session.directory(trial), trial, fsync=self.session.fsync)
             self._say_staged(trial)
         return True
 
@@ -375,10 +446,10 @@ class _Batch:
         return self._stopped()
 
     async def _execute(self, trial: Run) -> bool:
-        """Execute one pending trial; False if the batch is to end here."""
+        """Execute one trial that is pending or has ended; False if the batch is to end here."""
         if self.control.wish >= Wish.DRAIN:
             return self._stopped()
-        wanted = Wanted(ids=(trial.id,), states=frozenset(("pending",)))
+        wanted = Wanted(ids=(trial.id,), states=frozenset((trial.state,)))
         store, worker = self.session.store, self.session.worker
         claimed = await shielded(lambda: store.claim(worker, LEASE, 1, wanted))
         if not claimed:
@@ -386,7 +457,7 @@ class _Batch:
         failpoint("batch.trial.claimed")
         # A queue may give an executor of its own to a batch whose trials were made long ago.
         trial = structs.replace(claimed[0], executor=self.executor)
-        self._announce(trial, "Running")
+        self._announce(trial, "Running" if trial.id not in self.redone else "Restarting")
         watch = _TrialExecution(trial)
         self.group.start_soon(self._watch, watch)
         await watch.over.wait()

@@ -35,7 +35,7 @@ from orchestra.model import lifecycle
 from orchestra.model.batch import Batch, Choices, is_same_search
 from orchestra.model.filters import RunQuery
 from orchestra.model.operation import Operation
-from orchestra.model.run import Run, State
+from orchestra.model.run import FINAL, Run, State
 
 MATCHING: frozenset[State] = frozenset(("completed", "terminated"))
 """What ``--needed`` lets stand for a new run."""
@@ -44,9 +44,9 @@ MATCHING: frozenset[State] = frozenset(("completed", "terminated"))
 class Begun(Struct, frozen=True, kw_only=True):
     """What became of a request."""
 
-    what: Literal["claimed", "staged", "skipped"]
+    what: Literal["claimed", "staged", "skipped", "extended"]
     run: Run | None = None
-    """The claimed or staged run."""
+    """The claimed or staged run, or the batch that was extended and is not ours to execute."""
     matching: tuple[Run, ...] = ()
     """Skipped: the runs that match already."""
 
@@ -57,6 +57,14 @@ async def prepare(session: Session, request: RunRequest) -> Plan | Restart:
     Raises:
         UserError: in one of its kinds, when the request can't be met.
     """
+    if request.extend is not None:
+        from orchestra.engine.extending import plan_extension
+
+        return await plan_extension(session, request)
+    if request.redo:
+        from orchestra.engine.redoing import check_redo
+
+        check_redo(request)
     if request.restart is not None:
         return await _prepare_restart(session, request)
     if request.proto is not None:
@@ -92,8 +100,8 @@ async def operation_of(session: Session, request: RunRequest) -> Operation:
     Raises:
         UserError: in one of its kinds, when there is no such operation or run.
     """
-    if request.restart is not None:
-        return (await find_run(session, request.restart, cwd=request.cwd)).operation
+    if (earlier := request.restart or request.extend) is not None:
+        return (await find_run(session, earlier, cwd=request.cwd)).operation
     if request.proto is not None and request.operation is None:
         return (await find_run(session, request.proto, cwd=request.cwd)).operation
     warnings: list[str] = []
@@ -188,6 +196,22 @@ async def _begin_again(
     session: Session, request: RunRequest, restart: Restart, console: Console, quiet: bool
 ) -> Begun:
     run = restart.run
+    if restart.idle is not None:
+        console.say(restart.idle)
+        session.emit("run.skipped", run, console=console)
+        return Begun(what="skipped", matching=(run,))
+    if restart.extension is not None:
+        from orchestra.engine.extending import extend
+
+        extended = await extend(session, restart, console)
+        if extended is not None:
+            console.say(f"Extended batch {extended.id}, which is {extended.state}")
+            return Begun(what="extended", run=extended)
+        if restart.run.state not in FINAL:
+            # It has ended since it was looked at.
+            return await begin(
+                session, request, await prepare(session, request), console=console, quiet=quiet
+            )
     if request.needed and restart.unchanged:
         _say_restarting(session, restart, console)
         console.say("Skipping run because flags have not changed (--needed specified)")

@@ -55,7 +55,7 @@ STOP_TIMEOUT = 30.0
 def _typed(options: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of ``RunRequest`` from what a caller may give for them: one text for several, a text for a path."""
     typed = dict(options)
-    for name in ("after", "batch_files", "batch_tags", "sources", "tags"):
+    for name in ("after", "batch_files", "batch_tags", "redo", "sources", "tags"):
         if name in typed:
             given: Any = typed[name] or ()
             is_single = isinstance(given, str) or hasattr(given, "__fspath__")
@@ -222,8 +222,9 @@ class Orchestra:
     ) -> Run | None:
         """Run to the end and return the run; None if it was skipped (``needed=True``).
 
-        A list of values makes a batch; ``restart=RUN`` starts a run that is there; ``operation="queue"``
-        works as a queue. Cancelling stops the operation.
+        A list of values makes a batch; ``restart=RUN`` starts a run that is there (with ``redo=["failed"]``,
+        ``"missing"`` or ``"lost"`` a batch for such trials alone); ``operation="queue"`` works as a queue.
+        Cancelling stops the operation.
         """
         return (await self.carry_out(operation, flags, console=console, **options)).run
 
@@ -237,7 +238,7 @@ class Orchestra:
     ) -> Begun:
         """As :meth:`run`, and tell what became of the request: of a skipped one, which runs match."""
         begun = await self._begin(self._request(operation, flags, options), console)
-        if begun.run is None or begun.what == "staged":
+        if begun.run is None or begun.what != "claimed":
             return begun
         control = Control(owned=True)
         ended = await execute(self.session, begun.run, console=console or self._console, control=control)
@@ -250,9 +251,10 @@ class Orchestra:
 
         A batch or a queue executes in this object: closing it ends them, and leaves their runs running.
         """
-        run = (await self._begin(self._request(operation, flags, options))).run
-        if run is None:
-            raise OrchestraError("the run was skipped: there is nothing to start")
+        begun = await self._begin(self._request(operation, flags, options))
+        run = begun.run
+        if run is None or begun.what != "claimed":
+            raise OrchestraError(f"the run was {begun.what}: there is nothing to start")
         if run.kind == "run":
             run = await launch(self.session, run, Launch())
         started = StartedRun(self, run)
@@ -294,6 +296,16 @@ class Orchestra:
     ) -> Run | None:
         """Start a run that is there (again), with the flags that are given replaced, and wait for its end."""
         return await self.run(None, flags, restart=run, **options)
+
+    async def extend(
+        self, batch: str, flags: Mapping[str, FlagValue] | None = None, **options: Any
+    ) -> Run | None:
+        """Give a batch more values, or more trials (``max_trials=N``), and return it.
+
+        One that runs, here or elsewhere, goes on with them, and one that is staged stays so. One that has ended
+        is started again for them, and waited for.
+        """
+        return await self.run(None, flags, extend=batch, **options)
 
     async def queue(self, *, run_once: bool = True, jobs: int = 1, **flags: FlagValue) -> Run:
         """Work through the staged runs as a queue; with ``run_once=False`` until cancelled."""

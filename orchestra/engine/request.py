@@ -6,6 +6,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from orchestra.model.batch import Redo
 from orchestra.model.operation import FlagValue
 from orchestra.model.resources import Resources
 from orchestra.model.retry import Retry
@@ -22,6 +23,10 @@ class RunRequest(Struct, frozen=True, kw_only=True):
     """The project's directory."""
     restart: str | None = None
     """A run to start (again), by id prefix or directory."""
+    redo: tuple[Redo, ...] = ()
+    """With ``restart``: which of a batch's trials are run, under their ids, and no others."""
+    extend: str | None = None
+    """A batch that gets more values, by ``flags``, or more trials, by ``max_trials``."""
     proto: str | None = None
     """A run to make a new one of: of its operation, flags and source."""
     force_sourcecode: bool = False

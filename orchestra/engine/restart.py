@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, structs
 
@@ -29,6 +29,10 @@ from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run, RunKind, State
 from orchestra.workspace import records
 
+if TYPE_CHECKING:
+    from orchestra.engine.extending import Extension
+    from orchestra.engine.redoing import Todo
+
 NOT_DONE: frozenset[State] = frozenset(("staged", "pending", "error", "lost", "aborted"))
 """What ``--needed`` starts again though the flags are the same."""
 CANDIDATES = 10
@@ -43,6 +47,12 @@ class Restart(Struct, frozen=True, kw_only=True):
     """Its flags are those that it has been started with already: what ``--needed`` asks."""
     snapshot: Snapshot | None = None
     """The source that is to replace what the run has."""
+    todo: Todo | None = None
+    """Of a batch that is started for some of its trials: what there is to do."""
+    extension: Extension | None = None
+    """What the batch is to get; ``run`` has it already."""
+    idle: str | None = None
+    """Why nothing is to be done at all."""
 
     @property
     def kind(self) -> RunKind:
@@ -133,12 +143,9 @@ async def plan_restart(session: Session, request: RunRequest) -> Restart:
         )
     if run.worker is not None:
         raise RunBusy(f"run {run.id} is already being started by {run.worker.name}")
-    if run.state == "broken":
-        raise UserError(
-            f"run {run.id} can't be read: {run.reason}",
-            "Use 'orchestra check --runs --fix' to repair it, or 'orchestra runs delete'.",
-        )
-    _require_gone(session, run)
+    require_startable(session, run)
+    if request.redo:
+        return await _plan_redo(session, run, request)
     if not request.force_sourcecode:
         changed = concealed(session, _with_request(session, run, request))
         return Restart(run=changed, unchanged=_same_start(run, changed))
@@ -158,8 +165,34 @@ async def plan_restart(session: Session, request: RunRequest) -> Restart:
     return Restart(run=changed, unchanged=False, snapshot=taken)
 
 
-def _require_gone(session: Session, run: Run) -> None:
-    """A run whose supervisor was killed is lost, but its operation may go on: two of them must not."""
+async def _plan_redo(session: Session, run: Run, request: RunRequest) -> Restart:
+    from orchestra.engine.redoing import look_for_work, nothing_to_do
+
+    if run.batch_spec is None:
+        raise UserError(
+            f"run {run.id} is not a batch: --{request.redo[0]} is about the trials of one",
+            "Leave the option out to restart the run.",
+        )
+    changed = concealed(session, _with_request(session, run, request))
+    todo = await look_for_work(session, changed)
+    idle = nothing_to_do(changed, todo) if todo.is_nothing else None
+    return Restart(run=changed, unchanged=False, todo=todo, idle=idle)
+
+
+def require_startable(session: Session, run: Run) -> None:
+    """Refuse a run that has ended and can't be started again as things are.
+
+    A run whose supervisor was killed is lost, but its operation may go on: two of them must not.
+
+    Raises:
+        UserError: it can't be read.
+        RunBusy: processes of it live.
+    """
+    if run.state == "broken":
+        raise UserError(
+            f"run {run.id} can't be read: {run.reason}",
+            "Use 'orchestra check --runs --fix' to repair it, or 'orchestra runs delete'.",
+        )
     if run.state != "lost":
         return
     fence = records.read_fence(session.attempt_directory(run))
@@ -179,6 +212,8 @@ def _same_start(before: Run, after: Run) -> bool:
         return False
     if before.batch_spec is None or after.batch_spec is None:
         return before.flags == after.flags
+    if before.batch_spec.unfinished:
+        return False
     return is_same_search(before.batch_spec, after.batch_spec)
 
 
@@ -222,8 +257,15 @@ def _flags_of_restart(run: Run, request: RunRequest) -> dict[str, FlagValue]:
 
 
 def _batch_of_restart(run: Run, spec: Batch, request: RunRequest) -> Batch:
-    """A batch that completed, or that gets flags, proposes new trials; another goes on with its own."""
+    """A batch that completed, or that gets flags, proposes new trials; another goes on with its own.
+
+    One that is started for some of its trials does just that. One that is staged for it is, still.
+    """
+    is_complete = run.state == "completed" and not spec.unfinished
     changes: dict[str, Any] = {}
+    if request.redo or run.state != "staged":
+        is_partial = bool(request.redo) and "missing" not in request.redo
+        changes.update(redo=request.redo, unfinished=is_partial and not is_complete)
     if request.flags or request.force_sourcecode:
         values = settled_flags(run.operation, request, stored=unexpanded(spec))
         fresh = flag_rules.make_batch(
@@ -253,8 +295,9 @@ def _batch_of_restart(run: Run, spec: Batch, request: RunRequest) -> Batch:
         from orchestra.engine.objective import wanted_objective
 
         changes["objective"] = wanted_objective(request, spec.objective)
-    if run.executions and (request.flags or request.force_sourcecode or run.state == "completed"):
-        changes["generation"] = spec.generation + 1
+    is_new = bool(request.flags or request.force_sourcecode) or (is_complete and not request.redo)
+    if run.executions and is_new:
+        changes.update(generation=spec.generation + 1, redo=(), extended=False)
     changed = structs.replace(spec, **changes)
     check_fails(changed)
     return changed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -29,6 +29,9 @@ class Interval(Struct, frozen=True, kw_only=True, gc=False, tag="interval", omit
 
 
 Dimension: TypeAlias = Choices | Interval
+
+Redo: TypeAlias = Literal["failed", "missing", "lost"]
+"""Which trials a batch is started again for, where that is not simply to go on."""
 
 
 class Batch(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
@@ -58,6 +61,10 @@ class Batch(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """The column that the search minimises; with ``-`` before it, maximises."""
     extended: bool = False
     """The space, or the number of trials, has grown: the history may hold trials of a smaller batch."""
+    redo: tuple[Redo, ...] = ()
+    """What the coming attempt is for, and nothing else; empty: to go on with what there is, then with new trials."""
+    unfinished: bool = False
+    """It has ended well without having gone on with all of its trials: it was not asked to."""
 
 
 class TrialResult(Struct, frozen=True, kw_only=True, gc=False):

@@ -34,6 +34,7 @@ EVENT_NAMES: dict[str, str] = {
     "batch.trial": "A trial of a batch is being started or staged.",
     "steps.step": "A step of a pipeline is being started.",
     "steps.check": "What is expected of a step's run is being checked.",
+    "batch.extended": "A batch got more values or more trials.",
     "batch.stopped": "A batch stopped before all of its trials were started.",
     "queue.started": "A queue began its work.",
     "queue.polled": "A queue looked for staged runs.",

@@ -116,6 +116,8 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     generation: int | None = None
     batch_spec: Batch | None = None
     """Of a batch: what it searches."""
+    closed: int = 0
+    """Of a batch: the attempt that has looked for the last time whether it has been extended."""
 
     parent: str | None = None
     """Id of the pipeline that this run is a step of, or a trial of such a step."""

@@ -104,6 +104,7 @@ def a_full_run(**fields: Any) -> Run:
         isolate_runs=False,
         needed=True,
         batch_spec=a_batch(fixed={"name": None}, max_trials=4, expander="random", options={"depth": 1}),
+        closed=4,
         state="running",
         revision=1,
         attempt=4,

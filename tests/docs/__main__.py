@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from tests.docs.documents import ROOT, blocks_of, corrected
-from tests.docs.readers import PLUGINS, QUEUES, example_reader, install_plugins, readme_reader
+from tests.docs.readers import PLUGINS, QUEUES, SWEEP, example_reader, install_plugins, readme_reader
 
 
 def main(document: Path) -> str:
@@ -21,7 +21,7 @@ def main(document: Path) -> str:
         if document.parent.resolve() != ROOT:
             with example_reader(place, document.parent) as shell:
                 return corrected(text, blocks_of(document), shell)
-        for section in ("Five minutes", QUEUES, PLUGINS):
+        for section in ("Five minutes", SWEEP, QUEUES, PLUGINS):
             place = Path(temporary, section.replace(" ", "-").replace(":", ""))
             place.mkdir()
             with readme_reader(place, section) as shell:

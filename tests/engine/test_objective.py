@@ -113,7 +113,7 @@ async def test_only_completed_trials_count_and_each_is_read_once(bench: Bench) -
 async def test_an_expander_is_told_the_objective_of_the_trials_before(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, objective: str | None, values: list[float | None]
 ) -> None:
-    monkeypatch.setattr("tests.engine.workbench.GridExpander", OneByOne)
+    bench.expanders["grid"] = OneByOne()
     monkeypatch.setattr(OneByOne, "histories", [])
     bench.executor.default = Script(output=b"loss: 5\n")
     batch = await bench.make(kind="batch", flags={}, batch_spec=a_batch(objective=objective))

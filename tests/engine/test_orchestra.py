@@ -10,7 +10,7 @@ import pytest
 
 from orchestra.engine.control import Wish
 from orchestra.engine.orchestra import Orchestra
-from orchestra.errors import FlagError, OperationNotFound, RunBusy, RunNotFound
+from orchestra.errors import FlagError, OperationNotFound, OrchestraError, RunBusy, RunNotFound
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 
@@ -497,3 +497,32 @@ async def test_queues_are_told_and_asked(home: Path, project: Path) -> None:
         ended = await orch.queues.wait([first.id, second.id], timeout=20)
         assert {run.state for run in ended} == {"completed"}
         assert await orch.queues.wait(timeout=0) == ()
+
+
+async def test_a_batch_that_runs_is_extended_and_one_that_has_ended_is_started_again(
+    home: Path, project: Path
+) -> None:
+    wait = "import os, time\nx = 1\nwhile os.path.exists(os.environ['HOLD']):\n    time.sleep(0.01)\n"
+    hold = project / "hold"
+    hold.touch()
+    async with Orchestra(home, cwd=project) as orch:
+        flags = {"x": [1, 2]}
+        started = await orch.start(script(project, wait), flags, environment={"HOLD": str(hold)})
+        while not any(run.state == "running" and run.batch for run in await orch.list()):  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+
+        extended = await orch.extend(started.id, {"x": 3})
+
+        assert extended is not None
+        assert (extended.id, extended.state) == (started.id, "running")
+        hold.unlink()
+        assert (await started.wait()).state == "completed"
+
+        again = await orch.extend(started.id, {"x": 4})
+
+        assert again is not None
+        assert (again.id, again.state, again.attempt) == (started.id, "completed", 2)
+        trials = [run for run in await orch.list() if run.batch == started.id]
+        assert sorted(str(run.flags["x"]) for run in trials) == ["1", "2", "3", "4"]
+        with pytest.raises(OrchestraError, match="the run was skipped"):
+            await orch.start(restart=started.id, redo="lost")

@@ -20,6 +20,7 @@ from msgspec import structs
 
 from orchestra.builtin.expander_grid import GridExpander
 from orchestra.console import TextConsole
+from orchestra.contracts import BatchExpander
 from orchestra.engine.begin import Begun, begin, prepare
 from orchestra.engine.clock import Clock
 from orchestra.engine.control import Control
@@ -105,6 +106,7 @@ class Bench:
         self.data = MemoryData(now=self.clock.now)
         self.store = MemoryStore(self.data)
         self.executor = ScriptedExecutor(default=Script())
+        self.expanders: dict[str, BatchExpander] = {"grid": GridExpander()}
         self.layout = Layout(home)
         self.layout.ensure_home()
         self.stream = io.StringIO()
@@ -128,7 +130,8 @@ class Bench:
         return Session(self.layout, settings, store, self._stack, **arguments)
 
     def _open_plugin(self, kind: str, name: str, *_: object, **__: object) -> Any:
-        plugins = {("executor", NAME): self.executor, ("expander", "grid"): GridExpander()}
+        expanders = {("expander", known): expander for known, expander in self.expanders.items()}
+        plugins = {("executor", NAME): self.executor, **expanders}
         if (kind, name) not in plugins:
             raise PluginNotFound(f"there is no {kind} '{name}'")
         return nullcontext(plugins[kind, name])
