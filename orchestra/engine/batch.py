@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import anyio
@@ -13,7 +12,6 @@ from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.engine.capture import share_with_trials
 from orchestra.engine.changes import change
-from orchestra.engine.command_line import command_line
 from orchestra.engine.control import SIGNALS, Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.expansion import Expansion, expand
@@ -22,20 +20,19 @@ from orchestra.engine.judge import settle_active, settle_or_spoil, watcher_is_go
 from orchestra.engine.launch import Launch
 from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.engine.rebuild import adopt_unknown
-from orchestra.engine.redoing import is_to_be_redone, on_terms_of, trials_of
+from orchestra.engine.redoing import is_to_be_redone, on_terms_of
 from orchestra.engine.restart import require_startable
 from orchestra.engine.session import LEASE, Session
-from orchestra.engine.stage import announce_staged, make_runs, own_kind, prepare_for_hand
+from orchestra.engine.stage import announce_staged, make_runs, prepare_for_hand
 from orchestra.engine.supervise import LONGEST_POLL, keep_leases, watch_on
+from orchestra.engine.trials import new_trial, trials_of
 from orchestra.errors import OrchestraError, RunBroken, RunNotFound, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
 from orchestra.model.batch import Batch, Proposal, TrialResult
 from orchestra.model.filters import Wanted
 from orchestra.model.growing import refers_to_flags
-from orchestra.model.ids import new_run_id
 from orchestra.model.operation import FlagValue
-from orchestra.model.resources import Resources
 from orchestra.model.run import ACTIVE, FINAL, Run, State
 from orchestra.workspace import records, source
 
@@ -304,7 +301,10 @@ class _Batch:
         while begin < len(proposed) and self.control.wish < Wish.DRAIN:
             chunk = proposed[begin : begin + min(size, most)]
             completed = [flag_rules.complete(self.run.operation, flags) for flags in chunk]
-            trials = [self._trial(flags, first + begin + number) for number, flags in enumerate(completed)]
+            trials = [
+                new_trial(self.session, self.run, self.executor, flags, first + begin + number)
+                for number, flags in enumerate(completed)
+            ]
             new = await make_runs(self.session, trials, selection)
             await share_with_trials(self.session, self.run, new)
             take(new)
@@ -314,47 +314,6 @@ class _Batch:
         self._announce(trial, "Staging")
         prepare_for_hand(self.session, trial)
         announce_staged(self.session, self.console, trial)
-
-    def _trial(self, flags: dict[str, FlagValue], number: int) -> Run:
-        now = self.session.clock.now()
-        staged = self.spec.stage_trials
-        return Run(
-            id=new_run_id(),
-            kind=own_kind(self.run.operation),
-            operation=self.run.operation,
-            flags=flags,
-            label=flag_rules.run_label(self.run.label_template, flags, self.run.trial_tags, os.path.exists),
-            label_template=self.run.label_template,
-            tags=self.run.trial_tags,
-            comments=self.run.trial_comments,
-            batch=self.run.id,
-            parent=self.run.parent,
-            isolate_runs=self.run.isolate_runs,
-            trial=number,
-            generation=self.spec.generation,
-            state="staged" if staged else "pending",
-            created=now,
-            staged=now if staged else None,
-            sources=self.run.sources,
-            vcs_commit=self.run.vcs_commit,
-            force_deps=self.run.force_deps,
-            stop_after=self.run.stop_after,
-            retry=self.run.retry,
-            time_limit=self.run.time_limit,
-            warning=self.run.warning,
-            priority=self.run.priority if staged else 0,
-            group=self.run.group if staged else None,
-            after=self.run.after if staged else (),
-            # A batch that executes its trials itself has what they need for all of them.
-            resources=self.run.resources if staged else Resources(),
-            gpus=self.run.gpus,
-            environment=self.run.environment,
-            random_seed=self.spec.seed,
-            executor=self.executor,
-            command=command_line(self.run.operation, flags),
-            user=self.run.user,
-            host=self.run.host,
-        )
 
     def _announce(self, trial: Run, verb: str) -> None:
         shown = flag_rules.trial_flags(trial.flags)

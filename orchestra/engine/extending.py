@@ -11,11 +11,11 @@ from orchestra.engine.changes import change, tell
 from orchestra.engine.concealment import concealed_flags
 from orchestra.engine.expansion import expand
 from orchestra.engine.judge import settle
-from orchestra.engine.redoing import trials_of
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart, find_run, plan_restart
 from orchestra.engine.session import Session
 from orchestra.engine.terms import given_terms
+from orchestra.engine.trials import trials_of
 from orchestra.errors import RunBusy, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model.batch import Batch

@@ -12,9 +12,9 @@ from orchestra.engine.expansion import expand
 from orchestra.engine.judge import settle_active
 from orchestra.engine.request import RunRequest
 from orchestra.engine.session import Session
+from orchestra.engine.trials import trials_of
 from orchestra.errors import UserError
 from orchestra.model.batch import Redo, TrialResult
-from orchestra.model.filters import RunQuery
 from orchestra.model.flags import complete
 from orchestra.model.marks import bears_marks
 from orchestra.model.operation import FlagValue
@@ -79,14 +79,6 @@ def check_redo(request: RunRequest) -> None:
     for name, is_given in given.items():
         if is_given:
             raise UserError(f"{name} cannot be used with {option}")
-
-
-async def trials_of(session: Session, batch: Run) -> tuple[Run, ...]:
-    """The trials of the batch's present generation, by their numbers."""
-    assert batch.batch_spec is not None
-    page = await session.store.query(RunQuery(batch=batch.id, oldest_first=True))
-    mine = [run for run in page.runs if run.generation == batch.batch_spec.generation]
-    return tuple(sorted(mine, key=lambda run: run.trial or 0))
 
 
 def is_to_be_redone(trial: Run, redo: Sequence[Redo]) -> bool:
