@@ -47,8 +47,10 @@ async def settle(
         RunBroken: its records can't be read.
     """
     while run.state in ACTIVE and run.worker is not None and not session.read_only:
-        mine = run.worker.nonce == session.worker.nonce
-        watched = not given_up if mine else not watcher_is_gone(run, session.clock.now())
+        mine = given_up and run.worker.nonce == session.worker.nonce
+        # We live, and need not look for ourselves.
+        watched = run.worker == session.worker or not watcher_is_gone(run, session.clock.now())
+        watched = watched and not mine
         judged = await _judged(session, run, watched=watched, gone=gone)
         if judged is run:
             return run
