@@ -23,6 +23,7 @@ from orchestra.model.filters import RunQuery
 from orchestra.model.marks import bears_marks
 from orchestra.model.run import ACTIVE, Run
 from orchestra.workspace import durable, records
+from orchestra.workspace.fence import shares_our_kernel
 from orchestra.workspace.layout import REPLACING
 
 GONE_GRACE = 120.0
@@ -161,8 +162,7 @@ def _why_lost(fence: Fence) -> str:
 
 def _end_what_is_left(run: Run, fence: Fence) -> str:
     """End the tree of a supervisor that died, and say what could not be ended."""
-    same_life = fence.identity.host == supervisor.host_id() and fence.identity.boot == supervisor.boot_id()
-    if not same_life or fence.kind != "supervisor":
+    if not shares_our_kernel(fence.identity) or fence.kind != "supervisor":
         return ""
     left = supervisor.end_tree(f"{run.id}.{run.attempt}.{fence.nonce}")
     return "; could not end " + " ".join(str(pid) for pid, _ in left) if left else ""

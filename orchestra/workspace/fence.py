@@ -93,7 +93,7 @@ def alive(attempt_dir: Path) -> bool | None:
 def _is_alive(descriptor: int, fence: Fence) -> bool | None:
     if fence.fence == "revoked":
         return False
-    if fence.identity.host != host_id():
+    if fence.identity.host != host_id() and not shares_our_kernel(fence.identity):
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -102,8 +102,16 @@ def _is_alive(descriptor: int, fence: Fence) -> bool | None:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        return _is_running(fence.identity)
+        return _is_running(fence.identity) if fence.identity.host == host_id() else None
     return False
+
+
+def shares_our_kernel(identity: Identity) -> bool:
+    """Whether it was started since this machine was, be it in a container that goes by another name.
+
+    Then its lock can be believed here, and what it left behind, if we see it, be ended.
+    """
+    return identity.boot == boot_id() and (bool(identity.boot) or identity.host == host_id())
 
 
 def revoke(attempt_dir: Path, *, fsync: bool = True) -> bool:

@@ -116,7 +116,7 @@ async def test_the_end_that_is_recorded_while_we_look_is_found(
 
 async def test_what_runs_on_another_host_can_not_be_judged(bench: Bench) -> None:
     run = await claimed(bench)
-    identity = structs.replace(Identity(**supervisor.own_identity()), host="far-away")
+    identity = structs.replace(Identity(**supervisor.own_identity()), host="far-away", boot="another")
     fields = {"fence": "started", "nonce": "n", "identity": identity, "time": 1, "kind": "supervisor"}
     durable.write_atomic(
         attempt(bench, run) / "fence",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -106,6 +108,11 @@ class Site:
                 await store.update((structs.replace(await store.get(run.id), **fields),))
 
         drive(change())
+
+    def end_leases(self) -> None:
+        """Let the leases of all runs be over, as if nobody had renewed them for long."""
+        with closing(sqlite3.connect(self.layout.store_path, timeout=PATIENCE)) as connection, connection:
+            connection.execute("UPDATE runs SET lease = 1 WHERE lease IS NOT NULL")
 
     def forget(self, run: Run) -> None:
         """Take a run that the test has damaged out of the home, so that the rest can be checked."""

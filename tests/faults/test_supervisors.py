@@ -205,7 +205,7 @@ def test_a_stopped_run_of_another_host_is_not_judged_here(site: Site) -> None:
     directory = site.layout.attempt_directory(site.layout.run_directory(run), 1)
     record, fence = (directory / "exit").read_bytes(), json.loads((directory / "fence").read_text())
     (directory / "exit").unlink()
-    elsewhere = {**fence, "identity": {**fence["identity"], "host": "elsewhere/0"}}
+    elsewhere = {**fence, "identity": {**fence["identity"], "host": "elsewhere/0", "boot": "another"}}
     (directory / "fence").write_text(json.dumps(elsewhere))
     (before,) = site.runs()
     site.change(before, state="running", worker=worker_of(elsewhere), lease=1)

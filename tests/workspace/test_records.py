@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
+from orchestra.child.supervisor import boot_id
 from orchestra.errors import HomeError, RunBroken, RunNotFound
 from orchestra.model.encoding import decode, encode
 from orchestra.model.execution import Exit, Fence
@@ -85,10 +88,10 @@ def _write_run(run_dir: Path) -> Path:
     return control(run_dir) / "run.json"
 
 
-def _write_fence(run_dir: Path) -> Path:
+def _write_fence(run_dir: Path, fence: Fence = A_FENCE) -> Path:
     path = attempt_directory(run_dir, 1) / "fence"
     path.parent.mkdir(parents=True)
-    path.write_bytes(encode(A_FENCE) + b"\n")
+    path.write_bytes(encode(fence) + b"\n")
     return path
 
 
@@ -283,6 +286,16 @@ def test_the_life_of_a_process_on_another_host_is_unknown_here(tmp_path: Path) -
     assert records.alive(path.parent) is None
     records.write_exit(path.parent, AN_EXIT, fsync=False)
     assert records.attempt_status(tmp_path, 1).exit == AN_EXIT
+
+
+def test_the_lock_of_another_container_of_this_machine_is_believed(tmp_path: Path) -> None:
+    beside = structs.replace(A_FENCE.identity, boot=boot_id())
+    path = _write_fence(tmp_path, structs.replace(A_FENCE, identity=beside))
+    assert records.alive(path.parent) is False
+
+    with open(path) as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert records.alive(path.parent) is True
 
 
 def test_what_dead_writers_left_is_swept_but_not_the_room_that_a_living_one_keeps(tmp_path: Path) -> None:
