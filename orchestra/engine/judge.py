@@ -99,10 +99,12 @@ async def _judged(session: Session, run: Run, *, watched: bool, gone: bool = Fal
         return run if watched else await _without_fence(session, run)
     if fence.fence == "revoked":
         return lifecycle.release(run)
+    # A start that nobody has noted counts as well: so often may a run be tried again.
+    run = run if run.state == "running" else lifecycle.start(run, fence)
     if status.alive is None and gone and not _was_seen(session, status):
         return lifecycle.lose(run, session.clock.now(), "its executor no longer knows it")
     if status.alive is not False:
-        return run if run.state == "running" else lifecycle.start(run, fence)
+        return run
     # What is left may take its time to die.
     left = await off_loop(lambda: _end_what_is_left(run, fence))
     reason = _why_lost(fence) + left

@@ -177,6 +177,8 @@ def finish(run: Run, exit: Exit) -> Run:
 def lose(run: Run, now: int, reason: str) -> Run:
     """It may have run, its end was not recorded, and nothing of it is alive."""
     _check(run, "lost", "lose")
+    if run.retry is not None and run.retry.gives_up(run.executions):
+        reason = f"{reason}; gave up after {run.executions} attempts"
     return _unwatched(run, state="lost", stopped=now, exit_code=None, reason=reason)
 
 

@@ -39,6 +39,11 @@ class Retry(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
             return False
         return "any" in self.on or not set(self.on).isdisjoint(causes)
 
+    def gives_up(self, executions: int) -> bool:
+        """Whether a lost run that was started so many times would be started again but for :data:`CRASH_LIMIT`."""
+        wished = "any" in self.on or "lost" in self.on
+        return wished and CRASH_LIMIT <= executions <= self.limit
+
     def pause(self, executions: int) -> float:
         """Seconds until the next start of a run that was started so many times."""
         return min(self.delay * 2.0 ** max(0, executions - 1), LONGEST_DELAY) if self.delay else 0.0

@@ -96,6 +96,16 @@ async def test_a_running_run_without_a_living_process_is_lost(bench: Bench) -> N
     assert (settled.state, settled.reason, settled.exit_code) == ("lost", "its process died", None)
 
 
+async def test_a_start_that_nobody_noted_counts_when_its_run_is_lost(bench: Bench) -> None:
+    run = await claimed(bench)
+    with records.hold(attempt(bench, run), "n", fsync=False):
+        pass
+
+    settled = await settle(bench.session, run)
+
+    assert (settled.state, settled.executions) == ("lost", 1)
+
+
 async def test_the_end_that_is_recorded_while_we_look_is_found(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -185,6 +185,24 @@ def test_a_run_ends_with_its_main_process_and_ends_what_that_left_behind(site: S
     assert len(json.loads((directory / "exit").read_text())["leftovers"]) == 2
 
 
+@pytest.mark.parametrize("how", ["foreground", "queue"])
+def test_what_kills_its_supervisor_each_time_is_given_up_in_the_end(site: Site, how: str) -> None:
+    script = site.home.parent / "rude.py"
+    script.write_text("import os, signal, time\nos.kill(os.getppid(), signal.SIGKILL)\ntime.sleep(60)\n")
+    command = ("run", "-y", "rude.py", "--retries", "10", "--retry-on", "lost")
+    staged = ("--stage",) if how == "queue" else ()
+
+    ended = site.shell.run(*command, *staged)
+    if how == "queue":
+        ended = site.queue()
+
+    assert "Traceback" not in ended.output
+    (run,) = site.runs()
+    assert (run.state, run.attempt, run.executions) == ("lost", 5, 5)
+    assert run.reason == "its supervisor died; gave up after 5 attempts"
+    assert run.reason in ended.output
+
+
 def test_a_run_that_an_operation_starts_in_the_background_is_left_alone(site: Site) -> None:
     site.shell.environment.update(GATE=str(site.gate), PROJECT=str(OPERATIONS))
 
