@@ -27,6 +27,8 @@ _NETWORK_FILE_SYSTEMS = frozenset((
 ))
 # fmt: on
 _NO_FLOCK = frozenset((errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL))
+TELL_AFTER = 2.0
+"""Seconds of waiting for a lock after which that is told."""
 _FLOCK_TAKEN = frozenset((errno.EAGAIN, errno.EACCES))
 
 
@@ -158,7 +160,7 @@ class SqliteFile:
             return self.blocking(attempt)
         import anyio
 
-        for delay in _delays(self._patience):
+        for delay in self._delays():
             await anyio.sleep(delay)
             try:
                 return attempt()
@@ -168,13 +170,31 @@ class SqliteFile:
 
     def blocking(self, attempt: Callable[[], T]) -> T:
         """As :meth:`patiently`, whether or not an event loop runs."""
-        for delay in _delays(self._patience, first=0.0):
+        for delay in self._delays(first=0.0):
             time.sleep(delay)
             try:
                 return attempt()
             except Busy:
                 continue
         raise self._locked()
+
+    def _delays(self, first: float | None = None) -> Iterator[float]:
+        # Who has waited long must not ask less often than who has just come: short and random, not exponential.
+        import random
+
+        began = time.monotonic()
+        told = False
+        if first is not None:
+            yield first
+        while (waited := time.monotonic() - began) < self._patience:
+            if waited > TELL_AFTER and not told:
+                told = True
+                import logging
+
+                logging.getLogger(__name__).warning(
+                    "Waiting for the store '%s', which another process has locked", self.path
+                )
+            yield random.uniform(0.0003, 0.002 if waited < 1.0 else 0.01)
 
     def _locked(self) -> StoreUnavailable:
         return StoreUnavailable(
@@ -300,17 +320,6 @@ def event_loop_runs() -> bool:
     except RuntimeError:
         return False
     return True
-
-
-def _delays(patience: float, first: float | None = None) -> Iterator[float]:
-    # Who has waited long must not ask less often than who has just come: short and random, not exponential.
-    import random
-
-    began = time.monotonic()
-    if first is not None:
-        yield first
-    while (waited := time.monotonic() - began) < patience:
-        yield random.uniform(0.0003, 0.002 if waited < 1.0 else 0.01)
 
 
 def _connect(path: Path, parameters: str = "") -> sqlite3.Connection:

@@ -185,3 +185,20 @@ def test_one_unreadable_run_never_keeps_a_queue_from_the_others(site: Site, file
     assert states[fine.id] == "completed"
     assert states[sick.id] in ("broken", "completed")
     site.forget(sick)
+
+
+def test_told_twice_to_end_a_queue_is_gone_at_once_and_leaves_no_claim(site: Site) -> None:
+    site.stage(count=3, gate=str(site.gate))
+    queue = site.start_queue("jobs=2", failpoint="run.claimed:sleep=1:2")
+    site.wait_for_starts(1)
+
+    queue.send_signal(signal.SIGTERM)
+    queue.send_signal(signal.SIGTERM)
+
+    assert queue.wait(timeout=10) == 0
+    assert not [run for run in site.runs() if run.claimed]
+    assert set(site.states()) <= {"running", "staged"}
+    site.open_gate()
+    site.wait_for_rest()
+    assert site.queue().code == 0
+    assert site.states() == ["completed"] * 3
