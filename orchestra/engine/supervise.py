@@ -58,14 +58,15 @@ async def supervise(
         return run
     control = control or Control()
     watch = _Watch(session, run, console, control, quiet, foretold or _nothing)
-    try:
-        return await watch.to_the_end()
-    except anyio.get_cancelled_exc_class():
-        if control.owned:
-            control.raise_to(Wish.TERMINATE)
-            with anyio.CancelScope(shield=True):
-                await watch.to_the_end()
-        raise
+    with watch.follower:
+        try:
+            return await watch.to_the_end()
+        except anyio.get_cancelled_exc_class():
+            if control.owned:
+                control.raise_to(Wish.TERMINATE)
+                with anyio.CancelScope(shield=True):
+                    await watch.to_the_end()
+            raise
 
 
 async def watch_on(

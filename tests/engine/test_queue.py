@@ -432,3 +432,16 @@ async def test_two_queues_start_each_run_once(bench: Bench) -> None:
 
     assert sorted(bench.started) == sorted(run.id for run in runs)
     assert {bench.state(run) for run in runs} == {"completed"}
+
+
+async def test_a_queue_keeps_no_file_open_of_runs_that_have_ended(bench: Bench) -> None:
+    talkative = Script(output=b"something\n")
+    async with bench.a_queue(jobs=2):
+        first = await bench.make(talkative)
+        await bench.until(lambda: bench.state(first) == "completed")
+        before = len(os.listdir("/proc/self/fd"))
+
+        runs = [await bench.make(talkative) for _ in range(10)]
+
+        await bench.until(lambda: all(bench.state(run) == "completed" for run in runs))
+        assert len(os.listdir("/proc/self/fd")) <= before + 2
