@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, cast
 from msgspec import Struct
 
 from orchestra.errors import UserError
+from orchestra.model.ambiguity import may_take_for_ever
 from orchestra.model.operation import Operation, OutputPattern
 from orchestra.model.scalars import Scalar, join, single
 
@@ -44,6 +45,8 @@ _DEFAULT_LINE = re.compile(
 _COLOUR = re.compile("\x1b\\[[0-9;:]*[A-Za-z]")
 _LINE_END = re.compile(r"[\r\n]+")
 _MOST_STEP_DIGITS = 18
+LONGEST_LINE = 4096
+"""Characters of a line that patterns are tried on: they may take a time that grows with the square of that."""
 
 
 class Matched(NamedTuple):
@@ -68,6 +71,11 @@ class LinePattern:
             self._regex = re.compile(_ALIAS.sub(_expanded, pattern.pattern))
         except (re.error, OverflowError, RecursionError) as error:
             raise UserError(f"'{pattern.pattern}' is not a regular expression: {error}") from error
+        if may_take_for_ever(self._regex.pattern):
+            raise UserError(
+                f"the output pattern '{pattern.pattern}' may take for ever",
+                "It repeats a repetition, as '(a+)+' does: write one of the two only.",
+            )
         self._named = self._regex.groupindex
         named = set(self._named.values())
         self._bare = [number for number in range(1, self._regex.groups + 1) if number not in named]
@@ -82,7 +90,9 @@ class LinePattern:
             )
 
     def match(self, line: str) -> Matched:
-        """What the pattern finds in ``line``; a later match of the same name wins."""
+        """What the pattern finds in ``line``; a later match of the same name wins. Long lines are not looked at."""
+        if len(line) > LONGEST_LINE:
+            return Matched([], {})
         groups: list[tuple[str | None, ...]] = []
         values: dict[str, str] = {}
         for match in self._regex.finditer(line):
