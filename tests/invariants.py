@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,19 +65,29 @@ def stored_runs(home: Path) -> list[Run]:
 
 
 def assert_invariants(
-    home: Path, journal: Path | None = None, *, acknowledged: Iterable[str] = (), at_rest: bool = True
+    home: Path,
+    journal: Path | None = None,
+    *,
+    acknowledged: Iterable[str] = (),
+    deleted: Collection[str] = (),
+    at_rest: bool = True,
 ) -> None:
-    """Check everything. ``at_rest``: all is over, so nothing may be running, claimed or left behind."""
+    """Check everything. ``at_rest``: all is over, so nothing may be running, claimed or left behind.
+
+    ``deleted``: what was to be deleted, whether it came to that or not.
+    """
     layout = Layout(home)
     runs = stored_runs(home)
+    known = {run.id for run in runs}
     noted = executions(journal) if journal else []
+    noted = [one for one in noted if one.run in known or one.run not in deleted]
     _nothing_is_lost(layout, runs, acknowledged)
     for run in runs:
         directory = layout.run_directory(run)
         _state_is_what_the_records_say(run, directory, at_rest)
         if journal and run.kind == "run":
             _executed_at_most_once(run, directory, [one for one in noted if one.run == run.id], at_rest)
-    assert {one.run for one in noted} <= {run.id for run in runs}, "something ran that is no run"
+    assert {one.run for one in noted} <= known, "something ran that is no run"
     if at_rest:
         _nothing_is_left(layout, runs)
 

@@ -52,6 +52,8 @@ class Site:
         self.journal = folder / "journal"
         self.gate = folder / "gate"
         shell.environment["JOURNAL"] = str(self.journal)
+        self.deleted: set[str] = set()
+        """The runs that somebody has begun to delete."""
         self.processes: list[subprocess.Popen[str]] = []
 
     # -- doing
@@ -167,7 +169,7 @@ class Site:
 
     def check(self, **options: Any) -> None:
         """Every invariant of the home."""
-        assert_invariants(self.home, self.journal, **options)
+        assert_invariants(self.home, self.journal, deleted=self.deleted, **options)
 
     def close(self) -> None:
         """End what the test has started, and check that nothing is left of anything."""

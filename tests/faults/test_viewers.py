@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -73,9 +75,29 @@ def test_bytes_are_kept_as_they_are_and_shown_to_programs_as_json(site: Site) ->
     assert any("base64" in json.dumps(event) for event in events)
 
 
-def test_one_endless_line_needs_little_memory(site: Site) -> None:
+FLOODS = {
+    "64 MiB": ("head -c 67108864 /dev/zero | tr '\\0' x", 64 << 20),
+    "1 GiB": ("head -c 1073741824 /dev/zero | tr '\\0' x", 1 << 30),
+    "1 GiB of lines": ("yes 0123456789abcde | head -c 1073741824", 1 << 30),
+}
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        "64 MiB",
+        *(
+            pytest.param(name, marks=[pytest.mark.nightly, pytest.mark.timeout(600)])
+            for name in FLOODS
+            if "GiB" in name
+        ),
+    ],
+)
+def test_a_flood_of_output_needs_little_memory_and_is_all_there(site: Site, flood: str) -> None:
+    """An endless line, or lines without end."""
+    command, size = FLOODS[flood]
     script = site.home.parent / "long.sh"
-    script.write_text("#!/bin/sh\nhead -c 67108864 /dev/zero | tr '\\0' x\n")
+    script.write_text(f"#!/bin/sh\n{command}\n")
     script.chmod(0o755)
     with open(os.devnull, "w") as nowhere:
         process = site.shell.start("run", "-y", "long.sh", stdout=nowhere)
@@ -92,5 +114,26 @@ def test_one_endless_line_needs_little_memory(site: Site) -> None:
 
     assert process.returncode == 0
     directory = site.layout.attempt_directory(site.layout.run_directory(run), 1)
-    assert (directory / "output").stat().st_size == 64 << 20
+    assert (directory / "output").stat().st_size == size
     assert 0 < peak < 30 * 1024, f"{peak} KiB"
+    kept = hashlib.md5(usedforsecurity=False)
+    with open(directory / "output", "rb") as file:
+        while block := file.read(1 << 20):
+            kept.update(block)
+    expected = subprocess.check_output(f"{command} | md5sum", shell=True, text=True)
+    assert kept.hexdigest() == expected.split()[0]
+    # One entry each 50 ms at most, and no more of them than there were chunks.
+    assert sum(file.stat().st_size for file in directory.iterdir() if file.name != "output") < 1 << 20
+
+
+def test_a_run_takes_little_room_of_its_own(site: Site) -> None:
+    script = site.home.parent / "small.sh"
+    script.write_text("#!/bin/sh\necho small\n")
+    script.chmod(0o755)
+    assert site.shell.run("run", "-y", "small.sh").code == 0
+
+    (run,) = site.runs()
+    control = site.layout.control(site.layout.run_directory(run))
+    files = [path for path in control.rglob("*") if path.is_file()]
+    assert len(files) <= 10, files
+    assert sum(path.stat().st_size for path in files) <= 6 << 10
