@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from orchestra.model.run import Run
 from orchestra.workspace.layout import Layout
 from tests.benchmarks import homes
 from tests.benchmarks.rows import PASS, Bench, Figure, Row
@@ -36,6 +37,28 @@ def newest_of_10_000(bench: Bench) -> list[Figure]:
 def newest_of_100_000(bench: Bench) -> list[Figure]:
     """The first page of 100,000 runs."""
     return [_newest(bench, bench.few(100_000, 1_000), 220)]
+
+
+def one_of_100_000(bench: Bench) -> list[Figure]:
+    """One of 100,000 runs, by its id."""
+    count = bench.few(100_000, 1_000)
+    home = bench.new_home()
+    runs = _fill(bench, home, count)
+    commands = bench.commands(home)
+    command = bench.orchestra("select", runs[count // 3].id)
+    took = interleave(bench.few(11, 2), {"pass": commands.measure(PASS), "one": commands.measure(command)})
+    homes.remove(home)
+    return [
+        Figure(
+            f"one of {count:,} runs by its id",
+            took["one"] * 1000,
+            "ms",
+            250,
+            floor=took["pass"] * 1000,
+            floor_is="python -c pass",
+            scale="scaled",
+        )
+    ]
 
 
 def _newest(bench: Bench, count: int, target: float) -> Figure:
@@ -86,10 +109,11 @@ def all_as_json(bench: Bench) -> list[Figure]:
     ]
 
 
-def _fill(bench: Bench, home: Path, count: int) -> None:
+def _fill(bench: Bench, home: Path, count: int) -> list[Run]:
     runs = [homes.finished_run(number, bench.project) for number in range(count)]
     homes.fill_store(home, runs)
     homes.make_directories(home, runs, records=False)
+    return runs
 
 
 def claims(bench: Bench) -> list[Figure]:
@@ -194,6 +218,7 @@ def rebuild(bench: Bench) -> list[Figure]:
 ROWS = [
     Row("newest-10k", newest_of_10_000),
     Row("newest-100k", newest_of_100_000),
+    Row("one-100k", one_of_100_000),
     Row("json-10k", all_as_json),
     Row("claims", claims),
     Row("settle", settle),

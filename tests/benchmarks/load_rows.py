@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tests.benchmarks import homes
@@ -21,6 +22,16 @@ for _ in range({megabytes}):
         rest = rest[os.write(1, rest):]
 """
 LINES = "for number in range({lines}): print(number)\n"
+STEADY = """import os, time
+number = 0
+block = b"x" * 99999 + b"\\n"
+began = time.monotonic()
+for count in range({seconds} * 100):
+    rest = memoryview(block)
+    while rest:
+        rest = rest[os.write(1, rest):]
+    time.sleep(max(0, began + (count + 1) / 100 - time.monotonic()))
+"""
 PATIENCE = 120.0
 
 
@@ -101,6 +112,40 @@ def memory(bench: Bench) -> list[Figure]:
     ]
 
 
+def together(bench: Bench) -> list[Figure]:
+    """Runs that all print 10 MB a second at once: how much longer it takes them, and what supervisors take."""
+    count, seconds = bench.few(16, 2), bench.few(5, 1)
+    home = bench.new_home()
+    commands = bench.commands(home)
+    script = bench.script("steady.py", STEADY.format(seconds=seconds))
+    commands.run(bench.orchestra("run", script, f"number=range[1:{count}]", "--stage-trials", "-y"))
+    queue = commands.start(bench.orchestra("run", "-y", "queue", "run-once=yes", f"jobs={count}"))
+    try:
+        supervisors = _wait_for_supervisors(home, count)
+        each = 0.0
+        while queue.poll() is None:
+            for pid in supervisors:
+                with suppress(Failed, OSError):
+                    each = max(each, _memory(pid, "Rss"))
+            time.sleep(0.1)
+    finally:
+        queue.terminate()
+        queue.wait(PATIENCE)
+    ended = [
+        json.loads((path.parent / "exit").read_text())
+        for path in (home / "runs").glob("*/.orchestra/attempts/1/fence")
+        if json.loads(path.read_text())["kind"] == "supervisor"
+    ]
+    if [exit["size"] for exit in ended] != [seconds * 10_000_000] * count:
+        raise Failed("output is missing")
+    longest = max((exit["stopped"] - exit["started"]) / 1e6 for exit in ended)
+    what = f"{count} runs of 10 MB/s for {seconds} s"
+    return [
+        Figure(f"{what}: the longest", longest, "s", seconds * 1.5, floor=seconds, floor_is="by the clock"),
+        Figure(f"{what}: each supervisor", each, "MB", 10),
+    ]
+
+
 def _wait_for_supervisors(home: Path, count: int) -> list[int]:
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
@@ -138,4 +183,4 @@ def _memory(pid: int, kind: str) -> float:
     raise Failed(f"no {kind} of process {pid}")
 
 
-ROWS = [Row("output", output), Row("memory", memory)]
+ROWS = [Row("output", output), Row("memory", memory), Row("together", together)]

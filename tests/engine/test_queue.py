@@ -445,3 +445,23 @@ async def test_a_queue_keeps_no_file_open_of_runs_that_have_ended(bench: Bench) 
 
         await bench.until(lambda: all(bench.state(run) == "completed" for run in runs))
         assert len(os.listdir("/proc/self/fd")) <= before + 2
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+async def test_a_clock_that_is_set_starts_nothing_twice_and_loses_nothing(bench: Bench, hours: int) -> None:
+    runs = [await bench.make(HANGS) for _ in range(2)]
+    async with bench.a_queue(), bench.a_queue():
+        await bench.until(lambda: all(bench.state(run) == "running" for run in runs))
+
+        bench.clock.set_forward(hours * 3600)
+
+        for _ in range(30):
+            bench.clock.advance(0.5)
+            await anyio.sleep(0.005)
+        assert [bench.state(run) for run in runs] == ["running"] * 2
+        for run in runs:
+            bench.end(run)
+        later = await bench.make()
+        await bench.until(lambda: all(bench.state(run) == "completed" for run in (*runs, later)))
+    assert sorted(bench.started) == sorted(run.id for run in (*runs, later))
+    assert not {"run.lost", "run.released", "run.aborted"} & set(bench.events)

@@ -92,6 +92,10 @@ class FakeClock(Clock):
                 self.waiting -= 1
             group.cancel_scope.cancel()
 
+    def set_forward(self, seconds: float) -> None:
+        """Set the wall's clock, as a person or a time server does; back if it is negative."""
+        self._start += round(seconds * 1e6)
+
     def advance(self, seconds: float) -> None:
         self._seconds += seconds
         moved, self._moved = self._moved, anyio.Event()

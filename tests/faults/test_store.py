@@ -164,6 +164,21 @@ def test_who_changes_a_run_while_it_is_started_and_ends_loses_no_change(site: Si
     assert len(site.executions()) == 1
 
 
+def test_a_home_behind_a_link_with_any_name_is_as_good_as_another(site: Site) -> None:
+    strange = site.home.parent / "höme with\nnewline 'and' $quotes"
+    strange.mkdir()
+    site.home.symlink_to(strange)
+    (run,) = site.stage(lines=3)
+
+    assert site.queue().code == 0
+    assert site.run("run", "-y", "work.py", "number=[1,2]").code == 0
+
+    assert site.states() == ["completed"] * 3
+    assert (strange / "runs" / run.id).is_dir()
+    ended = site.run("check", "--runs", "--fix")
+    assert ended.code == 0, ended.output
+
+
 @pytest.mark.nightly
 @pytest.mark.timeout(300)
 def test_queues_that_can_not_renew_their_leases_harm_no_run_and_go_on_when_they_can(site: Site) -> None:
