@@ -146,6 +146,29 @@ def test_a_store_that_is_full_stops_no_operation_and_catches_up(site: Site) -> N
     assert records.read_exit(site.layout.attempt_directory(directory, 1)) is not None
 
 
+def test_runs_are_deleted_whole_where_the_trash_is_on_another_disk(site: Site) -> None:
+    first, second, kept = site.stage("quick.sh", count=3)
+    orchestra = " ".join(site.shell.command())
+    runs = site.layout.runs_dir
+    script = f"""
+        mount -t tmpfs none {site.layout.trash_dir} || exit 9
+        ORCHESTRA_FAILPOINT=delete.renamed:kill9 {orchestra} runs delete -y {first.id}; echo "code $?"
+        {orchestra} runs -s; ls -A {runs}
+        {orchestra} runs delete -y {second.id} || exit 8
+        ls -A {runs}
+    """
+
+    ended = in_mounts(site, script)
+
+    assert ended.returncode == 0, ended.stdout
+    assert "code 137" in ended.stdout and "Traceback" not in ended.stdout
+    assert "WARNING" not in ended.stdout
+    assert ended.stdout.count("  staged\n") == 2, "it is listed though it is half deleted"
+    *_, left = ended.stdout.partition("Deleted")
+    assert left.splitlines()[-1] == kept.id and first.id not in left and second.id not in left
+    assert [run.id for run in site.runs()] == [kept.id]
+
+
 def test_who_changes_a_run_while_it_is_started_and_ends_loses_no_change(site: Site) -> None:
     (run,) = site.stage(lines=40, pause=0.02)
     command = [sys.executable, "-c", TAG, str(site.home), run.id]
