@@ -120,6 +120,23 @@ def test_a_batch_that_was_killed_goes_on_with_its_trials_and_makes_none_twice(si
     assert len(site.executions()) == 3
 
 
+@pytest.mark.nightly
+@pytest.mark.timeout(300)
+def test_a_big_batch_that_was_killed_half_way_makes_each_trial_once(site: Site) -> None:
+    """More trials than are made at once, so that some were made and others not."""
+    search = ("run", "-y", "quick.sh", "n=range[1:1000]", "--force-flags", "--quiet")
+    assert site.run(*search, failpoint="batch.trial.claimed:kill9:500", timeout=200).code == KILLED
+    site.wait_for_rest()
+    (batch,) = site.runs("batch")
+
+    again = site.run("run", "-y", "--restart", batch.id, timeout=200)
+
+    assert again.code == 0, again.output[-500:]
+    assert sorted(run.flags["n"] for run in site.runs()) == list(range(1, 1001))
+    assert set(site.states()) == {"completed"}
+    assert len(site.executions()) == 1000
+
+
 @pytest.mark.parametrize(("point", "outcome"), SUPERVISOR.items())
 def test_a_supervisor_that_is_killed_leaves_a_known_state(
     site: Site, point: str, outcome: tuple[str, int | None, int]
