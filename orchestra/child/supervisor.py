@@ -905,7 +905,7 @@ class _Supervision:
         try:
             os.setsid()
             _die_with_parent(self.pid)
-            for number in (_signal.SIGPIPE, _signal.SIGXFSZ, *_STOPS):
+            for number in (_signal.SIGPIPE, _signal.SIGXFSZ, _signal.SIGCHLD, *_STOPS):
                 _signal.signal(number, _signal.SIG_DFL)
             _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
             if not self.orders.inherit:
