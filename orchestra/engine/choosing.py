@@ -11,6 +11,7 @@ from msgspec import structs
 
 from orchestra.child.supervisor import failpoint, host_id
 from orchestra.engine.changes import change, tell
+from orchestra.engine.control import Control, Wish
 from orchestra.engine.limits import fits_gpus
 from orchestra.engine.machine import ThisMachine
 from orchestra.engine.session import LEASE, Session
@@ -19,6 +20,7 @@ from orchestra.model import lifecycle
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.run import ACTIVE, FINAL, Run, State
 from orchestra.model.scheduling import SUCCEEDED, Choice, Machine, Situation, Start, choose
+from orchestra.workspace import records
 from orchestra.workspace.queue_groups import GroupsFile, try_turn
 
 STAGED: frozenset[State] = frozenset(("staged",))
@@ -34,8 +36,15 @@ class Chooser:
     """Claims staged runs for one queue."""
 
     def __init__(
-        self, session: Session, machine: ThisMachine, gpus: str | None, *, plain_cpus: float = 0
+        self,
+        session: Session,
+        machine: ThisMachine,
+        gpus: str | None,
+        *,
+        plain_cpus: float = 0,
+        control: Control | None = None,
     ) -> None:
+        self.control = control
         self.session = session
         self.machine = machine
         self.gpus = gpus
@@ -74,7 +83,9 @@ class Chooser:
 
     async def _claim_alone(self, slots: int) -> tuple[Run, ...]:
         """Choose anew while nobody else does, and note who gets which devices before anybody may."""
-        async with turn(self.session):
+        async with turn(self.session, self.control) as mine:
+            if not mine:
+                return ()
             page = await self.session.store.query(RunQuery(states=ACTIVE))
             choice = await self._choice(slots, page.runs)
             claimed = await self._claim([start.run.id for start in choice.starts], len(choice.starts))
@@ -90,11 +101,7 @@ class Chooser:
         devices = {start.run.id: start.devices for start in starts}
         kept: list[Run] = []
         for run in claimed:
-            if run.devices != devices[run.id]:
-                run = await change(
-                    self.session, run, lambda now: structs.replace(now, devices=devices[now.id])
-                )
-            kept.append(run)
+            kept.append(await grant(self.session, run, devices[run.id]) if run.needs else run)
         return tuple(kept)
 
     async def _choice(self, slots: int, active: Sequence[Run]) -> Choice:
@@ -129,7 +136,7 @@ class Chooser:
         """Leave the devices alone that somebody else uses; they are asked only when somebody wants some."""
         if not any(run.needs.gpus for run in staged):
             return situation
-        return structs.replace(situation, machine=self.machine.left_by_others(situation.active))
+        return structs.replace(situation, busy=self.machine.busy(situation.active))
 
     def _is_ours(self, run: Run) -> bool:
         """Whether it may be started by this queue at all. A queue in a queue would wait for itself."""
@@ -194,9 +201,18 @@ def situation_of(
     )
 
 
+async def grant(session: Session, run: Run, devices: tuple[str, ...]) -> Run:
+    """Note that a claimed run has all that it needs: in its record, too, for the store may be lost."""
+    run = await change(session, run, lambda now: structs.replace(now, devices=devices, granted=True))
+    records.write_run(session.directory(run), run, fsync=False)
+    return run
+
+
 @asynccontextmanager
-async def turn(session: Session) -> AsyncGenerator[None]:
+async def turn(session: Session, control: Control | None = None) -> AsyncGenerator[bool]:
     """Decide what is started while nobody else does: one device must not be given to two runs.
+
+    Yields False if somebody wished for an end meanwhile.
 
     Raises:
         StoreUnavailable: somebody else has been deciding for very long.
@@ -205,8 +221,11 @@ async def turn(session: Session) -> AsyncGenerator[None]:
     while True:
         with try_turn(session.layout.home) as mine:
             if mine:
-                yield
+                yield True
                 return
+        if control is not None and control.wish != Wish.NONE:
+            yield False
+            return
         if session.clock.monotonic() > end:
             raise StoreUnavailable("another queue has been deciding what to start for too long")
         await anyio.sleep(_TURN_PAUSE)

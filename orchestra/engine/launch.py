@@ -236,6 +236,8 @@ def _orders(session: Session, run: Run, command: tuple[str, ...], nonce: str, ho
         fsync=session.fsync,
         grace=GRACE if run.operation.grace is None else run.operation.grace,
         stop_timeout=STOP_TIMEOUT if run.operation.stop_timeout is None else run.operation.stop_timeout,
+        starter=run.starter or "command",
+        queue=run.queue,
         stop_after=None if run.stop_after is None else run.stop_after * 60,
         time_limit=run.time_limit,
         warning=warning[0],

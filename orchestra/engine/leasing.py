@@ -5,9 +5,9 @@ from __future__ import annotations
 from msgspec import structs
 
 from orchestra.console import Console
-from orchestra.engine.changes import change
-from orchestra.engine.choosing import situation_of, turn
+from orchestra.engine.choosing import grant, situation_of, turn
 from orchestra.engine.control import Control, Wish
+from orchestra.engine.judge import settle_active
 from orchestra.engine.machine import ThisMachine
 from orchestra.engine.session import Session
 from orchestra.errors import ResolveError, Stopped
@@ -30,18 +30,22 @@ async def wait_for_resources(
         Stopped: it was told to stop.
     """
     machine, groups, told = ThisMachine(), GroupsFile(session.layout.home), False
+    control = control or Control()
     while True:
-        async with turn(session):
+        # Those whose watcher is gone have perhaps ended, and hold nothing any more.
+        await settle_active(session)
+        async with turn(session, control) as mine:
+            if not mine:
+                break
             page = await session.store.query(RunQuery(states=ACTIVE))
             others = [other for other in page.runs if other.id != run.id]
             # What a queue would wait for, a person who starts the run by hand has decided.
             alone = structs.replace(run, group=None, after=(), not_before=None)
-            choice = choose([alone], situation_of(session, machine.left_by_others(others), 1, others, groups))
+            situation = situation_of(session, machine.machine, 1, others, groups)
+            situation = structs.replace(situation, busy=machine.busy(others))
+            choice = choose([alone], situation)
             if choice.starts:
-                devices = choice.starts[0].devices
-                return await change(
-                    session, run, lambda now, devices=devices: structs.replace(now, devices=devices)
-                )
+                return await grant(session, run, choice.starts[0].devices)
         reason = choice.waits[run.id]
         if choice.never:
             raise ResolveError(f"it needs {reason} here")
@@ -49,6 +53,8 @@ async def wait_for_resources(
             message = f"Waiting for {reason}"
             session.emit("log.message", run, level="info", message=message, console=console, logger="")
             told = True
-        if control is not None and control.wish > Wish.DRAIN:
-            raise Stopped("stopped while it waited for resources", *control.signal)
+        if control.wish > Wish.DRAIN:
+            break
         await session.clock.sleep(LOOK_EVERY)
+    name, code = control.signal
+    raise Stopped("stopped while it waited for resources", name, code)

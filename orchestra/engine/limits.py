@@ -59,6 +59,9 @@ def given_environment(run: Run) -> dict[str, str]:
     """How an operation is told what it was given: devices, and processors unless somebody has said otherwise."""
     needs = run.needs
     variables = gpu_environment(",".join(device_shares(run.devices)) if run.devices else run.gpus)
+    if run.devices and "CUDA_DEVICE_ORDER" not in os.environ:
+        # As NVML and nvidia-smi number them: CUDA by itself puts the fastest first.
+        variables["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     if needs.cpus >= 1 and "OMP_NUM_THREADS" not in os.environ:
         # What most numeric libraries go by; without, each run would start a thread for every processor.
         variables["OMP_NUM_THREADS"] = str(int(needs.cpus))

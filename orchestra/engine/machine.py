@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import structs
-
 from orchestra.child.supervisor import cookie_of
 from orchestra.errors import UserError
 from orchestra.model.run import Run
@@ -34,16 +32,8 @@ class ThisMachine:
         self._gpus = _open_gpus() if gpus is None and DEVICES not in os.environ else None
         self.machine = Machine(cpus=_cpus(), memory=_memory(), devices=_devices(gpus, self._gpus))
 
-    def left_by_others(self, active: Sequence[Run]) -> Machine:
-        """What there is without the devices that others use; ``active``: our own runs."""
-        busy = self.busy(active)
-        if not busy:
-            return self.machine
-        devices = tuple(device for device in self.machine.devices if device not in busy)
-        return structs.replace(self.machine, devices=devices)
-
     def busy(self, active: Sequence[Run]) -> tuple[str, ...]:
-        """The devices on which processes compute that belong to no run of ours."""
+        """The devices on which processes compute that belong to none of ``active``, our own runs."""
         if self._gpus is None:
             return ()
         ours = {run.id for run in active}

@@ -91,8 +91,12 @@ class _Queue:
         self.ending: set[str] = set()
         """Those of them that ended well, whose records are being written: they hold no slot any more."""
         self.adopted: dict[str, Control] = {}
+        self.held_by_adopted = 0
+        """How many of them another queue started: each takes a slot here now."""
         plain_cpus = 1 if settings.jobs is None else 0
-        self.chooser = Chooser(session, ThisMachine(settings.gpus), settings.gpus, plain_cpus=plain_cpus)
+        self.chooser = Chooser(
+            session, ThisMachine(settings.gpus), settings.gpus, plain_cpus=plain_cpus, control=control
+        )
         self.ignored: set[str] = set()
         """Staged runs for other devices."""
         self.blocked: set[str] = set()
@@ -170,6 +174,8 @@ class _Queue:
 
     async def _claim(self, group: TaskGroup) -> bool:
         """Start what may be started now; True if there was anything."""
+        # Of the last look: nothing may have been looked at since.
+        self.chooser.look_at = None
         free = self._free_slots()
         if free <= 0:
             return False
@@ -190,7 +196,7 @@ class _Queue:
         return bool(runs)
 
     def _free_slots(self) -> int:
-        return self._jobs() - len(self.running) + len(self.ending)
+        return self._jobs() - len(self.running) + len(self.ending) - self.held_by_adopted
 
     def _jobs(self) -> int:
         """How many runs at once: as was set for all queues meanwhile, else as this one was told."""
@@ -343,6 +349,7 @@ class _Queue:
     def _adopt(self, group: TaskGroup, run: Run) -> None:
         if run.state == "running" and run.kind == "run" and run.id not in self.adopted:
             self.adopted[run.id] = Control()
+            self.held_by_adopted += run.starter == "queue"
             self.session.emit("run.adopted", run, console=self.console)
             group.start_soon(self._watch_adopted, run)
 
@@ -356,7 +363,8 @@ class _Queue:
             await self.session.clock.sleep(LEASE)
         finally:
             self.adopted.pop(run.id, None)
-            self.news.set()
+            self.held_by_adopted -= run.starter == "queue"
+            self._look_again()
 
     async def _pause(self) -> None:
         """Wait for the first of: a run of ours ended, the store changed, a wish, the poll interval."""

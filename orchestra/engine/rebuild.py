@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from msgspec import structs
 
@@ -17,9 +17,10 @@ from orchestra.model import lifecycle
 from orchestra.model.execution import Exit, Fence, Identity
 from orchestra.model.filters import RunQuery
 from orchestra.model.ids import check_run_id
-from orchestra.model.run import Run, State, Worker, unreadable_run
+from orchestra.model.run import Run, Starter, State, Worker, unreadable_run
 from orchestra.workspace import records
 from orchestra.workspace.layout import attempt_directory
+from orchestra.workspace.orders import read_orders
 
 TrialKey: TypeAlias = tuple[str, int, int]
 CHUNK = 1000
@@ -159,7 +160,7 @@ def _in_its_state(run: Run, directory: Path) -> Run:
         return _claimed(at_start, newest, rest)
     if fence.fence == "revoked":
         return lifecycle.release(_claimed(at_start, newest, rest))
-    return lifecycle.start(_watched(at_start, fence), fence)
+    return lifecycle.start(_watched(at_start, fence, attempt_directory(directory, newest)), fence)
 
 
 def _has_begun(directory: Path, attempt: int) -> bool:
@@ -201,7 +202,13 @@ def _nobody() -> Worker:
     return Worker(identity=identity, nonce="nobody", starter="command")
 
 
-def _watched(run: Run, fence: Fence) -> Run:
+def _watched(run: Run, fence: Fence, attempt: Path) -> Run:
     """Watched by the process that runs it: nobody else is known. Queues adopt it once the lease is over."""
-    worker = Worker(identity=fence.identity, nonce=fence.nonce, starter=run.starter or "command")
-    return structs.replace(run, worker=worker)
+    try:
+        orders = read_orders(attempt)
+    except OrchestraError:
+        orders = None
+    starter = cast(Starter, orders.starter) if orders is not None else run.starter or "command"
+    queue = orders.queue if orders is not None else run.queue
+    worker = Worker(identity=fence.identity, nonce=fence.nonce, starter=starter, queue=queue)
+    return structs.replace(run, worker=worker, starter=starter, queue=queue)

@@ -80,6 +80,7 @@ def claim(run: Run, worker: Worker, lease: int) -> Run:
         cause=None,
         reason=None,
         devices=(),
+        granted=False,
         not_before=None,
     )
 

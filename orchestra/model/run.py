@@ -184,7 +184,9 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     resources: Resources = Resources()
     """What its first execution asks for."""
     devices: tuple[str, ...] = ()
-    """What the newest attempt was given by a queue: ``ID`` of a device, or ``ID:SHARE``."""
+    """What the newest attempt was given: ``ID`` of a device, or ``ID:SHARE``."""
+    granted: bool = False
+    """Whether all that it needs was given to the newest attempt: then it is nobody else's."""
     retry: Retry | None = None
     not_before: int | None = None
     """When a queue may start it again."""

@@ -49,6 +49,8 @@ class Situation(Struct, frozen=True, kw_only=True):
     """The processors that a run counts for which says nothing of them."""
     active: Sequence[Run] = ()
     """Claimed and running runs on this computer: what they were given is taken."""
+    busy: Sequence[str] = ()
+    """Devices that others use just now."""
     groups: Mapping[str, Group] = {}
     members: Mapping[str, int] = {}
     """Active runs of each group, on all computers."""
@@ -116,16 +118,19 @@ class _Choosing:
             memory=1 << 62 if machine.memory is None else machine.memory,
         )
         self.cpus, self.memory = self.total.cpus, self.total.memory
-        self.devices = dict.fromkeys(machine.devices, 1.0)
+        self.devices = {name: 0.0 if name in situation.busy else 1.0 for name in machine.devices}
         self.members = dict(situation.members)
         for run in situation.active:
+            if run.needs and not run.granted:
+                # It waits for what it needs itself.
+                continue
             self._take(self._needs(run), device_shares(run.devices))
 
     def _needs(self, run: Run) -> Resources:
         needs = run.needs
         if needs.cpus or not self.situation.plain_cpus or run.kind == "queue":
             return needs
-        return structs.replace(needs, cpus=self.situation.plain_cpus)
+        return structs.replace(needs, cpus=min(self.situation.plain_cpus, self.total.cpus))
 
     def among(self, staged: Iterable[Run]) -> Choice:
         for run in staged:

@@ -143,6 +143,7 @@ def a_full_run(**fields: Any) -> Run:
         after=("abc123:ok",),
         resources=Resources(gpus=0.5, cpus=2, memory=1 << 30),
         devices=("0:0.5",),
+        granted=True,
         retry=Retry(limit=2, on=("oom", "exit:75"), delay=1.5, scale={"memory": 2}),
         not_before=45,
         time_limit=90.0,

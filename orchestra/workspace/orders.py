@@ -47,6 +47,10 @@ class Orders(Struct, frozen=True, kw_only=True):
     stop_timeout: float = STOP_TIMEOUT
     """From TERM to KILL."""
     leftovers: Leftovers = "kill"
+    starter: str = "command"
+    """Who started the attempt, for those who find nothing but this."""
+    queue: str | None = None
+    """Id of the queue that did."""
     stop_after: float | None = None
     """Stop the operation after so long."""
     time_limit: float | None = None
@@ -81,6 +85,9 @@ def encode_orders(orders: Orders) -> bytes:
         ("stop_timeout", repr(float(orders.stop_timeout))),
         ("leftovers", orders.leftovers),
     ]
+    entries.append(("starter", orders.starter))
+    if orders.queue is not None:
+        entries.append(("queue", orders.queue))
     if orders.stop_after is not None:
         entries.append(("stop_after", repr(float(orders.stop_after))))
     if orders.time_limit is not None:
@@ -142,6 +149,8 @@ def _build(values: dict[str, str], repeated: dict[str, list[str]]) -> Orders:
             grace=float(values["grace"]),
             stop_timeout=float(values["stop_timeout"]),
             leftovers=cast(Leftovers, values["leftovers"]),
+            starter=values.get("starter", "command"),
+            queue=values.get("queue"),
             stop_after=float(values["stop_after"]) if "stop_after" in values else None,
             time_limit=float(values["time_limit"]) if "time_limit" in values else None,
             warning=int(values.get("warning", 0)),

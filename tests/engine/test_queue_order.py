@@ -9,8 +9,10 @@ import anyio
 import pytest
 from msgspec import structs
 
+from orchestra.child import supervisor
+from orchestra.engine.rebuild import rebuild_store
 from orchestra.errors import ResolveError, UserError
-from orchestra.model.execution import Exit
+from orchestra.model.execution import Exit, Identity
 from orchestra.model.filters import Wanted
 from orchestra.model.resources import Resources
 from orchestra.model.retry import Retry
@@ -24,6 +26,8 @@ from tests.engine.workbench import HANGS, Bench
 pytestmark = pytest.mark.anyio
 
 ONE_GPU = Resources(gpus=1)
+HERE = Identity(host=supervisor.host_id(), boot=supervisor.boot_id(), pid=2**22 + 3, start=1)
+"""A process of this computer that has ended."""
 
 
 def fails(code: int = 75) -> Script:
@@ -408,3 +412,79 @@ async def test_a_run_that_can_not_be_claimed_does_not_keep_a_queue_busy(
     await bench.queue()
 
     assert (bench.state(stuck), bench.state(other)) == ("staged", "completed")
+
+
+async def test_runs_that_wait_for_resources_do_not_keep_each_other_waiting(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestra.engine.machine._cpus", lambda: 2.0)
+    runs = [await bench.make(HANGS, resources=Resources(cpus=2)) for _ in range(3)]
+    async with anyio.create_task_group() as group:
+        for run in runs:
+            group.start_soon(bench.execute, await bench.claim(run))
+        for done in range(3):
+            await bench.until(lambda done=done: sum(bench.state(run) == "running" for run in runs) == 1)
+            bench.end(next(run for run in runs if bench.state(run) == "running"))
+            await bench.until(
+                lambda done=done: sum(bench.state(run) == "completed" for run in runs) == done + 1
+            )
+            bench.clock.advance(1)
+
+
+async def test_a_run_that_waits_sees_the_end_of_one_whose_watcher_is_gone(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHESTRA_GPUS", "0")
+    holder = await bench.running(resources=ONE_GPU)
+    held = structs.replace(await bench.store.get(holder.id), devices=("0",), granted=True)
+    await bench.store.update((structs.replace(held, worker=structs.replace(held.worker, identity=HERE)),))
+    waiting = await bench.make(resources=ONE_GPU)
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.execute, await bench.claim(waiting))
+        await bench.until(lambda: any("Waiting for 1 GPU(s)" in line for line in bench.lines))
+        bench.end(holder)
+        await bench.until(lambda: 0.5 in bench.clock.sleeping)
+        bench.executor._scripted[f"{holder.id}.1"].end()
+        bench.clock.advance(20)
+        await bench.until(lambda: bench.state(waiting) == "completed")
+    assert bench.state(holder) == "completed"
+
+
+async def test_a_retry_that_was_due_long_ago_keeps_no_full_queue_busy(bench: Bench) -> None:
+    again, long = await bench.make(fails(), retry=Retry(limit=1, delay=1)), await bench.make(HANGS)
+    async with bench.a_queue():
+        await bench.until(lambda: bench.state(long) == "running")
+        assert bench.state(again) == "staged"
+        await bench.pass_time(5)
+        polls = bench.events.count("queue.polled")
+        await anyio.sleep(0.1)
+        assert bench.events.count("queue.polled") - polls < 3
+        assert 10 in bench.clock.sleeping
+        bench.end(long)
+        await bench.until(lambda: bench.state(again) == "completed")
+
+
+async def test_what_an_adopted_run_holds_is_no_free_slot(bench: Bench) -> None:
+    orphan = await bench.running(starter="queue")
+    waiting = await bench.make()
+    bench.clock.advance(20)
+    async with bench.a_queue():
+        await bench.until(lambda: "run.adopted" in bench.events)
+        await anyio.sleep(0.05)
+        assert bench.state(waiting) == "staged"
+        bench.end(orphan)
+        await bench.until(lambda: bench.state(waiting) == "completed")
+
+
+async def test_a_lost_store_gives_no_device_away_twice(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRA_GPUS", "0")
+    holder, waiting = await bench.make(HANGS, resources=ONE_GPU), await bench.make(resources=ONE_GPU)
+    async with bench.a_queue():
+        await bench.until(lambda: bench.state(holder) == "running")
+        before = bench.data.runs[holder.id]
+        bench.data.runs.clear()
+        await rebuild_store(bench.session)
+        found = bench.data.runs[holder.id]
+        assert (found.devices, found.granted, found.starter) == (before.devices, True, "queue")
+        bench.end(holder)
+        await bench.until(lambda: bench.state(waiting) == "completed")

@@ -53,11 +53,32 @@ def test_each_run_gets_devices_of_its_own() -> None:
 
 
 def test_what_active_runs_were_given_is_taken() -> None:
-    active = [structs.replace(gpus(9, 1), state="running", devices=("0",))]
+    active = [structs.replace(gpus(9, 1), state="running", devices=("0",), granted=True)]
 
     choice = choose([gpus(1, 1), gpus(2, 1)], now(active=active))
 
     assert [start.devices for start in choice.starts] == [("1",)]
+
+
+def test_a_device_that_others_use_is_waited_for() -> None:
+    choice = choose([gpus(1, 2), gpus(2, 1)], now(busy=("0",)))
+
+    assert (started(choice), choice.never) == ([], set())
+    assert waits(choice) == {1: "2 GPU(s), of which 1 are free", 2: "1 GPU(s), of which 0 are free"}
+
+
+def test_what_waits_for_its_resources_itself_takes_none_from_others() -> None:
+    waiting = structs.replace(staged(9, resources=Resources(cpus=8)), state="pending")
+    running = structs.replace(waiting, state="running", granted=True)
+
+    assert started(choose([staged(1, resources=Resources(cpus=8))], now(active=[waiting]))) == [1]
+    assert started(choose([staged(1, resources=Resources(cpus=8))], now(active=[running]))) == []
+
+
+def test_a_part_of_a_processor_is_enough_for_a_plain_run() -> None:
+    choice = choose([staged(1), staged(2)], now(machine=Machine(cpus=0.5), plain_cpus=1))
+
+    assert started(choice) == [1]
 
 
 def test_shares_fill_up_a_device_before_the_next_is_begun() -> None:
@@ -67,7 +88,7 @@ def test_shares_fill_up_a_device_before_the_next_is_begun() -> None:
 
 
 def test_smaller_runs_do_not_starve_one_that_waits_for_more() -> None:
-    active = [structs.replace(gpus(9, 1), state="running", devices=("0",))]
+    active = [structs.replace(gpus(9, 1), state="running", devices=("0",), granted=True)]
 
     choice = choose([gpus(1, 2), gpus(2, 1), staged(3)], now(active=active))
 
@@ -145,7 +166,7 @@ some_staged = st.lists(st.tuples(needs, st.sampled_from([None, None, "a", "b"]))
 def test_no_choice_gives_more_than_there_is(runs: list[Run], slots: int, limit: int) -> None:
     first = choose(runs, now(slots=3))
     active = [
-        structs.replace(start.run, state="pending", devices=start.devices, group=None)
+        structs.replace(start.run, state="pending", devices=start.devices, group=None, granted=True)
         for start in first.starts
     ]
     rest = [run for run in runs if run.id not in {one.id for one in active}]
