@@ -150,8 +150,8 @@ def queue(
 ) -> int:
     """Work through the staged runs: those of the highest priority first, then the oldest.
 
-    What is told to all queues, instead of starting one: status, pause, resume, parallel, priority, move, wait, stop
-    (see 'orchestra queue status --help', and so on).
+    What is told to all queues, instead of starting one: status, pause, resume, parallel, priority, move, wait,
+    follow, stop (see 'orchestra queue status --help', and so on).
 
     Flags: run-once=yes (end when nothing is left to start), poll-interval=N (look again at least every N seconds),
     ignore-running=yes (start though runs that no queue started are running), gpus=IDS (CUDA_VISIBLE_DEVICES of the

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -45,6 +45,8 @@ class Chooser:
         control: Control | None = None,
     ) -> None:
         self.control = control
+        self.aborted: Callable[[Run], object] = lambda run: None
+        """Told of runs that can never be started."""
         self.session = session
         self.machine = machine
         self.gpus = gpus
@@ -55,6 +57,8 @@ class Chooser:
         """Staged runs that are not to be tried again until they are staged anew: when they were staged."""
         self.waits: dict[str, str] = {}
         """Why runs wait, as of the last look."""
+        self.hopes = False
+        """Whether runs wait for what other runs hold that are active now."""
         self.look_at: int | None = None
         """When a run becomes due, in microseconds since the epoch."""
 
@@ -121,6 +125,7 @@ class Chooser:
                 break
             limit *= 2
         self.waits, self.look_at = choice.waits, choice.look_at
+        self.hopes = bool(choice.hopeful) and any(run.kind != "queue" for run in situation.active)
         return choice
 
     async def look(self, staged: Sequence[Run], active: Sequence[Run]) -> Choice:
@@ -179,6 +184,7 @@ class Chooser:
             run = await change(self.session, run, aborted)
             if run.state == "aborted":
                 tell(self.session, "run.aborted", run, reason=run.reason)
+                self.aborted(run)
 
 
 def situation_of(

@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
-from msgspec import convert, structs
+from msgspec import ValidationError, convert, structs
 
 from orchestra.console import Console, SilentConsole
 from orchestra.engine.begin import Begun, begin, prepare
@@ -30,7 +30,7 @@ from orchestra.engine.runs import delete_runs, stop_runs
 from orchestra.engine.session import Session, open_session
 from orchestra.engine.stopping import not_stopped
 from orchestra.engine.supervise import keep_leases, supervise
-from orchestra.errors import OrchestraError, RunBusy
+from orchestra.errors import OrchestraError, RunBusy, UserError
 from orchestra.model.columns import parse_column
 from orchestra.model.duration import parse_duration
 from orchestra.model.events import Event
@@ -43,6 +43,8 @@ from orchestra.project.project_settings import project_settings
 from orchestra.settings import find_home, load_settings
 from orchestra.workspace.output import read_output
 from orchestra.workspace.results import Results
+
+T = TypeVar("T")
 
 EVENT_BUFFER = 10_000
 """Events that a slow reader may be behind; further ones are dropped."""
@@ -66,21 +68,43 @@ def _typed(options: Mapping[str, Any]) -> dict[str, Any]:
     return {**typed, **_typed_terms(typed)}
 
 
+_TERM_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "group": (str,),
+    "priority": (int,),
+    "resources": (Resources, Mapping, str),
+    "retry": (Retry, Mapping, int),
+    "time_limit": (int, float, str),
+    "warning": (str,),
+}
+
+
 def _typed_terms(options: Mapping[str, Any]) -> dict[str, Any]:
     """The same of the terms of a run: texts as on the command line, a number of retries, a mapping."""
     typed: dict[str, Any] = {}
+    for name, kind in _TERM_TYPES.items():
+        given = options.get(name)
+        if given is not None and (not isinstance(given, kind) or isinstance(given, bool)):
+            wanted = " or ".join(sorted({"text" if one is str else one.__name__ for one in kind}))
+            raise UserError(f"invalid value {given!r} for {name}", f"Give a {wanted}.")
     resources, retry, limit = (options.get(name) for name in ("resources", "retry", "time_limit"))
     if isinstance(resources, str):
         typed["resources"] = parse_resources(resources)
     elif isinstance(resources, Mapping):
-        typed["resources"] = convert(resources, Resources)
+        typed["resources"] = _converted("resources", resources, Resources)
     if isinstance(retry, int):
         typed["retry"] = parse_retry(retry)
     elif isinstance(retry, Mapping):
-        typed["retry"] = convert(retry, Retry)
+        typed["retry"] = _converted("retry", retry, Retry)
     if isinstance(limit, str):
         typed["time_limit"] = parse_duration(limit)
     return typed
+
+
+def _converted(name: str, given: Any, kind: type[T]) -> T:
+    try:
+        return convert(given, kind)
+    except ValidationError as error:
+        raise UserError(f"invalid value {given!r} for {name}: {error}") from None
 
 
 class StartedRun:

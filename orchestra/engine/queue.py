@@ -42,6 +42,8 @@ CHANGES_REST = 0.005
 """Seconds from one change that a queue hears of to the next."""
 FULL_REST = 0.25
 """The same of a queue that has no free slot."""
+MOST_TOLD = 5
+"""Staged runs that a queue names which it leaves behind."""
 REAP_INTERVAL = 1.0
 """Least seconds between two looks for runs whose watcher is gone."""
 
@@ -97,6 +99,9 @@ class _Queue:
         self.chooser = Chooser(
             session, ThisMachine(settings.gpus), settings.gpus, plain_cpus=plain_cpus, control=control
         )
+        self.chooser.aborted = lambda run: self._tell(
+            "log.message", "warning", f"{run.id} was {run.reason}", failed=run.id
+        )
         self.ignored: set[str] = set()
         """Staged runs for other devices."""
         self.blocked: set[str] = set()
@@ -130,16 +135,25 @@ class _Queue:
                     self._tell("log.message", "warning", f"The store can't be used: {error.message}")
                     await self._pause()
                     continue
-                if not claimed and not self.running and self.settings.run_once and not self._is_due_later():
+                if not claimed and not self.running and self.settings.run_once and not self._has_hope():
+                    self._say_what_is_left()
                     break
                 if not claimed:
                     self._say_waiting()
                     await self._pause()
             await self._end(group)
 
-    def _is_due_later(self) -> bool:
-        """Whether a run waits for nothing but its time."""
-        return self.chooser.look_at is not None
+    def _has_hope(self) -> bool:
+        """Whether a staged run waits for nothing but its time, or the end of runs that others have started."""
+        return self.chooser.look_at is not None or self.chooser.hopes
+
+    def _say_what_is_left(self) -> None:
+        for run, reason in list(self.chooser.waits.items())[:MOST_TOLD]:
+            self._tell(
+                "queue.waiting", "info", f"Leaving staged run {run}: it waits for {reason}", staged=run
+            )
+        if (more := len(self.chooser.waits) - MOST_TOLD) > 0:
+            self._tell("queue.waiting", "info", f"Leaving {more} more staged run(s)")
 
     async def hand_over(self) -> None:
         """Let others go on at once with what is ours: release what was not started, give up all watches."""
@@ -175,7 +189,8 @@ class _Queue:
     async def _claim(self, group: TaskGroup) -> bool:
         """Start what may be started now; True if there was anything."""
         # Of the last look: nothing may have been looked at since.
-        self.chooser.look_at = None
+        self.chooser.look_at, self.chooser.hopes = None, False
+        self.chooser.waits = {}
         free = self._free_slots()
         if free <= 0:
             return False
@@ -293,15 +308,18 @@ class _Queue:
 
     def _tell_of_failure(self, ended: Run) -> None:
         again = lifecycle.try_again(ended, 0) is not None
-        if ended.state not in ("error", "lost") and not again:
+        if ended.cause == "stopped":
+            self._tell("log.message", "info", f"{ended.id} was stopped", failed=ended.id)
+        if ended.state not in ("error", "lost", "terminated") or ended.cause == "stopped":
+            return
+        if ended.state == "terminated" and not again and self.control.wish != Wish.NONE:
+            # It was this queue that was told to stop it.
             return
         self.fails += not again
-        code = 1 if ended.exit_code is None else ended.exit_code
         reason = f": {ended.reason}" if ended.reason else ""
         also = " and is to be tried again" if again else ""
         level: Level = "warning" if again else "error"
-        message = f"{ended.id} failed with exit code {code}{also}{reason}"
-        self._tell("log.message", level, message, failed=ended.id)
+        self._tell("log.message", level, f"{ended.id} {_how(ended)}{also}{reason}", failed=ended.id)
 
     def _free_slot(self, run_id: str) -> None:
         if run_id not in self.ending:
@@ -421,6 +439,14 @@ class _Queue:
         self.session.emit(
             name, self.run, level=level, message=message, console=self.console, logger="queue", data=more
         )
+
+
+def _how(ended: Run) -> str:
+    """How a run failed, in a few words."""
+    if ended.state == "lost":
+        return "is lost"
+    code = 1 if ended.exit_code is None else ended.exit_code
+    return f"failed with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
 
 
 def text_of(error: Exception) -> str:

@@ -10,9 +10,11 @@ from msgspec import Struct, structs
 
 from orchestra.child import supervisor
 from orchestra.contracts import StopHow
+from orchestra.engine.changes import change, tell
 from orchestra.engine.judge import settle
 from orchestra.engine.session import Session
 from orchestra.errors import ExecutorError, RunNotFound
+from orchestra.model import lifecycle
 from orchestra.model.execution import Fence, Identity
 from orchestra.model.run import ACTIVE, Run
 from orchestra.workspace import records
@@ -71,6 +73,9 @@ async def stop_runs(
         fence = await _started(session, run)
         if fence is None:
             run = await _keep_from_starting(session, run)
+            if await _give_up_retries(session, run):
+                say(f"Run {run.id} will not be tried again")
+                continue
             report = structs.replace(report, not_running=(*report.not_running, run))
             say(f"Run {run.id} is not running")
         elif await _signal(session, run, fence.identity, "terminate"):
@@ -85,6 +90,22 @@ async def stop_runs(
     if timeout is None:
         return structs.replace(report, stopped=tuple(run for run, _ in told))
     return await _await_end(session, told, report, timeout, force)
+
+
+async def _give_up_retries(session: Session, run: Run) -> bool:
+    """End a run that waits for nothing but the time of its next try; False if it doesn't."""
+
+    def ended(now: Run) -> Run:
+        if now.state != "staged" or now.not_before is None or not now.executions:
+            return now
+        return lifecycle.abort(now, session.clock.now(), "aborted because it was stopped before its next try")
+
+    if ended(run) is run:
+        return False
+    run = await change(session, run, ended)
+    if run.state == "aborted":
+        tell(session, "run.aborted", run, reason=run.reason)
+    return run.state == "aborted"
 
 
 def _say_nothing(line: str) -> None:

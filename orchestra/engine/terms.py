@@ -69,8 +69,16 @@ def check_terms(kind: RunKind, request: RunRequest, time_limit: float | None) ->
         )
     if request.resources is not None:
         checked(request.resources)
+        if request.resources.gpus and request.gpus:
+            raise UserError(
+                "--gpus names devices, and --resources asks for some: they can't both be used",
+                "Leave out one of them.",
+            )
     from orchestra.model.term_words import check_terms as check
 
-    check(Terms(**{name: given[name] for name in DEFINED if name in given}))
+    said = {name: given[name] for name in DEFINED if name in given}
+    if request.warning is not None and time_limit is not None:
+        said.setdefault("time_limit", time_limit)
+    check(Terms(**said))
     if request.warning is not None and request.time_limit is None and time_limit is None:
         raise UserError("a warning needs a time limit that it comes before", "Give --time-limit, too.")

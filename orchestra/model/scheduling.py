@@ -75,6 +75,8 @@ class Choice(Struct, kw_only=True):
     """Why runs wait."""
     never: set[str] = set()
     """Those of them that ask for more than there ever is here."""
+    hopeful: set[str] = set()
+    """Those of them that wait for what other runs hold, or for their end."""
     aborts: dict[str, str] = {}
     """Runs that can never be started, and why."""
     look_at: int | None = None
@@ -125,6 +127,8 @@ class _Choosing:
                 # It waits for what it needs itself.
                 continue
             self._take(self._needs(run), device_shares(run.devices))
+        self.free = self.cpus, self.memory, dict(self.devices)
+        """What nobody has; of that, the runs that come first are kept what they wait for."""
 
     def _needs(self, run: Run) -> Resources:
         needs = run.needs
@@ -146,16 +150,19 @@ class _Choosing:
             self.choice.never.add(run.id)
             return
         full = len(self.choice.starts) >= self.situation.slots
-        devices = self._devices_for(needs.gpus)
+        devices = self._devices_for(needs.gpus, self.devices)
         fits = devices is not None and needs.cpus <= self.cpus and needs.memory <= self.memory
         if full or not fits:
             if full and not needs_turn(run):
                 self.choice.spares.append(run)
             self.choice.waits[run.id] = "a free slot" if fits else self._missing(needs)
+            self.choice.hopeful.add(run.id)
             # What it waits for is kept for it.
             self._take(needs, devices or self._most_of(needs.gpus))
             return
         self._take(needs, devices or {})
+        cpus, memory, free = self.free
+        self.free = cpus - needs.cpus, memory - needs.memory, _without(free, devices or {})
         if run.group is not None:
             self.members[run.group] = self.members.get(run.group, 0) + 1
         self.choice.starts.append(Start(run=run, devices=_names(devices or {})))
@@ -177,6 +184,7 @@ class _Choosing:
             return f"group {run.group} to be resumed"
         members = self.members.get(run.group, 0)
         if group.limit is not None and members >= group.limit:
+            self.choice.hopeful.add(run.id)
             return f"a place in group {run.group}, of which {members} of {group.limit} are taken"
         return None
 
@@ -203,6 +211,8 @@ class _Choosing:
             elif how != "any" and state not in SUCCEEDED:
                 self.choice.aborts[run.id] = f"run {target}, which it was to follow, ended as {state}"
                 return None
+        if waiting:
+            self.choice.hopeful.add(run.id)
         return f"run(s) to end: {', '.join(waiting)}" if waiting else None
 
     def _never(self, needs: Resources) -> str | None:
@@ -216,22 +226,28 @@ class _Choosing:
         return None
 
     def _missing(self, needs: Resources) -> str:
-        if needs.cpus > self.cpus:
-            return f"{needs.cpus:g} CPU(s), of which {max(0.0, self.cpus):g} are free"
-        if needs.memory > self.memory:
-            return f"{format_memory(needs.memory)} of memory, of which {format_memory(max(0, self.memory))} are free"
-        free = sum(share > 1 - SHARE for share in self.devices.values())
-        return f"{needs.gpus:g} GPU(s), of which {free} are free"
+        cpus, memory, devices = self.free
+        if needs.cpus > cpus:
+            return f"{needs.cpus:g} CPU(s), of which {max(0.0, cpus):g} are free"
+        if needs.memory > memory:
+            return (
+                f"{format_memory(needs.memory)} of memory, of which {format_memory(max(0, memory))} are free"
+            )
+        if self._devices_for(needs.gpus, devices) is None:
+            free = sum(share > 1 - SHARE for share in devices.values())
+            return f"{needs.gpus:g} GPU(s), of which {free} are free"
+        return "its turn"
 
-    def _devices_for(self, gpus: float) -> dict[str, float] | None:
+    @staticmethod
+    def _devices_for(gpus: float, devices: Mapping[str, float]) -> dict[str, float] | None:
         """The devices for a run that wants so many of them, or that share of one; None: they aren't free."""
         if not gpus:
             return {}
         if gpus < 1:
             # Where the least is left: whole devices stay whole for those who want such.
-            fitting = [name for name, free in self.devices.items() if free >= gpus - SHARE]
-            return {min(fitting, key=lambda name: self.devices[name]): gpus} if fitting else None
-        free = [name for name, share in self.devices.items() if share > 1 - SHARE]
+            fitting = [name for name, free in devices.items() if free >= gpus - SHARE]
+            return {min(fitting, key=lambda name: devices[name]): gpus} if fitting else None
+        free = [name for name, share in devices.items() if share > 1 - SHARE]
         return dict.fromkeys(free[: int(gpus)], 1.0) if len(free) >= gpus else None
 
     def _most_of(self, gpus: float) -> dict[str, float]:
@@ -245,6 +261,10 @@ class _Choosing:
         for name, share in devices.items():
             if name in self.devices:
                 self.devices[name] -= share
+
+
+def _without(devices: Mapping[str, float], taken: Mapping[str, float]) -> dict[str, float]:
+    return {name: share - taken.get(name, 0.0) for name, share in devices.items()}
 
 
 def _names(devices: Mapping[str, float]) -> tuple[str, ...]:

@@ -69,7 +69,12 @@ def check_terms(terms: Terms) -> None:
     if terms.time_limit is not None and not 0 < terms.time_limit < math.inf:
         raise UserError(f"invalid time limit {terms.time_limit:g}", "Give a time, more than 0.")
     if terms.warning is not None:
-        parse_warning(terms.warning)
+        _, before = parse_warning(terms.warning)
+        if terms.time_limit is not None and before >= terms.time_limit:
+            raise UserError(
+                f"a warning {before:g} seconds ahead of a time limit of {_span(terms.time_limit)} comes too early",
+                "Let it come before the end, but not before the start.",
+            )
 
 
 def parse_warning(text: str) -> tuple[int, float]:

@@ -10,7 +10,7 @@ import pytest
 
 from orchestra.engine.control import Wish
 from orchestra.engine.orchestra import Orchestra
-from orchestra.errors import FlagError, OperationNotFound, OrchestraError, RunBusy, RunNotFound
+from orchestra.errors import FlagError, OperationNotFound, OrchestraError, RunBusy, RunNotFound, UserError
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 
@@ -526,3 +526,24 @@ async def test_a_batch_that_runs_is_extended_and_one_that_has_ended_is_started_a
         assert sorted(str(run.flags["x"]) for run in trials) == ["1", "2", "3", "4"]
         with pytest.raises(OrchestraError, match="the run was skipped"):
             await orch.start(restart=started.id, redo="lost")
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"retry": "2"},
+        {"retry": {"limit": "x"}},
+        {"priority": "5"},
+        {"group": 5},
+        {"resources": 1},
+        {"resources": {"gpu": 1, "gpus": "x"}},
+        {"resources": "gpus=1", "gpus": "3"},
+        {"warning": "USR1@60", "time_limit": 30},
+    ],
+)
+async def test_terms_of_a_wrong_kind_make_no_run(home: Path, project: Path, terms: dict[str, object]) -> None:
+    name = script(project, "x = 1\n")
+    async with Orchestra(home, cwd=project) as orch:
+        with pytest.raises(UserError):
+            await orch.stage(name, **terms)
+        assert await orch.list() == ()

@@ -11,6 +11,7 @@ from msgspec import structs
 
 from orchestra.child import supervisor
 from orchestra.engine.rebuild import rebuild_store
+from orchestra.engine.stopping import stop_runs
 from orchestra.errors import ResolveError, UserError
 from orchestra.model.execution import Exit, Identity
 from orchestra.model.filters import Wanted
@@ -488,3 +489,49 @@ async def test_a_lost_store_gives_no_device_away_twice(bench: Bench, monkeypatch
         assert (found.devices, found.granted, found.starter) == (before.devices, True, "queue")
         bench.end(holder)
         await bench.until(lambda: bench.state(waiting) == "completed")
+
+
+async def test_run_once_stays_while_runs_of_others_hold_what_its_runs_wait_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHESTRA_GPUS", "0")
+    first, second = await bench.make(HANGS, resources=ONE_GPU), await bench.make(resources=ONE_GPU)
+    never = await bench.make(resources=Resources(gpus=8))
+    async with bench.a_queue():
+        await bench.until(lambda: bench.state(first) == "running")
+        async with anyio.create_task_group() as group:
+            group.start_soon(bench.queue)
+            await anyio.sleep(0.05)
+            bench.end(first)
+            await bench.until(lambda: bench.state(second) == "completed")
+
+    told = f"INFO: [queue] Leaving staged run {never.id}: it waits for 8 GPU(s), of which there are 1"
+    assert bench.state(never) == "staged"
+    assert told in bench.lines
+
+
+async def test_each_end_that_is_none_to_be_glad_of_is_told_by_the_queue(bench: Bench) -> None:
+    killed = await bench.make(Script(exit=Exit(code=-9, started=0, stopped=0)))
+    stopped = await bench.make(Script(exit=Exit(code=-15, started=0, stopped=0, stopped_by="TERM")))
+    lost = await bench.make(Script(exit=None))
+    after = await bench.make(after=(f"{killed.id}:ok",))
+
+    await bench.queue()
+
+    assert f"ERROR: [queue] {killed.id} was ended by signal 9" in bench.lines
+    assert f"INFO: [queue] {stopped.id} was stopped" in bench.lines
+    assert any(f"ERROR: [queue] {lost.id} is lost: " in line for line in bench.lines)
+    reason = f"run {killed.id}, which it was to follow, ended as terminated"
+    assert f"WARNING: [queue] {after.id} was aborted because {reason}" in bench.lines
+
+
+async def test_a_run_that_waits_for_its_next_try_can_be_stopped(bench: Bench) -> None:
+    run = await bench.make(fails(), retry=Retry(limit=3, delay=60))
+    async with bench.a_queue():
+        await bench.until(lambda: bool(bench.started) and bench.state(run) == "staged")
+        lines: list[str] = []
+        report = await stop_runs(bench.session, (await bench.store.get(run.id),), tell=lines.append)
+
+        assert (report.done, bench.state(run)) == (True, "aborted")
+        assert lines == [f"Run {run.id} will not be tried again"]
+        assert bench.data.runs[run.id].reason == "aborted because it was stopped before its next try"

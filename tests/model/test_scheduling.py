@@ -64,7 +64,7 @@ def test_a_device_that_others_use_is_waited_for() -> None:
     choice = choose([gpus(1, 2), gpus(2, 1)], now(busy=("0",)))
 
     assert (started(choice), choice.never) == ([], set())
-    assert waits(choice) == {1: "2 GPU(s), of which 1 are free", 2: "1 GPU(s), of which 0 are free"}
+    assert waits(choice) == {1: "2 GPU(s), of which 1 are free", 2: "its turn"}
 
 
 def test_what_waits_for_its_resources_itself_takes_none_from_others() -> None:
