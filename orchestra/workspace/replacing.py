@@ -85,8 +85,7 @@ class Incoming:
         new = [entry.path for entry in parse((replacing / MANIFEST).read_bytes()) if entry.kind == SOURCE]
         for path in dict.fromkeys((*_sources(self._run_dir), *new)):
             place = self._run_dir / path
-            is_file = os.path.lexists(place) and (place.is_symlink() or not place.is_dir())
-            if is_file and not _leads_out(self._run_dir, path):
+            if _is_file(place) and not _leads_out(self._run_dir, path):
                 _move(place, replacing / _OLD / path)
         failpoint("source.swapping")
         for path in new:
@@ -129,6 +128,8 @@ def undo(run_dir: Path) -> None:
     try:
         if (replacing / MANIFEST).exists():
             _move_back(run_dir, replacing)
+            # Before the rest: without the new files, all that is in its place now would seem to be new.
+            (replacing / MANIFEST).unlink()
     except OSError as error:
         fail(error, error.filename or replacing)
     shutil.rmtree(replacing, ignore_errors=True)
@@ -136,10 +137,10 @@ def undo(run_dir: Path) -> None:
 
 def _move_back(run_dir: Path, replacing: Path) -> None:
     for entry in parse((replacing / MANIFEST).read_bytes()):
-        taken_place = not os.path.lexists(replacing / _NEW / entry.path)
-        if entry.kind == SOURCE and taken_place:
-            with suppress(FileNotFoundError):
-                os.unlink(run_dir / entry.path)
+        incoming, place = replacing / _NEW / entry.path, run_dir / entry.path
+        if entry.kind == SOURCE and _is_file(place) and not os.path.lexists(incoming):
+            # Not unlinked: back here, it says that what is in its place later, should we be killed, is the run's own.
+            _move(place, incoming)
     for parent, _, names in os.walk(replacing / _OLD):
         for name in names:
             old = Path(parent, name)
@@ -147,6 +148,11 @@ def _move_back(run_dir: Path, replacing: Path) -> None:
             if place.is_dir() and not place.is_symlink():
                 _remove_empty(place)
             _move(old, place)
+
+
+def _is_file(place: Path) -> bool:
+    """Whether there is anything but a folder."""
+    return os.path.lexists(place) and (place.is_symlink() or not place.is_dir())
 
 
 def _leads_out(run_dir: Path, path: str) -> bool:
