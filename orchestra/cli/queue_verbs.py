@@ -77,12 +77,16 @@ def priority(*words: Annotated[str, Parameter(name="RUN... N")]) -> int:
         Which runs, and the priority.
     """
     *specs, last = words or ("",)
-    if not specs or not last.lstrip("-").isdecimal():
+    try:
+        wanted = int(last)
+    except ValueError:
+        wanted = None
+    if not specs or wanted is None:
         raise UsageError("give runs and their priority: orchestra queue priority RUN... N")
     changed = complete(
-        lambda: _change(specs, lambda session, runs: queue_control.set_priority(session, runs, int(last)))
+        lambda: _change(specs, lambda session, runs: queue_control.set_priority(session, runs, wanted))
     )
-    _say(f"Priority {int(last)} for {len(changed)} run(s)")
+    _say(f"Priority {wanted} for {len(changed)} run(s)")
     return 0
 
 

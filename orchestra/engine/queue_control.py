@@ -11,6 +11,7 @@ from orchestra.engine.changes import change
 from orchestra.engine.choosing import STAGED, Chooser, turn
 from orchestra.engine.judge import settle_active
 from orchestra.engine.machine import ThisMachine
+from orchestra.engine.off_loop import off_loop
 from orchestra.engine.queue_settings import MOST_JOBS, QueueSettings
 from orchestra.engine.runs import select_runs
 from orchestra.engine.session import Session
@@ -18,6 +19,8 @@ from orchestra.errors import UserError
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import ACTIVE, FINAL, Run
 from orchestra.model.scheduling import Choice, Group, Machine
+from orchestra.model.term_words import check_priority
+from orchestra.workspace import records
 from orchestra.workspace.queue_groups import GroupsFile
 
 WAIT_POLL = 0.25
@@ -90,12 +93,13 @@ async def set_priority(session: Session, runs: Sequence[Run], priority: int) -> 
     """Give runs that wait another priority.
 
     Raises:
-        UserError: one of them does not wait.
+        UserError: one of them does not wait, or there is no such priority.
     """
+    check_priority(priority)
     _require_waiting(runs)
-    return tuple(
-        [await change(session, run, lambda now: structs.replace(now, priority=priority)) for run in runs]
-    )
+    kept = [await change(session, run, lambda now: structs.replace(now, priority=priority)) for run in runs]
+    await _record(session, kept)
+    return tuple(kept)
 
 
 async def move(
@@ -106,7 +110,7 @@ async def move(
     They take over the priority of those that they come before, or behind, and keep their order.
 
     Raises:
-        UserError: one of them does not wait.
+        UserError: one of them does not wait, or is to come before itself.
     """
     _require_waiting((*runs, *([before] if before is not None else [])))
     moved = {run.id for run in runs}
@@ -116,23 +120,39 @@ async def move(
     if first:
         place = 0
     elif before is not None:
-        place = next(number for number, run in enumerate(others) if run.id == before.id)
+        place = _place_of(before, others)
     priority, times = _turns_at(others, place, len(runs), session.clock.now())
+    kept: list[Run] = []
+    behind: list[Run] = []
     if len(times) < len(runs):
         # No room between two neighbours: those behind make some.
         behind = [run for run in others[place:] if run.priority == priority]
         begin = max(session.clock.now(), behind[-1].turn[1] + 1)
         times = [begin + number for number in range(len(runs) + len(behind))]
-        for run, time in zip(behind, times[len(runs) :], strict=True):
-            await change(session, run, lambda now, time=time: structs.replace(now, queued=time))
-    kept: list[Run] = []
-    for run, time in zip(runs, times, strict=False):
-        kept.append(
-            await change(
-                session, run, lambda now, time=time: structs.replace(now, priority=priority, queued=time)
-            )
-        )
-    return tuple(kept)
+    for run, time in zip((*runs, *behind), times, strict=True):
+
+        def turned(now: Run, time: int = time) -> Run:
+            return structs.replace(now, priority=priority, queued=time)
+
+        kept.append(await change(session, run, turned))
+    await _record(session, kept)
+    return tuple(kept[: len(runs)])
+
+
+def _place_of(before: Run, others: Sequence[Run]) -> int:
+    for number, run in enumerate(others):
+        if run.id == before.id:
+            return number
+    raise UserError(
+        f"runs can't be moved before {before.short_id}: it is one of them, or waits no longer",
+        "Name another run that is staged.",
+    )
+
+
+async def _record(session: Session, runs: Sequence[Run]) -> None:
+    """Keep their new turns in their directories: the store may be lost, and is made anew of these."""
+    places = [(session.directory(run), run) for run in runs]
+    await off_loop(lambda: records.write_runs(places, fsync=session.fsync))
 
 
 def _turns_at(others: Sequence[Run], place: int, count: int, now: int) -> tuple[int, list[int]]:

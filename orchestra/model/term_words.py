@@ -62,8 +62,8 @@ def check_terms(terms: Terms) -> None:
     Raises:
         UserError: names what is wrong.
     """
-    if terms.priority is not None and abs(terms.priority) > HIGHEST_PRIORITY:
-        raise UserError(f"invalid priority {terms.priority}", f"Give at most {HIGHEST_PRIORITY}.")
+    if terms.priority is not None:
+        check_priority(terms.priority)
     if terms.group is not None and not terms.group.strip():
         raise UserError("invalid name '' of a group", "Give the group a name.")
     if terms.time_limit is not None and not 0 < terms.time_limit < math.inf:
@@ -75,6 +75,19 @@ def check_terms(terms: Terms) -> None:
                 f"a warning {before:g} seconds ahead of a time limit of {_span(terms.time_limit)} comes too early",
                 "Let it come before the end, but not before the start.",
             )
+
+
+def check_priority(priority: int) -> None:
+    """Refuse a priority that no run can have.
+
+    Raises:
+        UserError: it is too high or too low.
+    """
+    if abs(priority) > HIGHEST_PRIORITY:
+        raise UserError(
+            f"invalid priority {priority}",
+            f"Give a number from -{HIGHEST_PRIORITY} to {HIGHEST_PRIORITY}.",
+        )
 
 
 def parse_warning(text: str) -> tuple[int, float]:

@@ -101,6 +101,8 @@ def test_a_pause_a_limit_and_their_end_are_told(call: Call, staged: Call) -> Non
         (("move", "nosuch", "--first"), 1, "could not find a run matching 'nosuch'"),
         (("priority", "r1"), 2, "give runs and their priority"),
         (("priority", "r1", "x"), 2, "give runs and their priority"),
+        (("priority", "r1", "99999999999999999999"), 1, "invalid priority 99999999999999999999"),
+        (("move", "r1", "--before", "r1"), 1, "can't be moved before r1: it is one of them"),
         (("parallel",), 2, ""),
         (("parallel", "9999"), 1, "invalid number of runs 9999"),
         (("paus",), 2, "no such command 'queue paus' - did you mean 'pause'?"),

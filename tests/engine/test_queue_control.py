@@ -8,6 +8,8 @@ import pytest
 from orchestra.engine.queue_control import move, queue_status, set_group, set_priority
 from orchestra.errors import UserError
 from orchestra.model.resources import Resources
+from orchestra.model.term_words import HIGHEST_PRIORITY
+from orchestra.workspace import records
 from tests.engine.workbench import HANGS, Bench
 
 pytestmark = pytest.mark.anyio
@@ -76,6 +78,39 @@ async def test_a_priority_is_given_to_what_waits_only(bench: Bench) -> None:
     assert bench.started[1:] == [second.id, first.id]
     with pytest.raises(UserError, match="waits for no queue"):
         await set_priority(bench.session, (done,), 1)
+
+
+async def test_turns_and_priorities_outlive_the_store(bench: Bench) -> None:
+    now = bench.clock.now()
+    runs = [await bench.make(staged=now) for _ in range(4)]
+    first, second, third, fourth = runs
+    # No room between them: the second is changed, too.
+    await move(bench.session, (third,), before=second)
+    await set_priority(bench.session, (fourth,), 3)
+
+    recorded = [records.read_run(bench.session.directory(run)) for run in runs]
+
+    assert recorded[1:] == [await bench.store.get(run.id) for run in runs[1:]]
+    assert [run.id for run in sorted(recorded, key=lambda run: run.turn)] == [
+        run.id for run in (fourth, first, third, second)
+    ]
+
+
+async def test_a_run_does_not_come_before_itself(bench: Bench) -> None:
+    first, second = await bench.make(), await bench.make()
+
+    with pytest.raises(UserError, match="it is one of them"):
+        await move(bench.session, (second, first), before=first)
+    assert [await bench.store.get(run.id) for run in (first, second)] == [first, second]
+
+
+async def test_a_priority_that_no_run_can_have_is_refused(bench: Bench) -> None:
+    run = await bench.make()
+
+    for priority in (HIGHEST_PRIORITY + 1, -(10**20)):
+        with pytest.raises(UserError, match="invalid priority"):
+            await set_priority(bench.session, (run,), priority)
+    await set_priority(bench.session, (run,), -HIGHEST_PRIORITY)
 
 
 async def test_the_status_tells_why_each_staged_run_waits(
