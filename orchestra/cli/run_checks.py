@@ -71,7 +71,7 @@ def warn_of_ignored(
     session: Session, request: RunRequest, prepared: Plan | Restart, common: Common, *, stop_runs: bool
 ) -> None:
     """Warn of options that have no meaning for what is asked for."""
-    messages = list(ignored_options(request, prepared.kind))
+    messages = list(ignored_options(request, prepared))
     if stop_runs and prepared.kind != "queue":
         messages.append("not a queue - ignoring --stop-runs")
     if common.pidfile is not None and not common.background:

@@ -57,6 +57,15 @@ async def prepare(session: Session, request: RunRequest) -> Plan | Restart:
     Raises:
         UserError: in one of its kinds, when the request can't be met.
     """
+    prepared = await _settled(session, request)
+    if request.after or request.restart is not None:
+        from orchestra.engine.run_order import check_order
+
+        await check_order(session, request, prepared)
+    return prepared
+
+
+async def _settled(session: Session, request: RunRequest) -> Plan | Restart:
     if request.extend is not None:
         from orchestra.engine.extending import plan_extension
 

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from orchestra.engine.request import RunRequest
-from orchestra.model.run import RunKind
+from orchestra.engine.restart import Restart
+from orchestra.engine.stage import Plan
 
 
-def ignored_options(request: RunRequest, kind: RunKind) -> Iterator[str]:
-    """A sentence for each option of ``request`` that a run of this kind does not heed."""
+def starts_at_once(request: RunRequest, prepared: Plan | Restart) -> bool:
+    """Whether no queue has a hand in it: neither the run nor its trials are staged."""
+    spec = prepared.run.batch_spec if isinstance(prepared, Restart) else prepared.batch
+    return not request.stage and not (spec is not None and spec.stage_trials)
+
+
+def ignored_options(request: RunRequest, prepared: Plan | Restart) -> Iterator[str]:
+    """A sentence for each option of ``request`` that what it comes to does not heed."""
+    kind = prepared.kind
     if kind != "batch":
         if request.batch_comment is not None:
             yield "operation is not a batch - ignoring batch comment"
@@ -18,6 +26,10 @@ def ignored_options(request: RunRequest, kind: RunKind) -> Iterator[str]:
             yield from _told("not a batch run", {"--max-fails": request.max_fails is not None})
     if kind == "queue":
         yield from _told("a queue needs nothing and searches nothing", _of_operations(request))
+    if starts_at_once(request, prepared):
+        yield from _told("not staged", {"--priority": request.priority is not None})
+        if request.group is not None:
+            yield f"not staged - not waiting for a place in group {request.group}"
 
 
 def _told(why: str, options: dict[str, bool]) -> Iterator[str]:

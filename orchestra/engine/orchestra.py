@@ -19,6 +19,7 @@ from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.following import follow_attempt
 from orchestra.engine.hosting import plugin_host
+from orchestra.engine.ignored_options import ignored_options
 from orchestra.engine.judge import settle, settle_active
 from orchestra.engine.launch import Launch, launch
 from orchestra.engine.off_loop import off_loop
@@ -341,6 +342,10 @@ class Orchestra:
 
     async def _begin(self, request: RunRequest, console: Console | None = None) -> Begun:
         prepared = await prepare(self.session, request)
+        for message in ignored_options(request, prepared):
+            self.session.emit(
+                "log.message", level="warning", message=message, console=console or self._console, logger=""
+            )
         return await begin(self.session, request, prepared, console=console or self._console)
 
     async def get(self, run: str) -> Run:

@@ -159,7 +159,7 @@ class _Pipeline:
 
     async def _begin(self, request: RunRequest) -> Begun:
         prepared = await prepare(self.session, request)
-        for message in ignored_options(request, prepared.kind):
+        for message in ignored_options(request, prepared):
             self._note(message)
         return await begin(self.session, request, prepared, console=self.console)
 

@@ -200,6 +200,21 @@ def test_terms_without_a_meaning_are_refused_in_a_sentence(
     assert order(call) == ["r1"]
 
 
+def test_without_staging_a_turn_is_refused_or_ignored_aloud(call: Call, staged: Call) -> None:
+    staged("1")
+
+    refused = call("run", "train.py", "-y", "--after", "r1")
+    ignored = call("run", "train.py", "-y", "--priority", "5", "--group", "db")
+    trials = call("run", "train.py", "x=[2,3]", "-y", "--stage-trials", "--priority", "5", "--after", "r1")
+
+    assert (refused.code, "--after needs --stage" in refused.error) == (2, True)
+    assert ignored.code == 0
+    assert "WARNING: not staged - ignoring --priority\n" in ignored.error
+    assert "WARNING: not staged - not waiting for a place in group db\n" in ignored.error
+    assert (trials.code, "not staged" in trials.error) == (0, False)
+    assert order(call)[-1] == "r1"
+
+
 def test_a_queue_that_is_stopped_with_its_runs_leaves_those_of_others_alone(
     shell: Shell, call: Call, tmp_path: Path
 ) -> None:

@@ -478,6 +478,16 @@ async def test_terms_are_given_as_text_numbers_and_mappings(home: Path, project:
     assert second.retry is not None and second.retry.on == ("oom",)
 
 
+async def test_terms_that_only_a_queue_heeds_are_warned_of(home: Path, project: Path) -> None:
+    name = script(project, "x = 1\n")
+    async with Orchestra(home, cwd=project) as orch:
+        messages: list[str] = []
+        orch.session.sinks.append(lambda event: messages.append(event.message))
+        await orch.run(name, priority=3)
+
+    assert "not staged - ignoring --priority" in messages
+
+
 async def test_queues_are_told_and_asked(home: Path, project: Path) -> None:
     name = script(project, "x = 1\n")
     async with Orchestra(home, cwd=project) as orch:
