@@ -33,7 +33,7 @@ class Resources(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True)
         parts = [
             f"{name}={amount:g}" for name, amount in (("gpus", self.gpus), ("cpus", self.cpus)) if amount
         ]
-        return " ".join([*parts, *([f"memory={format_memory(self.memory)}"] if self.memory else [])])
+        return " ".join([*parts, *([f"memory={_exact(self.memory)}"] if self.memory else [])])
 
     def times(self, factors: Mapping[str, float], attempt: int) -> Resources:
         """What the ``attempt``-th execution (from 1) asks for, where each further one takes so many times as much."""
@@ -89,6 +89,15 @@ def parse_memory(text: str) -> int:
 
 
 def format_memory(size: int) -> str:
+    """``size`` for people: in the biggest unit that it has one of, with a tenth at most, and never more than it is."""
+    for unit in ("T", "G", "M", "K"):
+        tenths = size * 10 // UNITS[unit.lower()]
+        if tenths >= 10:
+            return f"{tenths / 10:g}{unit}" if tenths < 10_000 else f"{tenths // 10}{unit}"
+    return f"{size}B"
+
+
+def _exact(size: int) -> str:
     """The shortest text that :func:`parse_memory` reads as ``size``."""
     for unit in ("T", "G", "M", "K"):
         if size >= UNITS[unit.lower()] and size % UNITS[unit.lower()] == 0:

@@ -20,9 +20,24 @@ def test_resources_are_read_back_as_they_are_shown(gpus: float, cpus: float, mem
     assert parse_resources(str(resources)) == resources
 
 
-@given(st.integers(1, 1 << 60))
-def test_a_size_of_memory_is_read_back_as_it_is_shown(size: int) -> None:
-    assert parse_memory(format_memory(size)) == size
+@given(st.integers(0, 1 << 60))
+def test_a_size_of_memory_is_shown_with_a_tenth_at_most_and_no_more_than_it_is(size: int) -> None:
+    text = format_memory(size)
+
+    shown = parse_memory(text)
+    assert size * 0.9 < shown <= size or shown == size
+    assert len(text.partition(".")[2]) <= len("9G")
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        *((0, "0B"), (1023, "1023B"), (7906880 << 10, "7.5G"), (8 << 30, "8G"), ((8 << 30) - 1, "7.9G")),
+        *((1000 << 20, "1000M"), ((1 << 30) - 1, "1023M"), (3 << 40, "3T")),
+    ],
+)
+def test_people_are_shown_a_size_of_memory_in_its_biggest_unit(size: int, text: str) -> None:
+    assert format_memory(size) == text
 
 
 @pytest.mark.parametrize(
