@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
@@ -13,7 +13,7 @@ from orchestra.console import printable
 from orchestra.engine import queue_control
 from orchestra.engine.runs import select_runs
 from orchestra.engine.session import Session
-from orchestra.engine.stopping import TIMEOUT, not_stopped, stop_runs
+from orchestra.engine.stopping import TIMEOUT, StopReport, not_stopped, stop_runs
 from orchestra.errors import UsageError
 from orchestra.model.duration import parse_duration
 from orchestra.model.filters import RunQuery
@@ -178,7 +178,7 @@ def stop(
     return 0 if report.done else 1
 
 
-async def _stop(specs: tuple[str, ...], stop_running: bool) -> Any:
+async def _stop(specs: tuple[str, ...], stop_running: bool) -> StopReport:
     async with current().session() as session:
         chosen = await select_runs(session, specs) if specs else (await session.store.query(_QUEUES)).runs
         for run in chosen:
@@ -191,8 +191,17 @@ async def _stop(specs: tuple[str, ...], stop_running: bool) -> Any:
             active = (await session.store.query(RunQuery(states=frozenset(("running", "pending"))))).runs
             told = {run.id for run in chosen}
             started = [run for run in active if run.queue in told and run.worker is not None]
-            return await stop_runs(session, started, timeout=TIMEOUT, tell=_say)
+            report = _both(report, await stop_runs(session, started, timeout=TIMEOUT, tell=_say))
         return report
+
+
+def _both(queues: StopReport, runs: StopReport) -> StopReport:
+    return StopReport(
+        stopped=queues.stopped + runs.stopped,
+        not_running=queues.not_running + runs.not_running,
+        elsewhere=queues.elsewhere + runs.elsewhere,
+        left=queues.left + runs.left,
+    )
 
 
 def _set(how: Callable[[Session], Awaitable[Group]]) -> Group:

@@ -7,9 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
+from orchestra.model.encoding import encode
+from orchestra.testing.builders import a_fence, a_run, a_worker
+from orchestra.workspace.layout import Layout, attempt_directory
 from tests.cli.conftest import Call
 from tests.process import Shell
+from tests.saved_runs import saved
 
 SHOWS = """
 import os, sys
@@ -198,6 +203,24 @@ def test_terms_without_a_meaning_are_refused_in_a_sentence(
 
     assert (refused.code, says in refused.error) == (code, True)
     assert order(call) == ["r1"]
+
+
+def test_a_queue_that_can_not_be_stopped_fails_the_stop_also_when_its_runs_were(
+    call: Call, home: Path
+) -> None:
+    worker = a_worker()
+    worker = structs.replace(worker, identity=structs.replace(worker.identity, host="far-away/1"))
+    queue = a_run(
+        kind="queue", flags={}, state="running", attempt=1, executions=1, worker=worker, lease=2**60
+    )
+    saved(home, queue)
+    attempt = attempt_directory(Layout(home).run_directory(queue), 1)
+    attempt.mkdir(parents=True)
+    (attempt / "fence").write_bytes(encode(a_fence(identity=worker.identity)))
+
+    for options in ((), ("--stop-runs",)):
+        stopped = call("queue", "stop", *options)
+        assert (stopped.code, "far-away and can't be stopped from here" in stopped.error) == (1, True)
 
 
 def test_without_staging_a_turn_is_refused_or_ignored_aloud(call: Call, staged: Call) -> None:
