@@ -68,7 +68,7 @@ class Overseer:
         self._shown: dict[str, None] = {}
         """The batches of the last look."""
         self._told: set[tuple[str, int]] = set()
-        """Runs, with their attempts, whose ends were told."""
+        """Runs, with their attempts, whose ends the last look found."""
         self._since: int | None = None
 
     async def look(self, most: int) -> Overview:
@@ -102,7 +102,8 @@ class Overseer:
         new = {
             run.id: run for run in found if run.kind != "queue" and (run.id, run.attempt) not in self._told
         }
-        self._told.update((run.id, run.attempt) for run in new.values())
+        # Others aren't found again: they ended before the look before.
+        self._told = {(run.id, run.attempt) for run in found}
         if before is None:
             return ()
         told = [run for run in new.values() if run.id in gone or (run.stopped or 0) >= before]
@@ -114,6 +115,7 @@ class Overseer:
         # Those of the look before once more: their last trials may have ended.
         before, self._shown = self._shown, dict.fromkeys(ids)
         wanted = tuple(self._shown | before)[:MOST_BATCHES]
+        self._planned = {batch: self._planned[batch] for batch in wanted if batch in self._planned}
         if not wanted:
             return ()
         batches = (await self._session.store.query(RunQuery(ids=wanted, oldest_first=True))).runs

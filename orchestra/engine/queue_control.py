@@ -230,18 +230,29 @@ async def wait_for(
 
     Returns the runs that were waited for, as they are then: after ``timeout`` seconds perhaps not ended.
     """
-    seen: set[str] = set(ids or ())
+    seen = set(ids or ())
+    left = set(seen)
     end = None if timeout is None else session.clock.monotonic() + timeout
     while True:
         await settle_active(session)
         if ids is None:
             page = await session.store.query(RunQuery(states=ACTIVE | STAGED))
-            seen.update(run.id for run in page.runs if run.kind != "queue" and _is_due(run))
-        page = await session.store.query(RunQuery(ids=tuple(seen)))
-        left = [run for run in page.runs if run.state not in FINAL]
-        if not left or (end is not None and session.clock.monotonic() >= end):
-            return page.runs
+            left = {run.id for run in page.runs if run.kind != "queue" and _is_due(run)}
+            seen |= left
+        else:
+            left = _unfinished((await session.store.query(RunQuery(ids=tuple(left)))).runs)
+        is_over = end is not None and session.clock.monotonic() >= end
+        if is_over or not left:
+            runs = (await session.store.query(RunQuery(ids=tuple(seen)))).runs
+            # Some may have been started again since they were seen to end.
+            left = _unfinished(runs)
+            if is_over or not left:
+                return runs
         await session.clock.sleep(WAIT_POLL)
+
+
+def _unfinished(runs: Sequence[Run]) -> set[str]:
+    return {run.id for run in runs if run.state not in FINAL}
 
 
 def _is_due(run: Run) -> bool:

@@ -6,8 +6,10 @@ import time
 
 import pytest
 
+from orchestra.engine import overview
 from orchestra.engine.overview import Overseer
 from orchestra.model.execution import Exit
+from orchestra.model.filters import RunQuery
 from orchestra.testing.builders import a_batch
 from orchestra.testing.scripted import Script
 from tests.engine.workbench import HANGS, Bench
@@ -62,6 +64,28 @@ async def test_each_end_is_told_once_also_of_runs_that_were_never_seen_running(b
     assert first.ended == ()
     assert [(run.id, run.state) for run in second.ended] == [(quick.id, "error")]
     assert third.ended == ()
+
+
+async def test_what_has_ended_long_ago_is_kept_no_longer(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overview, "PAGE", 2)
+    overseer = Overseer(bench.session)
+    await overseer.look(5)
+    told: list[str] = []
+    runs: list[str] = []
+    for _ in range(5):
+        batch = await bench.make(kind="batch", flags={}, batch_spec=a_batch(stage_trials=True))
+        bench.executor.default = ends()
+        await bench.execute(batch)
+        await overseer.look(5)
+        await bench.queue(jobs=2)
+        runs += [run.id for run in (await bench.store.query(RunQuery(batch=batch.id))).runs]
+        told += [run.id for run in (await overseer.look(5)).ended]
+    await overseer.look(5)
+
+    assert len(told) == len(set(told)) and set(told) <= set(runs)
+    assert (len(overseer._told), overseer._planned) == (2, {})
 
 
 async def test_a_batch_is_counted_until_its_last_trial_was_seen_to_end(bench: Bench) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import anyio
 import pytest
 
-from orchestra.engine.queue_control import move, queue_status, set_group, set_priority
+from orchestra.contracts import Page
+from orchestra.engine.queue_control import WAIT_POLL, move, queue_status, set_group, set_priority, wait_for
 from orchestra.errors import UserError
+from orchestra.model.filters import RunQuery
 from orchestra.model.resources import Resources
+from orchestra.model.run import Run
 from orchestra.model.term_words import HIGHEST_PRIORITY
 from orchestra.workspace import records
 from tests.engine.workbench import HANGS, Bench
@@ -94,6 +97,41 @@ async def test_turns_and_priorities_outlive_the_store(bench: Bench) -> None:
     assert [run.id for run in sorted(recorded, key=lambda run: run.turn)] == [
         run.id for run in (fourth, first, third, second)
     ]
+
+
+async def test_waiting_looks_only_at_what_has_not_ended_and_tells_all_at_last(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = [await bench.execute(await bench.make()) for _ in range(3)]
+    running = await bench.make(HANGS)
+    asked: list[set[str]] = []
+    query = bench.store.query
+
+    async def watched(wanted: RunQuery) -> Page:
+        if wanted.ids is not None:
+            asked.append(set(wanted.ids))
+        return await query(wanted)
+
+    async with bench.a_queue():
+        await bench.until(lambda: bench.state(running) == "running")
+        ids = [run.id for run in (*done, running)]
+        monkeypatch.setattr(bench.store, "query", watched)
+        ended: list[Run] = []
+
+        async def wait() -> None:
+            ended.extend(await wait_for(bench.session, ids))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            await bench.until(lambda: asked == [set(ids)])
+            await bench.pass_time(WAIT_POLL)
+            await bench.until(lambda: asked == [set(ids), {running.id}])
+            bench.end(running)
+            await bench.until(lambda: bench.state(running) == "completed")
+            await bench.pass_time(WAIT_POLL)
+
+    assert {run.id: run.state for run in ended} == dict.fromkeys(ids, "completed")
+    assert asked[-1] == set(ids)
 
 
 async def test_a_run_does_not_come_before_itself(bench: Bench) -> None:
