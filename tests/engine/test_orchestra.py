@@ -478,6 +478,16 @@ async def test_terms_are_given_as_text_numbers_and_mappings(home: Path, project:
     assert second.retry is not None and second.retry.on == ("oom",)
 
 
+async def test_what_a_program_starts_is_tried_again(home: Path, project: Path) -> None:
+    text = "import os, sys\nsys.exit(75 if os.environ['RUN_ATTEMPT'] == '1' else 0)\n"
+    name = script(project, text)
+    async with Orchestra(home, cwd=project) as orch:
+        started = await orch.start(name, retry=1)
+        ended = await started.wait()
+
+    assert (ended.state, ended.executions) == ("completed", 2)
+
+
 async def test_queues_are_told_and_asked(home: Path, project: Path) -> None:
     name = script(project, "x = 1\n")
     async with Orchestra(home, cwd=project) as orch:
