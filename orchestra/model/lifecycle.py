@@ -165,6 +165,7 @@ def withdraw(run: Run, before: Run) -> Run:
         reason=before.reason,
         queue=before.queue,
         devices=before.devices,
+        granted=before.granted,
         not_before=before.not_before,
         executions_before=before.executions_before,
     )

@@ -165,6 +165,7 @@ def test_a_claim_that_is_withdrawn_has_never_been() -> None:
         cause="oom",
         reason="x",
         devices=("0",),
+        granted=True,
         not_before=70,
     )
 
