@@ -1148,6 +1148,9 @@ class _Supervision:
             if number == _signal.SIGCHLD:
                 self._reap()
             elif number in _STOPS:
+                if self.cause == "timeout" and not self.exited:
+                    # Somebody wishes for the end now, whatever we were about to do: it is not to be tried again.
+                    self.cause, self.stopped_by = None, None
                 self._stop(number, time.monotonic())
 
     def _stop(self, number: int, now: float) -> None:

@@ -279,13 +279,7 @@ class RunCommand:
         if self.launched:
             from orchestra.engine.supervise import supervise
 
-            ended = await supervise(session, run, console=self.console, control=self.control)
-            if ended.retry is not None:
-                from orchestra.engine.retrying import with_retries
-
-                ended = await with_retries(
-                    session, ended, console=self.console, control=self.control, how=FOREGROUND
-                )
+            ended = await supervise(session, run, console=self.console, control=self.control, how=FOREGROUND)
             await tidy_up(session, ended, console=self.console, keep=self.keep)
             return ended
         return await execute(

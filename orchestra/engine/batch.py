@@ -377,6 +377,7 @@ class _Batch:
             trial,
             console=self.console,
             control=self.control,
+            how=self.how,
             announce=lambda found: self._announce(found, "Going on with"),
         )
         return self._judge(await self._whole(trial, watch))

@@ -41,13 +41,7 @@ async def execute(
     from orchestra.engine.supervise import supervise
 
     started = await launch(session, run, how or Launch(), console=console, control=control)
-    ended = await supervise(session, started, console=console, control=control, foretold=foretold)
-    if ended.retry is not None:
-        from orchestra.engine.retrying import with_retries
-
-        ended = await with_retries(
-            session, ended, console=console, control=control, how=how or Launch(), foretold=foretold
-        )
+    ended = await supervise(session, started, console=console, control=control, how=how, foretold=foretold)
     await tidy_up(session, ended, console=console, keep=keep)
     return ended
 

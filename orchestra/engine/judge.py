@@ -15,13 +15,13 @@ from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.engine.changes import tell
 from orchestra.engine.off_loop import off_loop
-from orchestra.engine.session import Session
+from orchestra.engine.session import LEASE, Session
 from orchestra.errors import OrchestraError, RevisionConflict, RunBroken, RunNotFound
 from orchestra.model import lifecycle
 from orchestra.model.execution import Fence, Identity
 from orchestra.model.filters import RunQuery
 from orchestra.model.marks import bears_marks
-from orchestra.model.run import ACTIVE, Run
+from orchestra.model.run import ACTIVE, FINAL, Run
 from orchestra.workspace import durable, records
 from orchestra.workspace.fence import shares_our_kernel
 from orchestra.workspace.layout import REPLACING
@@ -37,12 +37,14 @@ async def settle(
     console: Console | None = None,
     given_up: bool = False,
     gone: bool = False,
+    retrying: bool = False,
 ) -> Run:
     """Bring an active run to the state that its records say, and return it; others are returned as they are.
 
     One that is alive, or that can't be judged from this host, stays as it is. One that is to be tried again by a
     queue is staged again, and returned as it ended. ``given_up``: we hold its claim and won't start it any more.
-    ``gone``: its executor has not known its job for :data:`GONE_GRACE`.
+    ``gone``: its executor has not known its job for :data:`GONE_GRACE`. ``retrying``: we watch it, and try it again
+    where that is due; it is claimed for that at once, so that nobody takes it for ended meanwhile.
 
     Raises:
         RunBroken: its records can't be read.
@@ -57,8 +59,7 @@ async def settle(
             return run
         if judged.state != "running" and bears_marks(run):
             _conceal_orders(session, run)
-        # What a queue started, a queue tries again, be it another one.
-        again = lifecycle.try_again(judged, session.clock.now()) if judged.starter == "queue" else None
+        again = _next_try(session, judged, ours=retrying)
         try:
             (kept,) = await session.store.update((again or judged,))
         except RevisionConflict:
@@ -73,8 +74,30 @@ async def settle(
             continue
         run = structs.replace(judged, revision=kept.revision)
         _tell(session, run, console)
-        tell(session, "run.retrying", kept, console=console, not_before=kept.not_before)
+        if kept.state == "staged":
+            _keep_retry(session, kept)
+            tell(session, "run.retrying", kept, console=console, not_before=kept.not_before)
     return run
+
+
+def _next_try(session: Session, judged: Run, *, ours: bool) -> Run | None:
+    """The run as it is to be tried again: staged where queues do that, claimed where it is ours to do."""
+    if judged.retry is None or judged.state not in FINAL or not session.directory(judged).is_dir():
+        return None
+    now = session.clock.now()
+    again = lifecycle.try_again(judged, now)
+    if again is None and ours:
+        again = lifecycle.claim_again(judged, session.worker, now + round(LEASE * 1e6))
+    return again
+
+
+def _keep_retry(session: Session, run: Run) -> None:
+    """Note in its record that it is staged again, and for when: that must outlive the store."""
+    try:
+        records.write_run(session.directory(run), run, fsync=session.fsync)
+    except OrchestraError as error:
+        # The store knows it; only a rebuilt one would take the run for ended.
+        session.emit("log.message", run, level="warning", message=f"run {run.id}: {error.message}")
 
 
 def _conceal_orders(session: Session, run: Run) -> None:

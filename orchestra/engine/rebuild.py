@@ -160,7 +160,9 @@ def _in_its_state(run: Run, directory: Path) -> Run:
         return _claimed(at_start, newest, rest)
     if fence.fence == "revoked":
         return lifecycle.release(_claimed(at_start, newest, rest))
-    return lifecycle.start(_watched(at_start, fence, attempt_directory(directory, newest)), fence)
+    # Whoever took it from where it rested tries it again, too.
+    started = structs.replace(at_start, rest=_rest(run, 0))
+    return lifecycle.start(_watched(started, fence, attempt_directory(directory, newest)), fence)
 
 
 def _has_begun(directory: Path, attempt: int) -> bool:

@@ -1,66 +1,129 @@
-"""Further tries of a run that has failed under its starter's eyes. What a queue started is staged again instead."""
+"""Further tries of a run that has failed under its watcher's eyes. What queues take is staged again instead."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from orchestra.console import Console
+from orchestra.engine.changes import change
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.launch import Launch, launch
+from orchestra.engine.off_loop import shielded
 from orchestra.engine.session import LEASE, Session
-from orchestra.engine.supervise import supervise
+from orchestra.engine.supervise import supervise_attempt
+from orchestra.errors import OrchestraError, RunNotFound
 from orchestra.model import lifecycle
-from orchestra.model.filters import Wanted
 from orchestra.model.run import Run
+from orchestra.workspace import records
+
+LOOK = 5.0
+"""Seconds of a pause between looks whether somebody has stopped the run meanwhile."""
 
 
-async def with_retries(
+async def supervise_tries(
     session: Session,
-    ended: Run,
+    run: Run,
     *,
     console: Console,
     control: Control,
     how: Launch,
-    foretold: Callable[[], object] | None = None,
+    foretold: Callable[[], object] | None,
 ) -> Run:
-    """``ended``, or what it came to in the end, where it was to be tried again; each try is an attempt of its own."""
-    while ended.retry is not None and ended.starter != "queue" and control.wish == Wish.NONE:
-        pause = ended.retry.pause(ended.executions)
-        if not ended.retry.wants(lifecycle.causes(ended), ended.executions):
-            break
-        session.emit(
-            "run.retrying",
-            ended,
-            level="warning",
-            message=again_message(ended, pause),
-            console=console,
-            data={"causes": lifecycle.causes(ended), "pause": pause},
-        )
-        if not await _paused(session, control, pause):
-            break
-        wanted = Wanted(ids=(ended.id,), states=frozenset((ended.state,)))
-        claimed = await session.store.claim(session.worker, LEASE, 1, wanted)
-        if not claimed:
-            break
-        started = await launch(session, claimed[0], how, console=console, control=control)
-        ended = await supervise(session, started, console=console, control=control, foretold=foretold)
-    return ended
+    """Follow a submitted run through all its tries, each an attempt of its own, and return it as it has ended.
+
+    It stays claimed from one try to the next: nobody takes it for ended in the pause, and a claim that its
+    holder's death ends leads back to how the run had ended.
+    """
+    try:
+        while True:
+            ended = await supervise_attempt(
+                session, run, console=console, control=control, retrying=True, foretold=foretold
+            )
+            held = await _held(session, ended, control)
+            if held is None:
+                return ended
+            _announce(session, ended, console)
+            if not await _paused(session, held, control):
+                await _let_go(session, ended)
+                return ended
+            run = await launch(session, held, how, console=console, control=control)
+    except BaseException:
+        await shielded(lambda: _let_go(session, run))
+        raise
 
 
-def again_message(ended: Run, pause: float) -> str:
-    """What is said of a run that is to be tried again after so many seconds."""
+async def _held(session: Session, ended: Run, control: Control) -> Run | None:
+    """The run as we hold it for its next try; None if there is none."""
+    if not lifecycle.wants_again(ended) or lifecycle.is_left_to_queues(ended):
+        return None
+    if not session.directory(ended).is_dir():
+        return None
+    lease = session.clock.now() + round(LEASE * 1e6)
+
+    def claimed(current: Run) -> Run:
+        # Who looked before us may have seen the end, and could not know that there is somebody to go on.
+        is_as_it_ended = (current.attempt, current.state) == (ended.attempt, ended.state)
+        if not is_as_it_ended or control.wish != Wish.NONE:
+            return current
+        return lifecycle.claim_again(current, session.worker, lease) or current
+
+    try:
+        current = await session.store.get(ended.id)
+        held = await change(session, current, claimed)
+    except RunNotFound:
+        return None
+    return held if _is_ours(session, held) and held.attempt == ended.attempt + 1 else None
+
+
+def _is_ours(session: Session, run: Run) -> bool:
+    return run.claimed and run.worker == session.worker
+
+
+def _announce(session: Session, ended: Run, console: Console) -> None:
     assert ended.retry is not None
-    why = ", ".join(lifecycle.causes(ended))
+    causes, pause = lifecycle.causes(ended), ended.retry.pause(ended.tries)
     when = f" in {pause:g} s" if pause else ""
-    return f"Trying {ended.id} again{when} ({why}; retry {ended.executions} of {ended.retry.limit})"
+    number = f"retry {ended.tries} of {ended.retry.limit}"
+    session.emit(
+        "run.retrying",
+        ended,
+        level="warning",
+        message=f"Trying {ended.id} again{when} ({', '.join(causes)}; {number})",
+        console=console,
+        data={"causes": causes, "pause": pause},
+    )
 
 
-async def _paused(session: Session, control: Control, pause: float) -> bool:
-    """Wait so long; False if somebody wished for something meanwhile."""
+async def _paused(session: Session, held: Run, control: Control) -> bool:
+    """Wait until the next try is due; False if somebody wished for something meanwhile, or has stopped the run."""
     import anyio
 
+    assert held.retry is not None
+    left = held.retry.pause(held.tries)
     wished = anyio.Event()
     with control.calling(wished.set):
-        if pause and control.wish == Wish.NONE:
-            await session.clock.wait(wished, pause)
+        while left > 0 and control.wish == Wish.NONE:
+            await session.clock.wait(wished, min(left, LOOK))
+            left -= LOOK
+            try:
+                current = await session.store.get(held.id)
+            except RunNotFound:
+                return False
+            if not _is_ours(session, current) or current.attempt != held.attempt:
+                return False
     return control.wish == Wish.NONE
+
+
+async def _let_go(session: Session, run: Run) -> None:
+    """End our claim, if there is one, for the try after ``run``, or after the one that it was for."""
+
+    def let_go(current: Run) -> Run:
+        fence = records.read_fence(session.attempt_directory(current))
+        is_held = _is_ours(session, current) and current.attempt > run.attempt and fence is None
+        return lifecycle.forgo(current) if is_held else current
+
+    try:
+        await change(session, await session.store.get(run.id), let_go)
+    except OrchestraError as error:
+        # It was deleted; or the store is away, and the claim runs out like that of somebody who died.
+        session.emit("log.message", run, level="warning", message=f"run {run.id}: {error.message}")

@@ -175,6 +175,7 @@ class _Pipeline:
             run,
             console=self.console,
             control=self.control,
+            how=self.how,
             announce=lambda found: self._say(f"going on with {step.name}: {found.id}", found, "steps.step"),
         )
 

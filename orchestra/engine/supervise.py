@@ -15,7 +15,7 @@ from orchestra.contracts import Executor, Foretelling, Hint, Hinting, StopHow
 from orchestra.engine.changes import change
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.judge import GONE_GRACE, settle
-from orchestra.engine.launch import fail_to_start, with_handle
+from orchestra.engine.launch import Launch, fail_to_start, with_handle
 from orchestra.engine.lines import WholeCharacters
 from orchestra.engine.session import LEASE, RENEWAL, Session
 from orchestra.errors import ExecutorError, OrchestraError, RunBusy, RunNotFound, StoreError
@@ -45,19 +45,43 @@ async def supervise(
     console: Console,
     control: Control | None = None,
     quiet: bool = False,
+    how: Launch | None = None,
     foretold: Callable[[], object] | None = None,
 ) -> Run:
     """Follow a submitted run until it has ended, and return it in its final state.
 
     ``control`` stops the operation as its wish grows; with ``Wish.LEAVE`` the watch ends and the run goes on.
-    ``quiet``: the output is not shown (the watch of a run that somebody else started). ``foretold`` is called,
-    where the executor can tell, when the operation has ended well and its output was shown, while the record of
-    that is still being written.
+    One that fails and is to be tried again is started ``how`` it was, and followed, too.
+    ``quiet``: the output is not shown, and nothing is started again (the watch of a run that somebody else
+    started). ``foretold`` is called, where the executor can tell, when the operation has ended well and its
+    output was shown, while the record of that is still being written.
     """
+    control = control or Control()
+    if run.retry is None or quiet:
+        return await supervise_attempt(
+            session, run, console=console, control=control, quiet=quiet, foretold=foretold
+        )
+    from orchestra.engine.retrying import supervise_tries
+
+    return await supervise_tries(
+        session, run, console=console, control=control, how=how or Launch(), foretold=foretold
+    )
+
+
+async def supervise_attempt(
+    session: Session,
+    run: Run,
+    *,
+    console: Console,
+    control: Control,
+    quiet: bool = False,
+    retrying: bool = False,
+    foretold: Callable[[], object] | None = None,
+) -> Run:
+    """:func:`supervise` for one attempt; ``retrying``: see :func:`~orchestra.engine.judge.settle`."""
     if run.handle is None and run.state not in FINAL:
         return run
-    control = control or Control()
-    watch = _Watch(session, run, console, control, quiet, foretold or _nothing)
+    watch = _Watch(session, run, console, control, quiet, retrying, foretold or _nothing)
     with watch.follower:
         try:
             return await watch.to_the_end()
@@ -70,9 +94,15 @@ async def supervise(
 
 
 async def watch_on(
-    session: Session, run: Run, *, console: Console, control: Control, announce: Callable[[Run], object]
+    session: Session,
+    run: Run,
+    *,
+    console: Console,
+    control: Control,
+    how: Launch | None,
+    announce: Callable[[Run], object],
 ) -> Run:
-    """Take over the watch of a running run whose watcher is gone, and follow it until it has ended.
+    """Take over the watch of a running run whose watcher is gone, and :func:`supervise` it.
 
     ``announce`` is called with the run before that, unless it has ended by now.
     """
@@ -85,7 +115,8 @@ async def watch_on(
     if run.state != "running":
         return run
     announce(run)
-    return await supervise(session, await with_handle(session, run), console=console, control=control)
+    run = await with_handle(session, run)
+    return await supervise(session, run, console=console, control=control, how=how)
 
 
 class _Watch:
@@ -96,6 +127,7 @@ class _Watch:
         console: Console,
         control: Control,
         quiet: bool,
+        retrying: bool,
         foretold: Callable[[], object],
     ) -> None:
         self.session = session
@@ -103,6 +135,7 @@ class _Watch:
         self.console = console
         self.control = control
         self.quiet = quiet
+        self.retrying = retrying
         self.foretold = foretold
         self.directory: Path = session.attempt_directory(run)
         self.follower = OutputFollower(self.directory)
@@ -225,9 +258,15 @@ class _Watch:
         message = f"Stopping process early (pid {exit_record.stopped_early}) - {minutes:g} minute(s) elapsed"
         self.session.emit("log.message", self.run, level="info", message=message, console=self.console)
 
+    async def _settle(self, run: Run, *, given_up: bool = False, gone: bool = False) -> Run:
+        retrying = self.retrying and self.control.wish == Wish.NONE
+        return await settle(
+            self.session, run, console=self.console, given_up=given_up, gone=gone, retrying=retrying
+        )
+
     async def _settled(self, exit_record: Exit) -> Run:
         self._say_stopped_early(exit_record)
-        settled = await settle(self.session, self.run, console=self.console)
+        settled = await self._settle(self.run)
         if settled.attempt != self.run.attempt:
             # Somebody else has seen the end before us and has started the run again: ours ended all the same.
             return lifecycle.finish(self.run, exit_record)
@@ -241,9 +280,7 @@ class _Watch:
             return lifecycle.lose(self.run, self.session.clock.now(), "it was deleted")
         if run.attempt != self.run.attempt:
             return lifecycle.lose(self.run, self.session.clock.now(), "it was started again")
-        settled = await settle(
-            self.session, run, console=self.console, given_up=run.state == "running", gone=for_long
-        )
+        settled = await self._settle(run, given_up=run.state == "running", gone=for_long)
         if settled.claimed and settled.attempt == self.run.attempt:
             try:
                 error = ExecutorError("its job ended before it was started")
@@ -255,7 +292,7 @@ class _Watch:
     async def _note_start(self) -> None:
         fence = records.read_fence(self.directory)
         if fence is not None and fence.fence == "started":
-            self.run = await settle(self.session, self.run, console=self.console)
+            self.run = await self._settle(self.run)
 
     async def _drain(self, upto: int | None = None) -> bool:
         """Pass on all output that is there (``upto``: until that offset at least); True if there was any."""

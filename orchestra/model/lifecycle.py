@@ -4,6 +4,8 @@
 
     staged | pending | final --claim--> pending, claimed     a worker has the time-limited right to start it
     claimed --release--> staged | pending | aborted          the claim ended before the start (``Run.rest``)
+    final --claim_again--> pending, claimed                  its watcher tries it again, and goes on watching
+    claimed --release, forgo--> what it had ended as         that try never came to its start
     claimed --withdraw--> what it was                        the claim ended before anything was done with it
     claimed --start--> running                               the attempt's fence was won
     claimed | running --finish--> completed | error | terminated      the exit record is there
@@ -65,6 +67,7 @@ def claim(run: Run, worker: Worker, lease: int) -> Run:
     if run.worker is not None:
         raise IllegalTransition(f"run {run.id} is claimed already")
     _check(run, "pending", "claim")
+    by_hand = run.state in FINAL or (run.state == "staged" and worker.starter != "queue")
     return structs.replace(
         run,
         state="pending",
@@ -82,6 +85,7 @@ def claim(run: Run, worker: Worker, lease: int) -> Run:
         devices=(),
         granted=False,
         not_before=None,
+        executions_before=run.executions if by_hand else run.executions_before,
     )
 
 
@@ -120,10 +124,21 @@ def release(run: Run) -> Run:
     """
     if not run.claimed:
         raise IllegalTransition(f"run {run.id} is {run.state}: there is no claim to release")
+    if run.rest in FINAL and run.rest != "aborted":
+        # It was to be tried again: what is known of its end still holds.
+        return _unwatched(run, state=run.rest)
     if run.rest != "pending":
         _check(run, run.rest, "release")
     reason = "its starter ended before it was started" if run.rest == "aborted" else None
-    return _unwatched(run, state=run.rest, reason=reason)
+    return _unwatched(run, state=run.rest, exit_code=None, stopped=None, cause=None, reason=reason)
+
+
+def forgo(run: Run) -> Run:
+    """End the claim of :func:`claim_again` before anything was done with it; the attempt's number is free again.
+
+    As with :func:`withdraw`, only the claim's holder may do this, and only while the attempt has no folder.
+    """
+    return structs.replace(release(run), attempt=run.attempt - 1)
 
 
 def withdraw(run: Run, before: Run) -> Run:
@@ -146,7 +161,13 @@ def withdraw(run: Run, before: Run) -> Run:
         handle=before.handle,
         exit_code=before.exit_code,
         stopped=before.stopped,
+        cause=before.cause,
         reason=before.reason,
+        queue=before.queue,
+        devices=before.devices,
+        granted=before.granted,
+        not_before=before.not_before,
+        executions_before=before.executions_before,
     )
 
 
@@ -154,7 +175,14 @@ def start(run: Run, fence: Fence) -> Run:
     """The attempt's fence was won: the operation is about to run, or runs."""
     _check(run, "running", "start")
     return structs.replace(
-        run, state="running", started=_after(run.started, fence.time), executions=run.executions + 1
+        run,
+        state="running",
+        started=_after(run.started, fence.time),
+        executions=run.executions + 1,
+        stopped=None,
+        exit_code=None,
+        cause=None,
+        reason=None,
     )
 
 
@@ -178,9 +206,9 @@ def finish(run: Run, exit: Exit) -> Run:
 def lose(run: Run, now: int, reason: str) -> Run:
     """It may have run, its end was not recorded, and nothing of it is alive."""
     _check(run, "lost", "lose")
-    if run.retry is not None and run.retry.gives_up(run.executions):
-        reason = f"{reason}; gave up after {run.executions} attempts"
-    return _unwatched(run, state="lost", stopped=now, exit_code=None, reason=reason)
+    if run.retry is not None and run.retry.gives_up(run.tries):
+        reason = f"{reason}; gave up after {run.tries} attempts"
+    return _unwatched(run, state="lost", stopped=now, exit_code=None, cause=None, reason=reason)
 
 
 def spoil(run: Run, reason: str) -> Run:
@@ -206,17 +234,55 @@ def restage(run: Run, now: int) -> Run:
         reason=None,
         queued=None,
         not_before=None,
+        executions_before=run.executions,
     )
 
 
+def is_left_to_queues(run: Run) -> bool:
+    """Whether a queue took the run from among the staged ones: then queues try it again, be it another one.
+
+    What a batch or a pipeline executes is theirs to try again, also while a queue executes them.
+    """
+    return run.starter == "queue" and run.rest == "staged"
+
+
+def wants_again(run: Run) -> bool:
+    """Whether a run that has failed is to be tried again. A batch never is: its trials are."""
+    if run.retry is None or run.kind == "batch" or run.tries < 1:
+        return False
+    return run.retry.wants(causes(run), run.tries)
+
+
 def try_again(run: Run, now: int) -> Run | None:
-    """A run that has failed staged anew, if it is to be tried again; it keeps its place in the queue."""
-    if run.retry is None or not run.retry.wants(causes(run), run.executions):
+    """A run that has failed staged anew, if queues are to try it again; it keeps its place among the staged."""
+    if run.retry is None or not is_left_to_queues(run) or not wants_again(run):
         return None
-    due = now + round(run.retry.pause(run.executions) * 1e6)
-    again = restage(run, now)
+    due = now + round(run.retry.pause(run.tries) * 1e6)
     return structs.replace(
-        again, staged=run.staged, queued=run.turn[1], not_before=due if due > now else None
+        restage(run, now),
+        staged=run.staged,
+        queued=run.turn[1],
+        not_before=due if due > now else None,
+        executions_before=run.executions_before,
+    )
+
+
+def claim_again(run: Run, worker: Worker, lease: int) -> Run | None:
+    """A run that has failed claimed anew by ``worker``, which has watched it, if that is to try it again.
+
+    Until its start it keeps how it has ended. Where that try never comes, it is back there; but for the trial of
+    a batch that executes its trials: it waits for the batch to go on.
+    """
+    if is_left_to_queues(run) or not wants_again(run):
+        return None
+    return structs.replace(
+        claim(run, worker, lease),
+        rest="pending" if run.rest == "pending" else run.state,
+        exit_code=run.exit_code,
+        stopped=run.stopped,
+        cause=run.cause,
+        reason=run.reason,
+        executions_before=run.executions_before,
     )
 
 

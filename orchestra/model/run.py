@@ -157,6 +157,8 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """Why the run ended as it did, where the exit code does not say it."""
     executions: int = 0
     """How often the run was started (fences won)."""
+    executions_before: int = 0
+    """How many of these were before somebody started or staged it the last time: retries begin anew with that."""
 
     sources: tuple[str, ...] = ()
     """What resolvers must provide: ``SCHEME:REST``."""
@@ -227,8 +229,13 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
             return Resources()
         if self.retry is None or not self.resources:
             return self.resources
-        number = self.executions if self.state == "running" else self.executions + 1
+        number = self.tries if self.state == "running" else self.tries + 1
         return self.resources.times(self.retry.scale, number)
+
+    @property
+    def tries(self) -> int:
+        """How often it was started since somebody wished for that: once, and once for each retry."""
+        return self.executions - self.executions_before
 
     @property
     def turn(self) -> tuple[int, int]:

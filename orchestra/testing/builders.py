@@ -122,6 +122,7 @@ def a_full_run(**fields: Any) -> Run:
         exit_code=-9,
         reason="killed",
         executions=3,
+        executions_before=1,
         sources=("file:data.csv",),
         resolved=(
             ResolvedSource(

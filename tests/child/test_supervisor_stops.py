@@ -301,3 +301,16 @@ def test_a_process_that_is_proven_is_signalled():
     assert supervisor.send_signal(process.pid, supervisor.process_start(process.pid), signal.SIGTERM)
     assert process.wait(10) == -15
     assert supervisor.process_start(process.pid) is None
+
+
+def test_a_stop_after_the_time_limit_is_noted_as_the_wish_that_it_is(plain):
+    attempt = plain.start("sh", "-c", IGNORANT, time_limit=0.3)
+    eventually((plain.root / "ready").exists)
+    time.sleep(0.5)
+
+    attempt.signal(signal.SIGINT)
+    time.sleep(0.1)
+    attempt.signal(signal.SIGQUIT)
+
+    assert (attempt.ended().code, attempt.exit.stopped_by, attempt.exit.cause) == (-9, "INT", None)
+    assert attempt.exit.reason == "its time limit of 0.3 s was over"

@@ -488,6 +488,16 @@ async def test_terms_that_only_a_queue_heeds_are_warned_of(home: Path, project: 
     assert "not staged - ignoring --priority" in messages
 
 
+async def test_what_a_program_starts_is_tried_again(home: Path, project: Path) -> None:
+    text = "import os, sys\nsys.exit(75 if os.environ['RUN_ATTEMPT'] == '1' else 0)\n"
+    name = script(project, text)
+    async with Orchestra(home, cwd=project) as orch:
+        started = await orch.start(name, retry=1)
+        ended = await started.wait()
+
+    assert (ended.state, ended.executions) == ("completed", 2)
+
+
 async def test_queues_are_told_and_asked(home: Path, project: Path) -> None:
     name = script(project, "x = 1\n")
     async with Orchestra(home, cwd=project) as orch:

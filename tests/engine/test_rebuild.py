@@ -21,7 +21,7 @@ from orchestra.engine.session import Session
 from orchestra.model import lifecycle
 from orchestra.model.encoding import encode
 from orchestra.model.filters import RunQuery
-from orchestra.model.run import Run
+from orchestra.model.run import Run, State
 from orchestra.testing.builders import a_fence, a_run, a_worker, an_identity, some_runs
 from orchestra.workspace import records
 from orchestra.workspace.layout import attempt_directory
@@ -323,3 +323,12 @@ def test_a_run_whose_row_is_damaged_is_listed_told_of_and_deleted_like_any_other
     }
     assert told["status"] == "broken" and str(home / "store.db") in told["reason"]
     assert (deleted.code, sorted(os.listdir(home / "runs"))) == (0, ["one", "three"])
+
+
+@pytest.mark.parametrize("rest", ["staged", "pending", "aborted"])
+def test_who_is_to_try_a_run_again_is_known_from_where_it_was_taken(home: Path, rest: State) -> None:
+    run = a_run(state="pending" if rest == "aborted" else rest, attempt=0)
+    if rest == "aborted":
+        run = structs.replace(lifecycle.admit(run, a_worker()), attempt=0)
+
+    assert rebuilt(home, run, ["running"], judged=False).rest == rest

@@ -13,6 +13,7 @@ from msgspec import structs
 from orchestra.errors import IllegalTransition
 from orchestra.model import lifecycle
 from orchestra.model.execution import Exit, Fence, Handle
+from orchestra.model.retry import Retry
 from orchestra.model.run import ACTIVE, FINAL, Run, State
 from orchestra.testing.builders import a_run, a_worker, an_identity
 
@@ -147,3 +148,76 @@ def test_the_watch_of_a_run_changes_hands_without_a_new_attempt() -> None:
     assert (watched.attempt, watched.starter) == (running.attempt, running.starter)
     with pytest.raises(IllegalTransition):
         lifecycle.watch(in_state("completed"), other, 123)
+
+
+def test_a_claim_that_is_withdrawn_has_never_been() -> None:
+    before = structs.replace(
+        in_state("error"),
+        attempt=3,
+        executions=3,
+        executions_before=1,
+        starter="queue",
+        queue="q",
+        rest="staged",
+        handle=HANDLE,
+        exit_code=-9,
+        stopped=60,
+        cause="oom",
+        reason="x",
+        devices=("0",),
+        granted=True,
+        not_before=70,
+    )
+
+    assert lifecycle.withdraw(lifecycle.claim(before, WORKER, 99), before) == before
+
+
+FAILED = structs.replace(
+    in_state("error"), retry=Retry(limit=2), attempt=3, executions=3, exit_code=75, stopped=60, reason="x"
+)
+PERSON = a_worker(starter="command")
+
+
+def test_retries_begin_anew_with_each_start_by_hand() -> None:
+    assert not lifecycle.wants_again(FAILED)
+
+    started = lifecycle.start(lifecycle.claim(FAILED, PERSON, 99), FENCE)
+    failed = lifecycle.finish(started, Exit(code=75, started=50, stopped=60))
+
+    assert (failed.executions, failed.tries, lifecycle.wants_again(failed)) == (4, 1, True)
+
+
+def test_retries_are_counted_on_from_try_to_try() -> None:
+    run = lifecycle.restage(FAILED, 80)
+    for number in (1, 2, 3):
+        run = lifecycle.start(lifecycle.claim(run, WORKER, 99), FENCE)
+        assert run.tries == number
+        ended = lifecycle.finish(run, Exit(code=75, started=50, stopped=60))
+        again = lifecycle.try_again(ended, 90)
+        assert (again is None) == (number == 3)
+        run = again or ended
+
+
+def test_a_claim_for_a_further_try_that_comes_to_nothing_leads_back_to_the_former_end() -> None:
+    failed = structs.replace(FAILED, executions=1)
+    held = lifecycle.claim_again(failed, PERSON, 99)
+    assert held is not None
+    assert held.claimed
+
+    assert lifecycle.release(held) == structs.replace(
+        failed, attempt=4, rest="error", starter=PERSON.starter, queue=PERSON.queue
+    )
+    assert lifecycle.forgo(held) == structs.replace(lifecycle.release(held), attempt=3)
+
+
+def test_nothing_is_left_of_the_former_end_once_a_further_try_has_started() -> None:
+    held = lifecycle.claim_again(structs.replace(FAILED, executions=1), PERSON, 99)
+    assert held is not None
+
+    started = lifecycle.start(held, FENCE)
+
+    assert (started.exit_code, started.stopped, started.cause, started.reason) == (None,) * 4
+
+
+def test_what_was_never_started_is_not_tried_again() -> None:
+    assert not lifecycle.wants_again(structs.replace(FAILED, state="lost", executions=0))
