@@ -53,11 +53,11 @@ class Soak:
             self.repair: 1,
         }
 
-    def go_on(self, seconds: float) -> None:
-        """Let things happen for so long."""
+    def go_on(self, seconds: float, *, events: int = 0) -> None:
+        """Let things happen for so long, and at least so many."""
         end = time.monotonic() + seconds
         deck: list[Callable[[], None]] = []
-        while time.monotonic() < end:
+        while time.monotonic() < end or self.done.total() < events:
             self.stage()
             self.keep_queues()
             if not deck:
@@ -175,7 +175,7 @@ def take(pid: int) -> tuple[int, int]:
 def test_a_while_of_everything_loses_nothing_and_leaves_nothing(site: Site) -> None:
     soak = Soak(site, 7)
 
-    soak.go_on(4)
+    soak.go_on(4, events=8)
 
     soak.finish()
     assert soak.done["kill_a_queue"] and len(site.executions()) > STAGED / 2, soak.done
