@@ -30,8 +30,9 @@ def status(
     json
         Print it as JSON.
     live
-        Go on showing it, with the progress of batches and what runs do, until the queues have ended, or Ctrl-C. Where
-        that is no terminal, a line for each change.
+        Go on showing it, with the progress of batches and what runs do, until the queues have ended and nothing runs;
+        without a queue, until nothing is staged or runs any more; or Ctrl-C. Where that is no terminal, a line for
+        each change.
     """
     if live:
         if json:
