@@ -31,7 +31,7 @@ def test_a_run_that_fails_tells_its_attempts_and_its_traceback(shell: Shell, tmp
 
     info = shell.run("runs", "info").output
 
-    reason, cause, head, first, place, *_ = info.partition("scalars:\n")[2].splitlines()
+    reason, cause, head, first, place, *_ = info.partition("retry:\n  max: 1\n")[2].splitlines()
     assert (reason, cause, head) == ("reason: it exited with code 1", "cause: exit", "traceback:")
     assert first == "  Traceback (most recent call last):"
     assert place.startswith('    File "') and "train.py" in place
