@@ -9,6 +9,7 @@ from orchestra.errors import OrchestraError
 from orchestra.model.ending import Ending, ending_of, ending_of_exit
 from orchestra.model.execution import Fence
 from orchestra.model.lifecycle import outcome
+from orchestra.model.marks import bears_marks
 from orchestra.model.run import Run, State
 from orchestra.workspace import records
 from orchestra.workspace.layout import attempt_directory
@@ -43,7 +44,11 @@ def traceback_of(session: Session, run: Run) -> str | None:
     """
     if run.kind != "run" or run.state not in FAILED:
         return None
-    return last_traceback(session.attempt_directory(run))
+    found = last_traceback(session.attempt_directory(run))
+    if found is None or not bears_marks(run):
+        return found
+    # What the operation prints of its secrets is its own affair; what we take out of that to show it is ours.
+    return session.vault.concealed_texts(run, (found,))[0]
 
 
 def _attempt(session: Session, run: Run, number: int) -> Attempt:
