@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from orchestra.cli.frame import Changes, frame
 from orchestra.cli.live import Due
@@ -150,6 +151,25 @@ def test_a_narrow_terminal_shows_what_differs_from_row_to_row() -> None:
     assert lines[0] == "1 running, 0 staged, 1 queue(s) at work"
     assert lines[2] == "  [batch1]  3 of 6 trials, 1 failed  ab…"
     assert lines[4] == "  [r1]  1m15s  loss 0.01235  step 3  lr…"
+
+
+def test_trials_of_a_batch_are_shown_with_the_flags_that_vary_in_it() -> None:
+    fields = {"batch": "batch1", "flags": {"epochs": 3, "lr": 0.1}, "label": "epochs=3 lr=0.1"}
+    running, ended, waiting = (
+        a_run(id=name, state=state, started=NOW, **fields)
+        for name, state in (("r1", "running"), ("e1", "completed"), ("s1", "staged"))
+    )
+    view = a_view(activities=(Activity(run=running),), ended=(ended,))
+    view = structs.replace(
+        view,
+        status=structs.replace(view.status, staged=(waiting,)),
+        varying={"batch1": frozenset(("lr",))},
+    )
+
+    lines = shown(view, ended=[ended])
+
+    assert [line.split()[-1] for line in lines if "[" in line] == ["lr=0.1"] * 3
+    assert "epochs" not in "".join([*lines, *Changes("/").since(view)])
 
 
 def test_nothing_of_a_run_can_drive_the_terminal() -> None:
