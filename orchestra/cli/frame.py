@@ -38,17 +38,16 @@ def frame(
     view: Overview, ended: Sequence[Run], here: str, columns: int, lines: int, *, coloured: bool
 ) -> list[str]:
     """The view in at most ``lines`` lines of ``columns`` columns; ``ended``: runs that have ended, newest last."""
-    now = view.status.now
     narrow = columns < NARROW
     shown = [_headline(view, narrow), *(Line(text, "bad") for text in notices(view.status))]
     status = view.status
     batches = [_batch_row(one, narrow) for one in view.batches]
     # Of thousands that wait, those are looked at that there may be room for.
-    staged = [staged_row(run, here, status) for run in status.staged[:lines]]
+    staged = [staged_row(run, _label(run, view), here, status) for run in status.staged[:lines]]
     sections = (
         ("batches", _in_columns(batches, _styles_of(view.batches)), len(batches)),
-        ("running", _activities(view.activities[:lines], here, now, narrow), len(view.activities)),
-        ("ended", _ended(ended[-_ENDED_SHOWN:], here), min(len(ended), _ENDED_SHOWN)),
+        ("running", _activities(view, lines, here, narrow), len(view.activities)),
+        ("ended", _ended(view, ended[-_ENDED_SHOWN:], here), min(len(ended), _ENDED_SHOWN)),
         ("staged", _in_columns(staged), len(status.staged)),
     )
     for title, entries, total in sections:
@@ -114,8 +113,9 @@ def _trials(one: Progress) -> str:
     return f"{one.ended} of {one.planned} trials" + (f", {one.failed} failed" if one.failed else "")
 
 
-def _activities(activities: Sequence[Activity], here: str, now: int, narrow: bool) -> list[Entry]:
-    rows = [_running_row(one, here, now, narrow) for one in activities]
+def _activities(view: Overview, most: int, here: str, narrow: bool) -> list[Entry]:
+    activities = view.activities[:most]
+    rows = [_running_row(one, view, here, narrow) for one in activities]
     entries = _in_columns(rows)
     for entry, one in zip(entries, activities, strict=True):
         if one.last_line:
@@ -123,20 +123,24 @@ def _activities(activities: Sequence[Activity], here: str, now: int, narrow: boo
     return entries
 
 
-def _running_row(one: Activity, here: str, now: int, narrow: bool) -> tuple[str, ...]:
-    run = one.run
+def _running_row(one: Activity, view: Overview, here: str, narrow: bool) -> tuple[str, ...]:
+    run, now = one.run, view.status.now
     elapsed = "" if run.started is None else format_duration(max(0, now - run.started) // 1_000_000)
     values = [f"{name} {value:.4g}" for name, value in one.scalars]
     values += [f"step {one.step}"] if one.step else []
-    told = (elapsed if run.state == "running" else "starting", "  ".join(values), run.label or "")
+    told = (elapsed if run.state == "running" else "starting", "  ".join(values), _label(run, view))
     return f"[{run.short_id}]", *(told if narrow else (run_text.operation(run, here), *told))
 
 
-def _ended(runs: Sequence[Run], here: str) -> list[Entry]:
+def _ended(view: Overview, runs: Sequence[Run], here: str) -> list[Entry]:
     rows = [
-        (f"[{run.short_id}]", run_text.operation(run, here), _end_of(run), run.label or "") for run in runs
+        (f"[{run.short_id}]", run_text.operation(run, here), _end_of(run), _label(run, view)) for run in runs
     ]
     return _in_columns(rows, ["bad" if run.state in FAILED else "" for run in runs])
+
+
+def _label(run: Run, view: Overview) -> str:
+    return run_text.label_beside_others(run, view.varying.get(run.batch or "", ()))
 
 
 def _end_of(run: Run) -> str:
@@ -155,8 +159,8 @@ class Changes:
     def since(self, view: Overview) -> list[str]:
         """The lines for what is new in ``view``; all of it at first."""
         running = [one.run for one in view.activities if one.run.state == "running"]
-        told = [(run.id, self._run_text(run, _end_of(run))) for run in view.ended]
-        told += [(run.id, self._run_text(run, "running")) for run in running]
+        told = [(run.id, self._run_text(run, view, _end_of(run))) for run in view.ended]
+        told += [(run.id, self._run_text(run, view, "running")) for run in running]
         told += [
             (one.batch.id, f"[{one.batch.short_id}] {one.batch.operation_name}: {_trials(one)}")
             for one in view.batches
@@ -166,6 +170,7 @@ class Changes:
         self._told.update(told)
         return lines
 
-    def _run_text(self, run: Run, state: str) -> str:
-        label = f" ({run.label})" if run.label else ""
+    def _run_text(self, run: Run, view: Overview, state: str) -> str:
+        label = _label(run, view)
+        label = f" ({label})" if label else ""
         return f"[{run.short_id}] {run_text.operation(run, self._here)}{label}: {state}"

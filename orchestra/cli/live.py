@@ -1,4 +1,4 @@
-"""``orchestra queue status --live``: the view is drawn again as things change, until nothing is at work."""
+"""``orchestra queue status --live``: the view is drawn again as things change, until nothing more is due."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FATAL = (signal.SIGTERM, signal.SIGHUP)
 
 
 def show_live() -> int:
-    """Show what the queues do until they have ended, or somebody has seen enough."""
+    """Show what the queues do until nothing more is due, or somebody has seen enough."""
     live = _Live()
     try:
         in_event_loop(live.on_terminal if screen.can_draw() else live.in_lines)
@@ -45,11 +45,29 @@ def show_live() -> int:
     return 0
 
 
+class Due:
+    """Whether there is more to be seen, as view follows view."""
+
+    def __init__(self) -> None:
+        self.was_any = False
+        """Whether something was at work or staged."""
+        self._had_queue = False
+
+    def is_over(self, view: Overview) -> bool:
+        """Whether nothing is at work in ``view``, nor staged for a queue that is still to come.
+
+        What queues that were seen at work have left staged when they ended is no longer waited for.
+        """
+        self._had_queue = self._had_queue or bool(view.status.queues)
+        self.was_any = self.was_any or view.is_at_work or bool(view.status.staged)
+        return not view.is_at_work and (self._had_queue or not view.status.staged)
+
+
 class _Live:
     def __init__(self) -> None:
         self._here = str(current().cwd)
         self._ended: deque[Run] = deque(maxlen=KEPT)
-        self._was_at_work = False
+        self._due = Due()
         self._coloured = not os.environ.get("NO_COLOR")
         self._resized = anyio.Event()
         self.killed_by: signal.Signals | None = None
@@ -64,7 +82,7 @@ class _Live:
                 if view is not None:
                     for line in changes.since(view):
                         session.console.say(line)
-                    if not view.is_at_work or getattr(session.console, "broken_pipe", False):
+                    if self._due.is_over(view) or getattr(session.console, "broken_pipe", False):
                         return
                 await anyio.sleep(_rest(began))
 
@@ -81,7 +99,7 @@ class _Live:
                 session.console.say(line)
 
     async def _draw(self, session: Session, drawn: screen.Screen) -> list[str]:
-        """Draw until nothing is at work any more; the last frame, without colours."""
+        """Draw until nothing more is due; the last frame, without colours."""
         overseer = Overseer(session)
         view: Overview | None = None
         while True:
@@ -90,9 +108,9 @@ class _Live:
             if view is not None:
                 self._ended.extend(view.ended)
                 drawn.draw(self._frame(view, coloured=self._coloured))
-                if self._was_at_work and not view.is_at_work:
+                # Where nothing has been due yet, somebody has opened the view ahead of the work.
+                if self._due.is_over(view) and self._due.was_any:
                     return self._frame(view, coloured=False)
-                self._was_at_work = self._was_at_work or view.is_at_work
             self._resized = anyio.Event()
             rest = _rest(began)
             await anyio.sleep(min(rest, LEAST_INTERVAL))

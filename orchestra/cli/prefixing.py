@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 from orchestra.cli import tables, terminal
-from orchestra.console import Console
+from orchestra.cli.run_text import label_beside_others
+from orchestra.engine.session import Session
+from orchestra.model.batch import varying
+from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 from orchestra.workspace.output import WholeLines
 from orchestra.workspace.tail import rendered, without_sequences
@@ -13,17 +17,28 @@ from orchestra.workspace.tail import rendered, without_sequences
 LONGEST_LABEL = 40
 
 
-def prefix_of(run: Run) -> str:
-    """What stands before each line of ``run``: its short id, and its label as far as there is room."""
-    label = tables.cut(tables.cell(run.label or ""), LONGEST_LABEL)
+LEAST_LABEL = 12
+"""Columns that a label may take however narrow the terminal is; else a third of it."""
+
+
+def prefix_of(run: Run, width: int | None = None, varying: Collection[str] = ()) -> str:
+    """What stands before each line of ``run``: its short id, and its label as far as there is room.
+
+    ``width``: of the terminal. ``varying``: the flags in which it differs from other trials of its batch.
+    """
+    room = LONGEST_LABEL if width is None else min(LONGEST_LABEL, max(LEAST_LABEL, width // 3))
+    label = tables.cut(tables.cell(label_beside_others(run, varying)), room)
     return f"[{run.short_id} {label}] " if label else f"[{run.short_id}] "
 
 
 class PrefixedOutput:
     """Passes on what runs print to a console, line by line. Of progress bars the last state of each line is shown."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, session: Session) -> None:
+        self._console = session.console
+        self._store = session.store
+        self._varying: dict[str, frozenset[str]] = {}
+        """Flags in which the trials of a batch differ, by its id."""
         self._coloured = os.isatty(1) and not os.environ.get("NO_COLOR")
         self._lines: dict[tuple[str, int], WholeLines] = {}
 
@@ -42,10 +57,19 @@ class PrefixedOutput:
     async def _pass_on(self, run: Run, stream: int, block: bytes) -> None:
         if not block:
             return
-        prefix = prefix_of(run)
+        prefix = prefix_of(run, terminal.width(), await self._varying_beside(run))
         lines = block.decode(errors="backslashreplace").removesuffix("\n").split("\n")
         text = "".join(f"{prefix}{self._shown(line)}\n" for line in lines)
         await self._console.output(stream, text.encode(errors="backslashreplace"))
+
+    async def _varying_beside(self, run: Run) -> frozenset[str]:
+        if run.batch is None:
+            return frozenset()
+        if run.batch not in self._varying:
+            found = (await self._store.query(RunQuery(ids=(run.batch,)))).runs
+            specs = [batch.batch_spec for batch in found if batch.batch_spec is not None]
+            self._varying[run.batch] = varying(specs[0]) if specs else frozenset()
+        return self._varying[run.batch]
 
     def _shown(self, line: str) -> str:
         line = rendered(line)

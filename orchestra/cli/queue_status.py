@@ -30,8 +30,9 @@ def status(
     json
         Print it as JSON.
     live
-        Go on showing it, with the progress of batches and what runs do, until the queues have ended, or Ctrl-C. Where
-        that is no terminal, a line for each change.
+        Go on showing it, with the progress of batches and what runs do, until the queues have ended and nothing runs;
+        without a queue, until nothing is staged or runs any more; or Ctrl-C. Where that is no terminal, a line for
+        each change.
     """
     if live:
         if json:
@@ -56,7 +57,7 @@ def _shown(found: QueueStatus, here: str) -> str:
     parts = [f"{notice}\n" for notice in notices(found)]
     parts.append(_section("queue(s) at work", [_queue_row(run, found.now) for run in found.queues]))
     parts.append(_section("running", [_running_row(run, here, found.now) for run in found.running]))
-    parts.append(_section("staged", [staged_row(run, here, found) for run in found.staged]))
+    parts.append(_section("staged", [staged_row(run, run.label or "", here, found) for run in found.staged]))
     return "".join(parts)
 
 
@@ -101,14 +102,14 @@ def _running_row(run: Run, here: str, now: int) -> tuple[str, ...]:
     )
 
 
-def staged_row(run: Run, here: str, found: QueueStatus) -> tuple[str, ...]:
+def staged_row(run: Run, label: str, here: str, found: QueueStatus) -> tuple[str, ...]:
     """A staged run, and what it waits for."""
     return (
         f"[{run.short_id}]",
         run_text.operation(run, here),
         f"priority {run.priority}" if run.priority else "",
         f"waits for {_reason(found, run)}",
-        run.label or "",
+        label,
     )
 
 

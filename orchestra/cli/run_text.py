@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +14,7 @@ from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
 from orchestra.model.batch import Batch, Interval, unexpanded
 from orchestra.model.flags import encode
+from orchestra.model.labels import trial_label
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import Comment, Run, State
 from orchestra.workspace import records
@@ -157,6 +159,11 @@ def operation_reference(run: Run) -> str:
         return shlex.join([f"guildfile:{operation.project_file}", "", operation.model, name])
     where = "builtin:orchestra" if operation.source is None else f"script:{operation.source}"
     return f"{shlex.quote(where)} '' '' {shlex.quote(operation.name)}"
+
+
+def label_beside_others(run: Run, varying: Collection[str]) -> str:
+    """The label of ``run`` where trials of its batch, which differ in ``varying``, stand beside it."""
+    return trial_label(run.label, run.flags, run.tags, varying if run.batch else (), os.path.exists)
 
 
 def comment_lines(comment: Comment) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from orchestra.cli.run_ending import attempt_lines, ending_fields, one_line
 from orchestra.cli.scalars import scalar_text, shown_scalars
 from orchestra.cli.surroundings import environment_fields, manifest_field
 from orchestra.cli.tables import cell
+from orchestra.cli.told_terms import TERMS, term_fields, term_lines
 from orchestra.engine.judge import settle
 from orchestra.engine.results import results_of
 from orchestra.engine.runs import select_runs
@@ -42,7 +43,8 @@ def runs_info(
 ) -> int:
     """Show what is known of a run; of the latest one unless told otherwise.
 
-    With --json it is printed as one object with the same keys as of the lines.
+    With --json it is printed as one object with the same keys as of the lines; the terms on which it is started
+    (resources, priority, retry ...) are lines only where somebody has said them.
 
     Parameters
     ----------
@@ -90,13 +92,16 @@ async def _info(spec: str | None, wanted: Extras, *, as_json: bool) -> int:
     if as_json:
         terminal.write_json(fields)
     else:
-        terminal.write("".join(map(field_lines, as_lines(fields).items())))
+        terminal.write("".join(map(field_lines, as_lines(fields, run).items())))
     return 0
 
 
-def as_lines(fields: dict[str, Any]) -> dict[str, Any]:
+def as_lines(fields: dict[str, Any], run: Run) -> dict[str, Any]:
     """``fields`` with what is shown otherwise to people."""
-    shown = dict(fields)
+    said = term_lines(run)
+    shown = {
+        name: said.get(name, value) for name, value in fields.items() if name in said or name not in TERMS
+    }
     shown["scalars"] = {name: scalar_text(value) for name, value in fields["scalars"].items()}
     if "manifest" in fields:
         shown["manifest"] = [" ".join(filter(None, one.values())) for one in fields["manifest"]]
@@ -123,6 +128,7 @@ def describe(session: Session, run: Run, results: Results, wanted: Extras) -> di
         fields["dependencies"] = _dependencies(run)
     if wanted.manifest:
         fields["manifest"] = manifest_field(session, run)
+    fields.update(term_fields(run))
     ours = {"batch": run.batch, "parent": run.parent}
     return fields | {name: value for name, value in ours.items() if value} | ending_fields(session, run)
 

@@ -173,7 +173,7 @@ class _Watch:
         everything = self._from_start or all(run.state in FINAL for run in of)
         began = min((run.started or 0 for run in of), default=0) if of[0].kind == "queue" else 0
         since = began if everything and self._lines is None else session.clock.now()
-        output = PrefixedOutput(session.console)
+        output = PrefixedOutput(session)
         async for news in follow_many(session, of, since=since, lines=self._lines):
             await _show_news(session, output, news)
             if _is_closed(session):

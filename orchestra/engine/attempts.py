@@ -7,12 +7,15 @@ from msgspec import Struct
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
 from orchestra.model.ending import Ending, ending_of, ending_of_exit
+from orchestra.model.execution import Fence
 from orchestra.model.lifecycle import outcome
+from orchestra.model.marks import bears_marks
 from orchestra.model.run import Run, State
 from orchestra.workspace import records
 from orchestra.workspace.layout import attempt_directory
 from orchestra.workspace.tracebacks import last_traceback
 
+UNTOLD = "how it ended was not recorded"
 FAILED: frozenset[State] = frozenset(("error", "terminated", "lost"))
 
 
@@ -41,7 +44,11 @@ def traceback_of(session: Session, run: Run) -> str | None:
     """
     if run.kind != "run" or run.state not in FAILED:
         return None
-    return last_traceback(session.attempt_directory(run))
+    found = last_traceback(session.attempt_directory(run))
+    if found is None or not bears_marks(run):
+        return found
+    # What the operation prints of its secrets is its own affair; what we take out of that to show it is ours.
+    return session.vault.concealed_texts(run, (found,))[0]
 
 
 def _attempt(session: Session, run: Run, number: int) -> Attempt:
@@ -69,4 +76,17 @@ def _attempt(session: Session, run: Run, number: int) -> Attempt:
         return Attempt(
             number=number, state=state, started=fence.time, stopped=run.stopped, ending=ending_of(run)
         )
-    return Attempt(number=number, state="lost", started=fence.time, ending=Ending(cause="lost"))
+    return _lost(session, run, number, fence)
+
+
+def _lost(session: Session, run: Run, number: int, fence: Fence) -> Attempt:
+    """An attempt without a record of its end: what was found out then is in the run's history, if anywhere."""
+    stopped, reason = None, UNTOLD
+    for event in records.read_events(session.directory(run)):
+        match event:
+            case {"event": "run.lost", "attempt": int(lost), "time": int(time), "reason": str(said)}:
+                stopped, reason = (time, said) if lost == number else (stopped, reason)
+            case _:
+                pass
+    ending = Ending(cause="lost", reason=reason)
+    return Attempt(number=number, state="lost", started=fence.time, stopped=stopped, ending=ending)

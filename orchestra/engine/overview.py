@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -14,6 +14,7 @@ from orchestra.engine.queue_control import QueueStatus, queue_status
 from orchestra.engine.results import results_of
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
+from orchestra.model.batch import varying
 from orchestra.model.filters import RunQuery
 from orchestra.model.progress import Progress, progress_of
 from orchestra.model.run import FINAL, Run
@@ -49,6 +50,8 @@ class Overview(Struct, frozen=True, kw_only=True):
     """Running runs, without the batches."""
     ended: tuple[Run, ...]
     """Runs that have ended since the look before, in the order in which they did."""
+    varying: Mapping[str, frozenset[str]] = {}
+    """The flags in which the trials of a batch differ, by its id, of all batches that were counted so far."""
 
     @property
     def is_at_work(self) -> bool:
@@ -63,6 +66,7 @@ class Overseer:
         self._session = session
         self._machines: dict[str | None, ThisMachine] = {}
         self._planned: dict[str, int | None] = {}
+        self._varying: dict[str, frozenset[str]] = {}
         self._results: dict[str, tuple[float, Activity]] = {}
         self._running: frozenset[str] = frozenset()
         self._shown: dict[str, None] = {}
@@ -81,9 +85,14 @@ class Overseer:
         running = [run for run in status.running if run.kind != "batch"]
         ended = await self._ended(status)
         self._results = {run.id: self._results[run.id] for run in running if run.id in self._results}
+        batches = await self._batches(status)
+        self._varying |= {
+            one.batch.id: varying(one.batch.batch_spec) for one in batches if one.batch.batch_spec is not None
+        }
         return Overview(
             status=status,
-            batches=await self._batches(status),
+            batches=batches,
+            varying=self._varying,
             activities=tuple(
                 [await self._activity(run, number < most) for number, run in enumerate(running)]
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -104,3 +105,21 @@ def unexpanded(batch: Batch) -> dict[str, FlagValue]:
     for name, dimension in batch.space.items():
         values[name] = list(dimension.values) if isinstance(dimension, Choices) else dimension
     return {name: values[name] for name in sorted(values)}
+
+
+def varying(batch: Batch) -> frozenset[str]:
+    """The names of the flags in which trials of ``batch`` differ."""
+    names: set[str] = set()
+    for name, dimension in batch.space.items():
+        if not isinstance(dimension, Choices) or _differ(dimension.values):
+            names.add(name)
+    for name in {name for row in batch.rows for name in row}:
+        # A list in a row is tried value by value; where a row says nothing, it is as elsewhere.
+        values = [row.get(name) for row in batch.rows]
+        if _differ(values) or any(isinstance(value, list | tuple) for value in values):
+            names.add(name)
+    return frozenset(names)
+
+
+def _differ(values: Sequence[FlagValue]) -> bool:
+    return any(value != values[0] for value in values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 from orchestra.model.decoding import encode
@@ -86,6 +86,23 @@ def run_label(
     if template is None:
         return " ".join(part for part in (*tags, label) if part)
     return render_label(template, flags, label, tags, is_path)
+
+
+def trial_label(
+    label: str | None,
+    flags: dict[str, FlagValue],
+    tags: Iterable[str],
+    varying: Collection[str],
+    is_path: PathCheck = _no_path,
+) -> str:
+    """``label`` of a trial, beside others of its batch: of a default label only the flags that are ``varying``.
+
+    A label that somebody has chosen stays as it is.
+    """
+    differing = {name: value for name, value in flags.items() if name in varying}
+    if not differing or label != run_label(None, flags, tags, is_path):
+        return label or ""
+    return run_label(None, differing, tags, is_path)
 
 
 def render_label(

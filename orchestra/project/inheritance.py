@@ -25,6 +25,7 @@ INHERITED: Final = (
 )
 """What a model takes from those that it extends."""
 INCLUDE: Final = "$include"
+DEFAULTS_BELONG: Final = "Put 'operation-defaults' into the item that has the 'operations' that they are for."
 _PARAM = re.compile(r"\{\{\s*([^{}]+?)\s*\}\}")
 
 
@@ -56,7 +57,8 @@ def read_items(path: Path, above: tuple[Path, ...] = ()) -> list[Map]:
         if len(kinds) > 1:
             raise error_at(where, "item", f"it can't be {' and '.join(kinds)} at once")
         if not kinds and "operations" not in entry:
-            raise error_at(where, "item", "it needs one of model, config, include or operations")
+            hint = DEFAULTS_BELONG if "operation-defaults" in entry else None
+            raise error_at(where, "item", "it needs one of model, config, include or operations", hint)
         if kinds == ["include"]:
             items += _included(entry, path, (*above, path.resolve()))
         else:

@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from orchestra.cli.frame import Changes, frame
+from orchestra.cli.live import Due
 from orchestra.cli.tables import text_width
 from orchestra.engine.overview import Activity, Overview
 from orchestra.engine.queue_control import QueueStatus
@@ -151,6 +153,25 @@ def test_a_narrow_terminal_shows_what_differs_from_row_to_row() -> None:
     assert lines[4] == "  [r1]  1m15s  loss 0.01235  step 3  lr…"
 
 
+def test_trials_of_a_batch_are_shown_with_the_flags_that_vary_in_it() -> None:
+    fields = {"batch": "batch1", "flags": {"epochs": 3, "lr": 0.1}, "label": "epochs=3 lr=0.1"}
+    running, ended, waiting = (
+        a_run(id=name, state=state, started=NOW, **fields)
+        for name, state in (("r1", "running"), ("e1", "completed"), ("s1", "staged"))
+    )
+    view = a_view(activities=(Activity(run=running),), ended=(ended,))
+    view = structs.replace(
+        view,
+        status=structs.replace(view.status, staged=(waiting,)),
+        varying={"batch1": frozenset(("lr",))},
+    )
+
+    lines = shown(view, ended=[ended])
+
+    assert [line.split()[-1] for line in lines if "[" in line] == ["lr=0.1"] * 3
+    assert "epochs" not in "".join([*lines, *Changes("/").since(view)])
+
+
 def test_nothing_of_a_run_can_drive_the_terminal() -> None:
     run = a_run(id="r1", state="running", started=NOW, label="a\x1b]0;T\x07\nb\u202e")
 
@@ -202,6 +223,47 @@ def test_the_live_view_has_no_json(call: Call) -> None:
 
 def test_without_a_terminal_it_ends_at_once_where_nothing_is_at_work(call: Call) -> None:
     assert call("queue", "status", "--live").output == "0 running, 0 staged, no queue(s) at work\n"
+
+
+def test_it_goes_on_while_something_runs_or_is_staged_for_a_queue_to_come() -> None:
+    due = Due()
+    staging = a_view(queues=0, activities=(activity(),), staged=1)
+
+    views = (staging, a_view(queues=0, staged=2), a_view(), a_view(queues=0, activities=(activity(),)))
+
+    assert [due.is_over(view) for view in views] == [False] * 4
+    assert due.is_over(a_view(queues=0))
+
+
+def test_what_queues_leave_staged_when_they_end_is_not_waited_for() -> None:
+    due = Due()
+
+    assert not due.is_over(a_view(queues=1, staged=2))
+    assert due.is_over(a_view(queues=0, staged=2))
+
+
+def test_trials_that_a_batch_has_staged_are_shown_until_a_queue_has_run_them(
+    shell: Shell, tmp_path: Path
+) -> None:
+    (tmp_path / "job.py").write_text("x = 1\n")
+    assert shell.run("run", "job.py", "x=[1,2]", "--stage-trials", "-y").code == 0
+    live = subprocess.Popen(
+        shell.command("queue", "status", "--live"),
+        stdout=subprocess.PIPE,
+        cwd=shell.cwd,
+        env=shell.environment,
+        text=True,
+    )
+    assert live.stdout is not None
+    with live:
+        seen = live.stdout.readline()
+        seen += live.stdout.readline()
+        assert "0 running, 2 staged, no queue(s) at work" in seen
+        assert shell.run("queue", "run-once=yes").code == 0
+        seen += live.stdout.read()
+
+    assert (live.returncode, seen.count("completed after")) == (0, 2), seen
+    assert seen.endswith("0 running, 0 staged, no queue(s) at work\n")
 
 
 class Terminal:

@@ -31,7 +31,7 @@ def test_a_run_that_fails_tells_its_attempts_and_its_traceback(shell: Shell, tmp
 
     info = shell.run("runs", "info").output
 
-    reason, cause, head, first, place, *_ = info.partition("scalars:\n")[2].splitlines()
+    reason, cause, head, first, place, *_ = info.partition("retry:\n  max: 1\n")[2].splitlines()
     assert (reason, cause, head) == ("reason: it exited with code 1", "cause: exit", "traceback:")
     assert first == "  Traceback (most recent call last):"
     assert place.startswith('    File "') and "train.py" in place
@@ -101,7 +101,21 @@ def test_the_attempts_are_those_of_the_records(call: Call, home: Path) -> None:
         (5, "error", 3),
     ]
     assert [one.get("cause") for one in told] == ["lost", "not_started", None, None, "exit"]
+    assert told[0]["reason"] == "how it ended was not recorded"
     assert "attempts/4/exit" in told[3]["reason"]
+
+
+def test_attempts_that_were_lost_tell_why_and_until_when(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text("print('done')\n")
+    assert shell.run("run", "job.py", "-y", "--stage", "--retries", "1", "--retry-on", "lost").code == 0
+    (run,) = json.loads(shell.run("runs", "list", "--json").output)
+    shell.run("queue", "run-once=yes", ORCHESTRA_FAILPOINT="supervisor.exited:kill9")
+
+    attempts = json.loads(shell.run("runs", "info", run["id"], "--json").output)["attempts"]
+
+    assert [(one["attempt"], one["status"]) for one in attempts] == [(1, "lost"), (2, "lost")]
+    assert [one.get("reason", "").partition(";")[0] for one in attempts] == ["its supervisor died"] * 2
+    assert all(one["started"] <= one["stopped"] for one in attempts)
 
 
 def test_a_run_that_goes_on_has_an_attempt_and_no_reason(call: Call, home: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from orchestra.cli.told_terms import TERMS
 from orchestra.model.batch import Batch, Choices
 from orchestra.model.encoding import encode
 from orchestra.model.execution import Fence
@@ -60,7 +61,7 @@ def test_info_as_json_has_the_same_keys(call: Call, home: Path) -> None:
 
     told = call("runs", "info", run.id[:6], "--json").json
 
-    assert list(told) == INFO_ORDER
+    assert list(told) == [*INFO_ORDER, *TERMS]
     assert (told["id"], told["flags"], told["exit_status"]) == (run.id, {"lr": 0.5}, 0)
 
 

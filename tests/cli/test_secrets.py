@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import time
 from pathlib import Path
@@ -209,6 +210,19 @@ def test_orders_of_an_attempt_that_was_lost_or_whose_starter_was_killed_have_no_
 
     assert sorted(str(run["status"]) for run in secrets.listed()) == ["aborted", "completed", "lost"]
     assert secrets.known_to(PASSWORD, "pw9pw9") == set()
+
+
+def test_the_traceback_that_is_shown_of_a_run_has_no_secrets_of_it(secrets: Secrets) -> None:
+    (secrets.folder / "fail.py").write_text(
+        "import argparse\np = argparse.ArgumentParser()\np.add_argument('--api-key')\n"
+        "raise ValueError(f'refused {p.parse_args().api_key} today')\n"
+    )
+    secrets.run("fail.py", f"api-key={PASSWORD}", code=1)
+
+    for options in ((), ("--json",)):
+        told = secrets.shell.run("runs", "info", *options).output
+        assert re.search(r"ValueError: refused redacted:[0-9a-f]{12} today", told), told
+        assert PASSWORD not in told
 
 
 def test_damaged_orders_do_not_hide_how_a_run_has_ended(secrets: Secrets) -> None:

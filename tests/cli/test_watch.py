@@ -15,6 +15,8 @@ import pytest
 from msgspec import structs
 
 from orchestra.cli.context import drive
+from orchestra.cli.prefixing import prefix_of
+from orchestra.model.batch import Choices
 from orchestra.model.run import Run
 from orchestra.testing.builders import a_batch
 from tests.cli.conftest import Call
@@ -110,6 +112,26 @@ def test_trials_are_told_apart_and_can_not_drive_the_terminal(call: Call, home: 
         "Run batch1 stopped with a status of 'completed'",
     ]
     assert "\x1b" not in watched.error
+
+
+def test_trials_of_a_batch_are_told_apart_by_the_flags_that_vary_in_it(
+    call: Call, home: Path, batch: Run
+) -> None:
+    spec = a_batch(space={"lr": Choices(values=(0.1, 0.2))}, fixed={"epochs": 3})
+    trials = [
+        structs.replace(a_trial(batch, number), label=label, label_template=template)
+        for number, label, template in ((1, "epochs=3 lr=0.1", None), (2, "mine", "mine"))
+    ]
+    with_output(home, (structs.replace(batch, batch_spec=spec), b""), *((one, b"hello\n") for one in trials))
+
+    assert call("watch", "batch1").lines == ["[trial1 lr=0.1] hello", "[trial2 mine] hello"]
+
+
+@pytest.mark.parametrize(("width", "room"), [(None, 40), (20, 12), (60, 20), (300, 40)])
+def test_what_stands_before_a_line_leaves_room_for_the_line(width: int | None, room: int) -> None:
+    run = ended(id="one", label="x" * 100)
+
+    assert prefix_of(run, width) == f"[one {'x' * (room - 1)}…] "
 
 
 def test_in_json_what_runs_print_comes_as_events(call: Call, home: Path, batch: Run) -> None:

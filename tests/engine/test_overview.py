@@ -8,6 +8,7 @@ import pytest
 
 from orchestra.engine import overview
 from orchestra.engine.overview import Overseer
+from orchestra.model.batch import Choices
 from orchestra.model.execution import Exit
 from orchestra.model.filters import RunQuery
 from orchestra.testing.builders import a_batch
@@ -110,6 +111,21 @@ async def test_of_a_batch_that_is_running_the_trials_to_come_are_counted(bench: 
     (found,) = (await Overseer(bench.session).look(5)).batches
 
     assert (found.ended, found.planned, found.seconds_left) == (0, 4, None)
+
+
+async def test_the_flags_that_vary_in_a_batch_stay_known_when_it_is_no_longer_counted(bench: Bench) -> None:
+    spec = a_batch(space={"epochs": Choices(values=(3, 5)), "lr": Choices(values=(0.1,))}, stage_trials=True)
+    batch = await bench.make(kind="batch", flags={}, batch_spec=spec)
+    bench.executor.default = ends()
+    await bench.execute(batch)
+    overseer = Overseer(bench.session)
+    await overseer.look(5)
+    await bench.queue()
+
+    views = [await overseer.look(5) for _ in range(2)]
+
+    assert views[-1].batches == ()
+    assert views[-1].varying == {batch.id: frozenset(("epochs",))}
 
 
 async def test_a_batch_whose_expander_is_not_there_is_counted_by_its_trials(bench: Bench) -> None:

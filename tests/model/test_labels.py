@@ -1,7 +1,7 @@
 import pytest
 
 from orchestra.model.flags import default_label, format_flags, render_label, run_label, trial_flags
-from orchestra.model.labels import shorten_path
+from orchestra.model.labels import shorten_path, trial_label
 
 FLAGS = {"b": None, "msg": "a b", "a": 1, "on": True, "lr": 0.123456789}
 
@@ -83,3 +83,19 @@ def test_a_label_is_the_template_or_else_the_tags_and_the_flags() -> None:
     assert run_label("mine", {"a": 2}, ("z",)) == "mine"
     assert run_label("mine ${default_label}", {"a": 2}, ("z",)) == "mine a=2"
     assert run_label("", {"a": 2}) == ""
+
+
+@pytest.mark.parametrize(
+    ("label", "tags", "varying", "shown"),
+    [
+        ("a=1 b=2", (), ("b",), "b=2"),
+        ("t a=1 b=2", ("t",), ("b",), "t b=2"),
+        ("mine", (), ("b",), "mine"),
+        ("a=1 b=2", (), (), "a=1 b=2"),
+        (None, (), ("b",), ""),
+    ],
+)
+def test_beside_other_trials_a_default_label_is_what_varies(
+    label: str | None, tags: tuple[str, ...], varying: tuple[str, ...], shown: str
+) -> None:
+    assert trial_label(label, {"a": 1, "b": 2}, tags, varying) == shown

@@ -1,7 +1,7 @@
 import pytest
 
 from orchestra.errors import FlagError
-from orchestra.model.batch import Batch, Choices, Interval
+from orchestra.model.batch import Batch, Choices, Interval, varying
 from orchestra.model.flags import count_combinations, is_batch, make_batch
 
 
@@ -39,3 +39,19 @@ def test_a_huge_product_is_refused_without_being_made() -> None:
 
 def test_an_empty_list_makes_no_trials() -> None:
     assert count_combinations(make_batch({"a": [], "b": [1, 2]}, seed=1).space) == 0
+
+
+def test_flags_vary_in_a_batch_that_are_searched_listed_with_several_values_or_not_the_same_in_all_rows() -> (
+    None
+):
+    space = {
+        "searched": Interval(low=1, high=9),
+        "listed": Choices(values=(1, 2)),
+        "twice": Choices(values=(1, 1)),
+        "once": Choices(values=([1],)),
+    }
+    rows = ({"same": 1, "other": 1, "here": 1, "list": [1, 2]}, {"same": 1, "other": 2, "list": [1, 2]})
+
+    batch = Batch(space={**space}, fixed={"fixed": 1}, rows=rows, seed=1)
+
+    assert varying(batch) == {"searched", "listed", "other", "here", "list"}

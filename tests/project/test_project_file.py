@@ -369,6 +369,12 @@ WRONG = [
     ("- model: m\n- model: m\n", 2, "there are two of this name", None),
     ("- model: m\n  config: c\n", 1, "can't be model and config at once", None),
     ("- x: 1\n", 1, "needs one of model, config, include or operations", None),
+    (
+        "- operation-defaults: {priority: 2}\n- operations: {a: train}\n",
+        1,
+        "needs one of model, config, include or operations",
+        "into the item that has the 'operations'",
+    ),
     ("- include: none.yml\n", 1, "there is no file 'none.yml'", None),
     ("train: {main: train, flags: {$include: none}}\n", 1, "there is no config or operation 'none'", None),
     ("train: {main: train, flags-dest: somewhere}\n", 1, "flags can't be passed to 'somewhere'", None),
