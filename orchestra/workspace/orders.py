@@ -68,7 +68,9 @@ def encode_orders(orders: Orders) -> bytes:
         UserError: a value holds a NUL, or a variable's name is empty or holds ``=``: no process can have
             such.
     """
+    # What need not be there comes first: a file that was cut lacks something that must be.
     entries = [
+        *_optional_entries(orders),
         ("version", str(VERSION)),
         ("run", orders.run),
         ("attempt", str(orders.attempt)),
@@ -85,7 +87,14 @@ def encode_orders(orders: Orders) -> bytes:
         ("stop_timeout", repr(float(orders.stop_timeout))),
         ("leftovers", orders.leftovers),
     ]
-    entries.append(("starter", orders.starter))
+    for key, value in entries:
+        if "\0" in value:
+            raise UserError(f"run {orders.run}: a NUL can't be part of {_PLACES.get(key, key)}")
+    return b"".join([os.fsencode(f"{key}={value}\0") for key, value in entries])
+
+
+def _optional_entries(orders: Orders) -> list[tuple[str, str]]:
+    entries = [("starter", orders.starter)]
     if orders.queue is not None:
         entries.append(("queue", orders.queue))
     if orders.stop_after is not None:
@@ -94,10 +103,7 @@ def encode_orders(orders: Orders) -> bytes:
         entries.append(("time_limit", repr(float(orders.time_limit))))
     if orders.warning:
         entries += [("warning", str(orders.warning)), ("warn_before", repr(float(orders.warn_before)))]
-    for key, value in entries:
-        if "\0" in value:
-            raise UserError(f"run {orders.run}: a NUL can't be part of {_PLACES.get(key, key)}")
-    return b"".join([os.fsencode(f"{key}={value}\0") for key, value in entries])
+    return entries
 
 
 _PLACES = {"arg": "an argument", "env": "an environment variable", "cwd": "a directory"}

@@ -34,7 +34,7 @@ TERMS = st.builds(
     priority=st.none() | st.integers(-5, 5),
     group=st.none() | st.sampled_from(["db", "a b"]),
     time_limit=st.none() | SPANS,
-    warning=st.none() | st.sampled_from(["USR1@0.1", "TERM@0"]),
+    warning=st.none() | st.sampled_from(["USR1@0", "TERM@0"]),
     retry=st.none() | RETRIES,
 )
 
