@@ -11,6 +11,9 @@ from orchestra.model.batch import Batch
 from orchestra.model.run import Run, RunKind
 from orchestra.model.scheduling import device_shares
 
+LONGEST_LABEL = 4096
+"""Bytes of a label."""
+
 
 def check_limits(kind: RunKind, request: RunRequest) -> None:
     """Refuse limits that a run of ``kind`` (of a batch: its trials') can't keep.
@@ -18,6 +21,11 @@ def check_limits(kind: RunKind, request: RunRequest) -> None:
     Raises:
         UserError: names the option.
     """
+    for option, label in (("--label", request.label), ("--batch-label", request.batch_label)):
+        if label is not None and len(label.encode(errors="surrogateescape")) > LONGEST_LABEL:
+            raise UserError(
+                f"{option} is too long: {len(label)} characters", f"Give at most {LONGEST_LABEL} bytes."
+            )
     if request.gpus is not None and kind == "queue":
         raise UserError("--gpus and --no-gpus can't be used with a queue", "Give the queue a flag, gpus=IDS.")
     if request.stop_after is None:

@@ -108,6 +108,10 @@ def _included(entry: Map, path: Path, above: tuple[Path, ...]) -> list[Map]:
         file = path.parent / name
         if file.is_dir():
             file = project_file_in(file) or file
+        root = (above or (path.resolve(),))[0].parent
+        if not is_guild_file(place) and not file.resolve().is_relative_to(root):
+            hint = "Only files of the project can be included: a run takes its definition along."
+            raise error_at(place, "include", f"'{name}' is outside of the project, '{root}'", hint)
         if not file.exists():
             raise error_at(place, "include", f"there is no file '{name}' in '{path.parent}'")
         if file.resolve() in above:

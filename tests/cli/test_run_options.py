@@ -330,3 +330,15 @@ def last_state(shell: Shell, run: str) -> str:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     return state
+
+
+def test_a_label_that_is_too_long_is_refused_before_anything_is_made(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\n")
+
+    refused = call("run", "train.py", "-y", "--stage", "--label", "l" * 5000)
+
+    assert (refused.code, refused.error) == (
+        1,
+        "orchestra: --label is too long: 5000 characters\nGive at most 4096 bytes.\n",
+    )
+    assert call("runs", "--json").json == []

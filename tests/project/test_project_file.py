@@ -375,6 +375,7 @@ WRONG = [
         "needs one of model, config, include or operations",
         "into the item that has the 'operations'",
     ),
+    ("- include: ../other.yml\n", 1, "'../other.yml' is outside of the project", "Only files of the project"),
     ("- include: none.yml\n", 1, "there is no file 'none.yml'", None),
     ("train: {main: train, flags: {$include: none}}\n", 1, "there is no config or operation 'none'", None),
     ("train: {main: train, flags-dest: somewhere}\n", 1, "flags can't be passed to 'somewhere'", None),
