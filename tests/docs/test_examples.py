@@ -13,7 +13,7 @@ from tests.docs.readers import example_reader
 EXAMPLES = ROOT / "examples"
 
 
-@pytest.mark.parametrize("name", ["argparse", "globals", "command", "project"])
+@pytest.mark.parametrize("name", ["argparse", "globals", "command", "project", "dependencies"])
 def test_an_example_does_what_its_readme_shows(name: str, tmp_path: Path) -> None:
     with example_reader(tmp_path, EXAMPLES / name) as shell:
         assert play(blocks_of(EXAMPLES / name / "README.md"), shell) >= 3
