@@ -7,7 +7,7 @@ import os
 import posixpath
 import shutil
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL
@@ -40,6 +40,8 @@ class Placement(Struct, frozen=True, kw_only=True):
     project: Path
     mine: frozenset[str] = frozenset()
     """Paths of the run's directory that an earlier resolution of this source made: they are replaced."""
+    others: Mapping[str, str] = {}
+    """The paths that other sources have been given, and these sources."""
     warn: Callable[[str], None]
 
 
@@ -165,7 +167,8 @@ async def _put(wanted: Placement, found: _Found, path: str, target: str) -> str 
             return ""
         if wanted.provided.root is None or _selects(wanted.source):
             # Of all that a run has, its source for instance, much is here already: no surprise.
-            wanted.warn(f"{target} already exists, skipping {how}")
+            owner = f" (it is of {wanted.others[target]})" if target in wanted.others else ""
+            wanted.warn(f"{target} already exists, skipping {how}{owner}")
         return None
     _make_parents(wanted.run_dir, place)
     if how == "link":

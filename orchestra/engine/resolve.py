@@ -154,6 +154,12 @@ class _Resolution:
                 run_dir=run_dir,
                 project=self._project,
                 mine=frozenset(one.earlier.paths if one.earlier else ()),
+                others={
+                    path: known.source
+                    for known in self.run.resolved
+                    if (known.resource, known.source) != (one.resource, source_name(one.declared))
+                    for path in known.paths
+                },
                 warn=partial(self._warn, one.resource, one.declared),
             )
             placed = await place(wanted)

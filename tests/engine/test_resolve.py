@@ -520,3 +520,16 @@ def test_a_dependency_of_the_command_line_is_taken_as_it_is():
     (source,) = requirement_of("data.tar.gz").sources
 
     assert (source.scheme, source.value, source.unpack) == ("file", "data.tar.gz", False)
+
+
+async def test_two_sources_of_one_path_are_both_named(bench, project):
+    for name in ("x", "y"):
+        (project / name).write_text(name)
+    sources = [SourceDef(scheme="file", value=name, rename=((name, "data"),)) for name in ("x", "y")]
+    run = await needing(bench, project, *sources)
+    ended = await bench.execute(run)
+
+    assert ended.state == "completed", ended.reason
+    assert files(bench.session.directory(run)) == {"data": "x"}
+    assert "WARNING: data already exists, skipping copy (it is of file:x)" in bench.lines
+    assert any("file:y" in line for line in bench.lines if line.startswith("WARNING: "))
