@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias, TypeVar, cast
@@ -9,6 +10,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 from msgspec import structs
 
 from orchestra.model.batch import Batch, Choices
+from orchestra.model.marks import NUMBER
 from orchestra.model.operation import FlagDef, FlagValue, Operation, Requirement
 from orchestra.model.redaction import MARKS, has_secret_name, replace_secrets
 from orchestra.model.run import Comment, Run
@@ -59,8 +61,12 @@ def conceal_batch(operation: Operation, batch: Batch, hide: Hide) -> Batch:
     )
 
 
+_PUBLIC_TYPES = frozenset(("path", "existing-path", "int", "float", "number", "boolean"))
+"""Of flags that no secret can be the value of."""
+
+
 def _is_public(flag: FlagDef) -> bool:
-    return flag.type in ("path", "existing-path") or bool(flag.choices and not flag.allow_other)
+    return flag.type in _PUBLIC_TYPES or bool(flag.choices and not flag.allow_other)
 
 
 def _operation(operation: Operation, hide: Hide) -> Operation:
@@ -104,6 +110,8 @@ def _value(name: str, value: Any, hide: Hide) -> Any:
         if _is_whole(value) and "${" not in value and name and has_secret_name(name, value):
             return hide(value)
         return _text(value, hide)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return hide(NUMBER + json.dumps(value)) if name and has_secret_name(name, str(value)) else value
     if isinstance(value, dict):
         return {key: _value(str(key), item, hide) for key, item in cast("dict[Any, Any]", value).items()}
     if isinstance(value, list | tuple):

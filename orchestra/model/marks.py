@@ -9,6 +9,8 @@ from orchestra.model.batch import Choices
 from orchestra.model.encoding import encode
 from orchestra.model.run import Run
 
+NUMBER = "\ue000"
+"""What a secret begins with that is a number where it is needed: a character that no text has."""
 MARK: Final = "redacted:"
 """The beginning of what stands for a secret whose value is kept elsewhere."""
 _HINTS = (
@@ -47,6 +49,8 @@ def _places(run: Run) -> Iterator[tuple[str, Any]]:
 
 
 def _may_be_secret(name: str, value: Any) -> bool:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
     if isinstance(value, str):
         if len(value) >= _SHORTEST or "@" in value:
             return True

@@ -19,7 +19,7 @@ from msgspec import structs
 
 from orchestra.errors import ResolveError
 from orchestra.model.encoding import decode, encode
-from orchestra.model.marks import MARK
+from orchestra.model.marks import MARK, NUMBER
 from orchestra.model.redaction import MARKS
 from orchestra.model.run import Run
 from orchestra.workspace.durable import fail, make_dirs, sync_directories, write_atomic
@@ -78,7 +78,8 @@ class Vault:
             data = self._reveal(encode(run).decode(), lambda secret: json.dumps(secret)[1:-1])
         except KeyError as error:
             raise _missing(run, MARK + error.args[0]) from None
-        return decode(data.encode(), Run)
+        clear = decode(data.encode(), Run)
+        return structs.replace(clear, flags={name: _number(value) for name, value in clear.flags.items()})
 
     def revealed_text(self, text: str) -> str:
         """``text`` with the secrets that its marks stand for.
@@ -100,7 +101,7 @@ class Vault:
         marks: dict[str, str] = {}
         for name in self._names(run):
             with suppress(KeyError):
-                secret = self._secret(name)
+                secret = self._secret(name).removeprefix(NUMBER)
                 marks[secret] = marks[json.dumps(secret)[1:-1]] = MARK + name
         hidden: list[str] = []
         for text in texts:
@@ -130,7 +131,7 @@ class Vault:
 
     def _revealed_value(self, value: Any) -> Any:
         if isinstance(value, str):
-            return self.revealed_text(value)
+            return _number(self.revealed_text(value))
         if isinstance(value, dict):
             return self.revealed_values(cast("dict[str, Any]", value))
         if isinstance(value, list | tuple):
@@ -171,6 +172,12 @@ class Vault:
         except OSError as error:
             fail(error, path)
         return self._key
+
+
+def _number(value: Any) -> Any:
+    """The number that a revealed secret is, if it is one."""
+    is_number = isinstance(value, str) and value.startswith(NUMBER)
+    return json.loads(value.removeprefix(NUMBER)) if is_number else value
 
 
 def _given(run: Run) -> Run:

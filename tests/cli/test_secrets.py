@@ -233,3 +233,17 @@ def test_damaged_orders_do_not_hide_how_a_run_has_ended(secrets: Secrets) -> Non
     ended = secrets.shell.run("run", "-y", "spoil.py", f"api-key={PASSWORD}")
     assert ended.code == 0
     assert [run["status"] for run in secrets.listed()] == ["completed"]
+
+
+def test_a_secret_that_is_a_number_is_kept_apart_and_is_one_again_for_the_operation(
+    shell: Shell, tmp_path: Path
+) -> None:
+    (tmp_path / "job.py").write_text("password = None\nprint(type(password).__name__, len(str(password)))\n")
+
+    assert shell.run("run", "job.py", "password=83726153", "-y").output == "int 8\n"
+    assert shell.run("run", "--restart", "1", "-y").output.endswith("int 8\n")
+    assert shell.run("run", "job.py", "password=[83726153,83726154]", "-y").output.count("int 8\n") == 2
+
+    holding = [path for path in shell.home.rglob("*") if path.is_file() and b"8372615" in path.read_bytes()]
+    assert {path.relative_to(shell.home).parts[0] for path in holding} == {"secrets"}
+    assert "8372615" not in shell.run("runs", "info", "1").output
