@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import Any
 
 import pytest
@@ -111,7 +110,7 @@ async def test_a_trial_that_was_deleted_is_missing_and_no_other_is_run_twice(ben
     batch = await swept(bench, {})
     (_, second, *_) = await trials(bench, batch)
     await bench.store.delete([second.id])
-    shutil.rmtree(bench.session.directory(second))
+    await bench.remove(second)
 
     await started_again(bench, restart=batch.id, redo=("missing",))
 

@@ -140,7 +140,7 @@ async def test_what_runs_on_another_host_can_not_be_judged(bench: Bench) -> None
 
 async def test_a_claimed_run_without_its_directory_is_lost(bench: Bench) -> None:
     run = await claimed(bench)
-    records.discard_directory(bench.session.directory(run))
+    await bench.remove(run)
     bench.clock.advance(20)
 
     settled = await settle(bench.session, run)

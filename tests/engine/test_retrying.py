@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -142,7 +141,7 @@ async def test_staged_trials_are_tried_again_by_queues(bench: Bench) -> None:
 
 async def test_a_run_without_its_directory_is_not_tried_again(bench: Bench) -> None:
     run = await bench.make(retry=Retry(limit=1000))
-    shutil.rmtree(bench.session.directory(run))
+    await bench.remove(run)
 
     await bench.queue()
 
@@ -152,7 +151,7 @@ async def test_a_run_without_its_directory_is_not_tried_again(bench: Bench) -> N
 async def test_a_run_whose_directory_goes_while_it_runs_is_not_tried_again(bench: Bench) -> None:
     running = await bench.running(starter="queue", retry=Retry(limit=1000))
     bench.clock.advance(LEASE + 1)
-    shutil.rmtree(bench.session.directory(running))
+    await bench.remove(running)
 
     assert (await settle(bench.session, running)).state == "lost"
     assert bench.state(running) == "lost"

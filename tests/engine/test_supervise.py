@@ -191,7 +191,7 @@ async def test_a_supervisor_that_dies_is_noticed_and_the_run_is_lost(bench: Benc
 
 async def test_a_run_that_is_deleted_under_its_watch_ends_it(bench: Bench) -> None:
     run = await launched(bench, Script(exit=None, after=0.1))
-    records.discard_directory(bench.session.directory(run))
+    await bench.remove(run)
     await bench.store.delete((run.id,))
 
     ended = await watch(bench, run)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import shutil
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
@@ -252,6 +253,11 @@ class Bench:
         """Move the clock once the queue waits for it: a time that passes before would be waited for all the same."""
         await self.until(lambda: self.clock.waiting > 0)
         self.clock.advance(seconds)
+
+    async def remove(self, run: Run) -> None:
+        """Remove the run's directory behind everybody's back, once nothing is being written there."""
+        await self.session.finish_afterwards()
+        shutil.rmtree(self.session.directory(run))
 
     def end(self, run: Run) -> None:
         """Let the job of the run's newest attempt end."""
