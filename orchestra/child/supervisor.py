@@ -806,7 +806,7 @@ class _Supervision:
         self.stopped_by: str | None = None
         self.stopped_early: int | None = None
         self.cause: str | None = None
-        self.oom_kills = _oom_kills()
+        self.oom_kills = 0
         self.termed = False
         self.quit = False
         self.reasons: list[str] = []
@@ -849,6 +849,7 @@ class _Supervision:
         os.close(go)
         failpoint("supervisor.forked")
         # While the operation's program is loaded: what it writes waits in the pipe.
+        self.oom_kills = _oom_kills()
         self.output = _Output(self.directory)
         self._reserve_record()
         self.touch_at = self.begun + TOUCH_EVERY

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 import anyio
@@ -12,14 +12,15 @@ from msgspec import structs
 from orchestra.child.supervisor import failpoint, host_id
 from orchestra.engine.changes import change, tell
 from orchestra.engine.control import Control, Wish
+from orchestra.engine.judge import settle_or_spoil
 from orchestra.engine.limits import fits_gpus
 from orchestra.engine.machine import ThisMachine
 from orchestra.engine.session import LEASE, Session
-from orchestra.errors import StoreUnavailable
+from orchestra.errors import OrchestraError, RunNotFound, StoreUnavailable
 from orchestra.model import lifecycle
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.run import ACTIVE, FINAL, Run, State
-from orchestra.model.scheduling import SUCCEEDED, Choice, Machine, Situation, Start, choose
+from orchestra.model.scheduling import SUCCEEDED, Choice, Group, Machine, Situation, Start, choose
 from orchestra.workspace import records
 from orchestra.workspace.queue_groups import GroupsFile, try_turn
 
@@ -47,12 +48,16 @@ class Chooser:
         self.control = control
         self.aborted: Callable[[Run], object] = lambda run: None
         """Told of runs that can never be started."""
+        self.warn: Callable[[str], object] = lambda message: None
+        """Told what keeps something from being known or done."""
         self.session = session
         self.machine = machine
         self.gpus = gpus
         self.plain_cpus = plain_cpus
         """The processors that a run counts for which says nothing of them."""
-        self.groups = GroupsFile(session.layout.home)
+        self._groups_file = GroupsFile(session.layout.home)
+        self._groups: Mapping[str, Group] = {}
+        self._warned = ""
         self.set_aside: dict[str, int | None] = {}
         """Staged runs that are not to be tried again until they are staged anew: when they were staged."""
         self.waits: dict[str, str] = {}
@@ -61,6 +66,16 @@ class Chooser:
         """Whether runs wait for what other runs hold that are active now."""
         self.look_at: int | None = None
         """When a run becomes due, in microseconds since the epoch."""
+
+    def groups(self) -> Mapping[str, Group]:
+        """What is set for all queues; as it was last, while that can't be read: no queue ends of it."""
+        try:
+            self._groups, self._warned = self._groups_file.read(), ""
+        except OrchestraError as error:
+            if error.message != self._warned:
+                self._warned = error.message
+                self.warn(f"What is set for all queues can't be read: {error.message}")
+        return self._groups
 
     async def claim(self, slots: int, active: Sequence[Run]) -> tuple[Run, ...]:
         """Claim up to so many runs; ``active``: what is claimed or running in this home.
@@ -105,7 +120,13 @@ class Chooser:
         devices = {start.run.id: start.devices for start in starts}
         kept: list[Run] = []
         for run in claimed:
-            kept.append(await grant(self.session, run, devices[run.id]) if run.needs else run)
+            try:
+                kept.append(await grant(self.session, run, devices[run.id]) if run.needs else run)
+            except OrchestraError as error:
+                # It was deleted, or its directory is gone: the others are started all the same.
+                self.warn(f"{run.id} can't be started: {error.message}")
+                self.set_aside[run.id] = run.staged
+                await settle_or_spoil(self.session, run, given_up=True)
         return tuple(kept)
 
     async def _choice(self, slots: int, active: Sequence[Run]) -> Choice:
@@ -134,7 +155,7 @@ class Chooser:
         return choose(staged, self._without_busy(situation, staged))
 
     def _situation(self, slots: int, active: Sequence[Run]) -> Situation:
-        situation = situation_of(self.session, self.machine.machine, slots, active, self.groups)
+        situation = situation_of(self.session, self.machine.machine, slots, active, self.groups())
         return structs.replace(situation, plain_cpus=self.plain_cpus) if self.plain_cpus else situation
 
     def _without_busy(self, situation: Situation, staged: Sequence[Run]) -> Situation:
@@ -174,21 +195,26 @@ class Chooser:
 
     async def _abort(self, choice: Choice) -> None:
         for run_id, reason in choice.aborts.items():
-            run = await self.session.store.get(run_id)
+            found = (await self.session.store.query(RunQuery(ids=(run_id,)))).runs
+            if not found:
+                continue
 
             def aborted(now: Run, reason: str = reason) -> Run:
                 if now.state != "staged":
                     return now
                 return lifecycle.abort(now, self.session.clock.now(), f"aborted because {reason}")
 
-            run = await change(self.session, run, aborted)
+            try:
+                run = await change(self.session, found[0], aborted)
+            except RunNotFound:
+                continue
             if run.state == "aborted":
                 tell(self.session, "run.aborted", run, reason=run.reason)
                 self.aborted(run)
 
 
 def situation_of(
-    session: Session, machine: Machine, slots: int, active: Sequence[Run], groups: GroupsFile
+    session: Session, machine: Machine, slots: int, active: Sequence[Run], groups: Mapping[str, Group]
 ) -> Situation:
     """What a choice depends on, with ``active`` the runs that are claimed or running in this home."""
     watched = [run for run in active if run.worker is not None]
@@ -202,7 +228,7 @@ def situation_of(
         slots=slots,
         machine=machine,
         active=here,
-        groups=groups.read(),
+        groups=groups,
         members=members,
     )
 

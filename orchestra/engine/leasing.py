@@ -14,7 +14,6 @@ from orchestra.errors import ResolveError, Stopped
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import ACTIVE, Run
 from orchestra.model.scheduling import choose
-from orchestra.workspace.queue_groups import GroupsFile
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at what is free."""
@@ -29,7 +28,7 @@ async def wait_for_resources(
         ResolveError: this computer never has so much.
         Stopped: it was told to stop.
     """
-    machine, groups, told = ThisMachine(), GroupsFile(session.layout.home), False
+    machine, told = ThisMachine(), False
     control = control or Control()
     while True:
         # Those whose watcher is gone have perhaps ended, and hold nothing any more.
@@ -41,7 +40,7 @@ async def wait_for_resources(
             others = [other for other in page.runs if other.id != run.id]
             # What a queue would wait for, a person who starts the run by hand has decided.
             alone = structs.replace(run, group=None, after=(), not_before=None)
-            situation = situation_of(session, machine.machine, 1, others, groups)
+            situation = situation_of(session, machine.machine, 1, others, {})
             situation = structs.replace(situation, busy=machine.busy(others))
             choice = choose([alone], situation)
             if choice.starts:

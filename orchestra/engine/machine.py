@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from orchestra.child.supervisor import cookie_of
+from orchestra.child.supervisor import GPU_FILES, cookie_of
 from orchestra.errors import UserError
 from orchestra.model.run import Run
 from orchestra.model.scheduling import Machine, device_shares
@@ -58,6 +58,8 @@ def _is_foreign(pid: int, ours: set[str], given: bool) -> bool:
 
 def _open_gpus() -> Any:
     """What NVML tells of the devices; None where there are none."""
+    if not any(map(os.path.exists, GPU_FILES)):
+        return None
     try:
         from orchestra.child.gpus import Gpus
 

@@ -92,9 +92,8 @@ class _Queue:
         """The runs that this queue has started and that have not ended, with what stops them."""
         self.ending: set[str] = set()
         """Those of them that ended well, whose records are being written: they hold no slot any more."""
-        self.adopted: dict[str, Control] = {}
-        self.held_by_adopted = 0
-        """How many of them another queue started: each takes a slot here now."""
+        self.adopted: dict[str, Run] = {}
+        """The runs whose watch this queue has taken over; those that a queue started take a slot here now."""
         plain_cpus = 1 if settings.jobs is None else 0
         self.chooser = Chooser(
             session, ThisMachine(settings.gpus), settings.gpus, plain_cpus=plain_cpus, control=control
@@ -102,6 +101,7 @@ class _Queue:
         self.chooser.aborted = lambda run: self._tell(
             "log.message", "warning", f"{run.id} was {run.reason}", failed=run.id
         )
+        self.chooser.warn = lambda message: self._tell("log.message", "warning", message)
         self.ignored: set[str] = set()
         """Staged runs for other devices."""
         self.blocked: set[str] = set()
@@ -211,16 +211,12 @@ class _Queue:
         return bool(runs)
 
     def _free_slots(self) -> int:
-        return self._jobs() - len(self.running) + len(self.ending) - self.held_by_adopted
+        held = sum(run.starter == "queue" for run in self.adopted.values())
+        return self._jobs() - len(self.running) + len(self.ending) - held
 
     def _jobs(self) -> int:
         """How many runs at once: as was set for all queues meanwhile, else as this one was told."""
-        try:
-            limit = self.chooser.groups.read().get("", Group()).limit
-        except OrchestraError as error:
-            self._tell("log.message", "warning", f"What is set for all queues can't be read: {error.message}")
-            limit = None
-        wanted = limit or self.settings.jobs
+        wanted = self.chooser.groups().get("", Group()).limit or self.settings.jobs
         return MOST_JOBS if wanted is None else wanted
 
     async def _tell_of_other_gpus(self) -> None:
@@ -366,22 +362,20 @@ class _Queue:
 
     def _adopt(self, group: TaskGroup, run: Run) -> None:
         if run.state == "running" and run.kind == "run" and run.id not in self.adopted:
-            self.adopted[run.id] = Control()
-            self.held_by_adopted += run.starter == "queue"
+            self.adopted[run.id] = run
             self.session.emit("run.adopted", run, console=self.console)
             group.start_soon(self._watch_adopted, run)
 
     async def _watch_adopted(self, run: Run) -> None:
         try:
             run = await with_handle(self.session, run)
-            await supervise(self.session, run, console=self.console, control=self.adopted[run.id], quiet=True)
+            await supervise(self.session, run, console=self.console, control=Control(), quiet=True)
         except Exception as error:
             self._tell("log.message", "warning", f"{run.id} can't be watched: {text_of(error)}")
             # Not again at once: what is wrong now may well be wrong for a while.
             await self.session.clock.sleep(LEASE)
         finally:
             self.adopted.pop(run.id, None)
-            self.held_by_adopted -= run.starter == "queue"
             self._look_again()
 
     async def _pause(self) -> None:

@@ -205,7 +205,7 @@ async def queue_status(
         running=tuple(run for run in active if run.kind != "queue" and run.worker is not None),
         staged=staged,
         waits=_reasons(choice, bool(queues)),
-        groups=chooser.groups.read(),
+        groups=dict(chooser.groups()),
         machine=machine.machine,
         busy=machine.busy(active),
         now=session.clock.now(),

@@ -180,3 +180,27 @@ async def test_without_a_queue_what_is_staged_waits_for_one(bench: Bench) -> Non
     run = await bench.make()
 
     assert (await queue_status(bench.session)).waits == {run.id: "a queue"}
+
+
+async def test_settings_that_can_not_be_read_end_no_queue(bench: Bench) -> None:
+    run = await bench.make()
+    (bench.layout.home / "queue.json").write_text("{torn")
+
+    await bench.queue()
+
+    assert bench.state(run) == "completed"
+    told = [line for line in bench.lines if "What is set for all queues can't be read" in line]
+    assert len(told) == 1
+
+
+async def test_a_run_whose_directory_goes_while_it_is_claimed_ends_no_queue(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHESTRA_GPUS", "0,1")
+    gone, good = [await bench.make(resources=Resources(gpus=1)) for _ in range(2)]
+    await bench.remove(gone)
+
+    await bench.queue(jobs=2)
+
+    assert bench.state(good) == "completed"
+    assert bench.state(gone) not in ("staged", "pending", "running")
