@@ -58,6 +58,19 @@ class Site:
 
     # -- doing
 
+    def run_under(self, command: list[str], *, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run a command that runs ours under some condition, in this home, with both streams in ``stdout``."""
+        return subprocess.run(
+            command,
+            cwd=OPERATIONS,
+            env=self.shell.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+        )
+
     def stage(self, operation: str = "work.py", count: int = 1, **flags: Any) -> list[Run]:
         """Stage runs of an operation, in this process."""
 

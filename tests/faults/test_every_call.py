@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from orchestra.workspace import records
-from tests.faults.site import OPERATIONS, Site
+from tests.faults.site import Site
 
 CALLS = {
     "mkdir": "mkdir,mkdirat",
@@ -38,16 +38,8 @@ pytestmark = [
 def struck(site: Site, calls: str, number: int, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a command; whichever of its processes comes to the call of that number first is killed there."""
     injection = [f"--inject={call}:signal=KILL:when={number}" for call in calls.split(",")]
-    return subprocess.run(
-        [*STRACE, "-e", f"trace={calls}", *injection, *site.shell.command(*arguments)],
-        cwd=OPERATIONS,
-        env=site.shell.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-    )
+    command = [*STRACE, "-e", f"trace={calls}", *injection, *site.shell.command(*arguments)]
+    return site.run_under(command, timeout=120)
 
 
 def until_unharmed(site: Site, calls: str, *arguments: str) -> None:

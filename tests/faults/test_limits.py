@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.faults.site import OPERATIONS, Site
+from tests.faults.site import Site
 
 LIMITED = """
 import os, resource, sys
@@ -18,16 +18,7 @@ os.execv(sys.executable, [sys.executable, "-m", "orchestra", *sys.argv[3:]])
 
 
 def limited(site: Site, kind: str, limit: int, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", LIMITED, kind, str(limit), *arguments],
-        cwd=OPERATIONS,
-        env=site.shell.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-    )
+    return site.run_under([sys.executable, "-c", LIMITED, kind, str(limit), *arguments])
 
 
 @pytest.mark.parametrize("files", [14, 18, 22, 28, 40])

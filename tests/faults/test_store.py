@@ -14,7 +14,7 @@ import pytest
 
 from orchestra.engine.session import LEASE
 from orchestra.workspace import records
-from tests.faults.site import OPERATIONS, Site, wait_for
+from tests.faults.site import Site, wait_for
 
 ROOT = Path(__file__).parent.parent.parent
 LOCK = """
@@ -64,16 +64,7 @@ def locked(site: Site) -> Generator[None]:
 
 def in_mounts(site: Site, script: str) -> subprocess.CompletedProcess[str]:
     """Run a shell script that may mount what it likes; its mounts are gone when it ends."""
-    ended = subprocess.run(
-        ["unshare", "-Urm", "bash", "-c", script],
-        cwd=OPERATIONS,
-        env=site.shell.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-    )
+    ended = site.run_under(["unshare", "-Urm", "bash", "-c", script])
     if "unshare failed" in ended.stdout or "mount: " in ended.stdout:
         pytest.skip("no disk can be mounted here")
     return ended
