@@ -12,7 +12,7 @@ from msgspec import structs
 
 from orchestra.errors import UsageError
 from orchestra.model.filters import RunQuery
-from orchestra.model.run import FINAL, Run, State
+from orchestra.model.run import ACTIVE, FINAL, Run, State
 
 if TYPE_CHECKING:
     from orchestra.engine.session import Session
@@ -68,7 +68,7 @@ STATES: Final[dict[str, frozenset[State]]] = {
     "staged": frozenset(("staged",)),
 }
 """What the predecessor's words for a state stand for here."""
-_EVERY: Final[frozenset[State]] = FINAL | {"running", "pending", "staged"}
+_EVERY: Final = FINAL | ACTIVE | STATES["staged"]
 
 
 def query_of(filters: Filters, base: RunQuery = RunQuery()) -> RunQuery:  # noqa: B008
