@@ -73,7 +73,7 @@ class _Found:
     def _look(self, where: Condition) -> None:
         from orchestra.builtin import sqlite_search
 
-        pushed = sqlite_search.push(where)
+        pushed = sqlite_search.push(where, self._connection)
         self._conditions = " AND ".join((self._conditions, *pushed.conditions))
         self._parameters = [*self._parameters, *pushed.parameters]
         if pushed.rest is not None:

@@ -17,7 +17,7 @@ from msgspec import structs
 
 from orchestra.errors import IdTaken, RevisionConflict, RunNotFound, StoreCorrupt, StoreError
 from orchestra.model import lifecycle
-from orchestra.model.encoding import decode_run, encode_run
+from orchestra.model.encoding import decode_run, encode, encode_run
 from orchestra.model.filters import Wanted
 from orchestra.model.glimpse import encode_glimpse
 from orchestra.model.run import Run, State, Worker, unreadable_run
@@ -43,7 +43,8 @@ TABLES = (
         CHECK ((worker IS NULL) = (lease IS NULL))
     )
     """,
-    "CREATE TABLE glimpses (sequence INTEGER PRIMARY KEY, glimpse BLOB NOT NULL)",
+    "CREATE TABLE glimpses (sequence INTEGER PRIMARY KEY, shape INTEGER NOT NULL, glimpse BLOB NOT NULL)",
+    "CREATE TABLE shapes (number INTEGER PRIMARY KEY, names TEXT NOT NULL UNIQUE)",
     "CREATE INDEX runs_by_time ON runs (time DESC, state, kind, batch, id, revision)",
     "CREATE INDEX runs_by_state ON runs (state, time DESC)",
     "CREATE INDEX runs_by_batch ON runs (batch) WHERE batch IS NOT NULL",
@@ -52,7 +53,9 @@ TABLES = (
 )
 """``worker`` is the nonce. The lease is kept in its column alone: renewing it must not touch the record.
 
-A run's row in ``glimpses`` (:mod:`orchestra.model.glimpse`) has the same ``sequence``. ``runs_by_time`` has all that is
+A run's row in ``glimpses`` (:mod:`orchestra.model.glimpse`) has the same ``sequence``; its ``shape`` is which flags it
+has, as a sorted JSON array of their names: there are few, so most conditions need not be asked of most runs, and which
+runs have no flag of some name is known at once. ``runs_by_time`` has all that is
 asked of every run when many are looked through: it is changed with nearly every step of a run in any case.
 """
 
@@ -66,8 +69,8 @@ _INSERT = """
     INSERT INTO runs (id, revision, state, kind, batch, time, priority, queued, worker, lease, record, sequence)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_INSERT_GLIMPSE = "INSERT INTO glimpses (sequence, glimpse) VALUES (?, ?)"
-_UPDATE_GLIMPSE = "UPDATE glimpses SET glimpse = ?2 WHERE sequence = ?1 AND glimpse <> ?2"
+_INSERT_GLIMPSE = "INSERT INTO glimpses (sequence, shape, glimpse) VALUES (?, ?, ?)"
+_UPDATE_GLIMPSE = "UPDATE glimpses SET shape = ?2, glimpse = ?3 WHERE sequence = ?1"
 _UPDATE = """
     UPDATE runs SET revision = ?2, state = ?3, kind = ?4, batch = ?5, time = ?6, priority = ?7, queued = ?8,
         record = ?11, lease = CASE WHEN ?9 IS NULL THEN NULL WHEN worker = ?9 THEN lease ELSE ?10 END, worker = ?9
@@ -99,7 +102,9 @@ def insert(runs: Sequence[Run], lease: float | None, connection: Connection) -> 
     try:
         rows = ((*_row(run), sequence) for sequence, run in enumerate(kept, first))
         connection.executemany(_INSERT, rows)
-        connection.executemany(_INSERT_GLIMPSE, enumerate(map(_glimpse, kept), first))
+        shapes = _shapes(kept, connection)
+        glimpses = zip(range(first, first + len(kept)), shapes, map(_glimpse, kept), strict=True)
+        connection.executemany(_INSERT_GLIMPSE, glimpses)
     except sqlite3.IntegrityError:
         taken = _first_taken(runs, connection)
         raise IdTaken(f"there is a run '{taken}' already") from None
@@ -125,7 +130,7 @@ def update(runs: Sequence[Run], connection: Connection) -> tuple[Run, ...]:
             get(run.id, connection)
             raise RevisionConflict(f"run {run.id} was changed by somebody else")
         sequence, kept_lease = rows[0]
-        connection.execute(_UPDATE_GLIMPSE, (sequence, _glimpse(changed)))
+        _update_glimpse(sequence, changed, connection)
         kept.append(structs.replace(changed, lease=kept_lease))
     return tuple(kept)
 
@@ -188,7 +193,7 @@ def spoil_unreadable(path: Path, connection: Connection) -> tuple[str, ...]:
             spoiled.append(structs.replace(run, revision=revision + 1))
     for run in spoiled:
         (sequence,) = connection.execute(_SPOIL, _row(run)).fetchone()
-        connection.execute(_UPDATE_GLIMPSE, (sequence, _glimpse(run)))
+        _update_glimpse(sequence, run, connection)
     return tuple(run.id for run in spoiled)
 
 
@@ -252,6 +257,26 @@ def _encode(run: Run) -> bytes:
         return encode_run(run if run.lease is None else structs.replace(run, lease=None))
     except (TypeError, ValueError) as error:
         raise StoreError(f"run {run.id} can't be recorded: {error}") from error
+
+
+def _update_glimpse(sequence: int, run: Run, connection: Connection) -> None:
+    glimpse = _glimpse(run)
+    same = "SELECT 1 FROM glimpses WHERE sequence = ? AND glimpse = ?"
+    # Most changes of a run are none of what is seen at a glimpse.
+    if not connection.execute(same, (sequence, glimpse)).fetchone():
+        connection.execute(_UPDATE_GLIMPSE, (sequence, *_shapes((run,), connection), glimpse))
+
+
+def _shapes(runs: Sequence[Run], connection: Connection) -> list[int]:
+    """The numbers of the runs' shapes, which are entered where they are new."""
+    names = [encode(sorted([name for name, value in run.flags.items() if value is not None])) for run in runs]
+    numbers: dict[bytes, int] = {}
+    for shape in set(names):
+        text = (shape.decode(),)
+        row = connection.execute("SELECT number FROM shapes WHERE names = ?", text).fetchone()
+        inserted = "INSERT INTO shapes (names) VALUES (?) RETURNING number"
+        numbers[shape] = (row or connection.execute(inserted, text).fetchone())[0]
+    return [numbers[shape] for shape in names]
 
 
 def _glimpse(run: Run) -> bytes:
