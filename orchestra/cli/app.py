@@ -66,6 +66,8 @@ VERBS: dict[str, Verb] = {
     "ls": Verb("orchestra.cli.ls:ls", "List the files of a run."),
     "cat": Verb("orchestra.cli.cat:cat", "Show files or the output of a run."),
     "open": Verb("orchestra.cli.open_run:open_run", "Open a run's directory, or a file of it."),
+    "diff": Verb("orchestra.cli.diff:diff", "Show how two runs differ.", "[OPTIONS] [RUN [RUN]]"),
+    "runs diff": Verb("orchestra.cli.diff:diff", "Show how two runs differ.", "[OPTIONS] [RUN [RUN]]"),
     "watch": Verb("orchestra.cli.watch:watch", "Show what a run prints, as it prints it."),
     "select": Verb("orchestra.cli.select:select", "Print the ids of runs, or one of their attributes."),
     "plugins list": Verb("orchestra.cli.plugins:plugins_list", "List the plugins that are installed."),

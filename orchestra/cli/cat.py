@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
@@ -64,7 +64,7 @@ def cat(
     if attempt is not None and not output:
         raise UsageError("--attempt can only be used with --output")
     asked = _Asked(path, of_source=sourcecode, attempt=attempt, page=page)
-    return complete(lambda: _cat(run, filters, asked))
+    return _cat(run, filters, asked)
 
 
 class _Asked(NamedTuple):
@@ -74,21 +74,26 @@ class _Asked(NamedTuple):
     page: bool
 
 
-async def _cat(spec: str | None, filters: Filters, asked: _Asked) -> int:
+def _cat(spec: str | None, filters: Filters, asked: _Asked) -> int:
+    with ExitStack() as stack:
+        # All of them are open before any is shown, and the home is no longer looked at by then.
+        chunks = complete(lambda: _found(spec, filters, asked, stack))
+        show = stack.enter_context(pager()) if asked.page else terminal.shower()
+        for chunk in chunks:
+            show(chunk)
+    return 0
+
+
+async def _found(spec: str | None, filters: Filters, asked: _Asked, stack: ExitStack) -> Iterable[bytes]:
     attempt = asked.attempt
     async with current().session(looking=True) as session:
         run = await one_run(session, spec, filters)
-        directory = session.directory(run)
-        number = run.attempt if attempt is None else checked_attempt(run, directory, attempt)
+        if not asked.paths:
+            directory = session.directory(run)
+            number = run.attempt if attempt is None else checked_attempt(run, directory, attempt)
+            return read_output(attempt_directory(directory, number))
         wanted = [source_path(run, path) if asked.of_source else path for path in asked.paths]
-        with ExitStack() as opened:
-            # All of them, before any is shown.
-            files = [opened.enter_context(_opened(session, run, path)) for path in wanted]
-            show = opened.enter_context(pager()) if asked.page else terminal.shower()
-            output = () if files else read_output(attempt_directory(directory, number))
-            for chunk in chain(output, *map(_chunks, files)):
-                show(chunk)
-    return 0
+        return chain(*[_chunks(stack.enter_context(_opened(session, run, path))) for path in wanted])
 
 
 @contextmanager

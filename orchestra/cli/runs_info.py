@@ -20,13 +20,13 @@ from orchestra.cli.told_terms import TERMS, term_fields, term_lines
 from orchestra.engine.judge import settle
 from orchestra.engine.recorded_environment import recorded_environment
 from orchestra.engine.results import results_of
+from orchestra.engine.run_files import dependencies_of, manifest_of
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
 from orchestra.model.flags import encode
 from orchestra.model.run import Comment, Run
 from orchestra.model.scalars import natural
 from orchestra.workspace import records
-from orchestra.workspace.manifest import read_manifest
 from orchestra.workspace.results import Results
 from orchestra.workspace.source_patch import patch_path
 
@@ -138,9 +138,9 @@ def describe(session: Session, run: Run, results: Results, wanted: Extras) -> di
     if wanted.env:
         fields.update(recorded_environment(session, run))
     if wanted.deps:
-        fields["dependencies"] = _dependencies(run)
+        fields["dependencies"] = dependencies_of(run)
     if wanted.manifest:
-        fields["manifest"] = manifest_field(session, run)
+        fields["manifest"] = manifest_of(session, run)
     fields.update(term_fields(run))
     ours = {"batch": run.batch, "parent": run.parent}
     fields |= {name: value for name, value in ours.items() if value} | ending_fields(session, run)
@@ -184,40 +184,6 @@ def _private(run: Run, shown: Collection[str]) -> dict[str, Any]:
     told: dict[str, Any] = msgspec.to_builtins(run)
     known = {*shown, "state", "exit_code", "operation", "batch_spec", "resolved"}
     return _natural({name: value for name, value in told.items() if name not in known})
-
-
-def manifest_field(session: Session, run: Run) -> list[dict[str, str]]:
-    """The files that were copied for the run: its source, and what it needs.
-
-    Raises:
-        RunBroken, StoreUnavailable: the manifest can't be read.
-    """
-    kinds = {"s": "source", "d": "dependency"}
-    copied = [
-        {
-            "path": entry.path,
-            "kind": kinds.get(entry.kind, entry.kind),
-            "digest": entry.digest,
-            "origin": entry.origin,
-        }
-        for entry in read_manifest(session.directory(run))
-    ]
-    named = {entry["path"] for entry in copied}
-    return copied + [
-        {"path": path, "kind": "dependency", "digest": found.digest or "", "origin": found.origin}
-        for found in run.resolved
-        for path in found.paths
-        if path not in named
-    ]
-
-
-def _dependencies(run: Run) -> dict[str, Any]:
-    """By the requirement and the source: what is in the run's directory, and where it came from."""
-    found: dict[str, Any] = {}
-    for entry in run.resolved:
-        name = entry.source if entry.resource in ("", entry.source) else f"{entry.resource} {entry.source}"
-        found[name] = {"paths": list(entry.paths), "uri": entry.origin, "digest": entry.digest}
-    return found
 
 
 def _unseen(session: Session, run: Run) -> str:

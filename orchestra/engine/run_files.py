@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from msgspec import Struct
 
@@ -144,3 +144,37 @@ def real_run_path(session: Session, run: Run, path: str) -> str:
 def names_of(files: Sequence[ListedFile]) -> list[str]:
     """The paths of ``files``, those of folders with a ``/`` at their end."""
     return [f"{file.path}/" if file.type == "directory" else file.path for file in files]
+
+
+def manifest_of(session: Session, run: Run) -> list[dict[str, str]]:
+    """The files that were copied for the run: its source, and what it needs.
+
+    Raises:
+        RunBroken, StoreUnavailable: the manifest can't be read.
+    """
+    kinds = {"s": "source", "d": "dependency"}
+    copied = [
+        {
+            "path": entry.path,
+            "kind": kinds.get(entry.kind, entry.kind),
+            "digest": entry.digest,
+            "origin": entry.origin,
+        }
+        for entry in read_manifest(session.directory(run))
+    ]
+    named = {entry["path"] for entry in copied}
+    return copied + [
+        {"path": path, "kind": "dependency", "digest": found.digest or "", "origin": found.origin}
+        for found in run.resolved
+        for path in found.paths
+        if path not in named
+    ]
+
+
+def dependencies_of(run: Run) -> dict[str, dict[str, Any]]:
+    """By the requirement and the source: what is in the run's directory, and where it came from."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in run.resolved:
+        name = entry.source if entry.resource in ("", entry.source) else f"{entry.resource} {entry.source}"
+        found[name] = {"paths": list(entry.paths), "uri": entry.origin, "digest": entry.digest}
+    return found

@@ -51,6 +51,12 @@ def parts_within(path: str) -> tuple[str, ...]:
     return parts
 
 
+def is_plain(path: str) -> bool:
+    """Whether ``path`` leads downwards, wherever it begins, and is written as simply as can be."""
+    is_simple = os.path.normpath(path) == path and path != os.curdir
+    return is_simple and not os.path.isabs(path) and path.split(os.sep, 1)[0] != os.pardir
+
+
 def list_files(
     root: str,
     *,
