@@ -91,9 +91,7 @@ class _Kinds:
             return "source"
         if path.split("/", 1)[0] in _INTERNAL:
             return "internal"
-        parts = path.split("/")
-        beginnings = ("/".join(parts[:end]) for end in range(len(parts), 0, -1))
-        return "dependency" if any(one in self._needed for one in beginnings) else "generated"
+        return "dependency" if any(is_inside(one, path) for one in self._needed) else "generated"
 
 
 def source_path(run: Run, path: str) -> str:

@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Literal, NamedTuple
 
 from orchestra.errors import UserError, text_of_os_error
@@ -71,8 +72,10 @@ def list_files(
     in ``root``, are entered, too.
     """
     places = None if entered is None else [os.path.realpath(place) for place in (root, *entered)]
-    found = list(_below(root, (), _Wanted(within, hidden), places, frozenset()))
-    return sorted(found, key=lambda file: [natural_key(part) for part in file.path.split("/")])
+    found = _below(root, _Wanted(within, hidden), places)
+    # Folders are named in the path of all that is in them.
+    key_of = cache(natural_key)
+    return sorted(found, key=lambda file: [key_of(part) for part in file.path.split("/")])
 
 
 class _Wanted(NamedTuple):
@@ -88,29 +91,46 @@ class _Wanted(NamedTuple):
         return self.hidden or is_asked_for or not name.startswith(".")
 
 
-def _below(
-    folder: str, parts: tuple[str, ...], wanted: _Wanted, places: list[str] | None, seen: frozenset[str]
-) -> Iterator[RunFile]:
+class _Folder(NamedTuple):
+    path: str
+    parts: tuple[str, ...]
+    seen: frozenset[str]
+    """The folders that links on the way have led to."""
+
+
+def _below(root: str, wanted: _Wanted, places: list[str] | None) -> Iterator[RunFile]:
+    # No recursion: how deep the folders are is up to whatever made them.
+    waiting = [_Folder(root, (), frozenset())]
+    while waiting:
+        folder = waiting.pop()
+        for entry in _entries(folder.path):
+            if not wanted.takes(len(folder.parts), entry.name):
+                continue
+            parts = (*folder.parts, entry.name)
+            file = _described(entry, "/".join(parts))
+            if len(parts) >= len(wanted.within):
+                yield file
+            if file.type != "directory":
+                continue
+            if file.link is None:
+                waiting.append(_Folder(entry.path, parts, folder.seen))
+                continue
+            real = os.path.realpath(entry.path)
+            if (
+                places is not None
+                and real not in folder.seen
+                and any(is_inside(place, real) for place in places)
+            ):
+                waiting.append(_Folder(entry.path, parts, folder.seen | {real}))
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
-        entries = list(os.scandir(folder))
+        with os.scandir(folder) as found:
+            return list(found)
     except OSError:
         # Not ours to read, or gone meanwhile.
-        return
-    for entry in entries:
-        inner = (*parts, entry.name)
-        if not wanted.takes(len(parts), entry.name):
-            continue
-        file = _described(entry, "/".join(inner))
-        if len(inner) >= len(wanted.within):
-            yield file
-        if file.type != "directory":
-            continue
-        if file.link is None:
-            yield from _below(entry.path, inner, wanted, places, seen)
-            continue
-        real = os.path.realpath(entry.path)
-        if places is not None and real not in seen and any(is_inside(place, real) for place in places):
-            yield from _below(entry.path, inner, wanted, places, seen | {real})
+        return []
 
 
 def _described(entry: os.DirEntry[str], path: str) -> RunFile:

@@ -100,6 +100,19 @@ def test_ls_enters_links_where_it_may_and_never_in_a_circle(
     assert not any(name.startswith("circle/circle/o") for name in followed)
 
 
+def test_ls_lists_folders_however_deep_they_are(call: Call, directory: Path) -> None:
+    depths = range(2, 2 * 1200 + 1, 2)
+    deepest = "d/" * 1200
+    try:
+        for length in depths:
+            os.mkdir(directory / deepest[:length])
+
+        assert call("ls", "-n", "-p", "d").lines[-1] == deepest
+    finally:
+        for length in reversed(depths):
+            os.rmdir(directory / deepest[:length])
+
+
 def test_ls_stays_in_the_run(call: Call, directory: Path) -> None:
     for path in ("..", "../x", "/etc", "out/../../x"):
         refused = call("ls", "-p", path)
