@@ -15,6 +15,8 @@ from orchestra.model.scalars import natural
 LOG_FROM = 50.0
 """Positive numbers whose greatest is so many times the least are laid out by their logarithms."""
 MOST_TICKS = 6
+NEAREST = 0.06
+"""How near, as a share of the axis, numbers are written to each other."""
 MOST_TEXTS = 24
 """Texts that an axis has written beside it; of more, evenly chosen ones."""
 
@@ -27,6 +29,8 @@ class Axis(Struct, frozen=True, kw_only=True):
     high: float = 1.0
     log: bool = False
     texts: tuple[str, ...] = ()
+    marks: tuple[float, ...] = ()
+    """The numbers themselves, where they are few: they are written then, rather than round ones."""
 
     def place(self, value: FlagValue) -> float | None:
         """Where ``value`` is, from 0 to 1; None if it is nowhere: missing, or not finite."""
@@ -56,8 +60,9 @@ class Axis(Struct, frozen=True, kw_only=True):
         if self.texts:
             step = math.ceil(len(self.texts) / MOST_TEXTS)
             return [(place, text) for text, place in list(self._places().items())[::step]]
-        numbers = _decades(self.low, self.high) if self.log else _round_numbers(self.low, self.high)
-        return [(self._share(number), number_text(number)) for number in numbers]
+        round_ones = _decades if self.log else _round_numbers
+        numbers = self.marks or round_ones(self.low, self.high)
+        return _apart([(self._share(number), number_text(number)) for number in numbers])
 
 
 def axis_of(name: str, values: Iterable[FlagValue], *, log_from: float = LOG_FROM) -> Axis:
@@ -69,12 +74,14 @@ def axis_of(name: str, values: Iterable[FlagValue], *, log_from: float = LOG_FRO
     if not numbers:
         return Axis(name=name)
     low, high = min(numbers), max(numbers)
+    distinct = sorted(set(numbers))
+    marks = tuple(distinct) if len(distinct) <= MOST_TICKS else ()
     if low > 0 and high / low >= log_from:
-        return Axis(name=name, low=low, high=high, log=True)
+        return Axis(name=name, low=low, high=high, log=True, marks=marks)
     if low == high:
         wide = abs(low) / 2 or 0.5
         low, high = low - wide, high + wide
-    return Axis(name=name, low=low, high=high)
+    return Axis(name=name, low=low, high=high, marks=marks)
 
 
 def finite(value: FlagValue) -> float | None:
@@ -86,6 +93,15 @@ def finite(value: FlagValue) -> float | None:
 def number_text(number: float) -> str:
     """A number as it is written beside an axis."""
     return f"{number:.4g}"
+
+
+def _apart(ticks: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Those of the ticks that don't run into each other."""
+    kept: list[tuple[float, str]] = []
+    for place, text in ticks:
+        if not kept or place - kept[-1][0] >= NEAREST:
+            kept.append((place, text))
+    return kept
 
 
 def _is_nan(value: FlagValue) -> bool:

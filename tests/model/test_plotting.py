@@ -32,16 +32,17 @@ def runs_with(*flags: dict[str, Any], operation: str = "train.py") -> list[Run]:
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ([1, 3, 2], Axis(name="x", low=1, high=3)),
-        ([1e-4, 1e-1], Axis(name="x", low=1e-4, high=1e-1, log=True)),
-        ([0.0, 1e-1, 1e5], Axis(name="x", low=0.0, high=1e5)),
-        ([2, None, math.nan, math.inf, 4], Axis(name="x", low=2, high=4)),
+        ([1, 3, 2, 3], Axis(name="x", low=1, high=3, marks=(1, 2, 3))),
+        (range(9), Axis(name="x", low=0, high=8)),
+        ([1e-4, 1e-1], Axis(name="x", low=1e-4, high=1e-1, log=True, marks=(1e-4, 1e-1))),
+        ([0.0, 1e-1, 1e5], Axis(name="x", low=0.0, high=1e5, marks=(0.0, 1e-1, 1e5))),
+        ([2, None, math.nan, math.inf, 4], Axis(name="x", low=2, high=4, marks=(2, 4))),
         (["b10", "b9", None], Axis(name="x", texts=("b9", "b10"))),
         ([True, False], Axis(name="x", texts=("no", "yes"))),
         ([1, "auto"], Axis(name="x", texts=("1", "auto"))),
         ([[1, 2], [1]], Axis(name="x", texts=("[1, 2]", "[1]"))),
-        ([7], Axis(name="x", low=3.5, high=10.5)),
-        ([0], Axis(name="x", low=-0.5, high=0.5)),
+        ([7], Axis(name="x", low=3.5, high=10.5, marks=(7,))),
+        ([0], Axis(name="x", low=-0.5, high=0.5, marks=(0,))),
         ([], Axis(name="x")),
         ([math.nan], Axis(name="x")),
     ],
@@ -68,15 +69,19 @@ def test_every_value_has_its_place_on_the_axis_or_none_and_so_has_every_tick(val
     assert len(axis.ticks) <= 24
 
 
-def test_ticks_are_round_numbers() -> None:
-    assert [text for _, text in axis_of("x", [0.13, 0.97]).ticks] == ["0.2", "0.4", "0.6", "0.8"]
-    assert [text for _, text in axis_of("x", [1e-5, 1e-1]).ticks] == [
-        "1e-05",
-        "0.0001",
-        "0.001",
-        "0.01",
-        "0.1",
-    ]
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ([0.13, 0.3, 0.4, 0.5, 0.6, 0.7, 0.97], ["0.2", "0.4", "0.6", "0.8"]),
+        ([1e-5, 3e-5, 1e-4, 1e-3, 2e-3, 3e-3, 1e-1], ["1e-05", "0.0001", "0.001", "0.01", "0.1"]),
+        ([3, 7, 5], ["3", "5", "7"]),
+        ([100, 101, 200], ["100", "200"]),
+    ],
+)
+def test_ticks_are_the_values_if_they_are_few_and_apart_and_else_round_numbers(
+    values: list[float], ticks: list[str]
+) -> None:
+    assert [text for _, text in axis_of("x", values).ticks] == ticks
 
 
 def test_the_flags_that_changed_tell_runs_apart() -> None:
