@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from orchestra.cli.tables import cell, cut, render, text_width
-from orchestra.model.decoding import encode
+from orchestra.model.labels import shown_in_label
 from orchestra.model.plot_axes import Axis, number_text
 from orchestra.model.plotting import Bars, Curves, Parallel, Plots, Scatter, about, direction_text, share_text
 
@@ -16,6 +16,7 @@ NARROWEST, WIDEST = 30, 120
 MOST_IN_LEGEND = 8
 MOST_ROWS = 15
 NAME_WIDE = 24
+LONGEST_VALUE = 16
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """The bit of each dot in a character of braille, by row and column."""
 _BRAILLE = 0x2800
@@ -112,8 +113,9 @@ def _legend(places: Sequence[int], plots: Plots, colours: Sequence[int], wide: i
     for place in places[:MOST_IN_LEGEND]:
         run = plots.runs[place]
         told = "" if run.objective is None else f"  {plots.objective} {number_text(run.objective)}"
-        text = cut(cell(f"{run.legend}{told}"), wide - 4)
-        rows.append(f"  {_coloured('━', colours[place])} {text}\n")
+        told = cell(told)
+        text = cut(cell(run.legend), max(wide - 4 - text_width(told), wide // 2))
+        rows.append(f"  {_coloured('━', colours[place])} {cut(text + told, wide - 4)}\n")
     more = len(places) - MOST_IN_LEGEND
     return "".join(rows) + (f"    and {more} more\n" if more > 0 else "")
 
@@ -194,15 +196,12 @@ def _best(parallel: Parallel, plots: Plots, wide: int) -> str:
     """The best runs with the flags that changed: what parallel coordinates show can't be told in dots."""
     values = dict(parallel.rows)
     ranked = plots.ranked()
-    rows = [["run", *(axis.name for axis in parallel.axes)]]
-    rows += [
-        [
-            plots.runs[place].short_id,
-            *("" if one is None else encode(one) for one in values[place][:-1]),
-            number_text(float(values[place][-1])),
-        ]
-        for place in ranked[:MOST_ROWS]
-    ]
+    *flags, objective = (axis.name for axis in parallel.axes)
+    rows = [["run", *(cut(cell(name), LONGEST_VALUE) for name in (objective, *flags))]]
+    for place in ranked[:MOST_ROWS]:
+        *given, came_to = values[place]
+        shown = ("" if one is None else cut(cell(shown_in_label(one)), LONGEST_VALUE) for one in given)
+        rows.append([plots.runs[place].short_id, number_text(float(came_to)), *shown])
     best = "greatest" if plots.largest_first else "least"
     title = cut(cell(f"The {best} {plots.objective} first, of {len(ranked)} runs"), wide)
     return f"{title}\n{render(rows, width=wide)}"

@@ -155,14 +155,14 @@ def _forest(features: list[_Feature], target: list[float]) -> tuple[list[float],
     grown = 0
     for _ in range(TREES):
         sample = source.choices(rows, k=len(rows))
-        leaves = list[_Leaf]()
-        _grow(features, target, sample, tuple((1 << len(one.weights)) - 1 for one in features), 0, leaves)
-        explained = _explained(features, leaves)
+        tree = _Tree(features, target, unseen)
+        tree.grow(
+            sample, list(set(rows).difference(sample)), 0, [(1 << len(one.weights)) - 1 for one in features]
+        )
+        explained = _explained(features, tree.leaves)
         if explained is not None:
             grown += 1
             shares = [share + part for share, part in zip(shares, explained, strict=True)]
-        for row in set(rows).difference(sample):
-            unseen[row].append(_foretold(features, leaves, row))
     return [share / max(grown, 1) for share in shares], _fit(target, unseen)
 
 
@@ -176,35 +176,32 @@ def _fit(target: list[float], unseen: list[list[float]]) -> float | None:
     return max(1 - missed / total, 0.0) if total else None
 
 
-def _foretold(features: list[_Feature], leaves: list[_Leaf], row: int) -> float:
-    bits = [1 << feature.bins[row] for feature in features]
-    return next(
-        leaf.value for leaf in leaves if all(mask & bit for mask, bit in zip(leaf.masks, bits, strict=True))
-    )
+class _Tree:
+    """A regression tree: its leaves, and what it foretells of each run that it was not grown from."""
 
+    def __init__(self, features: list[_Feature], target: list[float], unseen: list[list[float]]) -> None:
+        self.leaves: list[_Leaf] = []
+        self._features, self._target, self._unseen = features, target, unseen
 
-def _grow(
-    features: list[_Feature],
-    target: list[float],
-    sample: list[int],
-    masks: tuple[int, ...],
-    depth: int,
-    leaves: list[_Leaf],
-) -> None:
-    """Add to ``leaves`` those of a tree for the ``sample``, all within the box of ``masks``."""
-    split = _best_split(features, target, sample, masks) if depth < DEEPEST else None
-    if split is None:
-        leaves.append(_Leaf(masks, sum(target[row] for row in sample) / len(sample)))
-        return
-    index, left = split
-    bins = features[index].bins
-    for mask in (left, masks[index] & ~left):
-        part = [row for row in sample if mask >> bins[row] & 1]
-        _grow(features, target, part, (*masks[:index], mask, *masks[index + 1 :]), depth + 1, leaves)
+    def grow(self, sample: list[int], others: list[int], depth: int, masks: Sequence[int]) -> None:
+        """Grow the part of it that is within the box of ``masks``, from ``sample``; ``others`` are the unseen runs."""
+        split = _best_split(self._features, self._target, sample, masks) if depth < DEEPEST else None
+        if split is None:
+            value = sum(self._target[row] for row in sample) / len(sample)
+            self.leaves.append(_Leaf(tuple(masks), value))
+            for row in others:
+                self._unseen[row].append(value)
+            return
+        index, left = split
+        bins = self._features[index].bins
+        for mask in (left, masks[index] & ~left):
+            part = [row for row in sample if mask >> bins[row] & 1]
+            rest = [row for row in others if mask >> bins[row] & 1]
+            self.grow(part, rest, depth + 1, [*masks[:index], mask, *masks[index + 1 :]])
 
 
 def _best_split(
-    features: list[_Feature], target: list[float], sample: list[int], masks: tuple[int, ...]
+    features: list[_Feature], target: list[float], sample: list[int], masks: Sequence[int]
 ) -> tuple[int, int] | None:
     """The feature, and its bins as bits, that tell the sample apart best."""
     least = 1 if len(target) < 20 else max(2, len(target) // 100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
@@ -13,7 +14,9 @@ from orchestra.model.operation import FlagValue
 from orchestra.model.scalars import natural
 
 LOG_FROM = 50.0
-"""Positive numbers whose greatest is so many times the least are laid out by their logarithms."""
+"""Positive numbers whose greatest is so many times the least are laid out by their logarithms ..."""
+CROWDED = 0.2
+"""... if half of them would be crowded into so much of the axis otherwise."""
 MOST_TICKS = 6
 NEAREST = 0.06
 """How near, as a share of the axis, numbers are written to each other."""
@@ -76,7 +79,7 @@ def axis_of(name: str, values: Iterable[FlagValue], *, log_from: float = LOG_FRO
     low, high = min(numbers), max(numbers)
     distinct = sorted(set(numbers))
     marks = tuple(distinct) if len(distinct) <= MOST_TICKS else ()
-    if low > 0 and high / low >= log_from:
+    if low > 0 and high / low >= log_from and (statistics.median_low(numbers) - low) / (high - low) < CROWDED:
         return Axis(name=name, low=low, high=high, log=True, marks=marks)
     if low == high:
         wide = abs(low) / 2 or 0.5

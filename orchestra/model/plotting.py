@@ -185,7 +185,7 @@ def share_text(share: float) -> str:
 
 def direction_text(correlation: float | None) -> str:
     """What a correlation says, in a few characters; nothing where it says nothing."""
-    if correlation is None:
+    if correlation is None or abs(correlation) < 0.005:
         return ""
     return f"{'↗' if correlation > 0 else '↘'} {number_text(round(correlation, 2))}"
 

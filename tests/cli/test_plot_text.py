@@ -26,11 +26,11 @@ def test_what_can_not_be_drawn_in_dots_is_a_table_of_the_best_runs() -> None:
     lines = text_of(all_plots(8), None).splitlines()
     start = lines.index("The least loss adam first, of 8 runs")
 
-    assert lines[start + 1].split() == ["run", "kind", "lr", "loss", "adam"]
+    assert lines[start + 1].split() == ["run", "loss", "adam", "kind", "lr"]
     assert [line.split()[1:] for line in lines[start + 2 : start + 5]] == [
-        ["adam0", "1", "1"],
-        ["adam1", "2", "2"],
-        ["adam2", "3", "3"],
+        ["1", "adam0", "1"],
+        ["2", "adam1", "2"],
+        ["3", "adam2", "3"],
     ]
 
 

@@ -35,6 +35,7 @@ def runs_with(*flags: dict[str, Any], operation: str = "train.py") -> list[Run]:
         ([1, 3, 2, 3], Axis(name="x", low=1, high=3, marks=(1, 2, 3))),
         (range(9), Axis(name="x", low=0, high=8)),
         ([1e-4, 1e-1], Axis(name="x", low=1e-4, high=1e-1, log=True, marks=(1e-4, 1e-1))),
+        ([1e-3, *(number / 10 for number in range(1, 9))], Axis(name="x", low=1e-3, high=0.8)),
         ([0.0, 1e-1, 1e5], Axis(name="x", low=0.0, high=1e5, marks=(0.0, 1e-1, 1e5))),
         ([2, None, math.nan, math.inf, 4], Axis(name="x", low=2, high=4, marks=(2, 4))),
         (["b10", "b9", None], Axis(name="x", texts=("b9", "b10"))),
