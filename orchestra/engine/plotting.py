@@ -51,6 +51,12 @@ class PlotRequest(Struct, frozen=True, kw_only=True):
     largest_first: bool = False
 
     @property
+    def columns(self) -> tuple[Column, ...]:
+        """All that are named."""
+        objective = () if self.objective is None else (self.objective,)
+        return (*self.curves, *(one for pair in self.scatter for one in pair), *self.importance, *objective)
+
+    @property
     def wants_all(self) -> bool:
         """Whether no kind is asked for."""
         return not (self.curves or self.parallel or self.scatter or self.importance)
@@ -93,20 +99,28 @@ class _Gathering:
         self._notes: list[str] = []
         scalars = {name: results.scalars for name, results in results_of_many(session, runs).items()}
         self._scalars = scalars
-        without = [run for run in runs if all(name.startswith(SYSTEM) for name in scalars[run.id])]
-        empty = {run.id for run in without}
-        self._runs = [run for run in runs if run.id not in empty]
-        if without:
-            self._notes.append(
-                f"{_counted(len(without), 'run')} without scalars {_are(len(without))} left out."
-            )
+        # What we measured ourselves every run has.
+        named = {column.name for column in request.columns}
+        self._runs = [
+            run
+            for run in runs
+            if any(name in named or not name.startswith(SYSTEM) for name in scalars[run.id])
+        ]
+        if without := len(runs) - len(self._runs):
+            self._notes.append(f"{_counted(without, 'run')} without scalars {_are(without)} left out.")
         self._changed = changed_flags(self._runs)
         self._objective, self._largest_first = request.objective, request.largest_first
         if self._objective is None and objective is not None:
-            self._objective, sign = split_objective(objective)
-            self._largest_first = sign < 0
+            self._take_objective(objective)
         if self._objective is None and (names := self._names()):
             self._objective = Column(kind="scalar", name=names[0], heading=names[0])
+
+    def _take_objective(self, objective: str) -> None:
+        column, sign = split_objective(objective)
+        if any(self._value(run, column) is not None for run in self._runs):
+            self._objective, self._largest_first = column, sign < 0
+        elif self._runs:
+            self._notes.append(f"No run has the objective of the batch, '{column.heading}'.")
 
     def _names(self) -> list[str]:
         """The scalars that the runs have: those that most of them have first, else as they come."""

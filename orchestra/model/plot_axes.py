@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -40,7 +41,7 @@ class Axis(Struct, frozen=True, kw_only=True):
         if value is None:
             return None
         if self.texts:
-            return self._places().get(encode(value))
+            return _places(self.texts).get(encode(value))
         number = finite(value)
         if number is None or (self.log and number <= 0):
             return None
@@ -53,19 +54,20 @@ class Axis(Struct, frozen=True, kw_only=True):
         # Halves: the whole may be more than a number can be.
         return (number / 2 - low / 2) / (high / 2 - low / 2)
 
-    def _places(self) -> dict[str, float]:
-        count = len(self.texts)
-        return {text: (index + 0.5) / count for index, text in enumerate(self.texts)}
-
     @property
     def ticks(self) -> list[tuple[float, str]]:
         """What is written where."""
         if self.texts:
             step = math.ceil(len(self.texts) / MOST_TEXTS)
-            return [(place, text) for text, place in list(self._places().items())[::step]]
+            return [(place, text) for text, place in list(_places(self.texts).items())[::step]]
         round_ones = _decades if self.log else _round_numbers
         numbers = self.marks or round_ones(self.low, self.high)
         return _apart([(self._share(number), number_text(number)) for number in numbers])
+
+
+@lru_cache(maxsize=32)
+def _places(texts: tuple[str, ...]) -> dict[str, float]:
+    return {text: (index + 0.5) / len(texts) for index, text in enumerate(texts)}
 
 
 def axis_of(name: str, values: Iterable[FlagValue], *, log_from: float = LOG_FROM) -> Axis:

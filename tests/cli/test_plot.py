@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 
 from orchestra.model.run import Run
-from orchestra.testing.builders import a_batch, a_run, an_exit, some_runs
+from orchestra.testing.builders import a_batch, a_run, an_exit, an_operation, some_runs
 from orchestra.workspace import records
 from orchestra.workspace.layout import Layout, attempt_directory
 from tests.cli.conftest import Call
 from tests.cli.test_results import printed
 from tests.process import Shell
 from tests.saved_runs import ended, saved
+from tests.workspace.event_samples import scalar_event
 
 
 def sweep(home: Path, **fields: Any) -> list[Run]:
@@ -108,6 +109,17 @@ def test_a_batch_stands_for_its_trials_and_its_objective(call: Call, home: Path)
     assert (told["objective"], told["maximize"]) == ("acc", True)
 
 
+def test_an_objective_that_no_trial_has_is_not_shown(call: Call, home: Path) -> None:
+    batch = ended(kind="batch", batch_spec=a_batch(objective="zzz"))
+    saved(home, batch)
+    sweep(home, batch=batch.id)
+
+    told = call("plot", "--json").json
+
+    assert told["objective"] == "loss"
+    assert told["notes"] == ["No run has the objective of the batch, 'zzz'."]
+
+
 def test_filters_choose_among_all_runs(call: Call, home: Path) -> None:
     sweep(home, label="mine")
     sweep(home, label="other")
@@ -130,6 +142,46 @@ def test_runs_without_scalars_are_left_out_and_it_is_said(call: Call, home: Path
         "1 run has no finite 'loss'.",
     ]
     assert len(told["parallel"]["rows"]) == 6
+
+
+def test_a_pipeline_has_the_curves_of_its_steps(call: Call, home: Path) -> None:
+    step = printed(home, "loss: 2\nloss: 1\n")
+    pipeline = printed(home, "loss: 7\n", operation=an_operation(kind="steps", name="all"))
+    layout = Layout(home)
+    (layout.run_directory(pipeline) / "train").symlink_to(layout.run_directory(step))
+
+    told = call("plot", pipeline.id, "--curves", "loss", "--json").json["curves"][0]
+
+    assert (told["scalar"], told["runs"][0]["values"]) == ("loss", [2.0, 1.0])
+    assert (
+        call("plot", pipeline.id, "--curves", "train#loss", "--json").json["curves"][0]["runs"]
+        == told["runs"]
+    )
+
+
+def test_of_several_series_that_are_asked_for_by_one_name_each_run_has_the_first(
+    call: Call, home: Path
+) -> None:
+    run = printed(home, "acc: 1\n")
+    for folder in ("b", "a"):
+        place = Layout(home).run_directory(run) / folder
+        place.mkdir()
+        (place / "events.out.tfevents.1").write_bytes(scalar_event("loss", float(ord(folder)), step=1))
+
+    told = call("plot", "1", "--curves", "loss,b#loss", "--json").json["curves"]
+
+    assert [one["runs"][0]["values"] for one in told] == [[97.0], [98.0]]
+
+
+def test_what_was_measured_is_drawn_if_it_is_asked_for(call: Call, home: Path) -> None:
+    run = printed(home, "nothing\n")
+    (attempt_directory(Layout(home).run_directory(run), 1) / "samples").write_text(
+        "1.0 0.5 100\n2.0 1.5 200\n"
+    )
+
+    told = call("plot", "--curves", "sys/rss", "--json").json
+
+    assert told["curves"][0]["runs"][0]["values"] == [102400.0, 204800.0]
 
 
 def test_one_run_has_its_curves(call: Call, home: Path) -> None:
