@@ -40,13 +40,14 @@ def warm_command(python: list[str], lib_dir: str, *arguments: str) -> tuple[str,
     return (*python, "-c", _LOAD_WARM, lib_dir, *arguments)
 
 
-def encode_request(job: str, directory: str, environment: dict[str, str]) -> bytes:
-    """A request as the launcher reads it.
+def encode_request(job: str, directory: str, environment: dict[str, str], *, ahead: bool = False) -> bytes:
+    """A request as the launcher reads it; ``ahead``: to make ready for this one, should it come.
 
     Raises:
         ValueError: an item holds a NUL byte.
     """
-    items = [job, directory, *(f"{name}={value}" for name, value in environment.items())]
+    kind = "ahead" if ahead else "start"
+    items = [kind, job, directory, *(f"{name}={value}" for name, value in environment.items())]
     encoded = [os.fsencode(item) for item in items]
     if any(b"\0" in item for item in encoded):
         raise ValueError("embedded null byte")
