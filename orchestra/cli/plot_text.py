@@ -80,8 +80,7 @@ def text_of(plots: Plots, width: int | None) -> str:
 def _colours(plots: Plots, *, coloured: bool) -> list[int]:
     found = [0] * len(plots.runs)
     if coloured:
-        best = plots.ranked() or range(len(plots.runs))
-        for place, colour in zip(best, _COLOURS, strict=False):
+        for place, colour in zip(plots.best_first(), _COLOURS, strict=False):
             found[place] = colour
     return found
 
@@ -94,8 +93,7 @@ def _curves(curves: Curves, plots: Plots, colours: Sequence[int], wide: int) -> 
     labels = _side_labels(curves.y)
     canvas = _canvas(labels, wide)
     # The best come first: theirs is the colour where curves meet.
-    order = {place: rank for rank, place in enumerate(plots.ranked())}
-    lines = sorted(curves.lines, key=lambda line: order.get(line[0], len(order)))
+    lines = plots.best_last(curves.lines)[::-1]
     for place, series in lines:
         before: tuple[float, float] | None = None
         for step, value in zip(series.steps, series.values, strict=True):

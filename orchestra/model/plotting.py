@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -15,6 +15,8 @@ from orchestra.model.plot_axes import Axis, axis_of, finite, number_text
 from orchestra.model.run import Run, State
 from orchestra.model.scalars import natural
 from orchestra.model.series import Series
+
+Item = TypeVar("Item", bound=tuple[Any, ...])
 
 VERSION = 1
 """Of the form of :func:`as_json`."""
@@ -97,6 +99,15 @@ class Plots(Struct, frozen=True, kw_only=True):
         having = [(run.objective, place) for place, run in enumerate(self.runs) if run.objective is not None]
         having.sort(key=lambda pair: (-pair[0] if self.largest_first else pair[0], pair[1]))
         return [place for _, place in having]
+
+    def best_first(self) -> list[int]:
+        """The places of all runs: those that have the objective as :meth:`ranked`, then the others."""
+        return [*self.ranked(), *(place for place, run in enumerate(self.runs) if run.objective is None)]
+
+    def best_last(self, items: Iterable[Item]) -> list[Item]:
+        """What is drawn of runs, each with its place first, in the order in which the best come to lie on top."""
+        ranks = {place: rank for rank, place in enumerate(self.best_first())}
+        return sorted(items, key=lambda item: -ranks[item[0]])
 
 
 def changed_flags(runs: Sequence[Run]) -> tuple[str, ...]:

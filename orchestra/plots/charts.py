@@ -28,10 +28,10 @@ def curves_chart(curves: Curves, plots: Plots, colours: Sequence[str]) -> Markup
             plots,
             **(_path(stretch, colours[place]) if len(stretch) > 1 else _dot(*stretch[0], colours[place])),
         )
-        for place, series in curves.lines
+        for place, series in plots.best_last(curves.lines)
         for stretch in _stretches(curves, series)
     ]
-    return _chart("curves", HIGH, *_frame(curves.x, curves.y), *lines)
+    return _chart("curves", f"{curves.scalar} over steps", HIGH, *_frame(curves.x, curves.y), *lines)
 
 
 def _stretches(curves: Curves, series: Series) -> Iterator[list[tuple[float, float]]]:
@@ -51,18 +51,20 @@ def _stretches(curves: Curves, series: Series) -> Iterator[list[tuple[float, flo
 def scatter_chart(scatter: Scatter, plots: Plots, colours: Sequence[str]) -> Markup:
     """A point for each run."""
     dots: list[Markup] = []
-    for place, x_value, y_value in scatter.points:
+    for place, x_value, y_value in plots.best_last(scatter.points):
         x, y = scatter.x.place(x_value), scatter.y.place(y_value)
         if x is not None and y is not None:
             dots.append(_run("circle", place, plots, **_dot(*_at(x, y), colours[place])))
-    return _chart("scatter", HIGH, *_frame(scatter.x, scatter.y), *dots)
+    return _chart(
+        "scatter", f"{scatter.y.name} over {scatter.x.name}", HIGH, *_frame(scatter.x, scatter.y), *dots
+    )
 
 
 def parallel_chart(parallel: Parallel, plots: Plots, colours: Sequence[str]) -> Markup:
     """A line for each run, through its place on every axis; where it has none the line has a gap."""
     xs = [LEFT + (WIDE - 2 * LEFT) * index / (len(parallel.axes) - 1) for index in range(len(parallel.axes))]
     lines: list[Markup] = []
-    for place, values in parallel.rows:
+    for place, values in plots.best_last(parallel.rows):
         places = [axis.place(value) for axis, value in zip(parallel.axes, values, strict=True)]
         points = [None if one is None else (x, _height(one)) for x, one in zip(xs, places, strict=True)]
         known = ",".join("" if one is None else f"{one:.4f}" for one in places)
@@ -70,7 +72,7 @@ def parallel_chart(parallel: Parallel, plots: Plots, colours: Sequence[str]) -> 
             _run("path", place, plots, d=_with_gaps(points), stroke=colours[place], data_places=known)
         )
     axes = [one for x, axis in zip(xs, parallel.axes, strict=True) for one in _upright(x, axis)]
-    return _chart("parallel", HIGH, *lines, *axes)
+    return _chart("parallel", f"parallel coordinates to {plots.objective}", HIGH, *lines, *axes)
 
 
 def _upright(x: float, axis: Axis) -> Iterator[Markup]:
@@ -97,11 +99,11 @@ def bars_chart(bars: Bars) -> Markup:
             element("rect", x=NAME_WIDE, y=y + 3, width=_n(length), height=BAR_HIGH - 8, class_="bar"),
             element("text", told, x=_n(NAME_WIDE + length + 8), y=y + 15),
         ]
-    return _chart("bars", TOP + BAR_HIGH * len(flags) + 5, *rows)
+    return _chart("bars", f"what matters to {bars.scalar}", TOP + BAR_HIGH * len(flags) + 5, *rows)
 
 
-def _chart(kind: str, high: float, *children: Markup) -> Markup:
-    return element("svg", *children, class_=kind, viewBox=f"0 0 {WIDE} {high}", role="img")
+def _chart(kind: str, what: str, high: float, *children: Markup) -> Markup:
+    return element("svg", *children, class_=kind, viewBox=f"0 0 {WIDE} {high}", role="img", aria_label=what)
 
 
 def _frame(x_axis: Axis, y_axis: Axis) -> Iterator[Markup]:

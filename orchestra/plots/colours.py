@@ -9,8 +9,9 @@ DISTINCT = (
     "#b6992d", "#b07aa1", "#d37295", "#9c755f", "#79706e",
 )  # fmt: skip
 """As Tableau's ten, but for the two that are hard to see on white."""
-_SCALE = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (220, 205, 37))
-"""From the best to the worst: viridis, which those who don't see all colours can read, too."""
+_SCALE = ((228, 87, 46), (180, 90, 140), (110, 110, 190), (95, 150, 200), (140, 185, 205))
+"""From the best to the worst: warm to cold, by which those who don't see red and green apart can go, too, and as easy
+to see on black as on white."""
 UNKNOWN = "#999999"
 
 

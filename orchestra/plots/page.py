@@ -21,6 +21,8 @@ from orchestra.plots.markup import Markup, cut, element, joined
 
 MOST_IN_LEGEND = 20
 LONGEST_CELL = 40
+MANY = 100
+"""Runs that would hide each other were they not drawn more faintly."""
 _HERE = Path(__file__).parent
 
 
@@ -43,7 +45,8 @@ def page_of(plots: Plots, title: str) -> str:
         *_table(plots, colours),
         element("script", script),
     )
-    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>{body}</body></html>\n'
+    many = ' class="many"' if len(plots.runs) > MANY else ""
+    return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body{many}>{body}</body></html>\n'
 
 
 def _hash(text: str) -> str:
@@ -56,7 +59,7 @@ def _notes(plots: Plots) -> Iterator[Markup]:
 
 
 def _legend(plots: Plots, colours: list[str]) -> Iterator[Markup]:
-    shown = _best_first(plots)[:MOST_IN_LEGEND]
+    shown = plots.best_first()[:MOST_IN_LEGEND]
     if len(shown) < len(plots.runs):
         best = "greatest" if plots.largest_first else "least"
         yield element("p", f"The {len(shown)} runs with the {best} '{plots.objective}':", class_="notes")
@@ -64,11 +67,6 @@ def _legend(plots: Plots, colours: list[str]) -> Iterator[Markup]:
         element("li", _swatch(colours[place]), plots.runs[place].legend, data_run=place) for place in shown
     )
     yield element("ul", *items, class_="legend")
-
-
-def _best_first(plots: Plots) -> list[int]:
-    rest = [place for place, run in enumerate(plots.runs) if run.objective is None]
-    return [*plots.ranked(), *rest]
 
 
 def _swatch(colour: str) -> Markup:
@@ -104,7 +102,7 @@ def _table(plots: Plots, colours: list[str]) -> Iterator[Markup]:
         return
     headings = ["run", "operation", "status", *plots.changed, *([plots.objective] if plots.objective else [])]
     rows = [element("tr", *(element("th", cut(name, LONGEST_CELL)) for name in headings))]
-    for place in _best_first(plots):
+    for place in plots.best_first():
         run = plots.runs[place]
         cells = [element("td", _swatch(colours[place]), run.short_id)]
         cells += [element("td", text) for text in (run.operation, run.state)]

@@ -67,13 +67,12 @@ def _charts(plots: Plots) -> list[Any]:
 def _curves(axes: Any, curves: Curves, plots: Plots, colours: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
-    for place, series in curves.lines:
+    for place, series in plots.best_last(curves.lines):
         points = [(curves.x.place(step), curves.y.place(value)) for step, value in _points(series)]
         _line(axes, points, colours[place])
     _mark(axes, curves.x, curves.y, title=f"{curves.scalar} over steps")
-    ranked = plots.ranked() or range(len(plots.runs))
     having = {place for place, _ in curves.lines}
-    shown = [place for place in ranked if place in having][:MOST_IN_LEGEND]
+    shown = [place for place in plots.best_first() if place in having][:MOST_IN_LEGEND]
     handles: list[Any] = [Line2D([], [], color=colours[place]) for place in shown]
     # One that begins with an underscore would be left out.
     axes.legend(handles, [f" {cut(plots.runs[place].legend, 60)}" for place in shown], **_LEGEND)
@@ -91,7 +90,7 @@ def _line(axes: Any, points: Sequence[tuple[float | None, float | None]], colour
 
 
 def _parallel(axes: Any, parallel: Parallel, plots: Plots, colours: Sequence[str]) -> None:
-    for place, values in parallel.rows:
+    for place, values in plots.best_last(parallel.rows):
         places = [axis.place(value) for axis, value in zip(parallel.axes, values, strict=True)]
         _line(axes, [(float(index), one) for index, one in enumerate(places)], colours[place])
     for index, axis in enumerate(parallel.axes):
@@ -115,9 +114,10 @@ def _bars(axes: Any, bars: Bars, plots: Plots, colours: Sequence[str]) -> None:
 
 
 def _scatter(axes: Any, scatter: Scatter, plots: Plots, colours: Sequence[str]) -> None:
-    xs = [scatter.x.place(x) for _, x, _ in scatter.points]
-    ys = [scatter.y.place(y) for _, _, y in scatter.points]
-    axes.scatter(xs, ys, c=[colours[place] for place, _, _ in scatter.points], s=16, alpha=0.8)
+    points = plots.best_last(scatter.points)
+    xs = [scatter.x.place(x) for _, x, _ in points]
+    ys = [scatter.y.place(y) for _, _, y in points]
+    axes.scatter(xs, ys, c=[colours[place] for place, _, _ in points], s=16, alpha=0.8)
     _mark(axes, scatter.x, scatter.y, title=f"{scatter.y.name} over {scatter.x.name}")
 
 

@@ -76,6 +76,15 @@ def test_runs_are_told_apart_by_the_flags_that_changed() -> None:
     assert page.texts["li"] == ["a note on adam", "kind=adam0 lr=1", "kind=adam1 lr=2", "kind=adam2 lr=3"]
 
 
+def test_the_best_lie_on_top_and_come_first_where_they_are_listed() -> None:
+    page = drawn(all_plots(30))
+    drawn_runs = [found["data-run"] for found in page.of("path", "run") if "data-places" in found]
+    listed = [found["data-run"] for found in page.of("li") if "data-run" in found]
+
+    assert drawn_runs[-2:] == ["20", "0"]
+    assert listed[:2] == ["0", "20"]
+
+
 def test_a_value_that_is_missing_or_not_finite_is_a_gap() -> None:
     page = drawn(all_plots(8))
     places = [found["data-places"] for found in page.of("path", "run") if "data-places" in found]
