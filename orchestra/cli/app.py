@@ -65,6 +65,7 @@ VERBS: dict[str, Verb] = {
     "stop": Verb("orchestra.cli.stop:stop", "Stop runs."),
     "cat": Verb("orchestra.cli.cat:cat", "Show a file or the output of a run."),
     "watch": Verb("orchestra.cli.watch:watch", "Show what a run prints, as it prints it."),
+    "plot": Verb("orchestra.cli.plot:plot", "Draw what runs came to."),
     "select": Verb("orchestra.cli.select:select", "Print the ids of runs, or one of their attributes."),
     "plugins list": Verb("orchestra.cli.plugins:plugins_list", "List the plugins that are installed."),
     "plugins check": Verb("orchestra.cli.plugins:plugins_check", "Check that a plugin can be used."),
@@ -84,6 +85,7 @@ COMPLETE_WORDS = "complete-words"
 """What the scripts of ``completion`` call: its words are not ours to parse."""
 ALIASES: dict[str, str] = {
     "ops": "operations",
+    "runs plot": "plot",
     "runs rm": "runs delete",
     "rm": "runs delete",
     "runs ls": "runs list",
