@@ -69,6 +69,7 @@ VERBS: dict[str, Verb] = {
     "diff": Verb("orchestra.cli.diff:diff", "Show how two runs differ.", "[OPTIONS] [RUN [RUN]]"),
     "runs diff": Verb("orchestra.cli.diff:diff", "Show how two runs differ.", "[OPTIONS] [RUN [RUN]]"),
     "watch": Verb("orchestra.cli.watch:watch", "Show what a run prints, as it prints it."),
+    "plot": Verb("orchestra.cli.plot:plot", "Draw what runs came to."),
     "select": Verb("orchestra.cli.select:select", "Print the ids of runs, or one of their attributes."),
     "api runs": Verb("orchestra.cli.api_runs:api_runs", "Print runs as JSON.", "[OPTIONS] [RUN]..."),
     "api ops": Verb("orchestra.cli.api_operations:api_ops", "Print operations as JSON."),
@@ -95,6 +96,7 @@ COMPLETE_WORDS = "complete-words"
 """What the scripts of ``completion`` call: its words are not ours to parse."""
 ALIASES: dict[str, str] = {
     "ops": "operations",
+    "runs plot": "plot",
     "runs rm": "runs delete",
     "rm": "runs delete",
     "runs ls": "runs list",
