@@ -45,6 +45,8 @@ _NOT_HERE: Final[dict[str, dict[str, _Instead]]] = {
     "select": {_REMOTE: _NO_REMOTE},
     "cat": {_REMOTE: _NO_REMOTE},
     "ls": {_REMOTE: _NO_REMOTE},
+    "diff": {_REMOTE: _NO_REMOTE},
+    "runs diff": {_REMOTE: _NO_REMOTE},
     "stop": {_REMOTE: _NO_REMOTE},
     "runs stop": {_REMOTE: _NO_REMOTE},
     "check": {
