@@ -260,7 +260,7 @@ def _no_tables(path: Path) -> None:
 
 def _bad_rows(path: Path) -> None:
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE runs SET results = 'x'")
+        connection.execute("UPDATE whole SET results = 'x'")
 
 
 @pytest.mark.parametrize("damage", [_garbage, _half, _other_version, _no_tables, _bad_rows, os.unlink])
