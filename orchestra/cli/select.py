@@ -34,7 +34,7 @@ def select(
     Parameters
     ----------
     runs
-        Which runs: indexes and slices of the listing (1, 2:4, :), ids, or beginnings of ids.
+        Which runs: indexes and slices of the listing (1, 2:4, :, last), ids, or beginnings of ids.
     all_
         All runs.
     short_id

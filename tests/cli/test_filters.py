@@ -173,6 +173,8 @@ def test_marked_and_unmarked_cannot_both_be_wanted(call: Call) -> None:
 def test_indexes_and_slices_count_what_is_left(call: Call) -> None:
     assert listed(call, "2", "-Ft", "new") == "b"
     assert listed(call, "2:", "-Fn") == "cd"
+    assert listed(call, "last", "-Fn") == "b"
+    assert listed(call, "last") == "a"
     assert call("select", "3", "-Ft", "new").error.startswith("orchestra: could not find a run matching '3'")
     assert call("select", "c", "-Ft", "new").error.startswith("orchestra: could not find a run matching 'c'")
 
