@@ -6,17 +6,14 @@ to nobody who has only the record: the engine puts :class:`Among` in the place o
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from msgspec import Struct
 
-from orchestra.errors import UserError
-from orchestra.model.attributes import ATTRIBUTES, bare_operation
+from orchestra.model.attributes import ATTRIBUTES
 from orchestra.model.operation import FlagValue
+from orchestra.model.operation_patterns import operation_matcher
 from orchestra.model.run import Run
 from orchestra.model.scalars import Qualifier
 
@@ -216,46 +213,7 @@ def _is_number(value: FlagValue) -> bool:
 
 
 def _operation_holds(condition: OfOperation, run: Run) -> bool:
-    return _operation_matcher(condition.pattern)(run)
-
-
-def check_operation(pattern: str) -> str:
-    """Return ``pattern`` if it can be one.
-
-    Raises:
-        UserError: it is a regular expression that can't be read.
-    """
-    _operation_matcher(pattern)
-    return pattern
-
-
-@lru_cache(maxsize=64)
-def _operation_matcher(pattern: str) -> Callable[[Run], bool]:
-    if pattern.startswith("^") or pattern.endswith("$"):
-        try:
-            search = re.compile(pattern).search
-        except (re.error, OverflowError, RecursionError) as error:
-            raise UserError(f"invalid regular expression '{pattern}' for the operation: {error}") from None
-        return lambda run: search(run.operation_name) is not None
-    model, colon, name = pattern.rpartition(":")
-    fits_name, fits_model = _glob(name), _glob(model)
-
-    def fits(run: Run) -> bool:
-        if colon:
-            return bool(fits_model(run.operation.model) and fits_name(bare_operation(run)))
-        bare = bare_operation(run)
-        return bool(fits_name(bare) or fits_name(_last(bare)))
-
-    return fits
-
-
-def _last(name: str) -> str:
-    """A script's own name."""
-    return name.rpartition("/")[2]
-
-
-def _glob(pattern: str) -> Callable[[str], object]:
-    return re.compile(fnmatch.translate(pattern)).match if pattern else lambda name: not name
+    return operation_matcher(condition.pattern)(run)
 
 
 def _label_holds(condition: Labelled, run: Run) -> bool:

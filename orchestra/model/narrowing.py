@@ -12,6 +12,7 @@ from orchestra.model import conditions as are
 from orchestra.model.condition_text import parse_condition
 from orchestra.model.conditions import Condition
 from orchestra.model.filters import RunQuery
+from orchestra.model.operation_patterns import check_operation
 from orchestra.model.run import ACTIVE, FINAL, State
 from orchestra.model.time_range import parse_moment, parse_range
 
@@ -135,7 +136,7 @@ def _conditions(wanted: Narrowing, now: int) -> list[Condition]:
     if wanted.marked and wanted.unmarked:
         raise UsageError("--marked and --unmarked cannot both be used")
     alternatives = (
-        are.any_of([are.OfOperation(are.check_operation(each)) for each in wanted.operations]),
+        are.any_of([are.OfOperation(check_operation(each)) for each in wanted.operations]),
         are.any_of([are.Labelled(each) for each in wanted.labels]),
         are.any_of([are.Comparison(are.Name("tags", "attribute"), "contains", each) for each in wanted.tags]),
         are.any_of([are.Commented(each) for each in wanted.comments]),

@@ -51,6 +51,9 @@ _TABLES = (
 )
 _COLUMNS = {"avg": "total / count"}
 _NUMERIC = ("=", "<", "<=", ">", ">=")
+_AMONG = "id IN (SELECT value FROM json_each(?))"
+_FEW = 2_000
+"""Up to so many runs are looked up one by one."""
 _LARGEST = 2**63
 _PATIENCE = 5.0
 """Seconds that others' writing is waited for."""
@@ -109,7 +112,12 @@ class ResultsIndex:
     def without(self, marks: Sequence[Mark]) -> list[str]:
         """The ids of the runs of which nothing is kept that counts."""
         with self._used() as connection:
-            known: set[Mark] = set(connection.execute("SELECT id, revision, time FROM runs"))
+            select = "SELECT id, revision, time FROM runs"
+            if len(marks) < _FEW:
+                rows = connection.execute(f"{select} WHERE {_AMONG}", (_ids(marks),))
+            else:
+                rows = connection.execute(select)
+            known: set[Mark] = set(rows)
         return [mark[0] for mark in marks if mark not in known]
 
     def keep(self, entries: Iterable[tuple[Mark, Results]]) -> list[str]:
@@ -130,13 +138,11 @@ class ResultsIndex:
 
     def results(self, marks: Sequence[Mark]) -> dict[str, Results]:
         """What is kept of these runs and counts, by their ids."""
-        wanted = msgspec.json.encode([run_id for run_id, _, _ in marks if _is_text(run_id)]).decode()
         known = set(marks)
         with self._used() as connection:
             rows = connection.execute(
-                "SELECT id, revision, time, results FROM runs JOIN whole USING (number)"
-                " WHERE id IN (SELECT value FROM json_each(?))",
-                (wanted,),
+                f"SELECT id, revision, time, results FROM runs JOIN whole USING (number) WHERE {_AMONG}",
+                (_ids(marks),),
             )
             return {
                 run_id: decode(data, Results)
@@ -270,6 +276,10 @@ def _rows(connection: sqlite3.Connection, statement: str, *parameters: Any) -> I
     if not all(_is_text(each) for each in parameters if isinstance(each, str)):
         return ()
     return connection.execute(statement, parameters)
+
+
+def _ids(marks: Sequence[Mark]) -> str:
+    return msgspec.json.encode([run_id for run_id, _, _ in marks if _is_text(run_id)]).decode()
 
 
 def _is_text(text: str) -> bool:
