@@ -1,4 +1,4 @@
-"""The table of runs: its schema, and each step of the store as a function of a connection.
+"""The table of runs: each step of the store as a function of a connection.
 
 A step is called within a transaction, and maybe again after a rollback: it changes nothing but the table.
 """
@@ -21,35 +21,6 @@ from orchestra.model import lifecycle
 from orchestra.model.encoding import decode_run, encode_run
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.run import FINAL, Run, State, Worker, unreadable_run
-
-SCHEMA = 2
-"""``PRAGMA user_version``. The store can be rebuilt: an older schema is not migrated but replaced."""
-
-TABLES = (
-    """
-    CREATE TABLE runs (
-        sequence INTEGER PRIMARY KEY,
-        id TEXT NOT NULL UNIQUE,
-        revision INTEGER NOT NULL,
-        state TEXT NOT NULL,
-        kind TEXT NOT NULL,
-        batch TEXT,
-        time INTEGER NOT NULL,
-        priority INTEGER NOT NULL,
-        queued INTEGER NOT NULL,
-        worker TEXT,
-        lease INTEGER,
-        record BLOB NOT NULL,
-        CHECK ((worker IS NULL) = (lease IS NULL))
-    )
-    """,
-    "CREATE INDEX runs_by_time ON runs (time DESC, state, kind, batch)",
-    "CREATE INDEX runs_by_state ON runs (state, time DESC)",
-    "CREATE INDEX runs_by_batch ON runs (batch) WHERE batch IS NOT NULL",
-    "CREATE INDEX runs_staged ON runs (priority DESC, queued) WHERE state = 'staged'",
-    "CREATE INDEX runs_watched ON runs (worker, lease) WHERE worker IS NOT NULL",
-)
-"""``worker`` is the nonce. The lease is kept in its column alone: renewing it must not touch the record."""
 
 COLUMNS = "sequence, id, revision, state, kind, batch, time, priority, queued, worker, lease, record"
 

@@ -95,6 +95,8 @@ FAILPOINTS = {
     "queue.claimed": "a queue has claimed staged runs, started none",
     "source.copied": "the source that is to replace a run's is complete beside it, the run is not claimed",
     "source.swapping": "a run's source was moved away, what replaces it has not taken its place",
+    "store.backed_up": "an earlier version's store was copied, and is as it was",
+    "store.upgraded": "it was upgraded, in a transaction that has not ended",
     "delete.renamed": "a run's directory was moved to the trash, the store still knows the run",
 }
 """Every point at which ``ORCHESTRA_FAILPOINT=NAME:ACTION[:N][,...]`` can strike, and where it is.

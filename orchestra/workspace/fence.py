@@ -18,9 +18,9 @@ from msgspec import Struct, convert, to_builtins
 
 from orchestra.child.supervisor import boot_id, host_id, own_identity, process_start, win_fence
 from orchestra.errors import RunBusy, RunNotFound
-from orchestra.model.encoding import decode
+from orchestra.model import versions
 from orchestra.model.execution import Fence, Identity
-from orchestra.workspace.codec import READ, damaged, read_open, read_record, unreadable
+from orchestra.workspace.codec import READ, decode_record, read_open, read_record, unreadable
 from orchestra.workspace.durable import fail, make_dirs
 
 FENCE = "fence"
@@ -48,7 +48,7 @@ def read_fence(attempt_dir: Path) -> Fence | None:
     Raises:
         RunBroken: it can't be read.
     """
-    return read_record(os.path.join(attempt_dir, FENCE), Fence)
+    return read_record(os.path.join(attempt_dir, FENCE), Fence, versions.FENCE)
 
 
 def probe(attempt_dir: Path) -> Probe | None:
@@ -64,14 +64,10 @@ def probe(attempt_dir: Path) -> Probe | None:
         return None
     except OSError as error:
         raise unreadable(error, path) from error
-    data = b""
     try:
         touched = os.fstat(descriptor).st_mtime_ns // 1000
-        data = read_open(descriptor)
-        fence = decode(data, Fence)
+        fence = decode_record(read_open(descriptor), Fence, path, versions.FENCE)
         return Probe(fence=fence, alive=_is_alive(descriptor, fence), seen=touched)
-    except ValueError as error:
-        raise damaged(path, data, error) from error
     except OSError as error:
         raise unreadable(error, path) from error
     finally:

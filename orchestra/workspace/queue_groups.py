@@ -10,6 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from orchestra.model import versions
 from orchestra.model.encoding import encode
 from orchestra.model.scheduling import Group
 from orchestra.workspace.codec import read_record
@@ -48,7 +49,7 @@ class GroupsFile:
             fail(error, self._path)
         seen = (status.st_mtime_ns, status.st_ino)
         if seen != self._seen:
-            record = read_record(self._path, QueueGroups)
+            record = read_record(self._path, QueueGroups, versions.QUEUE_GROUPS)
             self._groups = {} if record is None else record.groups
             self._seen = seen
         return self._groups
