@@ -34,7 +34,7 @@ def pause(*, group: GroupName = "") -> int:
     group
         Only runs of this group (run --group).
     """
-    _set(lambda session: queue_control.set_group(session, group, paused=True))
+    _set(group, lambda session: queue_control.set_group(session, group, paused=True))
     _say(f"Paused {_what(group)}")
     return 0
 
@@ -47,7 +47,7 @@ def resume(*, group: GroupName = "") -> int:
     group
         The group that was paused.
     """
-    _set(lambda session: queue_control.set_group(session, group, paused=False))
+    _set(group, lambda session: queue_control.set_group(session, group, paused=False))
     _say(f"Resumed {_what(group)}")
     return 0
 
@@ -62,7 +62,7 @@ def parallel(number: Annotated[int, Parameter(name="N")], /, *, group: GroupName
     group
         The group that the limit is for.
     """
-    _set(lambda session: queue_control.set_group(session, group, limit=number))
+    _set(group, lambda session: queue_control.set_group(session, group, limit=number))
     limit = f"at most {number} run(s) at once" if number else "no limit"
     _say(f"{limit[:1].upper()}{limit[1:]} {'in each queue' if not group else f'of group {group}'}")
     return 0
@@ -74,7 +74,7 @@ def priority(*words: Annotated[str, Parameter(name="RUN... N")]) -> int:
     Parameters
     ----------
     words
-        Which runs, and the priority.
+        Which runs, and the priority. A batch stands for its staged trials.
     """
     *specs, last = words or ("",)
     try:
@@ -101,13 +101,13 @@ def move(
     Parameters
     ----------
     runs
-        Which runs, in the order in which they are to be started.
+        Which runs, in the order in which they are to be started. A batch stands for its staged trials.
     first
         They are the next.
     last
         They are the last.
     before
-        They come right before this one.
+        They come right before this one, or the first staged trial of this batch.
     """
     if not runs:
         raise UsageError("give the runs that are to be moved: orchestra queue move RUN... --first")
@@ -131,7 +131,7 @@ def wait(*runs: str, timeout: Annotated[str | None, Parameter(name="--timeout")]
     Parameters
     ----------
     runs
-        Which runs: indexes, ids or beginnings of ids. A batch that stages its trials has ended when they have.
+        Which runs: indexes, ids or beginnings of ids. A batch has ended when its trials have.
     timeout
         Give up after so long, e.g. 2h.
     """
@@ -151,11 +151,8 @@ async def _wait(specs: tuple[str, ...], limit: float | None) -> tuple[Run, ...]:
     async with current().session() as session:
         ids = None
         if specs:
-            chosen = await select_runs(session, specs)
+            chosen = await queue_control.with_trials(session, await select_runs(session, specs))
             ids = [run.id for run in chosen]
-            for run in chosen:
-                if run.kind == "batch":
-                    ids += [trial.id for trial in (await session.store.query(RunQuery(batch=run.id))).runs]
         return await queue_control.wait_for(session, ids, timeout=limit)
 
 
@@ -204,12 +201,18 @@ def _both(queues: StopReport, runs: StopReport) -> StopReport:
     )
 
 
-def _set(how: Callable[[Session], Awaitable[Group]]) -> Group:
-    async def work() -> Group:
+def _set(name: str, how: Callable[[Session], Awaitable[Group]]) -> None:
+    async def work() -> None:
         async with current().session() as session:
-            return await how(session)
+            known = await queue_control.groups_in_use(session) if name else frozenset((name,))
+            await how(session)
+        if name not in known:
+            from orchestra.project.documents import did_you_mean
 
-    return complete(work)
+            # Its runs may be about to be staged.
+            _say(f"No run of group '{name}' is staged or running. {did_you_mean(name, known) or ''}".rstrip())
+
+    complete(work)
 
 
 async def _change(
