@@ -199,7 +199,9 @@ class RunCommand:
         self.request = request
 
     def _needs_time(self, prepared: Plan | Restart) -> bool:
-        """Whether files or resources must be provided first, which is no work without an event loop."""
+        """Whether files or resources must be provided, or others be waited for first: no work without an event loop."""
+        if self.request.needed:
+            return True
         if isinstance(prepared, Restart):
             run = prepared.run
             return run.kind == "run" and bool(run.sources or run.operation.requires or run.needs)

@@ -61,13 +61,14 @@ class GroupsFile:
 
 
 @contextmanager
-def try_turn(home: Path) -> Generator[bool]:
-    """Have it to oneself to decide what is started in a home; yields False if somebody else has.
+def try_turn(home: Path, lock: str = _LOCK) -> Generator[bool]:
+    """Have it to oneself to decide what is started in a home (or what else ``lock`` is for); yields False if somebody
+    else has.
 
     Raises:
         StoreUnavailable, HomeError: the lock's file can't be used.
     """
-    path = home / _LOCK
+    path = home / lock
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
