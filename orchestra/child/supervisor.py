@@ -197,6 +197,16 @@ def boot_id() -> str:
     return _identity["boot"]
 
 
+def pid_namespace() -> str:
+    """Within what this process's pids mean something: two containers may share host name and home. Empty: not known."""
+    if "namespace" not in _identity:
+        try:
+            _identity["namespace"] = os.readlink("/proc/self/ns/pid")
+        except OSError:
+            _identity["namespace"] = ""
+    return _identity["namespace"]
+
+
 def process_start(pid: int) -> int | None:
     """The start time of a process in clock ticks since boot: with the pid, its identity.
 
@@ -215,9 +225,15 @@ def process_start(pid: int) -> int | None:
 
 
 def own_identity() -> dict[str, Any]:
-    """This process, provably: host, boot, pid, start."""
+    """This process, provably: host, boot, pid, start, namespace."""
     pid = os.getpid()
-    return {"host": host_id(), "boot": boot_id(), "pid": pid, "start": process_start(pid) or 0}
+    return {
+        "host": host_id(),
+        "boot": boot_id(),
+        "pid": pid,
+        "start": process_start(pid) or 0,
+        "namespace": pid_namespace(),
+    }
 
 
 def _read_process(pid: int) -> tuple[int, int, int] | None:
@@ -690,6 +706,7 @@ def prepare() -> None:
     """Find out what each start needs, so that forks of this process don't have to."""
     host_id()
     boot_id()
+    pid_namespace()
     _load()
 
 

@@ -23,7 +23,7 @@ from orchestra.engine.execute import execute
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import settle_active, settle_or_spoil
 from orchestra.engine.launch import Launch, with_handle
-from orchestra.engine.limits import fits_gpus, gpu_environment
+from orchestra.engine.limits import gpu_environment
 from orchestra.engine.lines import LineConsole
 from orchestra.engine.machine import ThisMachine
 from orchestra.engine.queue_settings import MOST_JOBS, QueueSettings
@@ -101,6 +101,7 @@ class _Queue:
         self.chooser.aborted = lambda run: self._tell(
             "log.message", "warning", f"{run.id} was {run.reason}", failed=run.id
         )
+        self.chooser.passed_over = self._tell_of_other_gpus
         self.chooser.warn = lambda message: self._tell("log.message", "warning", message)
         self.ignored: set[str] = set()
         """Staged runs for other devices."""
@@ -194,7 +195,6 @@ class _Queue:
         free = self._free_slots()
         if free <= 0:
             return False
-        await self._tell_of_other_gpus()
         page = await self.session.store.query(RunQuery(states=ACTIVE, oldest_first=True))
         if await self._is_blocked(page.runs):
             return False
@@ -219,23 +219,19 @@ class _Queue:
         wanted = self.chooser.groups().get("", Group()).limit or self.settings.jobs
         return MOST_JOBS if wanted is None else wanted
 
-    async def _tell_of_other_gpus(self) -> None:
-        """Say once of each staged run that is meant for other devices that it is left to other queues."""
-        if self.settings.gpus is None:
+    def _tell_of_other_gpus(self, run: Run) -> None:
+        """Say once of a staged run that is meant for other devices that it is left to other queues."""
+        if run.id in self.ignored:
             return
-        staged = await self.session.store.query(RunQuery(states=STAGED, claim_order=True))
-        for run in staged.runs:
-            if run.id in self.ignored or fits_gpus(run, self.settings.gpus):
-                continue
-            self.ignored.add(run.id)
-            self._say_processing()
-            self._tell(
-                "queue.ignored",
-                "info",
-                f"Ignorning staged run {run.id} "
-                f"(GPU spec mismatch: run is {run.gpus}, queue is {self.settings.gpus})",
-                staged=run.id,
-            )
+        self.ignored.add(run.id)
+        self._say_processing()
+        self._tell(
+            "queue.ignored",
+            "info",
+            f"Ignorning staged run {run.id} "
+            f"(GPU spec mismatch: run is {run.gpus}, queue is {self.settings.gpus})",
+            staged=run.id,
+        )
 
     async def _is_blocked(self, active: Sequence[Run]) -> bool:
         """Whether runs that no queue started hold the staged ones back; says so once for each staged run."""

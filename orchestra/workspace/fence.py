@@ -16,7 +16,14 @@ from typing import Literal
 
 from msgspec import Struct, convert, to_builtins
 
-from orchestra.child.supervisor import boot_id, host_id, own_identity, process_start, win_fence
+from orchestra.child.supervisor import (
+    boot_id,
+    host_id,
+    own_identity,
+    pid_namespace,
+    process_start,
+    win_fence,
+)
 from orchestra.errors import RunBusy, RunNotFound
 from orchestra.model import versions
 from orchestra.model.execution import Fence, Identity
@@ -98,7 +105,8 @@ def _is_alive(descriptor: int, fence: Fence) -> bool | None:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        return _is_running(fence.identity) if fence.identity.host == host_id() else None
+        here = fence.identity.host == host_id() and shares_our_pids(fence.identity)
+        return _is_running(fence.identity) if here else None
     return False
 
 
@@ -108,6 +116,15 @@ def shares_our_kernel(identity: Identity) -> bool:
     Then its lock can be believed here, and what it left behind, if we see it, be ended.
     """
     return identity.boot == boot_id() and (bool(identity.boot) or identity.host == host_id())
+
+
+def shares_our_pids(identity: Identity) -> bool:
+    """Whether its pid means the same to us: containers on one host may have that host's name, and each its own pids.
+
+    What was noted by those who did not know of that is taken for ours.
+    """
+    ours = pid_namespace()
+    return not identity.namespace or not ours or identity.namespace == ours
 
 
 def revoke(attempt_dir: Path, *, fsync: bool = True) -> bool:

@@ -83,6 +83,7 @@ def test_attempts_of_version_1_are_read(home: Path) -> None:
 
     assert exit_record is not None and (exit_record.code, exit_record.size) == (0, 10)
     assert fence is not None and (fence.fence, fence.identity.pid) == ("started", 10)
+    assert fence.identity.namespace == ""
     assert orders is not None and (orders.run, orders.environment["FLAG_LR"]) == (run.id, "0.5")
     assert environment is not None and environment.platform["host"] == "example"
     assert read_results(directory, run).scalars["loss"].last == 1.0
