@@ -15,6 +15,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Final, TypeAlias
 
+from orchestra.builtin.sqlite_runs import fill_glimpses
 from orchestra.errors import StoreCorrupt
 from orchestra.model import versions
 
@@ -23,8 +24,7 @@ Step: TypeAlias = Callable[[Connection], object]
 KEPT_BACKUPS = 3
 """So many copies of earlier versions are kept; older ones are removed."""
 
-RUNS: Final = (
-    """
+_RUNS: Final = """
     CREATE TABLE runs (
         sequence INTEGER PRIMARY KEY,
         id TEXT NOT NULL UNIQUE,
@@ -40,14 +40,25 @@ RUNS: Final = (
         record BLOB NOT NULL,
         CHECK ((worker IS NULL) = (lease IS NULL))
     )
-    """,
-    "CREATE INDEX runs_by_time ON runs (time DESC, state, kind, batch)",
+"""
+"""``worker`` is the nonce. The lease is kept in its column alone: renewing it must not touch the record."""
+_INDEXES: Final = (
     "CREATE INDEX runs_by_state ON runs (state, time DESC)",
     "CREATE INDEX runs_by_batch ON runs (batch) WHERE batch IS NOT NULL",
     "CREATE INDEX runs_staged ON runs (priority DESC, queued) WHERE state = 'staged'",
     "CREATE INDEX runs_watched ON runs (worker, lease) WHERE worker IS NOT NULL",
 )
-"""``worker`` is the nonce. The lease is kept in its column alone: renewing it must not touch the record."""
+_GLIMPSES: Final = (
+    "CREATE TABLE glimpses (sequence INTEGER PRIMARY KEY, shape INTEGER NOT NULL, glimpse BLOB NOT NULL)",
+    "CREATE TABLE shapes (number INTEGER PRIMARY KEY, names TEXT NOT NULL UNIQUE)",
+    "CREATE INDEX runs_by_time ON runs (time DESC, state, kind, batch, id, revision)",
+)
+"""A run's row in ``glimpses`` (:mod:`orchestra.model.glimpse`) has the same ``sequence``; its ``shape`` is which flags
+it has, as a sorted JSON array of their names: there are few, so most conditions need not be asked of most runs, and
+which runs have no flag of some name is known at once. ``runs_by_time`` has all that is asked of every run when many are
+looked through: it is changed with nearly every step of a run in any case.
+"""
+TABLES: Final = (_RUNS, *_INDEXES, *_GLIMPSES)
 
 
 def _let_runs_have_priorities(connection: Connection) -> None:
@@ -56,7 +67,8 @@ def _let_runs_have_priorities(connection: Connection) -> None:
         connection.execute(f"DROP INDEX runs_by_{index}")
     connection.execute("DROP INDEX runs_staged")
     connection.execute("DROP INDEX runs_watched")
-    for table in RUNS:
+    former_by_time = "CREATE INDEX runs_by_time ON runs (time DESC, state, kind, batch)"
+    for table in (_RUNS, *_INDEXES, former_by_time):
         connection.execute(table)
     connection.execute(
         """
@@ -67,13 +79,19 @@ def _let_runs_have_priorities(connection: Connection) -> None:
     connection.execute("DROP TABLE earlier")
 
 
-STEPS: Final[tuple[Step, ...]] = (_let_runs_have_priorities,)
+def _keep_glimpses(connection: Connection) -> None:
+    connection.execute("DROP INDEX runs_by_time")
+    for table in _GLIMPSES:
+        connection.execute(table)
+
+
+STEPS: Final[tuple[Step, ...]] = (_let_runs_have_priorities, _keep_glimpses)
 """From version 1 to 2, from 2 to 3, and so on."""
 
 
 def make(connection: Connection) -> None:
     """Make the tables in an empty file."""
-    for table in RUNS:
+    for table in TABLES:
         connection.execute(table)
     connection.execute(f"PRAGMA user_version = {versions.STORE}")
 
@@ -87,6 +105,10 @@ def upgrade(connection: Connection, version: int) -> None:
     try:
         for step in STEPS[version - 1 :]:
             step(connection)
+        # They follow from the records, whichever step has made their tables: as of now, not as of then.
+        connection.execute("DELETE FROM glimpses")
+        connection.execute("DELETE FROM shapes")
+        fill_glimpses(connection)
     except (sqlite3.IntegrityError, sqlite3.DataError) as error:
         raise StoreCorrupt(f"the store can't be upgraded from version {version}: {error}") from error
     connection.execute(f"PRAGMA user_version = {versions.STORE}")

@@ -28,5 +28,5 @@ ENVIRONMENT: Final = 1
 """``environment.json`` of an attempt."""
 RESULTS: Final = 1
 """``scalars.json``: nobody refuses another version of it, for all of it can be worked out anew."""
-STORE: Final = 2
+STORE: Final = 3
 """``PRAGMA user_version`` of the SQLite store."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from orchestra.builtin.store_sqlite import SqliteStore
 from orchestra.errors import StoreCorrupt, StoreTooNew, StoreUnavailable
 from orchestra.model import versions
 from orchestra.model.filters import RunQuery, Wanted
+from orchestra.model.glimpse import encode_glimpse
 from orchestra.testing.builders import a_run, a_worker
 from tests.builtin.store_processes import drive
 from tests.builtin.test_store_sqlite import opened
@@ -91,7 +93,7 @@ def test_there_is_a_step_from_each_version_to_the_next() -> None:
     }
 
 
-@pytest.mark.parametrize("version", range(1, versions.STORE + 1))
+@pytest.mark.parametrize("version", range(1, versions.STORE))
 def test_a_store_of_every_version_is_opened_with_all_its_runs(home: Path, version: int) -> None:
     path = put(home, version)
     before = rows(path)
@@ -122,6 +124,39 @@ def test_an_upgraded_store_is_like_a_new_one_and_the_former_is_kept(
     (backup,) = backups(home)
     assert (version_of(backup), rows(backup), backup.stat().st_mode & 0o777) == (version, before, 0o600)
     assert backup.name.startswith(f"store.db.v{version}-backup-")
+
+
+@pytest.mark.parametrize("version", range(1, versions.STORE))
+def test_what_conditions_are_asked_of_is_there_after_an_upgrade(home: Path, version: int) -> None:
+    path = put(home, version)
+
+    with opened(home) as store:
+        runs = {run.id: run for run in drive(store.query(RunQuery())).runs}
+
+    with closing(sqlite3.connect(path)) as connection:
+        query = (
+            "SELECT id, glimpse, names FROM runs JOIN glimpses USING (sequence) JOIN shapes ON shape = number"
+        )
+        found = connection.execute(query).fetchall()
+    assert {run_id: glimpse for run_id, glimpse, _ in found} == {
+        run.id: encode_glimpse(run) for run in runs.values()
+    }
+    for run_id, _, names in found:
+        assert json.loads(names) == sorted(
+            name for name, value in runs[run_id].flags.items() if value is not None
+        )
+
+
+def test_a_record_that_can_not_be_read_keeps_no_store_from_being_upgraded(home: Path) -> None:
+    path = put(home, 1)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        (torn,) = connection.execute("SELECT id FROM runs WHERE state = 'staged'").fetchone()
+        connection.execute("UPDATE runs SET record = x'7b' WHERE id = ?", (torn,))
+
+    with opened(home) as store:
+        runs = drive(store.query(RunQuery())).runs
+
+    assert [run.id for run in runs if run.state == "broken"] == [torn] and len(runs) == 15
 
 
 @pytest.mark.parametrize("point", ["store.backed_up", "store.upgraded"])
