@@ -29,6 +29,7 @@ from orchestra.engine.machine import ThisMachine
 from orchestra.engine.queue_settings import MOST_JOBS, QueueSettings
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.supervise import keep_leases, supervise
+from orchestra.engine.watchdog import watch_loop
 from orchestra.errors import OrchestraError, StoreError, StoreUnavailable
 from orchestra.model import lifecycle
 from orchestra.model.events import Level
@@ -123,6 +124,7 @@ class _Queue:
         self._tell("queue.started", "debug", "Starting queue")
         async with AsyncExitStack() as stack, anyio.create_task_group() as group:
             group.start_soon(keep_leases, self.session)
+            group.start_soon(watch_loop, self.session)
             changes = await self._changes(stack)
             if changes is not None:
                 self.hears_changes = True
