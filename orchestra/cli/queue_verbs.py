@@ -62,7 +62,7 @@ def parallel(number: Annotated[int, Parameter(name="N")], /, *, group: GroupName
     group
         The group that the limit is for.
     """
-    _set(group, lambda session: queue_control.set_group(session, group, limit=number))
+    _set(group, lambda session: queue_control.set_group(session, group, limit=number), ahead=True)
     limit = f"at most {number} run(s) at once" if number else "no limit"
     _say(f"{limit[:1].upper()}{limit[1:]} {'in each queue' if not group else f'of group {group}'}")
     return 0
@@ -201,7 +201,7 @@ def _both(queues: StopReport, runs: StopReport) -> StopReport:
     )
 
 
-def _set(name: str, how: Callable[[Session], Awaitable[Group]]) -> None:
+def _set(name: str, how: Callable[[Session], Awaitable[Group]], *, ahead: bool = False) -> None:
     async def work() -> None:
         async with current().session() as session:
             known = await queue_control.groups_in_use(session) if name else frozenset((name,))
@@ -209,8 +209,10 @@ def _set(name: str, how: Callable[[Session], Awaitable[Group]]) -> None:
         if name not in known:
             from orchestra.project.documents import did_you_mean
 
-            # Its runs may be about to be staged.
-            _say(f"No run of group '{name}' is staged or running. {did_you_mean(name, known) or ''}".rstrip())
+            hint = did_you_mean(name, known)
+            # A limit is set before there are runs that it is for.
+            if hint is not None or not ahead:
+                _say(f"No run of group '{name}' is staged or running. {hint or ''}".rstrip())
 
     complete(work)
 

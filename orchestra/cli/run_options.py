@@ -87,6 +87,7 @@ class Means:
     run_id: Annotated[str | None, Parameter(help="Id of the run.")] = None
     keep_run: Annotated[bool, Parameter(help="Keep it though it is to be deleted on success.")] = False
     stop_runs: Annotated[bool, Parameter(help="A queue told to end stops its runs, too.")] = False
+    prefix: Annotated[bool, Parameter(help="A queue shows the run before each line of its runs.")] = False
 
 
 def _span(help: str) -> Parameter:

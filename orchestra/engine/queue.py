@@ -263,7 +263,7 @@ class _Queue:
 
     async def _start(self, run: Run) -> None:
         """Execute one claimed run; whatever goes wrong with it, the queue goes on."""
-        console = LineConsole(self.console) if self._jobs() > 1 else self.console
+        console = self._console_of(run)
         control = self.running[run.id]
         try:
             how = Launch(environment=self._environment())
@@ -290,6 +290,12 @@ class _Queue:
             self.running.pop(run.id, None)
             self.ending.discard(run.id)
             self._look_again()
+
+    def _console_of(self, run: Run) -> Console:
+        """What shows the output of ``run``: lines stay whole where those of others come between them."""
+        if self.session.prefixed is not None:
+            return self.session.prefixed(self.console, run)
+        return LineConsole(self.console) if self._jobs() > 1 else self.console
 
     def _too_many_failed(self) -> bool:
         limit = self.settings.max_fails

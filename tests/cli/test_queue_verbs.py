@@ -108,8 +108,19 @@ def test_a_group_that_no_run_is_of_is_told_of(call: Call, staged: Call) -> None:
     ]
     # From now on something is set of it.
     assert call("queue", "resume", "--group", "gpu").error == "Resumed group gpu\n"
-    told = call("queue", "parallel", "2", "--group", "quite another").error
+    told = call("queue", "pause", "--group", "quite another").error
     assert told.splitlines()[0] == "No run of group 'quite another' is staged or running."
+
+
+def test_a_limit_can_be_set_ahead_of_the_runs_that_it_is_for(call: Call, staged: Call) -> None:
+    staged("1", "--group", "gpus")
+
+    assert (
+        call("queue", "parallel", "2", "--group", "other").error
+        == "At most 2 run(s) at once of group other\n"
+    )
+    told = call("queue", "parallel", "2", "--group", "gpu").error
+    assert told.splitlines()[0] == "No run of group 'gpu' is staged or running. Did you mean 'gpus'?"
 
 
 def test_a_batch_stands_for_its_staged_trials(call: Call, staged: Call) -> None:
