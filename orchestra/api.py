@@ -28,6 +28,7 @@ from orchestra.model.ids import new_run_id
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run, State
 from orchestra.model.scalars import Scalar
+from orchestra.model.series import MOST_POINTS, Series
 from orchestra.workspace.layout import Layout
 from orchestra.workspace.results import Results
 
@@ -41,6 +42,7 @@ __all__ = [
     "runs_list",
     "scalar",
     "scalars",
+    "series",
 ]
 
 T = TypeVar("T")
@@ -214,6 +216,23 @@ def scalar(
     return _wait(call)
 
 
+def series(
+    run: Run | str,
+    names: str | Sequence[str],
+    *,
+    most: int = MOST_POINTS,
+    home: Home = None,
+    orchestra_home: Home = None,
+) -> dict[str, Series]:
+    """The values over steps of scalars of a run, thinned out to about ``most`` points; what it has not is left out."""
+
+    async def call() -> dict[str, Series]:
+        async with Orchestra(orchestra_home or home) as orch:
+            return await orch.series(_id_of(run), names, most=most)
+
+    return _wait(call)
+
+
 def _results(run: Run | str, home: Home) -> Results:
     async def call() -> Results:
         async with Orchestra(home) as orch:
@@ -322,6 +341,12 @@ class Project:
     def scalar(self, run: Run | str, column: str) -> float | int | None:
         """One number of a run, as :func:`scalar` has it."""
         return scalar(run, column, home=self.home)
+
+    def series(
+        self, run: Run | str, names: str | Sequence[str], *, most: int = MOST_POINTS
+    ) -> dict[str, Series]:
+        """The values over steps of scalars of a run, as :func:`series` has them."""
+        return series(run, names, most=most, home=self.home)
 
     def delete_runs(self, runs: Sequence[Run | str] | None = None) -> None:
         """Delete runs (all of them, if none are named) and say how many."""

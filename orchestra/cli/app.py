@@ -63,9 +63,17 @@ VERBS: dict[str, Verb] = {
     "runs delete": Verb("orchestra.cli.runs_delete:runs_delete", "Delete runs."),
     "runs stop": Verb("orchestra.cli.stop:stop", "Stop runs."),
     "stop": Verb("orchestra.cli.stop:stop", "Stop runs."),
-    "cat": Verb("orchestra.cli.cat:cat", "Show a file or the output of a run."),
+    "ls": Verb("orchestra.cli.ls:ls", "List the files of a run."),
+    "cat": Verb("orchestra.cli.cat:cat", "Show files or the output of a run."),
+    "open": Verb("orchestra.cli.open_run:open_run", "Open a run's directory, or a file of it."),
+    "diff": Verb("orchestra.cli.diff:diff", "Show how two runs differ.", "[OPTIONS] [RUN [RUN]]"),
+    "runs diff": Verb("orchestra.cli.diff:diff", "Show how two runs differ.", "[OPTIONS] [RUN [RUN]]"),
     "watch": Verb("orchestra.cli.watch:watch", "Show what a run prints, as it prints it."),
+    "plot": Verb("orchestra.cli.plot:plot", "Draw what runs came to."),
     "select": Verb("orchestra.cli.select:select", "Print the ids of runs, or one of their attributes."),
+    "api runs": Verb("orchestra.cli.api_runs:api_runs", "Print runs as JSON.", "[OPTIONS] [RUN]..."),
+    "api ops": Verb("orchestra.cli.api_operations:api_ops", "Print operations as JSON."),
+    "api help-op": Verb("orchestra.cli.api_operations:api_help_op", "Print an operation as JSON."),
     "plugins list": Verb("orchestra.cli.plugins:plugins_list", "List the plugins that are installed."),
     "plugins check": Verb("orchestra.cli.plugins:plugins_check", "Check that a plugin can be used."),
     "completion": Verb("orchestra.cli.completion:completion", "Complete what is typed, in your shell."),
@@ -73,9 +81,13 @@ VERBS: dict[str, Verb] = {
         "orchestra.cli.check:check", "Check the installation; compare and repair runs and their records."
     ),
 }
-GROUPS: dict[str, str] = {"runs": "Work with runs.", "plugins": "Work with plugins."}
+GROUPS: dict[str, str] = {
+    "api": "Print JSON for programs.",
+    "runs": "Work with runs.",
+    "plugins": "Work with plugins.",
+}
 DEFAULTS: dict[str, str] = {"runs": "list", "plugins": "list"}
-"""The verb that a group alone stands for."""
+"""The verb that a group alone stands for; without one its help is shown."""
 HIDDEN: dict[str, Verb] = {
     "execute-claimed": Verb("orchestra.cli.detached:execute_claimed", "Execute a run claimed for us."),
 }
@@ -84,6 +96,7 @@ COMPLETE_WORDS = "complete-words"
 """What the scripts of ``completion`` call: its words are not ours to parse."""
 ALIASES: dict[str, str] = {
     "ops": "operations",
+    "runs plot": "plot",
     "runs rm": "runs delete",
     "rm": "runs delete",
     "runs ls": "runs list",
@@ -132,7 +145,10 @@ def _run_in_group(group: str, rest: list[str]) -> int:
     if rest and rest[0] == "--help":
         terminal.write(group_help(group))
         return 0
-    if not rest or rest[0].startswith("-"):
+    if not rest and group not in DEFAULTS:
+        terminal.write(group_help(group))
+        return 0
+    if (not rest or rest[0].startswith("-")) and group in DEFAULTS:
         return _call(f"{group} {DEFAULTS[group]}", rest)
     name = resolve(f"{group} {rest[0]}")
     if name is None:
@@ -239,11 +255,14 @@ def top_help() -> str:
 def group_help(group: str) -> str:
     """What ``orchestra GROUP --help`` prints."""
     prefix = f"{group} "
+    alone = (
+        f"'orchestra {group}' alone is 'orchestra {group} {DEFAULTS[group]}'.\n" if group in DEFAULTS else ""
+    )
     rows = [(name.removeprefix(prefix), verb.help) for name, verb in VERBS.items() if name.startswith(prefix)]
     return (
         f"Usage: orchestra {group} COMMAND [ARGUMENTS]\n\n{GROUPS[group]}\n\n"
         f"Commands:\n{_listed(sorted(rows))}\n"
-        f"'orchestra {group}' alone is 'orchestra {group} {DEFAULTS[group]}'.\n"
+        f"{alone}"
         f"Try 'orchestra {group} COMMAND --help' for more information.\n"
     )
 

@@ -32,17 +32,19 @@ def write_exact(text: str) -> None:
         write(text)
 
 
-def write_json(value: object) -> None:
-    """Write one JSON document, indented by two. Numbers that JSON has no form for are null."""
+def write_json(value: object, *, indented: bool = True) -> None:
+    """Write one JSON document, indented by two or in one line. Numbers that JSON has no form for are null."""
     import msgspec
 
     try:
-        data = msgspec.json.format(msgspec.json.encode(value), indent=2)
+        data = msgspec.json.encode(value)
+        data = msgspec.json.format(data, indent=2) if indented else data
     except (OverflowError, UnicodeEncodeError):
         import json
 
         # Numbers beyond 64 bits, and bytes that are not UTF-8 as lone surrogates.
-        data = json.dumps(_finite(msgspec.to_builtins(value)), indent=2).encode()
+        finite = _finite(msgspec.to_builtins(value))
+        data = json.dumps(finite, indent=2 if indented else None).encode()
     write_bytes(data + b"\n")
 
 
@@ -76,13 +78,14 @@ def width() -> int | None:
         return None
 
 
-def shower() -> Callable[[bytes], None]:
+def shower(into: Callable[[bytes], object] | None = None) -> Callable[[bytes], None]:
     """What writes somebody's bytes, chunk by chunk: as they are, but to a terminal nothing that could drive it.
 
-    Colours stay; every other control sequence is shown escaped.
+    Colours stay; every other control sequence is shown escaped. ``into`` leads to a terminal, by way of a pager.
     """
-    if not os.isatty(1):
+    if into is None and not os.isatty(1):
         return write_bytes
+    put = into or write_bytes
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     held = ""
 
@@ -91,7 +94,7 @@ def shower() -> Callable[[bytes], None]:
         text = held + decoder.decode(chunk)
         undecided = _UNDECIDED.search(text)
         held = undecided[0] if undecided else ""
-        write(defuse(text[: len(text) - len(held)]))
+        put(defuse(text[: len(text) - len(held)]).encode(errors="backslashreplace"))
 
     return show
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -28,11 +28,13 @@ from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import find_run
 from orchestra.engine.results import column_value, results_of
 from orchestra.engine.runs import delete_runs, stop_runs
+from orchestra.engine.series import series_of
 from orchestra.engine.session import Session, open_session
 from orchestra.engine.stopping import not_stopped
 from orchestra.engine.supervise import keep_leases, supervise
 from orchestra.errors import OrchestraError, RunBusy, UserError
 from orchestra.model.columns import parse_column
+from orchestra.model.differences import Differences, Section
 from orchestra.model.duration import parse_duration
 from orchestra.model.events import Event
 from orchestra.model.filters import RunQuery
@@ -40,6 +42,7 @@ from orchestra.model.operation import FlagValue
 from orchestra.model.resources import Resources, parse_resources
 from orchestra.model.retry import Retry, parse_retry
 from orchestra.model.run import FINAL, Run
+from orchestra.model.series import MOST_POINTS, Series
 from orchestra.project.project_settings import project_settings
 from orchestra.settings import find_home, load_settings
 from orchestra.workspace.output import read_output
@@ -366,6 +369,18 @@ class Orchestra:
         record = await self.get(run)
         return await off_loop(lambda: results_of(self.session, record))
 
+    async def series(
+        self, run: str, names: str | Sequence[str], *, most: int = MOST_POINTS
+    ) -> dict[str, Series]:
+        """The values over steps of scalars of a run's newest attempt; what it has not is left out.
+
+        Of more than ``most`` points those are kept that a curve of them shows: of each stretch the least and the
+        greatest.
+        """
+        wanted = (names,) if isinstance(names, str) else tuple(names)
+        record = await self.get(run)
+        return await off_loop(lambda: series_of(self.session, record, wanted, most=most))
+
     async def value(self, run: str, column: str) -> FlagValue:
         """What a run has in a column, such as ``min loss``, ``loss step``, ``=lr`` or ``.label``; None if nothing.
 
@@ -375,6 +390,39 @@ class Orchestra:
         wanted = parse_column(column)
         record = await self.get(run)
         return await off_loop(lambda: column_value(self.session, record, wanted))
+
+    async def diff(
+        self,
+        before: str,
+        after: str | None = None,
+        *,
+        sections: Collection[Section] = (),
+        paths: Sequence[str] = (),
+        folder: str | os.PathLike[str] | None = None,
+    ) -> Differences:
+        """How the run ``after`` differs from the run ``before``, in all, or in ``sections`` and the files ``paths``.
+
+        Without ``after``: how the source, or ``paths``, in ``folder`` differ from those of the run; by default in its
+        project as it is now.
+
+        Raises:
+            UserError: there is nothing to compare, or a path leads out of the run.
+        """
+        from orchestra.engine.differences import differences, differences_from_folder, project_of
+
+        one = await self.get(before)
+        if after is None:
+            if unfit := [section for section in sections if section != "source"]:
+                raise UserError(f"a folder has no {unfit[0]} to compare", "Name two runs.")
+            place = project_of(one) if folder is None else self._cwd / folder
+            is_project = folder is None
+            return await off_loop(
+                lambda: differences_from_folder(self.session, one, place, is_project=is_project, paths=paths)
+            )
+        if folder is not None:
+            raise UserError("two runs and a folder cannot be compared", "Leave out one of them.")
+        other = await self.get(after)
+        return await off_loop(lambda: differences(self.session, one, other, sections=sections, paths=paths))
 
     async def delete(self, runs: Sequence[str], *, stop: bool = False) -> int:
         """Delete runs and return how many there were; running ones only with ``stop``."""

@@ -13,8 +13,7 @@ from tests.cli.conftest import Call
     ("arguments", "message"),
     [
         (("runs", "--deleted"), "deleted runs are gone for good: there is no trash to look into"),
-        (("runs", "info", "--private-attrs"), "there are no private attributes"),
-        (("cat", "-p", "x", "--page"), "nothing is shown in a pager"),
+        (("runs", "info", "--plugins"), "runs have no data of plugins"),
         (("run", "train.py", "--remote", "gpu", "-y"), "there are no remotes"),
         (("run", "train.py", "-y", "--break", "12"), "there is no option to set breakpoints"),
         (
