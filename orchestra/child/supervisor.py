@@ -51,6 +51,12 @@ GPU_FILES = ("/dev/nvidiactl", "/dev/dxg")
 """One of them is there where a GPU is."""
 MOST_SAMPLED = 500
 """Processes that are looked at for one of them."""
+HEAD = 64 << 20
+"""Bytes at the beginning of an output that are kept when its middle is given up; less where not so much is kept."""
+GRAIN = 64 << 10
+"""What is given up begins and ends at multiples of it: blocks of file systems are no larger."""
+GAP = b"output.gap"
+"""The file of an attempt that says which bytes of its output were given up: ``BEGIN END``."""
 SYNC_LIMIT = 64 << 20
 """Bytes of output up to which it is synced before the exit record is written."""
 LEFTOVER_PATIENCE = 0.5
@@ -534,6 +540,7 @@ class OrdersFile:
         self.time_limit = float(one[b"time_limit"]) if one.get(b"time_limit") else NEVER
         self.warning = int(one.get(b"warning", b"0"))
         self.warn_before = float(one.get(b"warn_before", b"0"))
+        self.output_limit = int(one.get(b"output_limit", b"0"))
 
     @property
     def cookie(self) -> str:
@@ -609,7 +616,14 @@ _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 class _Output:
     """The file that keeps what an operation writes, and the index of when and on which stream it did."""
 
-    def __init__(self, directory: bytes) -> None:
+    def __init__(self, directory: bytes, limit: int = 0) -> None:
+        """``limit``: bytes that it may take on the disk; 0: as many as there are."""
+        self.limit = limit
+        self.head = min(HEAD, limit // 4) // GRAIN * GRAIN
+        self.step = max(GRAIN, limit // 16)
+        self.gap_end = self.head
+        self.gap_path = os.path.join(directory, GAP)
+        self.gap_at = limit or NEVER
         self.fd = -1
         self.index = -1
         self.size = 0
@@ -641,6 +655,30 @@ class _Output:
         except OSError as error:
             self.lost += len(data)
             self._note(error)
+        if self.size >= self.gap_at:
+            try:
+                self._give_up_middle()
+            except OSError as error:
+                # Then no more is kept.
+                text = f"it is larger than {self.limit} bytes, and its middle can't be given up"
+                self._note(OSError(error.errno, text))
+                self.retry_at = NEVER
+
+    def _give_up_middle(self) -> None:
+        end = (self.size - self.limit + self.head + self.step + GRAIN - 1) // GRAIN * GRAIN
+        # Before it is done: who reads bytes that are gone finds here that they are.
+        write_record(self.gap_path, f"{self.head} {end}\n", False)
+        try:
+            _give_up_blocks(self.fd, self.gap_end, end - self.gap_end)
+        except OSError:
+            self.gap_at = NEVER
+            if self.gap_end == self.head:
+                os.unlink(self.gap_path)
+            else:
+                write_record(self.gap_path, f"{self.head} {self.gap_end}\n", False)
+            raise
+        self.gap_end = end
+        self.gap_at = self.size + self.step
 
     def mark(self, stream: int) -> None:
         """Index what comes next. Before it is written: who sees the bytes must find their stream."""
@@ -668,6 +706,12 @@ class _Output:
         if grown:
             self.mark(0)
         self.size = size
+        if size >= self.gap_at:
+            try:
+                self._give_up_middle()
+            except OSError:
+                # It is the operation that writes: nothing keeps it from going on.
+                self.gap_at = NEVER
         return grown
 
     def final_size(self) -> int:
@@ -686,14 +730,36 @@ class _Output:
     def reason(self) -> str:
         """What is wrong with the output; empty if nothing is."""
         if self.truncated_at < 0:
-            return ""
+            return self._given_up()
         return f"output truncated at {self.truncated_at} ({self.lost} bytes lost): {self.error}"
+
+    def _given_up(self) -> str:
+        count = self.gap_end - self.head
+        return (
+            f"{count} bytes in the middle of its output were given up: it is larger than {self.limit}"
+            if count
+            else ""
+        )
 
     def _note(self, error: OSError) -> None:
         self.retry_at = time.monotonic() + 1.0
         self.error = error.strerror or str(error)
         if self.truncated_at < 0:
             self.truncated_at = self.size
+
+
+def _give_up_blocks(fd: int, begin: int, count: int) -> None:
+    """Let the file take no room for these bytes, which read as zeros from then on. Raises OSError."""
+    # Slow to load, and few outputs are so large.
+    import ctypes
+
+    try:
+        fallocate = ctypes.CDLL(None, use_errno=True).fallocate64
+    except AttributeError:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP)) from None
+    fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_longlong, ctypes.c_longlong)
+    if fallocate(fd, 3, begin, count):  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 # ---- processes
@@ -874,7 +940,7 @@ class _Supervision:
         failpoint("supervisor.forked")
         # While the operation's program is loaded: what it writes waits in the pipe.
         self.oom_kills = _oom_kills()
-        self.output = _Output(self.directory)
+        self.output = _Output(self.directory, self.orders.output_limit)
         self._reserve_record()
         self.touch_at = self.begun + TOUCH_EVERY
         self.stop_at = self.begun + self.orders.stop_after

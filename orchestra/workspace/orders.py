@@ -59,6 +59,8 @@ class Orders(Struct, frozen=True, kw_only=True):
     """The number of a signal for the operation ahead of that; 0: none."""
     warn_before: float = 0.0
     """How long before the time limit."""
+    output_limit: int | None = None
+    """Bytes of output beyond which its middle is given up."""
 
 
 def encode_orders(orders: Orders) -> bytes:
@@ -103,6 +105,8 @@ def _optional_entries(orders: Orders) -> list[tuple[str, str]]:
         entries.append(("time_limit", repr(float(orders.time_limit))))
     if orders.warning:
         entries += [("warning", str(orders.warning)), ("warn_before", repr(float(orders.warn_before)))]
+    if orders.output_limit is not None:
+        entries.append(("output_limit", str(orders.output_limit)))
     return entries
 
 
@@ -161,6 +165,7 @@ def _build(values: dict[str, str], repeated: dict[str, list[str]]) -> Orders:
             time_limit=float(values["time_limit"]) if "time_limit" in values else None,
             warning=int(values.get("warning", 0)),
             warn_before=float(values.get("warn_before", 0)),
+            output_limit=int(values["output_limit"]) if "output_limit" in values else None,
         )
     except KeyError as error:
         raise ValueError(f"no entry '{error.args[0]}'") from None

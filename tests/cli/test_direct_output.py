@@ -60,3 +60,21 @@ def test_a_way_to_write_that_there_is_not_is_refused(call: Call, project: Path) 
 
     assert refused.code == 1
     assert "output" in refused.error and "fast" in refused.error
+
+
+def test_an_output_that_is_too_large_keeps_its_beginning_and_its_end(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "talk.py").write_text("for n in range(300000): print('%09d' % n)\n")
+    shell.environment["ORCHESTRA_OUTPUT_LIMIT"] = "1M"
+
+    ended = shell.run("run", "-y", "talk.py")
+    kept = shell.run("cat", "--output").output
+    info = shell.run("runs", "info").output
+
+    assert (ended.code, ended.output.splitlines()[-1]) == (0, "000299999")
+    lines = kept.splitlines()
+    assert (lines[0], lines[-1]) == ("000000000", "000299999")
+    (notice,) = (line for line in lines if "bytes of output were not kept" in line)
+    assert "\0" not in kept and len(kept) < 1_200_000
+    count = notice.split()[1]
+    assert f"{count} bytes in the middle of its output were given up: it is larger than 1048576" in info
+    assert "status: completed" in info
