@@ -28,5 +28,7 @@ ENVIRONMENT: Final = 1
 """``environment.json`` of an attempt."""
 RESULTS: Final = 1
 """``scalars.json``: nobody refuses another version of it, for all of it can be worked out anew."""
+RESULTS_INDEX: Final = 1
+"""Of the tables in ``results.sqlite``, which is made anew where it is of another version, too."""
 STORE: Final = 3
 """``PRAGMA user_version`` of the SQLite store."""

@@ -313,3 +313,17 @@ def wait_until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_runs_are_named_by_filters_too(call: Call, staged: Call) -> None:
+    for name in "1234":
+        staged(name)
+    call("run", "train.py", "x=5", "-y", "--run-id", "done")
+
+    assert call("queue", "priority", "-F", "x > 2", "7").error == "Priority 7 for 2 run(s)\n"
+    assert order(call) == ["r3", "r4", "r1", "r2"]
+    assert call("queue", "move", "--filter", "x = 2", "--first").error == "Moved 1 run(s)\n"
+    assert order(call) == ["r2", "r3", "r4", "r1"]
+    assert call("queue", "wait", "-F", "x > 1", "--timeout", "0.1s").error == "3 run(s) have not ended yet\n"
+    assert call("queue", "wait", "-F", "x = 5").code == 0
+    assert call("queue", "priority", "-F", "x = 9", "7").error == "Priority 7 for 0 run(s)\n"
