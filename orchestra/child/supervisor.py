@@ -613,17 +613,57 @@ class Hints:
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
+class Middle:
+    """The middle of an output, which is given up when the whole takes too much of the disk: its ends tell most."""
+
+    def __init__(self, directory: bytes, limit: int) -> None:
+        """``limit``: bytes that the output may take; 0: as many as there are."""
+        self.limit = limit
+        self.begin = min(HEAD, limit // 4) // GRAIN * GRAIN
+        self.end = self.begin
+        self.step = max(GRAIN, limit // 16)
+        self.due_at = limit or NEVER
+        """The size of the output from which on some more is to be given up."""
+        self.path = os.path.join(directory, GAP)
+
+    def give_up(self, fd: int, size: int) -> None:
+        """Give up more of the output in ``fd``, which has come to ``size``. Raises OSError: it can't be done here."""
+        end = (size - self.limit + self.begin + self.step + GRAIN - 1) // GRAIN * GRAIN
+        try:
+            # Before it is done: who reads bytes that are gone finds here that they are.
+            write_record(self.path, f"{self.begin} {end}\n", False)
+            _give_up_blocks(fd, self.end, end - self.end)
+        except OSError as error:
+            self.due_at = NEVER
+            self._take_back()
+            text = f"it is larger than {self.limit} bytes, and its middle can't be given up"
+            raise OSError(error.errno, text) from error
+        self.end = end
+        self.due_at = size + self.step
+
+    def _take_back(self) -> None:
+        try:
+            if self.end == self.begin:
+                os.unlink(self.path)
+            else:
+                write_record(self.path, f"{self.begin} {self.end}\n", False)
+        except OSError:
+            pass
+
+    def reason(self) -> str:
+        """What was given up; empty if nothing was."""
+        count = self.end - self.begin
+        if not count:
+            return ""
+        return f"{count} bytes in the middle of its output were given up: it is larger than {self.limit}"
+
+
 class _Output:
     """The file that keeps what an operation writes, and the index of when and on which stream it did."""
 
     def __init__(self, directory: bytes, limit: int = 0) -> None:
         """``limit``: bytes that it may take on the disk; 0: as many as there are."""
-        self.limit = limit
-        self.head = min(HEAD, limit // 4) // GRAIN * GRAIN
-        self.step = max(GRAIN, limit // 16)
-        self.gap_end = self.head
-        self.gap_path = os.path.join(directory, GAP)
-        self.gap_at = limit or NEVER
+        self.middle = Middle(directory, limit)
         self.fd = -1
         self.index = -1
         self.size = 0
@@ -655,30 +695,13 @@ class _Output:
         except OSError as error:
             self.lost += len(data)
             self._note(error)
-        if self.size >= self.gap_at:
+        if self.size >= self.middle.due_at:
             try:
-                self._give_up_middle()
+                self.middle.give_up(self.fd, self.size)
             except OSError as error:
                 # Then no more is kept.
-                text = f"it is larger than {self.limit} bytes, and its middle can't be given up"
-                self._note(OSError(error.errno, text))
+                self._note(error)
                 self.retry_at = NEVER
-
-    def _give_up_middle(self) -> None:
-        end = (self.size - self.limit + self.head + self.step + GRAIN - 1) // GRAIN * GRAIN
-        # Before it is done: who reads bytes that are gone finds here that they are.
-        write_record(self.gap_path, f"{self.head} {end}\n", False)
-        try:
-            _give_up_blocks(self.fd, self.gap_end, end - self.gap_end)
-        except OSError:
-            self.gap_at = NEVER
-            if self.gap_end == self.head:
-                os.unlink(self.gap_path)
-            else:
-                write_record(self.gap_path, f"{self.head} {self.gap_end}\n", False)
-            raise
-        self.gap_end = end
-        self.gap_at = self.size + self.step
 
     def mark(self, stream: int) -> None:
         """Index what comes next. Before it is written: who sees the bytes must find their stream."""
@@ -706,12 +729,11 @@ class _Output:
         if grown:
             self.mark(0)
         self.size = size
-        if size >= self.gap_at:
+        if size >= self.middle.due_at:
             try:
-                self._give_up_middle()
+                self.middle.give_up(self.fd, size)
             except OSError:
-                # It is the operation that writes: nothing keeps it from going on.
-                self.gap_at = NEVER
+                pass  # It is the operation that writes: nothing keeps it from going on.
         return grown
 
     def final_size(self) -> int:
@@ -730,16 +752,8 @@ class _Output:
     def reason(self) -> str:
         """What is wrong with the output; empty if nothing is."""
         if self.truncated_at < 0:
-            return self._given_up()
+            return self.middle.reason()
         return f"output truncated at {self.truncated_at} ({self.lost} bytes lost): {self.error}"
-
-    def _given_up(self) -> str:
-        count = self.gap_end - self.head
-        return (
-            f"{count} bytes in the middle of its output were given up: it is larger than {self.limit}"
-            if count
-            else ""
-        )
 
     def _note(self, error: OSError) -> None:
         self.retry_at = time.monotonic() + 1.0

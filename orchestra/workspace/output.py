@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from orchestra.child.supervisor import Middle
 from orchestra.errors import text_of_os_error
 from orchestra.workspace.codec import read_bytes
 from orchestra.workspace.durable import fail, write_all
@@ -244,11 +245,13 @@ def read_output(attempt_dir: Path) -> Iterator[bytes]:
 class OutputWriter:
     """Writes the output of an attempt that executes in this process."""
 
-    def __init__(self, attempt_dir: Path) -> None:
-        """
+    def __init__(self, attempt_dir: Path, limit: int | None = None) -> None:
+        """``limit``: bytes that it may take on the disk, beyond which its middle is given up.
+
         Raises:
             HomeError, StoreUnavailable: the output can't be opened.
         """
+        self._middle = Middle(os.fsencode(attempt_dir), limit or 0)
         self.truncated: str | None = None
         """Why, and where, the output ends before the attempt did; later writes are dropped."""
         path = os.path.join(attempt_dir, OUTPUT)
@@ -282,9 +285,16 @@ class OutputWriter:
                 write_all(self._index, _ENTRY.pack(self.size, now, stream))
                 self._stream, self._indexed = stream, now
             self.size += write_all(self._output, data)
+            if self.size >= self._middle.due_at:
+                self._middle.give_up(self._output, self.size)
         except OSError as error:
             self.size = os.fstat(self._output).st_size
             self.truncated = f"output truncated at {self.size}: {text_of_os_error(error)}"
+
+    @property
+    def missing(self) -> str | None:
+        """What of the output is not there, in a sentence."""
+        return self.truncated or self._middle.reason() or None
 
     def sync(self) -> None:
         """Let the output reach the disk; a failure is noted in :attr:`truncated`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,15 @@ def test_an_output_that_is_too_large_keeps_its_beginning_and_its_end(shell: Shel
     count = notice.split()[1]
     assert f"{count} bytes in the middle of its output were given up: it is larger than 1048576" in info
     assert "status: completed" in info
+
+
+def test_a_queue_keeps_the_ends_of_what_it_passes_on(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "talk.py").write_text("for n in range(300000): print('%09d' % n)\n")
+    shell.environment["ORCHESTRA_OUTPUT_LIMIT"] = "1M"
+    shell.run("run", "-y", "talk.py", "--stage")
+
+    shell.run("queue", "run-once=yes")
+    (queue,) = [run for run in json.loads(shell.run("runs", "--json").output) if run["operation"] == "queue"]
+
+    info = shell.run("runs", "info", queue["id"]).output
+    assert "status: completed" in info and "bytes in the middle of its output were given up" in info

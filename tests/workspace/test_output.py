@@ -15,6 +15,7 @@ from orchestra.workspace.output import (
     OutputFollower,
     OutputWriter,
     WholeLines,
+    read_gap,
     read_output,
 )
 from orchestra.workspace.tail import offset_of_last
@@ -263,3 +264,21 @@ def test_the_last_lines_of_an_output_begin_behind_what_was_given_up(holed: Path)
 
     assert offset_of_last(holed, 3) == SIZE - 24
     assert offset_of_last(holed, lines + 1000) == TAIL
+
+
+def test_what_executes_in_this_process_keeps_the_ends_of_a_large_output_too(tmp_path: Path) -> None:
+    lines = b"".join(b"%07d\n" % number for number in range(1 << 19))
+    with OutputWriter(tmp_path, 1 << 20) as writer:
+        for start in range(0, len(lines), 1 << 16):
+            writer.write(0, lines[start : start + (1 << 16)])
+        size, missing = writer.size, writer.missing
+
+    gap = read_gap(tmp_path)
+    assert gap is not None
+    begin, end = gap
+    assert (tmp_path / "output").stat().st_blocks * 512 <= (1 << 20) + (128 << 10)
+    assert b"".join(read_output(tmp_path)) == lines[:begin] + NOTICE % (end - begin) + lines[end:]
+    assert (size, missing) == (
+        len(lines),
+        f"{end - begin} bytes in the middle of its output were given up: it is larger than 1048576",
+    )
