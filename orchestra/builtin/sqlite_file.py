@@ -14,9 +14,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from orchestra.builtin import sqlite_schema
 from orchestra.builtin.sqlite_runs import COLUMNS
-from orchestra.child.supervisor import failpoint
 from orchestra.errors import StoreCorrupt, StoreError, StoreTooNew, StoreUnavailable, text_of_os_error
 from orchestra.model import versions
 
@@ -288,6 +286,8 @@ class SqliteFile:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
     def _make(self, connection: sqlite3.Connection) -> None:
+        from orchestra.builtin import sqlite_schema
+
         with self.locked():
             if self._version(connection) != 0:
                 return
@@ -307,39 +307,21 @@ class SqliteFile:
         if not (os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)):
             self._upgrade_copy(connection, version)
             return
+        from orchestra.builtin import sqlite_schema
+
         with self.locked():
             connection.execute("BEGIN IMMEDIATE")
             with _rolled_back_on_error(connection):
                 version = self._version(connection)
                 if version < versions.STORE:
-                    self._take_steps(connection, version)
+                    # Over a connection of its own: SQLite copies nothing from one that is about to write.
+                    with closing(_connect(self.path, "mode=ro")) as unchanged:
+                        sqlite_schema.upgrade_with_backup(connection, unchanged, self.path, version)
                 connection.execute("COMMIT")
 
-    def _take_steps(self, connection: sqlite3.Connection, version: int) -> None:
-        try:
-            # Over a connection of its own: SQLite copies nothing from one that is about to write.
-            with closing(_connect(self.path, "mode=ro")) as unchanged:
-                backup = sqlite_schema.back_up(unchanged, self.path, version)
-        except OSError as error:
-            raise _unavailable(error) from error
-        failpoint("store.backed_up")
-        try:
-            sqlite_schema.upgrade(connection, version)
-        except (StoreCorrupt, sqlite3.Error):
-            backup.unlink(missing_ok=True)
-            raise
-        failpoint("store.upgraded")
-        import logging
-
-        logging.getLogger(__name__).warning(
-            "Upgraded the store '%s' from version %d to %d; '%s' is as it was",
-            self.path,
-            version,
-            versions.STORE,
-            backup.name,
-        )
-
     def _upgrade_copy(self, connection: sqlite3.Connection, version: int) -> None:
+        from orchestra.builtin import sqlite_schema
+
         copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         connection.backup(copy)
         connection.close()

@@ -16,7 +16,8 @@ from sqlite3 import Connection
 from typing import Final, TypeAlias
 
 from orchestra.builtin.sqlite_runs import fill_glimpses
-from orchestra.errors import StoreCorrupt
+from orchestra.child.supervisor import failpoint
+from orchestra.errors import StoreCorrupt, StoreUnavailable, text_of_os_error
 from orchestra.model import versions
 
 Step: TypeAlias = Callable[[Connection], object]
@@ -112,6 +113,37 @@ def upgrade(connection: Connection, version: int) -> None:
     except (sqlite3.IntegrityError, sqlite3.DataError) as error:
         raise StoreCorrupt(f"the store can't be upgraded from version {version}: {error}") from error
     connection.execute(f"PRAGMA user_version = {versions.STORE}")
+
+
+def upgrade_with_backup(connection: Connection, unchanged: Connection, path: Path, version: int) -> None:
+    """:func:`upgrade`, with a copy of the store as it was beside it, made over ``unchanged``.
+
+    To be called under the store's lock.
+
+    Raises:
+        StoreCorrupt: the file is not what it says.
+        StoreUnavailable: it can't be copied.
+    """
+    try:
+        backup = back_up(unchanged, path, version)
+    except OSError as error:
+        raise StoreUnavailable(f"the store can't be upgraded: {text_of_os_error(error)}") from error
+    failpoint("store.backed_up")
+    try:
+        upgrade(connection, version)
+    except (StoreCorrupt, sqlite3.Error):
+        backup.unlink(missing_ok=True)
+        raise
+    failpoint("store.upgraded")
+    import logging
+
+    logging.getLogger(__name__).warning(
+        "Upgraded the store '%s' from version %d to %d; '%s' is as it was",
+        path,
+        version,
+        versions.STORE,
+        backup.name,
+    )
 
 
 def back_up(connection: Connection, path: Path, version: int) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -274,3 +275,19 @@ def test_a_file_that_is_not_what_its_version_says_is_damaged_and_no_backup_is_ma
         pass
 
     assert backups(home) == []
+
+
+def test_where_there_is_no_room_for_a_backup_the_store_is_as_it_was(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = put(home, 1)
+    before = rows(path)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sqlite_schema, "_sync", full)
+    with pytest.raises(StoreUnavailable, match="can't be upgraded: No space left on device"), opened(home):
+        pass
+
+    assert (version_of(path), rows(path), [one.name for one in home.glob("*backup*")]) == (1, before, [])
