@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeAlias, cast
 from msgspec import Struct
 
 from orchestra.errors import UserError
-from orchestra.model.attributes import ATTRIBUTES
+from orchestra.model.attributes import ATTRIBUTES, bare_operation
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run
 from orchestra.model.scalars import Qualifier
@@ -63,7 +63,7 @@ class Not(Struct, frozen=True, tag="not"):
 
 class OfOperation(Struct, frozen=True, tag="operation"):
     """The run is of the operation that a person calls so: ``NAME``, ``MODEL:NAME``, a glob, or a regular expression
-    that begins with ``^`` or ends with ``$``."""
+    that begins with ``^`` or ends with ``$``. A batch is ``NAME+``, as in listings."""
 
     pattern: str
 
@@ -236,22 +236,17 @@ def _operation_matcher(pattern: str) -> Callable[[Run], bool]:
             search = re.compile(pattern).search
         except (re.error, OverflowError, RecursionError) as error:
             raise UserError(f"invalid regular expression '{pattern}' for the operation: {error}") from None
-        return lambda run: any(search(name) for name in {run.operation_name, run.operation.name})
+        return lambda run: search(run.operation_name) is not None
     model, colon, name = pattern.rpartition(":")
     fits_name, fits_model = _glob(name), _glob(model)
 
     def fits(run: Run) -> bool:
-        own = run.operation.model or run.operation.name.rpartition(":")[0]
-        if colon and not fits_model(own):
-            return False
-        names = {_bare(run.operation_name, own), _bare(run.operation.name, own)}
-        return any(map(fits_name, names)) or (not colon and any(fits_name(_last(each)) for each in names))
+        if colon:
+            return bool(fits_model(run.operation.model) and fits_name(bare_operation(run)))
+        bare = bare_operation(run)
+        return bool(fits_name(bare) or fits_name(_last(bare)))
 
     return fits
-
-
-def _bare(name: str, model: str) -> str:
-    return name.removeprefix(f"{model}:") if model else name
 
 
 def _last(name: str) -> str:

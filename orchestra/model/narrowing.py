@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypedDict
 
 from msgspec import Struct, structs
 
@@ -48,6 +48,67 @@ class Narrowing(Struct, frozen=True, kw_only=True):
     """Alternatives."""
     not_statuses: Sequence[Status] = ()
     """None of these."""
+
+
+class Filters(TypedDict, total=False):
+    """The same as keywords, by the predecessor's names. One text stands for a list of it alone."""
+
+    expr: str | Sequence[str]
+    ops: str | Sequence[str]
+    labels: str | Sequence[str]
+    tags: str | Sequence[str]
+    comments: str | Sequence[str]
+    digest: str | Sequence[str]
+    started: str | None
+    unlabeled: bool
+    marked: bool
+    unmarked: bool
+    running: bool
+    completed: bool
+    error: bool
+    terminated: bool
+    pending: bool
+    staged: bool
+    not_running: bool
+    not_completed: bool
+    not_error: bool
+    not_terminated: bool
+    not_pending: bool
+    not_staged: bool
+
+
+_LISTS: Final = {
+    "expr": "expressions",
+    "ops": "operations",
+    "labels": "labels",
+    "tags": "tags",
+    "comments": "comments",
+    "digest": "digests",
+}
+
+
+def narrowing_of(filters: Filters) -> Narrowing:
+    """What keywords ask for.
+
+    Raises:
+        TypeError: there is no such keyword.
+    """
+    given: dict[str, Any] = dict(filters)
+    for name in given:
+        if name not in Filters.__annotations__:
+            raise TypeError(f"there is no filter '{name}': there are {', '.join(Filters.__annotations__)}")
+    lists: dict[str, Any] = {
+        field: (given[name],) if isinstance(given[name], str) else tuple(given[name])
+        for name, field in _LISTS.items()
+        if name in given
+    }
+    alone = {name: given[name] for name in ("started", "unlabeled", "marked", "unmarked") if name in given}
+    return Narrowing(
+        **lists,
+        **alone,
+        statuses=[name for name in STATES if given.get(name)],
+        not_statuses=[name for name in STATES if given.get(f"not_{name}")],
+    )
 
 
 def narrowed(base: RunQuery, wanted: Narrowing, now: int) -> RunQuery:

@@ -43,7 +43,21 @@ Starter: TypeAlias = Literal["command", "queue", "batch"]
 
 
 OWN_ATTRIBUTES: Final = frozenset(
-    ("run", "short_id", "operation", "op", "status", "time", "exit_status", "run_dir", "from")
+    (
+        *(
+            "run",
+            "short_id",
+            "operation",
+            "op",
+            "op_model",
+            "status",
+            "time",
+            "exit_status",
+            "run_dir",
+            "from",
+        ),
+        "sourcecode",
+    )
 )
 """What is known of every run beyond the fields of its record."""
 

@@ -29,10 +29,10 @@ _STAMP = versions.RESULTS * 1000 + versions.RESULTS_INDEX
 _TABLES = (
     """
     CREATE TABLE runs (
-        number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, revision INTEGER NOT NULL, time INTEGER NOT NULL,
-        results BLOB NOT NULL
+        number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, revision INTEGER NOT NULL, time INTEGER NOT NULL
     )
     """,
+    "CREATE TABLE whole (number INTEGER PRIMARY KEY, results BLOB NOT NULL)",
     """
     CREATE TABLE scalars (
         name TEXT NOT NULL, number INTEGER NOT NULL,
@@ -46,7 +46,6 @@ _TABLES = (
         name TEXT NOT NULL, number INTEGER NOT NULL, value BLOB NOT NULL, PRIMARY KEY (name, number)
     ) WITHOUT ROWID
     """,
-    "CREATE INDEX marks ON runs (id, revision, time)",
 )
 _COLUMNS = {"avg": "total / count"}
 _NUMERIC = ("=", "<", "<=", ">", ">=")
@@ -133,7 +132,8 @@ class ResultsIndex:
         known = set(marks)
         with self._used() as connection:
             rows = connection.execute(
-                "SELECT id, revision, time, results FROM runs WHERE id IN (SELECT value FROM json_each(?))",
+                "SELECT id, revision, time, results FROM runs JOIN whole USING (number)"
+                " WHERE id IN (SELECT value FROM json_each(?))",
                 (wanted,),
             )
             return {
@@ -193,7 +193,7 @@ class ResultsIndex:
         with self._used() as connection:
             (numbers,) = connection.execute("SELECT coalesce(max(number), 0) FROM runs").fetchone()
             if numbers > 2 * count + 1000:
-                for table in ("runs", "scalars", "attributes"):
+                for table in ("runs", "whole", "scalars", "attributes"):
                     connection.execute(f"DELETE FROM {table}")
 
 
@@ -239,11 +239,9 @@ def _version(connection: sqlite3.Connection) -> int:
 
 def _insert(connection: sqlite3.Connection, mark: Mark, found: Results) -> None:
     # Rows of what a run was before lead nowhere.
-    cursor = connection.execute(
-        "INSERT OR REPLACE INTO runs (id, revision, time, results) VALUES (?, ?, ?, ?)",
-        (*mark, encode(found)),
-    )
+    cursor = connection.execute("INSERT OR REPLACE INTO runs (id, revision, time) VALUES (?, ?, ?)", mark)
     number = cursor.lastrowid
+    connection.execute("INSERT OR REPLACE INTO whole VALUES (?, ?)", (number, encode(found)))
     rows = [
         (name, number, *msgspec.structs.astuple(scalar)) for name, scalar in _by_every_name(found.scalars)
     ]
