@@ -16,18 +16,16 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from orchestra.model import versions
 from orchestra.model.conditions import Comparison, compare
 from orchestra.model.encoding import decode, encode
 from orchestra.model.scalars import Scalar, natural_key
-from orchestra.workspace import results
 from orchestra.workspace.results import Results
 
 T = TypeVar("T")
 
 FILE = "results.sqlite"
-VERSION = 1
-"""Grows with the tables; what the results themselves are has a version of its own."""
-_STAMP = results.VERSION * 1000 + VERSION
+_STAMP = versions.RESULTS * 1000 + versions.RESULTS_INDEX
 _TABLES = (
     """
     CREATE TABLE runs (
