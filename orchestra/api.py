@@ -37,10 +37,14 @@ __all__ = [
     "Project",
     "RunError",
     "attributes",
+    "mark",
     "run",
     "run_capture_output",
+    "runs_comment",
     "runs_delete",
+    "runs_label",
     "runs_list",
+    "runs_tag",
     "scalar",
     "scalars",
     "series",
@@ -198,6 +202,91 @@ def runs_delete(runs: Sequence[str] | None = None, *, home: Home = None, orchest
     return _wait(call)
 
 
+def runs_label(
+    runs: Sequence[Run | str] | None = None,
+    *,
+    set: str | None = None,
+    append: str | None = None,
+    prepend: str | None = None,
+    remove: Sequence[str] = (),
+    clear: bool = False,
+    home: Home = None,
+    orchestra_home: Home = None,
+) -> list[Run]:
+    """Change the labels of runs (of the latest, if none are named) and return these."""
+
+    async def call(orch: Orchestra, names: Sequence[str]) -> tuple[Run, ...]:
+        return await orch.label(names, set=set, append=append, prepend=prepend, remove=remove, clear=clear)
+
+    return _annotate(runs, orchestra_home or home, call)
+
+
+def runs_tag(
+    runs: Sequence[Run | str] | None = None,
+    *,
+    add: Sequence[str] = (),
+    remove: Sequence[str] = (),
+    clear: bool = False,
+    sync_labels: bool = False,
+    home: Home = None,
+    orchestra_home: Home = None,
+) -> list[Run]:
+    """Change the tags of runs (of the latest, if none are named) and return these."""
+
+    async def call(orch: Orchestra, names: Sequence[str]) -> tuple[Run, ...]:
+        return await orch.tag(names, add=add, delete=remove, clear=clear, sync_labels=sync_labels)
+
+    return _annotate(runs, orchestra_home or home, call)
+
+
+def runs_comment(
+    runs: Sequence[Run | str] | None = None,
+    text: str | None = None,
+    *,
+    user: str | None = None,
+    delete: int | None = None,
+    clear: bool = False,
+    home: Home = None,
+    orchestra_home: Home = None,
+) -> list[Run]:
+    """Add a comment to runs (to the latest, if none are named), or delete comments, and return the runs."""
+
+    async def call(orch: Orchestra, names: Sequence[str]) -> tuple[Run, ...]:
+        return await orch.comment(names, text, by=user, delete=delete, clear=clear)
+
+    return _annotate(runs, orchestra_home or home, call)
+
+
+def mark(
+    runs: Sequence[Run | str] | None = None,
+    *,
+    clear: bool = False,
+    home: Home = None,
+    orchestra_home: Home = None,
+) -> list[Run]:
+    """Mark runs (the latest, if none are named), or take their marks away, and return them."""
+
+    async def call(orch: Orchestra, names: Sequence[str]) -> tuple[Run, ...]:
+        return await orch.mark(names, clear=clear)
+
+    return _annotate(runs, orchestra_home or home, call)
+
+
+def _annotate(
+    runs: Sequence[Run | str] | None,
+    home: Home,
+    how: Callable[[Orchestra, Sequence[str]], Awaitable[tuple[Run, ...]]],
+) -> list[Run]:
+    async def call() -> list[Run]:
+        async with Orchestra(home) as orch:
+            names = _ids_of(runs)
+            if names is None:
+                names = [run.id for run in await orch.list(RunQuery(limit=1))]
+            return list(await how(orch, names))
+
+    return _wait(call)
+
+
 def scalars(run: Run | str, *, home: Home = None, orchestra_home: Home = None) -> dict[str, Scalar]:
     """The scalars of a run by their names: those that it printed or logged, and ``sys/...``, what we measured."""
     return _results(run, orchestra_home or home).scalars
@@ -247,6 +336,10 @@ def _results(run: Run | str, home: Home) -> Results:
             return await orch.results(_id_of(run))
 
     return _wait(call)
+
+
+def _ids_of(runs: Sequence[Run | str] | None) -> list[str] | None:
+    return None if runs is None else [_id_of(run) for run in runs]
 
 
 def _id_of(run: Run | str) -> str:
@@ -355,6 +448,20 @@ class Project:
     ) -> dict[str, Series]:
         """The values over steps of scalars of a run, as :func:`series` has them."""
         return series(run, names, most=most, home=self.home)
+
+    def label(self, runs: Sequence[Run | str] | None = None, **options: Any) -> None:
+        """Change labels, as :func:`runs_label` does, and say of how many runs."""
+        count = len(runs_label(runs, home=self.home, **options))
+        print(f"{'Cleared label for' if options.get('clear') else 'Labeled'} {count} run(s)")  # noqa: T201
+
+    def tag(self, runs: Sequence[Run | str] | None = None, **options: Any) -> None:
+        """Change tags, as :func:`runs_tag` does, and say of how many runs."""
+        print(f"Modified tags for {len(runs_tag(runs, home=self.home, **options))} run(s)")  # noqa: T201
+
+    def mark(self, runs: Sequence[Run | str] | None = None, *, clear: bool = False) -> None:
+        """Mark runs, or take their marks away, and say how many."""
+        count = len(mark(runs, clear=clear, home=self.home))
+        print(f"{'Unmarked' if clear else 'Marked'} {count} run(s)")  # noqa: T201
 
     def delete_runs(self, runs: Sequence[Run | str] | None = None) -> None:
         """Delete runs (all of them, if none are named) and say how many."""

@@ -103,6 +103,7 @@ FAILPOINTS = {
     "source.swapping": "a run's source was moved away, what replaces it has not taken its place",
     "store.backed_up": "an earlier version's store was copied, and is as it was",
     "store.upgraded": "it was upgraded, in a transaction that has not ended",
+    "run.annotated": "the store knows what was said of a run, its record does not",
     "delete.renamed": "a run's directory was moved to the trash, the store still knows the run",
 }
 """Every point at which ``ORCHESTRA_FAILPOINT=NAME:ACTION[:N][,...]`` can strike, and where it is.

@@ -158,7 +158,7 @@ def core_fields(session: Session, run: Run) -> dict[str, Any]:
         "status": run_text.status(session, run),
         "started": run_text.format_time(run.started),
         "stopped": run_text.format_time(run.stopped),
-        "marked": False,
+        "marked": run.marked,
         "label": run.label or "",
         "sourcecode_digest": run.sourcecode_digest or "",
         "vcs_commit": run.vcs_commit or "",

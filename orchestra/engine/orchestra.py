@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 from msgspec import ValidationError, convert, structs
 
 from orchestra.console import Console, SilentConsole
+from orchestra.engine import annotating
 from orchestra.engine.begin import Begun, begin, prepare
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
@@ -39,6 +40,7 @@ from orchestra.model.differences import Differences, Section
 from orchestra.model.duration import parse_duration
 from orchestra.model.events import Event
 from orchestra.model.filters import RunQuery
+from orchestra.model.label_edits import LabelEdit
 from orchestra.model.narrowing import Filters, narrowed, narrowing_of
 from orchestra.model.operation import FlagValue
 from orchestra.model.resources import Resources, parse_resources
@@ -72,6 +74,11 @@ def _typed(options: Mapping[str, Any]) -> dict[str, Any]:
     if typed.get("run_dir") is not None:
         typed["run_dir"] = Path(typed["run_dir"])
     return {**typed, **_typed_terms(typed)}
+
+
+def _several(given: Sequence[str]) -> tuple[str, ...]:
+    """A text alone is one of several."""
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 _TERM_TYPES: Final[dict[str, tuple[type, ...]]] = {
@@ -433,6 +440,73 @@ class Orchestra:
             raise UserError("two runs and a folder cannot be compared", "Leave out one of them.")
         other = await self.get(after)
         return await off_loop(lambda: differences(self.session, one, other, sections=sections, paths=paths))
+
+    async def label(
+        self,
+        runs: Sequence[str],
+        *,
+        set: str | None = None,
+        append: str | None = None,
+        prepend: str | None = None,
+        remove: Sequence[str] = (),
+        clear: bool = False,
+    ) -> tuple[Run, ...]:
+        """Change the labels of runs, as ``orchestra label`` does, and return the runs."""
+        edit = LabelEdit(
+            set=set,
+            append=() if append is None else (append,),
+            prepend=() if prepend is None else (prepend,),
+            remove=_several(remove),
+            clear=clear,
+        )
+        return await annotating.label_runs(self.session, await self._named(runs), edit)
+
+    async def tag(
+        self,
+        runs: Sequence[str],
+        *,
+        add: Sequence[str] = (),
+        delete: Sequence[str] = (),
+        clear: bool = False,
+        sync_labels: bool = False,
+    ) -> tuple[Run, ...]:
+        """Take tags from runs, then add some, and return the runs."""
+        return await annotating.tag_runs(
+            self.session,
+            await self._named(runs),
+            add=_several(add),
+            delete=_several(delete),
+            clear=clear,
+            sync_labels=sync_labels,
+        )
+
+    async def comment(
+        self,
+        runs: Sequence[str],
+        text: str | None = None,
+        *,
+        by: str | None = None,
+        delete: int | None = None,
+        clear: bool = False,
+    ) -> tuple[Run, ...]:
+        """Add a comment to runs, by ``USER`` or ``USER@HOST``; or ``delete`` the one of that number, from 1, or all.
+
+        Raises:
+            UserError: it is empty, or there is no such comment.
+        """
+        found = await self._named(runs)
+        if clear:
+            return await annotating.clear_comments(self.session, found)
+        if delete is not None:
+            return await annotating.delete_comment(self.session, found, delete)
+        return await annotating.add_comment(self.session, found, text or "", by=by)
+
+    async def mark(self, runs: Sequence[str], *, clear: bool = False) -> tuple[Run, ...]:
+        """Mark runs, or take their marks away, and return the runs."""
+        return await annotating.mark_runs(self.session, await self._named(runs), marked=not clear)
+
+    async def _named(self, runs: Sequence[str]) -> tuple[Run, ...]:
+        return tuple([await self.get(run) for run in _several(runs)])
 
     async def delete(self, runs: Sequence[str], *, stop: bool = False) -> int:
         """Delete runs and return how many there were; running ones only with ``stop``."""

@@ -44,6 +44,8 @@ class Restart(Struct, frozen=True, kw_only=True):
     run: Run
     """The run as it is, with the flags, label and settings of the coming start."""
     unchanged: bool
+    before: Run
+    """The run as it was when that was planned."""
     """Its flags are those that it has been started with already: what ``--needed`` asks."""
     snapshot: Snapshot | None = None
     """The source that is to replace what the run has."""
@@ -148,7 +150,7 @@ async def plan_restart(session: Session, request: RunRequest) -> Restart:
         return await _plan_redo(session, run, request)
     if not request.force_sourcecode:
         changed = concealed(session, _with_request(session, run, request))
-        return Restart(run=changed, unchanged=_same_start(run, changed))
+        return Restart(run=changed, before=run, unchanged=_same_start(run, changed))
     from orchestra.engine.proto import defined_now
 
     operation = await off_loop(lambda: defined_now(session, run))
@@ -162,7 +164,7 @@ async def plan_restart(session: Session, request: RunRequest) -> Restart:
         **redefined_terms(run, operation),
     )
     changed = concealed(session, _with_request(session, redefined, request))
-    return Restart(run=changed, unchanged=False, snapshot=taken)
+    return Restart(run=changed, before=run, unchanged=False, snapshot=taken)
 
 
 async def _plan_redo(session: Session, run: Run, request: RunRequest) -> Restart:
@@ -176,7 +178,7 @@ async def _plan_redo(session: Session, run: Run, request: RunRequest) -> Restart
     changed = concealed(session, _with_request(session, run, request))
     todo = await look_for_work(session, changed)
     idle = nothing_to_do(changed, todo) if todo.is_nothing else None
-    return Restart(run=changed, unchanged=False, todo=todo, idle=idle)
+    return Restart(run=changed, before=run, unchanged=False, todo=todo, idle=idle)
 
 
 def require_startable(session: Session, run: Run) -> None:

@@ -14,6 +14,7 @@ from tests.docs.documents import NAMED, ROOT, Shell, blocks_of
 PLUGINS = "A plugin of each kind"
 QUEUES = "Queues: order, resources, failures"
 SWEEP = "Finish a sweep"
+KEEPING = "Keep what is good"
 PLOTS = "Plots"
 
 
