@@ -44,6 +44,8 @@ __all__ = [
     "runs_delete",
     "runs_label",
     "runs_list",
+    "runs_purge",
+    "runs_restore",
     "runs_tag",
     "scalar",
     "scalars",
@@ -173,9 +175,10 @@ def runs_list(
     cwd: str | os.PathLike[str] | None = None,
     states: Sequence[State] | None = None,
     limit: int | None = None,
+    deleted: bool = False,
     **filters: Unpack[Filters],
 ) -> list[Run]:
-    """The runs of a home, newest first. ``run.get("flags")`` is a plain dict.
+    """The runs of a home, or those in its trash, newest first. ``run.get("flags")`` is a plain dict.
 
     ``filters`` are those of the command line: ``expr`` (``"loss < 0.1 and op = train"``), ``ops``, ``labels``,
     ``tags``, ``comments``, ``digest`` (each a text, or a list of alternatives; of ``expr``, all hold), ``started``
@@ -186,18 +189,56 @@ def runs_list(
     async def call() -> list[Run]:
         async with Orchestra(orchestra_home or home, cwd=cwd) as orch:
             query = RunQuery(states=frozenset(states) if states is not None else None, limit=limit)
-            return list(await orch.list(query, **filters))
+            look = orch.deleted if deleted else orch.list
+            return list(await look(query, **filters))
 
     return _wait(call)
 
 
-def runs_delete(runs: Sequence[str] | None = None, *, home: Home = None, orchestra_home: Home = None) -> int:
-    """Delete runs (all of them, if none are named) and return how many there were."""
+def runs_delete(
+    runs: Sequence[str] | None = None,
+    *,
+    permanent: bool = False,
+    home: Home = None,
+    orchestra_home: Home = None,
+) -> int:
+    """Delete runs (all of them, if none are named), into the trash or for good, and return how many there were."""
 
     async def call() -> int:
         async with Orchestra(orchestra_home or home) as orch:
             names = runs if runs is not None else [run.id for run in await orch.list()]
-            return await orch.delete(names)
+            return await orch.delete(names, permanent=permanent)
+
+    return _wait(call)
+
+
+def runs_restore(
+    runs: Sequence[Run | str] | None = None, *, home: Home = None, orchestra_home: Home = None
+) -> list[Run]:
+    """Take runs (all of them, if none are named) out of the trash, and return them."""
+
+    async def call() -> list[Run]:
+        async with Orchestra(orchestra_home or home) as orch:
+            return list(await orch.restore(_ids_of(runs)))
+
+    return _wait(call)
+
+
+def runs_purge(
+    runs: Sequence[Run | str] | None = None,
+    *,
+    older_than: float | str | None = None,
+    home: Home = None,
+    orchestra_home: Home = None,
+) -> int:
+    """Delete runs in the trash (all of them, if none are named) for good, and return how many there were.
+
+    ``older_than``: only those that were deleted so many seconds ago, or so long (``"30d"``).
+    """
+
+    async def call() -> int:
+        async with Orchestra(orchestra_home or home) as orch:
+            return await orch.purge(_ids_of(runs), older_than=older_than)
 
     return _wait(call)
 
@@ -463,10 +504,10 @@ class Project:
         count = len(mark(runs, clear=clear, home=self.home))
         print(f"{'Unmarked' if clear else 'Marked'} {count} run(s)")  # noqa: T201
 
-    def delete_runs(self, runs: Sequence[Run | str] | None = None) -> None:
-        """Delete runs (all of them, if none are named) and say how many."""
-        names = None if runs is None else [each if isinstance(each, str) else each.id for each in runs]
-        print(f"Deleted {runs_delete(names, home=self.home)} run(s)")  # noqa: T201
+    def delete_runs(self, runs: Sequence[Run | str] | None = None, *, permanent: bool = False) -> None:
+        """Delete runs (all of them, if none are named), into the trash or for good, and say how many."""
+        count = runs_delete(_ids_of(runs), permanent=permanent, home=self.home)
+        print(f"{'Permanently deleted' if permanent else 'Deleted'} {count} run(s)")  # noqa: T201
 
 
 def _wait(call: Callable[[], Awaitable[T]]) -> T:

@@ -146,7 +146,9 @@ def test_batch_files_tags_and_comments_are_given_as_they_come(project: api.Proje
     assert (trial.label, trial.tags, trial.get("comments")[0]["body"]) == ("a b x=3", ("a", "b"), "of each")
 
 
-def test_runs_are_annotated(project: api.Project, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_are_annotated_deleted_and_restored(
+    project: api.Project, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     project.run("job.py", quiet=True)
     project.run("job.py", quiet=True)
     newest, oldest = project.list_runs()
@@ -164,12 +166,17 @@ def test_runs_are_annotated(project: api.Project, home: Path, capsys: pytest.Cap
     assert [comment["body"] for comment in commented.get("comments")] == ["looks good"]
     found = [(run.label, run.tags, run.marked, run.comments) for run in project.list_runs()]
     assert found == [("best", ("t",), True, ()), ("", ("t",), False, ())]
+    project.delete_runs([oldest])
+    assert [run.id for run in api.runs_restore([oldest], home=home)] == [oldest.id]
+    project.delete_runs(permanent=True)
     assert capsys.readouterr().out.splitlines() == [
         "Labeled 1 run(s)",
         "Modified tags for 2 run(s)",
         "Marked 1 run(s)",
         "Unmarked 1 run(s)",
         "Cleared label for 1 run(s)",
+        "Deleted 1 run(s)",
+        "Permanently deleted 2 run(s)",
     ]
 
 

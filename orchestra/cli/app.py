@@ -61,6 +61,8 @@ VERBS: dict[str, Verb] = {
     "runs list": Verb("orchestra.cli.runs_list:runs_list", "List runs."),
     "runs info": Verb("orchestra.cli.runs_info:runs_info", "Show what is known of a run."),
     "runs delete": Verb("orchestra.cli.runs_delete:runs_delete", "Delete runs."),
+    "runs restore": Verb("orchestra.cli.trash:runs_restore", "Bring deleted runs back."),
+    "runs purge": Verb("orchestra.cli.trash:runs_purge", "Delete deleted runs for good."),
     "runs label": Verb("orchestra.cli.label:label", "Change the labels of runs."),
     "runs tag": Verb("orchestra.cli.tag:tag", "Add tags to runs, take some away, list them."),
     "runs comment": Verb("orchestra.cli.comment:comment", "Add comments to runs, list and delete them."),

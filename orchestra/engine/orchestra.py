@@ -34,6 +34,14 @@ from orchestra.engine.series import series_of
 from orchestra.engine.session import Session, open_session
 from orchestra.engine.stopping import not_stopped
 from orchestra.engine.supervise import keep_leases, supervise
+from orchestra.engine.trashing import (
+    Deleted,
+    DeletedRuns,
+    deleted_runs,
+    purge_runs,
+    restore_runs,
+    select_deleted,
+)
 from orchestra.errors import OrchestraError, RunBusy, UserError
 from orchestra.model.columns import parse_column
 from orchestra.model.differences import Differences, Section
@@ -79,6 +87,12 @@ def _typed(options: Mapping[str, Any]) -> dict[str, Any]:
 def _several(given: Sequence[str]) -> tuple[str, ...]:
     """A text alone is one of several."""
     return (given,) if isinstance(given, str) else tuple(given)
+
+
+async def _named_among(found: DeletedRuns, runs: Sequence[str] | None) -> list[Deleted]:
+    """Those of the trash that are named; all of them for None."""
+    specs = () if runs is None else _several(runs)
+    return await select_deleted(found, specs, default="all" if runs is None else "none")
 
 
 _TERM_TYPES: Final[dict[str, tuple[type, ...]]] = {
@@ -508,10 +522,39 @@ class Orchestra:
     async def _named(self, runs: Sequence[str]) -> tuple[Run, ...]:
         return tuple([await self.get(run) for run in _several(runs)])
 
-    async def delete(self, runs: Sequence[str], *, stop: bool = False) -> int:
-        """Delete runs and return how many there were; running ones only with ``stop``."""
-        found = [await self.get(run) for run in runs]
-        return await delete_runs(self.session, found, stop=stop)
+    async def delete(self, runs: Sequence[str], *, stop: bool = False, permanent: bool = False) -> int:
+        """Move runs into the trash, or delete them for good, and return how many there were.
+
+        Running ones only with ``stop``.
+        """
+        return await delete_runs(self.session, await self._named(runs), stop=stop, permanent=permanent)
+
+    async def deleted(self, query: RunQuery | None = None, **filters: Unpack[Filters]) -> tuple[Run, ...]:
+        """The runs in the trash that match, as of :meth:`list`. The directory of each is where it is now."""
+        asked = narrowed(query or RunQuery(), narrowing_of(filters), self.session.clock.now())
+        return (await (await deleted_runs(self.session)).query(asked)).runs
+
+    async def restore(self, runs: Sequence[str] | None = None) -> tuple[Run, ...]:
+        """Take runs (all of them, if none are named) out of the trash, and return them.
+
+        Raises:
+            IdTaken: there is a run with the same id.
+            RunNotFound: one of them is not in the trash.
+        """
+        found = await deleted_runs(self.session)
+        return await restore_runs(self.session, await _named_among(found, runs))
+
+    async def purge(self, runs: Sequence[str] | None = None, *, older_than: float | str | None = None) -> int:
+        """Delete runs that are in the trash (all of them, if none are named) for good; return how many there were.
+
+        ``older_than``: only those that were deleted so many seconds ago, or so long (``"30d"``).
+
+        Raises:
+            RunNotFound: one of them is not in the trash.
+        """
+        age = parse_duration(older_than) if isinstance(older_than, str) else older_than
+        found = await deleted_runs(self.session, older_than=age)
+        return await purge_runs(self.session, await _named_among(found, runs))
 
     async def stop(self, run: str) -> Run:
         """Stop a run, its whole tree of processes included, and return it when it has ended.

@@ -13,6 +13,7 @@ from orchestra.engine.judge import settle
 from orchestra.engine.limits import check_fails, check_limits
 from orchestra.engine.marking import marks_of_restart
 from orchestra.engine.off_loop import off_loop
+from orchestra.engine.presence import hint_of_missing
 from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.request import RunRequest
 from orchestra.engine.requested_flags import settled_flags
@@ -43,9 +44,9 @@ class Restart(Struct, frozen=True, kw_only=True):
 
     run: Run
     """The run as it is, with the flags, label and settings of the coming start."""
-    unchanged: bool
     before: Run
     """The run as it was when that was planned."""
+    unchanged: bool
     """Its flags are those that it has been started with already: what ``--needed`` asks."""
     snapshot: Snapshot | None = None
     """The source that is to replace what the run has."""
@@ -84,9 +85,7 @@ async def find_run(session: Session, spec: str, *, cwd: Path) -> Run:
     if not runs and spec:
         runs = list((await session.store.query(RunQuery(id_prefix=spec, limit=CANDIDATES + 1))).runs)
     if not runs:
-        raise RunNotFound(
-            f"could not find a run matching '{spec}'", "Try 'orchestra runs list' for a list of runs."
-        )
+        raise RunNotFound(f"could not find a run matching '{spec}'", hint_of_missing(session, spec))
     if len(runs) > 1:
         names = ", ".join(run.short_id for run in runs[:CANDIDATES])
         raise RunNotFound(f"'{spec}' matches multiple runs: {names}", "Give more of the id.")

@@ -45,9 +45,9 @@ def test_a_sweep_is_finished_as_it_is_shown(tmp_path: Path) -> None:
         assert play(blocks_of(README, section=SWEEP), shell) == 5
 
 
-def test_runs_are_annotated_as_it_is_shown(tmp_path: Path) -> None:
+def test_runs_are_annotated_and_restored_as_it_is_shown(tmp_path: Path) -> None:
     with readme_reader(tmp_path, KEEPING) as shell:
-        assert play(blocks_of(README, section=KEEPING), shell) == 6
+        assert play(blocks_of(README, section=KEEPING), shell) == 11
 
 
 def test_plots_are_drawn_as_they_are_shown(tmp_path: Path) -> None:

@@ -47,7 +47,11 @@ SUPERVISOR = {
 """State, number of executions (None: either) and exit code when a run's supervisor is killed at a point."""
 ELSEWHERE = {
     "run.annotated",
+    "delete.recorded",
     "delete.renamed",
+    "delete.forgotten",
+    "restore.renamed",
+    "purge.renamed",
     "source.copied",
     "source.swapping",
     "store.backed_up",
