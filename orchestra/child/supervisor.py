@@ -96,6 +96,10 @@ FAILPOINTS = {
     "source.copied": "the source that is to replace a run's is complete beside it, the run is not claimed",
     "source.swapping": "a run's source was moved away, what replaces it has not taken its place",
     "delete.renamed": "a run's directory was moved to the trash, the store still knows the run",
+    "export.writing": "a part of a file is in an archive that is being written",
+    "export.written": "an archive is whole beside its place, or a run beside its place in a directory",
+    "import.checked": "all runs of an archive are in the home's keeping and checked, none is entered",
+    "import.placed": "a run of an archive has its place in the home, the store does not know it",
 }
 """Every point at which ``ORCHESTRA_FAILPOINT=NAME:ACTION[:N][,...]`` can strike, and where it is.
 

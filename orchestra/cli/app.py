@@ -63,6 +63,14 @@ VERBS: dict[str, Verb] = {
     "runs delete": Verb("orchestra.cli.runs_delete:runs_delete", "Delete runs."),
     "runs stop": Verb("orchestra.cli.stop:stop", "Stop runs."),
     "stop": Verb("orchestra.cli.stop:stop", "Stop runs."),
+    "export": Verb("orchestra.cli.export:export", "Export runs.", "[OPTIONS] LOCATION [RUN]..."),
+    "runs export": Verb("orchestra.cli.export:export", "Export runs.", "[OPTIONS] LOCATION [RUN]..."),
+    "import": Verb("orchestra.cli.import_runs:import_", "Import runs.", "[OPTIONS] SOURCE [RUN]..."),
+    "runs import": Verb("orchestra.cli.import_runs:import_", "Import runs.", "[OPTIONS] SOURCE [RUN]..."),
+    "archive": Verb("orchestra.cli.export:archive", "Move runs to an archive.", "[OPTIONS] [NAME [RUN]...]"),
+    "runs archive": Verb(
+        "orchestra.cli.export:archive", "Move runs to an archive.", "[OPTIONS] [NAME [RUN]...]"
+    ),
     "ls": Verb("orchestra.cli.ls:ls", "List the files of a run."),
     "cat": Verb("orchestra.cli.cat:cat", "Show files or the output of a run."),
     "open": Verb("orchestra.cli.open_run:open_run", "Open a run's directory, or a file of it."),

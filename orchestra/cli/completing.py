@@ -147,6 +147,11 @@ def _of_verb(name: str, words: list[str], current: str) -> Iterator[Candidate]:
         yield from _runs()
     elif field == "queues":
         yield from _runs("queue")
+    elif field == "name":
+        yield from _archives()
+    elif field == "source":
+        yield from _archives()
+        yield from _files(current)
     elif positional:
         yield from _files(current)
 
@@ -178,6 +183,7 @@ def _values(option: Option, current: str) -> Iterator[Candidate]:
     elif option.field in RUN_NAMES:
         yield from _runs()
     else:
+        yield from _archives() if option.field == "archive" else ()
         yield from _files(current)
 
 
@@ -259,6 +265,15 @@ def _runs(kind: RunKind | None = None) -> Iterator[Candidate]:
     for run in complete(newest).runs:
         text = f"{run.operation_name} {run.state} {run.label or ''}"
         yield Candidate(run.short_id, " ".join(text.split()))
+
+
+def _archives() -> Iterator[Candidate]:
+    from orchestra.cli.context import current as context
+    from orchestra.engine.archived import named_archives
+    from orchestra.workspace.layout import Layout
+
+    for archive in named_archives(Layout(context().home)):
+        yield Candidate(archive.name, archive.description)
 
 
 def _files_of_run(arguments: Sequence[str], start: str) -> Iterator[Candidate]:

@@ -8,20 +8,18 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from orchestra.cli import prompts, run_text, tables, terminal
+from orchestra.cli import prompts, run_question, terminal
 from orchestra.cli.context import complete, current, in_event_loop
 from orchestra.cli.selection import FILTERS, Filters, chosen
 from orchestra.engine.runs import delete_runs, finish_deletions
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 
-MOST_LISTED = 10
-"""How many runs the question lists."""
-
 
 def runs_delete(
     *runs: str,
     filters: Filters = FILTERS,
+    archive: Annotated[str | None, Parameter(name=("--archive", "-A"))] = None,
     yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
     permanent: Annotated[bool, Parameter(name=("--permanent", "-p"))] = False,
     stop: bool = False,
@@ -34,6 +32,8 @@ def runs_delete(
     ----------
     runs
         Which runs: indexes and slices of the listing (1, 2:4, :), ids, or beginnings of ids.
+    archive
+        Delete runs of this directory, or archive of the home, instead.
     yes
         Do not ask.
     permanent
@@ -41,30 +41,32 @@ def runs_delete(
     stop
         Stop those that are running instead of refusing to delete them.
     """
-    wanted, rows = complete(lambda: _choose(runs, filters))
+    wanted, rows = complete(lambda: _choose(runs, filters, archive))
     if not wanted:
         os.write(2, b"Nothing to delete.\n")
         return 0
     if not yes:
         # Not in an event loop: there Ctrl-C would have to wait for the answer.
-        prompts.insist(_question(wanted, rows))
-    count = in_event_loop(lambda: _delete(wanted, stop))
+        ask = f"Delete {len(wanted)} run(s)?"
+        prompts.insist(run_question.about("delete the following runs", wanted, rows, ask))
+    count = in_event_loop(lambda: _delete(wanted, stop, archive))
     _tell_kept(wanted)
     terminal.write(f"{'Permanently deleted' if permanent else 'Deleted'} {count} run(s)\n")
     return 0
 
 
-async def _choose(specs: tuple[str, ...], filters: Filters) -> tuple[tuple[Run, ...], list[tuple[str, ...]]]:
+async def _choose(
+    specs: tuple[str, ...], filters: Filters, archive: str | None
+) -> tuple[tuple[Run, ...], list[tuple[str, ...]]]:
     context = current()
-    async with context.session() as session:
+    async with context.session_of(archive, change=True) as session:
         await finish_deletions(session)
         found = await chosen(session, specs, filters, default="all")
-        here = str(context.cwd)
-        return found, [run_text.preview_row(session, run, here) for run in found[:MOST_LISTED]]
+        return found, run_question.rows(session, found, str(context.cwd))
 
 
-async def _delete(runs: tuple[Run, ...], stop: bool) -> int:
-    async with current().session() as session:
+async def _delete(runs: tuple[Run, ...], stop: bool, archive: str | None) -> int:
+    async with current().session_of(archive, change=True) as session:
         known = await session.store.query(RunQuery(ids=tuple(run.id for run in runs)))
         return await delete_runs(session, known.runs, stop=stop)
 
@@ -72,15 +74,12 @@ async def _delete(runs: tuple[Run, ...], stop: bool) -> int:
 def _tell_kept(deleted: Sequence[Run]) -> None:
     """Say of which runs only the records were removed: a directory that a person chose may hold other things."""
     kept = [run.directory for run in deleted if run.directory is not None and os.path.isdir(run.directory)]
-    more = f"\n  ... and {len(kept) - MOST_LISTED} more" if len(kept) > MOST_LISTED else ""
+    more = (
+        f"\n  ... and {len(kept) - run_question.MOST_LISTED} more"
+        if len(kept) > run_question.MOST_LISTED
+        else ""
+    )
     if kept:
-        listed = "".join(f"\n  {directory}" for directory in kept[:MOST_LISTED])
+        listed = "".join(f"\n  {directory}" for directory in kept[: run_question.MOST_LISTED])
         text = f"The files in directories that were chosen with --run-dir are kept:{listed}{more}\n"
         os.write(2, os.fsencode(text))
-
-
-def _question(runs: tuple[Run, ...], rows: list[tuple[str, ...]]) -> str:
-    listed = tables.render(rows, indent="  ")
-    more = f"  ... and {len(runs) - len(rows)} more\n" if len(runs) > len(rows) else ""
-    question = f"Delete {len(runs)} run(s)?"
-    return f"You are about to delete the following runs:\n{listed}{more}{question}"

@@ -24,6 +24,7 @@ PAGE = 20
 def runs_list(
     *,
     filters: Filters = FILTERS,
+    archive: Annotated[str | None, Parameter(name=("--archive", "-A"))] = None,
     all_: Annotated[bool, Parameter(name=("--all", "-a"))] = False,
     more: Annotated[int, Parameter(name=("--more", "-m"), count=True)] = 0,
     limit: Annotated[int | None, Parameter(name=("--limit", "-n"))] = None,
@@ -42,6 +43,8 @@ def runs_list(
 
     Parameters
     ----------
+    archive
+        List the runs of this directory, zip or tar file, other home, or archive of the home instead.
     all_
         Show all runs.
     more
@@ -61,7 +64,7 @@ def runs_list(
         raise UsageError(f"invalid value {limit} for --limit: it is 1 or more")
     wanted = None if all_ or (json and limit is None and not more) else limit or PAGE * (1 + more)
     below = Below(comments=comments, details=verbose)
-    return complete(lambda: _list(wanted, filters, simplified=simplified, below=below, json=json))
+    return complete(lambda: _list(wanted, filters, archive, simplified=simplified, below=below, json=json))
 
 
 class Below(NamedTuple):
@@ -71,11 +74,20 @@ class Below(NamedTuple):
     details: bool
 
 
-async def _list(limit: int | None, filters: Filters, *, simplified: bool, below: Below, json: bool) -> int:
+async def _list(
+    limit: int | None,
+    filters: Filters,
+    archive: str | None,
+    *,
+    simplified: bool,
+    below: Below,
+    json: bool,
+) -> int:
     context = current()
     here = str(context.cwd)
     query = query_of(filters, RunQuery(limit=limit))
-    async with context.session(looking=True) as session:
+    whole = below.details or filters is not FILTERS
+    async with context.session_of(archive, looking=True, whole=whole) as session:
         await settle_active(session)
         runs, total = await existing_runs(session, query)
         if not runs:

@@ -28,6 +28,8 @@ EVENT_NAMES: dict[str, str] = {
     "run.retrying": "A run that has failed is to be tried again.",
     "run.stopping": "A run was told to stop.",
     "run.deleted": "A run was deleted.",
+    "run.exported": "A run is being copied or moved out of the home: `to`.",
+    "run.imported": "A run is being entered that was made elsewhere: `source`.",
     "dependency.resolving": "What a run needs is being provided, or need not be.",
     "dependency.warning": "What a run needs was not to be had, or may not be what was meant: `resource`, `source`.",
     "batch.proposed": "An expander proposed trials.",

@@ -118,10 +118,14 @@ class ArchiveFile:
             OSError: it can't be written there.
             UserError: this Python can't write archives of that kind.
         """
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         with _alone_in(self.path.parent):
             _sweep_partial(self.path)
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            self._file = _locked(os.open(self._partial, flags, 0o600))
+            try:
+                self._file = _locked(os.open(self._partial, flags, 0o600))
+            except OSError as error:
+                error.filename = os.fspath(self.path)
+                raise
         if self.mode == "zip":
             self._zip = zipfile.ZipFile(self._file, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False)
             return

@@ -14,6 +14,7 @@ from tests.cli.conftest import Call
     [
         (("runs", "--deleted"), "deleted runs are gone for good: there is no trash to look into"),
         (("runs", "info", "--plugins"), "runs have no data of plugins"),
+        (("archive", "old", "-c"), "-c stood for two options"),
         (("run", "train.py", "--remote", "gpu", "-y"), "there are no remotes"),
         (("run", "train.py", "-y", "--break", "12"), "there is no option to set breakpoints"),
         (

@@ -10,6 +10,7 @@ from orchestra.child.supervisor import FAILPOINTS
 from orchestra.model.run import Run
 from orchestra.workspace import records
 from tests.faults.site import Site, kill, wait_for
+from tests.faults.test_archives import POINTS as ARCHIVING
 from tests.faults.test_dependencies import POINTS as PROVIDING
 
 KILLED = -signal.SIGKILL
@@ -50,8 +51,9 @@ ELSEWHERE = {
     "source.copied",
     "source.swapping",
     *(point.partition(":")[0] for point in PROVIDING),
+    *ARCHIVING,
 }
-"""Points of deletions, of restarts and of dependencies, whose tests are beside theirs."""
+"""Points of deletions, of restarts, of dependencies and of archives, whose tests are beside theirs."""
 
 
 def strike(point: str) -> str:
