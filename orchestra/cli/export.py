@@ -9,14 +9,9 @@ from orchestra.cli import prompts, run_question, tables, terminal
 from orchestra.cli.context import complete, current, in_event_loop
 from orchestra.cli.selection import FILTERS, Filters, chosen
 from orchestra.engine.archived import ARCHIVES, NamedArchive, archive_path, named_archives
-from orchestra.engine.exporting import (
-    Exported,
-    How,
-    Target,
-    export_runs,
-    export_target,
-    with_members,
-)
+from orchestra.engine.export_target import Target, export_target
+from orchestra.engine.exporting import Exported, How, export_runs
+from orchestra.engine.runs import with_members
 from orchestra.errors import UsageError, UserError
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run

@@ -9,8 +9,9 @@ from orchestra.cli import prompts, run_question, terminal
 from orchestra.cli.context import complete, current, in_event_loop
 from orchestra.cli.selection import FILTERS, Filters, chosen
 from orchestra.engine.archived import Archive, find_archive, looked_into
-from orchestra.engine.exporting import with_members
-from orchestra.engine.importing import ImportedRuns, Importing, import_runs, require_movable
+from orchestra.engine.importing import ImportedRuns, import_runs, require_movable
+from orchestra.engine.incoming import Importing
+from orchestra.engine.runs import with_members
 from orchestra.model.run import Run
 from orchestra.workspace.layout import Layout
 

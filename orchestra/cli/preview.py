@@ -60,7 +60,7 @@ async def imported_lines(session: Session, request: RunRequest, prepared: Plan |
     origin = prepared.run if isinstance(prepared, Restart) else prepared.proto
     if origin is None or origin.imported is None:
         return []
-    from orchestra.engine.exporting import with_members
+    from orchestra.engine.runs import with_members
 
     commands = (await print_commands(session, request, prepared)).splitlines()
     members = await with_members(session, (origin,)) if isinstance(prepared, Restart) else ()

@@ -14,8 +14,9 @@ from typing import IO, cast
 from msgspec import Struct, structs
 
 from orchestra.child.supervisor import failpoint
-from orchestra.engine.archived import is_home, read_index
+from orchestra.engine.archived import read_index
 from orchestra.engine.deleting import delete_runs
+from orchestra.engine.export_target import Target
 from orchestra.engine.judge import settle
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.packing import RECORD, Packing, Terms, essence_of, looking, warn
@@ -23,17 +24,9 @@ from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, RunBusy, UserError, text_of_os_error
 from orchestra.model.archived import FORMAT, INDEX, MANIFEST, ArchiveIndex, portable, run_of_link
 from orchestra.model.encoding import encode
-from orchestra.model.filters import RunQuery
 from orchestra.model.run import ACTIVE, Run
-from orchestra.placing.archive_writing import (
-    ArchiveFile,
-    FolderWriter,
-    Making,
-    WriteMode,
-    Writer,
-    taken,
-    write_mode,
-)
+from orchestra.placing.archive_writing import ArchiveFile, FolderWriter, WriteMode, Writer
+from orchestra.placing.making import Making
 from orchestra.placing.steps import Steps, finish
 from orchestra.workspace import records
 from orchestra.workspace.durable import storage_error, sync_directories, sync_filesystem, write_atomic
@@ -44,16 +37,6 @@ from orchestra.workspace.portable import is_made_by_run
 MAKING = ".exporting-"
 CHUNK = 100
 """So many runs reach the disk with one wait."""
-
-
-class Target(Struct, frozen=True, kw_only=True):
-    """Where runs are exported to."""
-
-    path: Path
-    shown: str
-    """How the person called it."""
-    mode: WriteMode | None
-    """None: a directory."""
 
 
 class How(Struct, frozen=True, kw_only=True):
@@ -75,63 +58,6 @@ class Exported(Struct, frozen=True, kw_only=True):
 
     runs: tuple[Run, ...]
     skipped: tuple[Run, ...] = ()
-
-
-def export_target(session: Session, spec: str, cwd: Path, *, force: bool = False) -> Target:
-    """Where ``spec`` says that runs go.
-
-    Raises:
-        UserError: nothing can be exported there.
-    """
-    if not spec:
-        raise UserError(
-            "there is no place with an empty name", "Give a directory, or the name of an archive."
-        )
-    path = Path(os.path.normpath(cwd / os.path.expanduser(spec)))
-    is_folder = path.is_dir()
-    mode = None if is_folder or spec.endswith("/") else write_mode(path.name)
-    real, runs = Path(os.path.realpath(path)), Path(os.path.realpath(session.layout.runs_dir))
-    if real == Path(os.path.realpath(session.layout.home)) or real.is_relative_to(runs):
-        raise UserError(
-            f"'{spec}' is where the runs of this home are", "Choose a place outside of the home's runs."
-        )
-    if is_folder:
-        _refuse_home(path, spec)
-        read_index(path, spec)
-    elif mode is not None and os.path.lexists(path) and not force:
-        raise taken(path)
-    elif mode is None and os.path.lexists(path):
-        raise UserError(f"'{spec}' is not a directory", "Choose another name.")
-    if not path.parent.is_dir():
-        raise UserError(f"'{path.parent}' is not a directory", "Make it first, or choose another place.")
-    return Target(path=path, shown=spec, mode=mode)
-
-
-def _refuse_home(path: Path, spec: str) -> None:
-    for home in (path, path.parent if path.name == "runs" else path):
-        if is_home(home):
-            raise UserError(
-                f"'{spec}' is a home: its store would not know runs that are put there",
-                f"Use 'orchestra -H {home} import {path.parent if home != path else 'THIS HOME'}'.",
-            )
-
-
-async def with_members(session: Session, runs: Sequence[Run]) -> tuple[Run, ...]:
-    """``runs`` and, of batches and pipelines among them, the trials and steps."""
-    found = {run.id: run for run in runs}
-    if not any(run.kind in ("batch", "steps") for run in runs):
-        return tuple(runs)
-    everything = (await session.store.query(RunQuery())).runs
-    while True:
-        more = [
-            run
-            for run in everything
-            if run.id not in found
-            and (run.batch in found or (run.parent is not None and run.parent in found))
-        ]
-        if not more:
-            return tuple(found.values())
-        found.update((run.id, run) for run in more)
 
 
 async def export_runs(session: Session, runs: Sequence[Run], target: Target, how: How) -> Exported:

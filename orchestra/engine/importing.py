@@ -8,65 +8,34 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec import Struct, structs
 
 from orchestra.child.supervisor import failpoint
-from orchestra.engine.archived import (
-    Archive,
-    looked_into,
-    manifest_path,
-    read_index,
-    require_runs,
-    unpack_runs,
-)
-from orchestra.engine.exporting import with_members
+from orchestra.engine.archived import Archive, looked_into
+from orchestra.engine.incoming import NAMED, Brought, Importing, Incoming, named
 from orchestra.engine.off_loop import off_loop
-from orchestra.engine.packing import Packing, Terms, essence_of, looking, warn
-from orchestra.engine.rebuild import enter, read_recorded, read_recorded_in
+from orchestra.engine.packing import essence_of, looking, warn
+from orchestra.engine.rebuild import enter, read_recorded
 from orchestra.engine.removal import remove_tree
-from orchestra.engine.runs import select_runs
+from orchestra.engine.runs import select_runs, with_members
 from orchestra.engine.session import Session
-from orchestra.errors import IdTaken, OrchestraError, UserError
-from orchestra.model.archived import (
-    INDEX,
-    ArchiveIndex,
-    RunManifest,
-    inert,
-    require_format,
-    returned,
-    run_of_link,
-)
+from orchestra.errors import IdTaken, UserError
+from orchestra.model.archived import inert, returned, run_of_link
 from orchestra.model.filters import RunQuery
 from orchestra.model.ids import new_run_id
-from orchestra.model.run import SCHEMA, Imported, Run
-from orchestra.placing.archive_writing import FolderWriter, Making, storable
-from orchestra.placing.steps import finish, hash_file
+from orchestra.model.run import Imported, Run
+from orchestra.placing.archive_writing import storable
+from orchestra.placing.making import Making
+from orchestra.placing.steps import finish
 from orchestra.workspace import records
-from orchestra.workspace.codec import read_record
 from orchestra.workspace.durable import storage_error, sync_directories, sync_filesystem, write_atomic
-from orchestra.workspace.layout import ATTEMPTS, CONTROL, attempt_directory
-from orchestra.workspace.orders import read_orders
-from orchestra.workspace.portable import content_elsewhere, is_made_by_run
+from orchestra.workspace.layout import ATTEMPTS, CONTROL
+from orchestra.workspace.portable import content_elsewhere
 
 MAKING = ".importing-"
-NAMED = 5
-"""How many things an error names."""
-
-
-class Importing(Struct, frozen=True, kw_only=True):
-    """How runs are imported."""
-
-    move: bool = False
-    """Remove them from the archive, which is a directory."""
-    copy_resources: bool = False
-    """Take along what links lead to in other runs of the archive."""
-    new_id: bool = False
-    """Give another id to a run whose id is taken by another one."""
-    allow_damaged: bool = False
-    """Take what differs from the checksums, too."""
 
 
 class ImportedRuns(Struct, frozen=True, kw_only=True):
@@ -74,14 +43,6 @@ class ImportedRuns(Struct, frozen=True, kw_only=True):
 
     runs: tuple[Run, ...]
     skipped: tuple[str, ...] = ()
-
-
-class _Brought(Struct, kw_only=True):
-    """A run that was brought into the home's keeping."""
-
-    run: Run
-    packing: Packing
-    manifest: RunManifest | None
 
 
 async def import_runs(
@@ -143,21 +104,11 @@ class _Import:
         self.session = session
         self.archive = archive
         self.how = how
-        self.ready = making / "ready"
-        self.unpacked = making / "unpacked"
-        self.source = archive.path if archive.kind is None else self.unpacked
+        self.incoming = Incoming(session, archive, how, making)
+        self.ready = self.incoming.ready
 
     async def all(self, ids: Sequence[str] | None) -> ImportedRuns:
-        self.ready.mkdir()
-        if self.archive.kind is not None:
-            self.unpacked.mkdir()
-            wanted = None if self.how.copy_resources else ids
-            await unpack_runs(self.archive, self.unpacked, ids=wanted, resources=self.how.copy_resources)
-        index = read_index(self.source, self.archive.shown)
-        there = require_runs(self.archive, self.source)
-        chosen = there if ids is None else [run_id for run_id in there if run_id in set(ids)]
-        await self._check_index(index, None if ids is not None else there)
-        brought = [await self._bring(run_id) for run_id in chosen]
+        brought = await self.incoming.bring(ids)
         new, skipped = await self._sort_out(brought)
         names = {one.run.id: new_run_id() for one in new if one.run.id in self.taken}
         runs = await self._settled(new, names)
@@ -166,7 +117,7 @@ class _Import:
             warn(
                 self.session,
                 None,
-                f"{run_id}: links to files that are not here are left out: {_named(paths)}",
+                f"{run_id}: links to files that are not here are left out: {named(paths)}",
             )
         failpoint("import.checked")
         await self._enter(runs)
@@ -175,119 +126,12 @@ class _Import:
                 await off_loop(lambda one=one: remove_tree(str(self.archive.path / one.packing.run_dir.name)))
         return ImportedRuns(runs=tuple(runs), skipped=tuple(skipped))
 
-    async def _check_index(self, index: ArchiveIndex | None, there: Sequence[str] | None) -> None:
-        """What a file says that it holds must be what it holds."""
-        if index is None:
-            if self.archive.kind is not None and not self.how.allow_damaged:
-                raise UserError(
-                    f"'{self.archive.shown}' is not an archive of runs: it has no {INDEX}",
-                    "Use --allow-damaged if you know what it is.",
-                )
-            return
-        missing = sorted(set(index.runs) - set(there)) if there is not None else []
-        if missing:
-            self._damaged(f"run {missing[0]} is missing in it")
-        for run_id, digest in index.runs.items():
-            path = manifest_path(self.source, run_id)
-            if path.exists() and await finish(hash_file(path)) != digest:
-                self._damaged(f"what it says of run {run_id} was changed")
-
-    def _damaged(self, what: str) -> None:
-        if not self.how.allow_damaged:
-            raise UserError(
-                f"'{self.archive.shown}' is damaged: {what}",
-                "Nothing was imported. Use --allow-damaged to take it as it is.",
-            )
-        warn(self.session, None, what)
-
-    async def _bring(self, run_id: str) -> _Brought:
-        """Copy a run to where it is prepared, and check it."""
-        folder = self.source / run_id
-        terms = Terms(follows=self._follows())
-        packing = Packing(folder, self.source, terms)
-        await finish(packing.steps(FolderWriter(self.ready), run_id))
-        run = self._with_command(self._read(run_id))
-        manifest = self._manifest(run_id)
-        if manifest is not None:
-            self._compare(run_id, packing, manifest)
-        elif self.archive.home is None:
-            warn(self.session, run, f"{run_id} has no checksums: it is taken as it is")
-        if packing.left:
-            warn(self.session, run, f"{run_id}: not imported: {_named(packing.left)}")
-        return _Brought(run=run, packing=packing, manifest=manifest)
-
-    def _follows(self) -> Callable[[str, str], bool]:
-        """Other runs of the archive are followed to, if that is wanted; nothing else ever is."""
-        root = os.path.realpath(self.source)
-
-        if not self.how.copy_resources:
-            return lambda path, real: False
-        return lambda path, real: is_made_by_run(real, root)
-
-    def _read(self, run_id: str) -> Run:
-        run = read_recorded_in(self.ready, run_id)
-        if run is None or run.state == "broken":
-            reason = "its record is missing" if run is None else run.reason
-            raise UserError(
-                f"run {run_id} of '{self.archive.shown}' can't be read: {self._as_shown(reason or '')}",
-                "Nothing was imported. Name the runs that are to be imported to leave it out.",
-            )
-        if run.schema > SCHEMA:
-            raise UserError(
-                f"run {run_id} of '{self.archive.shown}' was written by a newer version of orchestra",
-                "Upgrade orchestra to import it.",
-            )
-        return run
-
-    def _with_command(self, run: Run) -> Run:
-        """With the command of its newest start, which in a home only its orders may know: they stay there."""
-        if run.command or not run.attempt or self.archive.home is None:
-            return run
-        try:
-            orders = read_orders(attempt_directory(self.source / run.id, run.attempt))
-        except OrchestraError:
-            return run
-        return run if orders is None else structs.replace(run, command=orders.arguments)
-
-    def _as_shown(self, text: str) -> str:
-        return text.replace(f"{self.ready}/", f"{self.archive.shown}/")
-
-    def _manifest(self, run_id: str) -> RunManifest | None:
-        try:
-            manifest = read_record(manifest_path(self.source, run_id), RunManifest)
-        except OrchestraError as error:
-            self._damaged(f"the checksums of run {run_id} can't be read: {error.message}")
-            return None
-        if manifest is not None:
-            require_format(manifest.format, f"run {run_id} of '{self.archive.shown}'")
-        elif self.archive.kind is not None:
-            self._damaged(f"run {run_id} has no checksums")
-        return manifest
-
-    def _compare(self, run_id: str, packing: Packing, manifest: RunManifest) -> None:
-        # What was copied in place of a link is what the other run has, whose own digests tell of it.
-        known = manifest.files.keys()
-        followed = {path for path in packing.files.keys() - known if _is_below(path, manifest.outside)}
-        found = {path: digest for path, digest in packing.files.items() if path not in followed}
-        differing = sorted(
-            path
-            for path in found.keys() | manifest.files.keys()
-            if found.get(path) != manifest.files.get(path)
-        )
-        differing += sorted(
-            path
-            for path in packing.links.keys() | manifest.links.keys()
-            if packing.links.get(path) != manifest.links.get(path) and not _is_below(path, manifest.outside)
-        )
-        if differing:
-            self._damaged(f"run {run_id} differs from its checksums in {_named(differing)}")
-
-    async def _sort_out(self, brought: Sequence[_Brought]) -> tuple[list[_Brought], list[str]]:
+    async def _sort_out(self, brought: Sequence[Brought]) -> tuple[list[Brought], list[str]]:
         """Those that are new, and the ids of those that are here already."""
         self.taken: set[str] = set()
         page = await self.session.store.query(RunQuery(ids=tuple(one.run.id for one in brought)))
         known = {run.id: run for run in page.runs}
-        new: list[_Brought] = []
+        new: list[Brought] = []
         skipped: list[str] = []
         for one in brought:
             # One that somebody imports just now is there before the store knows it.
@@ -307,12 +151,12 @@ class _Import:
             )
         return new, skipped
 
-    async def _is_same(self, one: _Brought, here: Run) -> bool:
+    async def _is_same(self, one: Brought, here: Run) -> bool:
         packing, steps = looking(self.session.directory(here), self.session.layout.runs_dir)
         await finish(steps)
         return essence_of(one.run, one.packing) == essence_of(here, packing)
 
-    async def _settled(self, new: Sequence[_Brought], names: dict[str, str]) -> list[Run]:
+    async def _settled(self, new: Sequence[Brought], names: dict[str, str]) -> list[Run]:
         """The runs as they are entered."""
         now = self.session.clock.now()
         along = {one.run.id: one.run for one in new}
@@ -334,7 +178,7 @@ class _Import:
             runs.append(run)
         return runs
 
-    def _prepare(self, new: Sequence[_Brought], runs: Sequence[Run]) -> dict[str, list[str]]:
+    def _prepare(self, new: Sequence[Brought], runs: Sequence[Run]) -> dict[str, list[str]]:
         """Make the directories what they will be, down to the disk; by run, the links that can't be made."""
         left: dict[str, list[str]] = {}
         names = {one.run.id: run.id for one, run in zip(new, runs, strict=True)}
@@ -365,7 +209,7 @@ class _Import:
                 if content is not None:
                     write_atomic(folder / path, content, fsync=False)
 
-    def _outside(self, one: _Brought) -> list[tuple[str, str]]:
+    def _outside(self, one: Brought) -> list[tuple[str, str]]:
         links = (
             one.packing.outside if one.manifest is None else {**one.packing.outside, **one.manifest.outside}
         )
@@ -376,7 +220,7 @@ class _Import:
             if path not in followed and not any(file.startswith(f"{path}/") for file in followed)
         ]
 
-    def _link(self, one: _Brought, path: str, target: str, names: dict[str, str]) -> bool:
+    def _link(self, one: Brought, path: str, target: str, names: dict[str, str]) -> bool:
         """Make a link to a file of another run that is here, or comes along; False for any other."""
         found = run_of_link(path, target)
         folder = self.ready / one.run.id
@@ -426,15 +270,6 @@ class _Import:
 
 def _alone(run: Run) -> Run:
     return structs.replace(run, batch=None, trial=None, generation=None, parent=None)
-
-
-def _is_below(path: str, links: dict[str, str]) -> bool:
-    return any(path == link or path.startswith(f"{link}/") for link in links)
-
-
-def _named(paths: Sequence[str]) -> str:
-    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
-    return ", ".join(map(repr, paths[:NAMED])) + more
 
 
 def _listed(ids: Sequence[str]) -> str:

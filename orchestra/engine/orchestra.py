@@ -448,7 +448,9 @@ class Orchestra:
             UserError: nothing can be exported there, or a run can't.
             RunBusy: a run that is running is to be moved.
         """
-        from orchestra.engine.exporting import How, export_runs, export_target, with_members
+        from orchestra.engine.export_target import export_target
+        from orchestra.engine.exporting import How, export_runs
+        from orchestra.engine.runs import with_members
 
         target = export_target(self.session, os.fspath(location), self._cwd, force=force)
         found = await self.list() if runs is None else tuple([await self.get(run) for run in runs])
@@ -474,7 +476,8 @@ class Orchestra:
             UserError: the source is damaged or hostile, or another run has the id of one of them.
         """
         from orchestra.engine.archived import find_archive
-        from orchestra.engine.importing import Importing, import_runs, named_runs
+        from orchestra.engine.importing import import_runs, named_runs
+        from orchestra.engine.incoming import Importing
 
         archive = find_archive(self.session.layout, os.fspath(source), self._cwd)
         ids = None if runs is None else await named_runs(self.session, archive, runs)

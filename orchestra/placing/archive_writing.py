@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import tarfile
 import time
 import zipfile
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol, TypeAlias
 
 from orchestra.child.cloning import clone
 from orchestra.child.supervisor import failpoint
 from orchestra.errors import ResolveError, UserError
+from orchestra.placing.making import alone_in, hold, place, sweep_partial, sync
 from orchestra.placing.members import Limits, clean_name
 from orchestra.placing.steps import CHUNK, Steps, sha256
 
@@ -119,10 +119,10 @@ class ArchiveFile:
             UserError: this Python can't write archives of that kind.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with _alone_in(self.path.parent):
-            _sweep_partial(self.path)
+        with alone_in(self.path.parent):
+            sweep_partial(self.path)
             try:
-                self._file = _locked(os.open(self._partial, flags, 0o600))
+                self._file = open(hold(os.open(self._partial, flags, 0o600)), "r+b", buffering=CHUNK)  # noqa: SIM115
             except OSError as error:
                 error.filename = os.fspath(self.path)
                 raise
@@ -216,7 +216,7 @@ class ArchiveFile:
             raise taken(self.path) from None
         self._file.close()
         if fsync:
-            _sync(self.path.parent)
+            sync(self.path.parent)
 
     def discard(self) -> None:
         """Remove what is not whole. Does nothing once it is finished."""
@@ -238,101 +238,6 @@ class ArchiveFile:
 def taken(path: Path) -> UserError:
     """The error for an archive that is there already."""
     return UserError(f"'{path}' exists already", "Choose another name, or use --force to replace it.")
-
-
-def place(partial: Path, path: Path, *, replace: bool) -> None:
-    """Give a file its name.
-
-    Raises:
-        FileExistsError: there is one, and it is not to be replaced.
-    """
-    if replace:
-        os.replace(partial, path)
-        return
-    try:
-        os.link(partial, path)
-    except FileExistsError:
-        raise
-    except OSError:
-        # A file system without hard links.
-        if path.exists():
-            raise FileExistsError from None
-        os.rename(partial, path)
-    else:
-        partial.unlink()
-
-
-def _sweep_partial(path: Path) -> None:
-    """Remove what is left of those who were writing ``path`` when they were killed."""
-    for left in path.parent.glob(f".{_escaped(path.name[:100])}.*.part"):
-        with suppress(OSError):
-            descriptor = _lock(left)
-            left.unlink()
-            os.close(descriptor)
-
-
-def _escaped(name: str) -> str:
-    import glob
-
-    return glob.escape(name)
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Generator[None]:
-    """Nobody else looks for what was left behind in ``folder`` meanwhile."""
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _lock(path: Path) -> int:
-    """Hold a file or folder in the making, so that nobody takes it for left behind.
-
-    Raises:
-        BlockingIOError: somebody holds it.
-    """
-    return _hold(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
-
-
-def _hold(descriptor: int) -> int:
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _locked(descriptor: int) -> IO[bytes]:
-    return open(_hold(descriptor), "r+b", buffering=CHUNK)
-
-
-class Making:
-    """A folder in which something is made, beside its place: it goes with whoever makes it."""
-
-    def __init__(self, parent: Path, prefix: str) -> None:
-        self.path = parent / f"{prefix}{os.urandom(4).hex()}"
-        with _alone_in(parent):
-            for left in parent.glob(f"{prefix}*"):
-                with suppress(OSError):
-                    descriptor = _lock(left)
-                    shutil.rmtree(left, ignore_errors=True)
-                    os.close(descriptor)
-            self.path.mkdir(mode=0o700)
-            self._lock = _lock(self.path)
-
-    def close(self) -> None:
-        """Remove it with all that is still in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
-        os.close(self._lock)
 
 
 def storable(name: str, *, as_zip: bool) -> bool:
@@ -368,12 +273,3 @@ def _tar_info(name: str, kind: bytes, mode: int) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.type, info.mode, info.mtime = kind, mode, int(time.time())
     return info
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

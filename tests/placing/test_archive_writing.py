@@ -12,8 +12,9 @@ import pytest
 
 from orchestra.errors import UserError
 from orchestra.placing import archive_writing, members
-from orchestra.placing.archive_writing import ArchiveFile, FolderWriter, Making, storable, write_mode
+from orchestra.placing.archive_writing import ArchiveFile, FolderWriter, storable, write_mode
 from orchestra.placing.archives import archive_type, type_by_content, unpack
+from orchestra.placing.making import Making
 
 KINDS = ["a.zip", "a.tar", "a.tar.gz", "a.tar.bz2", "a.tar.xz"]
 ODD = 1_700_001
