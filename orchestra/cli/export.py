@@ -125,7 +125,7 @@ def archive(
         )
     how = How(move=not copy, copy_resources=copy_resources, environment=True, description=description or "")
     target = Target(path=path, shown=name, mode=None)
-    found, rows = complete(lambda: _chosen_runs(runs, filters))
+    found, rows = complete(lambda: _chosen_runs(runs, filters, how))
     if not found:
         os.write(2, b"Nothing to archive.\n")
         return 0
@@ -142,14 +142,14 @@ def archive(
 
 async def _choose(location: str, specs: tuple[str, ...], filters: Filters, how: How) -> tuple[Target, Chosen]:
     context = current()
-    async with context.session() as session:
+    async with context.session(looking=not how.move) as session:
         target = export_target(session, location, context.cwd, force=how.force)
-    return target, await _chosen_runs(specs, filters)
+    return target, await _chosen_runs(specs, filters, how)
 
 
-async def _chosen_runs(specs: tuple[str, ...], filters: Filters) -> Chosen:
+async def _chosen_runs(specs: tuple[str, ...], filters: Filters, how: How) -> Chosen:
     context = current()
-    async with context.session() as session:
+    async with context.session(looking=not how.move) as session:
         found = await chosen(session, specs, filters, default="all")
         if specs:
             found = await with_members(session, found)
@@ -157,7 +157,7 @@ async def _chosen_runs(specs: tuple[str, ...], filters: Filters) -> Chosen:
 
 
 async def _export(runs: tuple[Run, ...], target: Target, how: How) -> Exported:
-    async with current().session() as session:
+    async with current().session(looking=not how.move) as session:
         known = await session.store.query(RunQuery(ids=tuple(run.id for run in runs)))
         return await export_runs(session, known.runs, target, how)
 
