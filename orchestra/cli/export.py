@@ -110,7 +110,8 @@ def archive(
         Do not ask.
     """
     if name is None or list_:
-        if name is not None or runs or create or description is not None:
+        others = (name, *runs, create, copy, copy_resources, description, filters is not FILTERS)
+        if any(each not in (None, False) for each in others):
             raise UsageError("--list takes no archive, runs or other options" if list_ else "NAME is missing")
         return _list(json)
     if json:

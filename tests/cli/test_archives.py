@@ -505,6 +505,25 @@ def test_a_copy_leaves_the_runs_where_they_are(call: Call, home: Path) -> None:
     assert ids(call, "-A", "old") == [IDS[2]]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--list", "old"), "--list takes no archive, runs or other options"),
+        (("--list", "-Fo", "train"), "--list takes no archive, runs or other options"),
+        (("--list", "--copy"), "--list takes no archive, runs or other options"),
+        (("--create",), "NAME is missing"),
+        (("old", "--json"), "--json is for the list of archives"),
+    ],
+)
+def test_no_option_of_archive_is_accepted_and_ignored(
+    call: Call, arguments: tuple[str, ...], message: str
+) -> None:
+    refused = call("archive", *arguments)
+
+    assert refused.code == 2
+    assert f"orchestra: {message}\n" in refused.error
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b", ".hidden", ""])
 def test_no_archive_has_a_name_that_leads_elsewhere(call: Call, home: Path, name: str) -> None:
     three(home)
