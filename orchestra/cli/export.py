@@ -43,7 +43,7 @@ def export(
     location
         A directory, or the name of a file that is to be made.
     runs
-        Which runs: indexes and slices of the listing (1, 2:4, :), ids, or beginnings of ids.
+        Which runs: indexes and slices of the listing (1, 2:4, :, last), ids, or beginnings of ids.
     move
         Delete the runs here once they are exported.
     copy_resources
@@ -93,7 +93,7 @@ def archive(
     name
         The archive.
     runs
-        Which runs: indexes and slices of the listing (1, 2:4, :), ids, or beginnings of ids.
+        Which runs: indexes and slices of the listing (1, 2:4, :, last), ids, or beginnings of ids.
     create
         Make the archive if it is not there.
     copy

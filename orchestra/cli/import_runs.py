@@ -37,7 +37,7 @@ def import_(
     source
         A directory, a zip or tar file, another home, or the name of an archive of this home.
     runs
-        Which runs of it: indexes and slices of its listing (1, 2:4, :), ids, or beginnings of ids.
+        Which runs of it: indexes and slices of its listing (1, 2:4, :, last), ids, or beginnings of ids.
     move
         Remove the runs there once they are imported.
     copy_resources

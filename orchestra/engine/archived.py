@@ -19,6 +19,7 @@ from msgspec import Struct, structs
 from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.engine.session import Session, open_session
 from orchestra.errors import RunBroken, UserError, text_of_os_error
+from orchestra.model import versions
 from orchestra.model.archived import INDEX, MANIFEST, ArchiveIndex, portable, require_format, run_of_link
 from orchestra.model.filters import RunQuery
 from orchestra.model.ids import check_run_id
@@ -140,9 +141,9 @@ def named_archives(layout: Layout) -> list[NamedArchive]:
         return found
     for folder in folders:
         try:
-            index = read_index(folder, folder.name) or ArchiveIndex(format=1)
+            index = read_index(folder, folder.name) or ArchiveIndex(format=versions.ARCHIVE)
         except UserError as error:
-            index = ArchiveIndex(format=1, description=f"({error.message})")
+            index = ArchiveIndex(format=versions.ARCHIVE, description=f"({error.message})")
         found.append(
             NamedArchive(
                 name=folder.name,

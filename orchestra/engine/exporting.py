@@ -22,7 +22,8 @@ from orchestra.engine.off_loop import off_loop
 from orchestra.engine.packing import RECORD, Packing, Terms, essence_of, looking, warn
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, RunBusy, UserError, text_of_os_error
-from orchestra.model.archived import FORMAT, INDEX, MANIFEST, ArchiveIndex, portable, run_of_link
+from orchestra.model import versions
+from orchestra.model.archived import INDEX, MANIFEST, ArchiveIndex, portable, run_of_link
 from orchestra.model.encoding import encode
 from orchestra.model.run import ACTIVE, Run
 from orchestra.placing.archive_writing import ArchiveFile, FolderWriter, WriteMode, Writer
@@ -273,7 +274,9 @@ class _Export:
         return other is not None and self._is_along(other[0])
 
     def _index(self) -> ArchiveIndex:
-        return ArchiveIndex(format=FORMAT, created=self.session.clock.now(), description=self.how.description)
+        return ArchiveIndex(
+            format=versions.ARCHIVE, created=self.session.clock.now(), description=self.how.description
+        )
 
     def _write_index(self, folder: Path) -> None:
         known = read_index(folder, self.target.shown)

@@ -13,8 +13,9 @@ from orchestra.engine.packing import Packing, Terms, warn
 from orchestra.engine.rebuild import read_recorded_in
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, UserError
+from orchestra.model import versions
 from orchestra.model.archived import INDEX, ArchiveIndex, RunManifest, require_format
-from orchestra.model.run import SCHEMA, Run
+from orchestra.model.run import Run
 from orchestra.placing.archive_writing import FolderWriter
 from orchestra.placing.steps import finish, hash_file
 from orchestra.workspace.codec import read_record
@@ -134,7 +135,7 @@ class Incoming:
                 f"run {run_id} of '{self.archive.shown}' can't be read: {self._as_shown(reason or '')}",
                 "Nothing was imported. Name the runs that are to be imported to leave it out.",
             )
-        if run.schema > SCHEMA:
+        if run.schema > versions.RUN:
             raise UserError(
                 f"run {run_id} of '{self.archive.shown}' was written by a newer version of orchestra",
                 "Upgrade orchestra to import it.",

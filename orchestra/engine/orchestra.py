@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, 
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, Unpack
 
 import anyio
 from anyio.abc import TaskGroup
@@ -28,6 +28,7 @@ from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import find_run
 from orchestra.engine.results import column_value, results_of
 from orchestra.engine.runs import delete_runs, stop_runs
+from orchestra.engine.search import without_results
 from orchestra.engine.series import series_of
 from orchestra.engine.session import Session, open_session
 from orchestra.engine.stopping import not_stopped
@@ -38,6 +39,7 @@ from orchestra.model.differences import Differences, Section
 from orchestra.model.duration import parse_duration
 from orchestra.model.events import Event
 from orchestra.model.filters import RunQuery
+from orchestra.model.narrowing import Filters, narrowed, narrowing_of
 from orchestra.model.operation import FlagValue
 from orchestra.model.resources import Resources, parse_resources
 from orchestra.model.retry import Retry, parse_retry
@@ -359,10 +361,18 @@ class Orchestra:
         """
         return await settle(self.session, await find_run(self.session, run, cwd=self._cwd))
 
-    async def list(self, query: RunQuery | None = None) -> tuple[Run, ...]:
-        """The runs that match, newest first, in their true states."""
+    async def list(self, query: RunQuery | None = None, **filters: Unpack[Filters]) -> tuple[Run, ...]:
+        """The runs that match, newest first, in their true states.
+
+        ``filters`` are those of the command line: ``expr="loss < 0.1"``, ``ops="train"``, ``tags=["a", "b"]``,
+        ``started="last 2 hours"``, ``error=True``, ``not_staged=True``, ...
+
+        Raises:
+            UserError: a filter has no meaning.
+        """
         await settle_active(self.session)
-        return (await self.session.store.query(query or RunQuery())).runs
+        asked = narrowed(query or RunQuery(), narrowing_of(filters), self.session.clock.now())
+        return (await self.session.store.query(await without_results(self.session, asked))).runs
 
     async def results(self, run: str) -> Results:
         """The scalars and attributes of a run's newest attempt, as far as it has come."""

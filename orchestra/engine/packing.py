@@ -11,7 +11,8 @@ from typing import IO, Literal, cast
 from msgspec import Struct
 
 from orchestra.engine.session import Session
-from orchestra.model.archived import FORMAT, RunManifest, essence, run_of_link
+from orchestra.model import versions
+from orchestra.model.archived import RunManifest, essence, run_of_link
 from orchestra.model.run import Run
 from orchestra.placing.archive_writing import Writer, storable
 from orchestra.placing.steps import Steps
@@ -51,7 +52,7 @@ class Packing:
     @property
     def manifest(self) -> RunManifest:
         """What the run consists of."""
-        return RunManifest(format=FORMAT, files=self.files, links=self.links, outside=self.outside)
+        return RunManifest(format=versions.ARCHIVE, files=self.files, links=self.links, outside=self.outside)
 
     def steps(self, writer: Writer, prefix: str) -> Steps:
         """Copy it below ``prefix``.

@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from msgspec import Struct, structs
 
 from orchestra.errors import UserError
+from orchestra.model import versions
 from orchestra.model.encoding import decode, encode
 from orchestra.model.marks import MARK
 from orchestra.model.redaction import MARKS
 from orchestra.model.run import ACTIVE, Imported, Run, State
 
-FORMAT = 1
-"""The version of an archive's form. A reader ignores fields that it doesn't know, and refuses newer forms."""
 INDEX = "orchestra-archive.json"
 """The file that tells what an archive is, beside the folders of its runs."""
 MANIFEST = "exported.json"
@@ -51,9 +50,9 @@ def require_format(form: int, what: str) -> None:
     Raises:
         UserError: it has.
     """
-    if form > FORMAT:
+    if form > versions.ARCHIVE:
         raise UserError(
-            f"{what} was written by a newer version of orchestra (format {form}, we know {FORMAT})",
+            f"{what} was written by a newer version of orchestra (format {form}, we know {versions.ARCHIVE})",
             "Upgrade orchestra to read it.",
         )
     if form < 1:

@@ -50,10 +50,12 @@ ELSEWHERE = {
     "delete.renamed",
     "source.copied",
     "source.swapping",
+    "store.backed_up",
+    "store.upgraded",
     *(point.partition(":")[0] for point in PROVIDING),
     *ARCHIVING,
 }
-"""Points of deletions, of restarts, of dependencies and of archives, whose tests are beside theirs."""
+"""Points of deletions, restarts, dependencies, upgrades and archives, whose tests are beside theirs."""
 
 
 def strike(point: str) -> str:
