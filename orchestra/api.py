@@ -37,6 +37,8 @@ __all__ = [
     "Project",
     "RunError",
     "attributes",
+    "export_runs",
+    "import_runs",
     "mark",
     "run",
     "run_capture_output",
@@ -324,6 +326,40 @@ def _annotate(
             if names is None:
                 names = [run.id for run in await orch.list(RunQuery(limit=1))]
             return list(await how(orch, names))
+
+    return _wait(call)
+
+
+def export_runs(
+    location: str | os.PathLike[str],
+    runs: Sequence[str] | None = None,
+    *,
+    home: Home = None,
+    orchestra_home: Home = None,
+    **options: Any,
+) -> list[Run]:
+    """Export runs (all of them, if none are named), as :meth:`Orchestra.export_runs` does with these options."""
+
+    async def call() -> list[Run]:
+        async with Orchestra(orchestra_home or home) as orch:
+            return list(await orch.export_runs(location, runs, **options))
+
+    return _wait(call)
+
+
+def import_runs(
+    source: str | os.PathLike[str],
+    runs: Sequence[str] | None = None,
+    *,
+    home: Home = None,
+    orchestra_home: Home = None,
+    **options: Any,
+) -> list[Run]:
+    """Import runs (all of them, if none are named), as :meth:`Orchestra.import_runs` does with these options."""
+
+    async def call() -> list[Run]:
+        async with Orchestra(orchestra_home or home) as orch:
+            return list(await orch.import_runs(source, runs, **options))
 
     return _wait(call)
 

@@ -109,6 +109,10 @@ FAILPOINTS = {
     "delete.forgotten": "the store has forgotten a run that is in the trash, or is to be removed",
     "restore.renamed": "a run's directory was moved out of the trash, the store does not know the run",
     "purge.renamed": "a run's directory was moved from the trash to what is removed for good",
+    "export.writing": "a part of a file is in an archive that is being written",
+    "export.written": "an archive is whole beside its place, or a run beside its place in a directory",
+    "import.checked": "all runs of an archive are in the home's keeping and checked, none is entered",
+    "import.placed": "a run of an archive has its place in the home, the store does not know it",
 }
 """Every point at which ``ORCHESTRA_FAILPOINT=NAME:ACTION[:N][,...]`` can strike, and where it is.
 

@@ -69,6 +69,14 @@ VERBS: dict[str, Verb] = {
     "runs mark": Verb("orchestra.cli.mark:mark", "Mark runs as better than others of their operation."),
     "runs stop": Verb("orchestra.cli.stop:stop", "Stop runs."),
     "stop": Verb("orchestra.cli.stop:stop", "Stop runs."),
+    "export": Verb("orchestra.cli.export:export", "Export runs.", "[OPTIONS] LOCATION [RUN]..."),
+    "runs export": Verb("orchestra.cli.export:export", "Export runs.", "[OPTIONS] LOCATION [RUN]..."),
+    "import": Verb("orchestra.cli.import_runs:import_", "Import runs.", "[OPTIONS] SOURCE [RUN]..."),
+    "runs import": Verb("orchestra.cli.import_runs:import_", "Import runs.", "[OPTIONS] SOURCE [RUN]..."),
+    "archive": Verb("orchestra.cli.export:archive", "Move runs to an archive.", "[OPTIONS] [NAME [RUN]...]"),
+    "runs archive": Verb(
+        "orchestra.cli.export:archive", "Move runs to an archive.", "[OPTIONS] [NAME [RUN]...]"
+    ),
     "label": Verb("orchestra.cli.label:label", "Change the labels of runs."),
     "tag": Verb("orchestra.cli.tag:tag", "Add tags to runs, take some away, list them."),
     "comment": Verb("orchestra.cli.comment:comment", "Add comments to runs, list and delete them."),

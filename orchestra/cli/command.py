@@ -24,7 +24,7 @@ from msgspec import structs
 from orchestra.cli import run_checks, terminal
 from orchestra.cli.context import Context, drive
 from orchestra.cli.look import look_at_operation, look_at_plan
-from orchestra.cli.preview import preview
+from orchestra.cli.preview import imported_lines, preview
 from orchestra.cli.prompts import confirm
 from orchestra.cli.run_options import COMMON, LOOK, Common, Look
 from orchestra.console import printable
@@ -158,6 +158,10 @@ class RunCommand:
         is_idle = isinstance(prepared, Restart) and prepared.idle is not None
         if not (self.common.yes or is_idle) and not await self._confirmed(session, prepared):
             return 0
+        if self.common.yes:
+            lines = await imported_lines(session, self.request, prepared)
+            if lines:
+                session.emit("log.message", level="warning", message="\n".join(lines), logger="")
         self._catch_signals()
         if self._needs_time(prepared):
             return session, prepared

@@ -155,6 +155,11 @@ def _of_verb(name: str, words: list[str], current: str) -> Iterator[Candidate]:
         yield from _runs(deleted=name in TRASH)
     elif field == "queues":
         yield from _runs("queue")
+    elif field == "name":
+        yield from _archives()
+    elif field == "source":
+        yield from _archives()
+        yield from _files(current)
     elif positional:
         yield from _files(current)
 
@@ -188,6 +193,7 @@ def _values(option: Option, current: str) -> Iterator[Candidate]:
     elif option.field in RUN_NAMES:
         yield from _runs()
     else:
+        yield from _archives() if option.field == "archive" else ()
         yield from _files(current)
 
 
@@ -289,6 +295,15 @@ def _newest(kind: RunKind | None = None, *, deleted: bool = False) -> Sequence[R
             return await (await deleted_runs(session)).query(query)
 
     return complete(newest).runs
+
+
+def _archives() -> Iterator[Candidate]:
+    from orchestra.cli.context import current as context
+    from orchestra.engine.archived import named_archives
+    from orchestra.workspace.layout import Layout
+
+    for archive in named_archives(Layout(context().home)):
+        yield Candidate(archive.name, archive.description)
 
 
 def _files_of_run(arguments: Sequence[str], start: str) -> Iterator[Candidate]:

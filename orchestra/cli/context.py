@@ -123,6 +123,26 @@ class Context:
             opened.sinks.output_readers += self.wants_output_events
             yield opened
 
+    @asynccontextmanager
+    async def session_of(
+        self, archive: str | None, *, looking: bool = False, whole: bool = False, change: bool = False
+    ) -> AsyncGenerator[Session]:
+        """As :meth:`session`; over the runs of an archive if one is named.
+
+        Raises:
+            UserError: there is no such archive, or it can't be read, or can't be changed as is wanted.
+        """
+        if archive is None:
+            async with self.session(looking=looking) as opened:
+                yield opened
+            return
+        from orchestra.engine.archived import find_archive, looked_into
+        from orchestra.workspace.layout import Layout
+
+        found = find_archive(Layout(self.home), archive, self.cwd)
+        async with looked_into(found, self.settings, whole=whole, change=change) as opened:
+            yield opened
+
 
 def current() -> Context:
     """The context of this process's command."""

@@ -10,7 +10,7 @@ _NO_REMOTE: Final = (
     "there are no remotes",
     "Let an executor start runs elsewhere (--executor), in a home that both computers see.",
 )
-_NO_ARCHIVES: Final = ("there are no archives yet", "Name another home with 'orchestra -H PATH'.")
+_TWO_MEANINGS: Final = ("-c stood for two options", "Use --create or --copy.")
 _CHECKED: Final = (
     "what can be checked always is: 'orchestra check' has no option for parts of it",
     "Use --runs to check the runs, too.",
@@ -33,13 +33,12 @@ _NOT_HERE: Final[dict[str, dict[str, _Instead]]] = {
     },
     "runs list": {
         _REMOTE: _NO_REMOTE,
-        r"-A|--archive": _NO_ARCHIVES,
     },
     "runs info": {
         _REMOTE: _NO_REMOTE,
         r"-p|--plugins": ("runs have no data of plugins", None),
     },
-    "runs delete": {_REMOTE: _NO_REMOTE, r"-A|--archive": _NO_ARCHIVES},
+    "runs delete": {_REMOTE: _NO_REMOTE},
     "runs restore": {_REMOTE: _NO_REMOTE},
     "runs purge": {_REMOTE: _NO_REMOTE},
     "label": {_REMOTE: _NO_REMOTE},
@@ -55,6 +54,8 @@ _NOT_HERE: Final[dict[str, dict[str, _Instead]]] = {
     "runs diff": {_REMOTE: _NO_REMOTE},
     "stop": {_REMOTE: _NO_REMOTE},
     "runs stop": {_REMOTE: _NO_REMOTE},
+    "archive": {r"-c": _TWO_MEANINGS},
+    "runs archive": {r"-c": _TWO_MEANINGS},
     "check": {
         r"--(env|tensorflow|pytorch|r-script|space|notify|no-info|skip|fast|verbose|(no-)?offline)|-[nsfv]": _CHECKED,
         r"-T|--tests|-t|--test|--force-test|-c|--concurrency": (

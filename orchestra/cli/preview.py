@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from orchestra.engine.redoing import Todo
 
 MOST_SHOWN = 100_000
+MOST_COMMANDS = 10
+"""So many commands of an imported run are shown."""
 
 
 async def preview(session: Session, request: RunRequest, prepared: Plan | Restart) -> str:
@@ -52,7 +54,36 @@ async def preview(session: Session, request: RunRequest, prepared: Plan | Restar
     if batch is not None and batch.options:
         lines.append("Optimizer flags:")
         lines += [f"  {name}: {encode(batch.options[name])}" for name in sorted(batch.options)]
+    lines += await imported_lines(session, request, prepared)
     return "\n".join(map(printable, lines))
+
+
+async def imported_lines(session: Session, request: RunRequest, prepared: Plan | Restart) -> list[str]:
+    """What would be executed of a run that was made elsewhere: nobody here has looked at it yet."""
+    origin = prepared.run if isinstance(prepared, Restart) else prepared.proto
+    if origin is None or origin.imported is None:
+        return []
+    from orchestra.engine.runs import with_members
+
+    commands = (await print_commands(session, request, prepared)).splitlines()
+    members = await with_members(session, (origin,)) if isinstance(prepared, Restart) else ()
+    commands += [print_command(run) for run in members if run.kind == "run" and run.id != origin.id]
+    for run in (origin, *members):
+        commands += _beside(run)
+    commands = list(dict.fromkeys(commands))
+    more = [f"  ... and {len(commands) - MOST_COMMANDS} more"] if len(commands) > MOST_COMMANDS else []
+    head = f"Run {origin.short_id} was imported from '{origin.imported.source}'. It executes:"
+    return [head, *(f"  {command}" for command in commands[:MOST_COMMANDS]), *more]
+
+
+def _beside(run: Run) -> list[str]:
+    """What a run executes beside its command, and the variables that this is done with."""
+    sources = (source for requirement in run.operation.requires for source in requirement.sources)
+    found = [source.post_process for source in sources if source.post_process is not None]
+    variables = {**run.operation.env, **run.environment}
+    if variables:
+        found.append(shlex.join(["env", *(f"{name}={value}" for name, value in variables.items())]))
+    return found
 
 
 def _work(todo: Todo) -> str:

@@ -120,7 +120,7 @@ def _own_fields(session: Session, run: Run) -> dict[str, Any]:
     return {
         "id": run.id,
         "short_id": run.short_id,
-        "run_dir": run_directory(session, run),
+        "run_dir": run_directory(session, run) or None,
         "operation": run.operation_name,
         "opref": operation_reference(run),
         "kind": run.kind,
@@ -147,7 +147,9 @@ def _own_fields(session: Session, run: Run) -> dict[str, Any]:
 
 
 def run_directory(session: Session, run: Run) -> str:
-    """Where the run's files are; of a thousand runs without a thousand paths."""
+    """Where the run's files are; of a thousand runs without a thousand paths. Nothing of one in an archive file."""
+    if session.layout.is_passing:
+        return ""
     return run.directory or f"{session.layout.runs_dir}/{run.id}"
 
 

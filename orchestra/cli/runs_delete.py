@@ -22,6 +22,7 @@ from orchestra.model.run import Run
 def runs_delete(
     *runs: str,
     filters: Filters = FILTERS,
+    archive: Annotated[str | None, Parameter(name=("--archive", "-A"))] = None,
     yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
     permanent: Annotated[bool, Parameter(name=("--permanent", "-p"))] = False,
     stop: bool = False,
@@ -35,6 +36,8 @@ def runs_delete(
     ----------
     runs
         Which runs: indexes and slices of the listing (1, 2:4, :, last), ids, or beginnings of ids.
+    archive
+        Delete runs of this directory, or archive of the home, instead, and for good.
     yes
         Do not ask.
     permanent
@@ -42,7 +45,8 @@ def runs_delete(
     stop
         Stop those that are running instead of refusing to delete them.
     """
-    wanted, rows, freed = complete(lambda: _choose(runs, filters, measured=permanent and not yes))
+    permanent = permanent or archive is not None
+    wanted, rows, freed = complete(lambda: _choose(runs, filters, archive, measured=permanent and not yes))
     if not wanted:
         os.write(2, b"Nothing to delete.\n")
         return 0
@@ -54,7 +58,7 @@ def runs_delete(
             ask = f"Delete {len(wanted)} run(s)?"
             intro = "You are about to delete the following runs:"
             prompts.insist(question(intro, rows, len(wanted), ask))
-    count = in_event_loop(lambda: _delete(wanted, stop, permanent))
+    count = in_event_loop(lambda: _delete(wanted, archive, stop=stop, permanent=permanent))
     if permanent:
         tell_kept(wanted)
     terminal.write(f"{'Permanently deleted' if permanent else 'Deleted'} {count} run(s)\n")
@@ -62,18 +66,18 @@ def runs_delete(
 
 
 async def _choose(
-    specs: tuple[str, ...], filters: Filters, *, measured: bool
+    specs: tuple[str, ...], filters: Filters, archive: str | None, *, measured: bool
 ) -> tuple[tuple[Run, ...], Rows, int]:
     context = current()
-    async with context.session() as session:
+    async with context.session_of(archive, change=True) as session:
         await finish_deletions(session)
         found = await chosen(session, specs, filters, default="all")
         rows = preview(session, found, str(context.cwd))
         return found, rows, room_of(session, found) if measured else 0
 
 
-async def _delete(runs: tuple[Run, ...], stop: bool, permanent: bool) -> int:
-    async with current().session() as session:
+async def _delete(runs: tuple[Run, ...], archive: str | None, *, stop: bool, permanent: bool) -> int:
+    async with current().session_of(archive, change=True) as session:
         known = await session.store.query(RunQuery(ids=tuple(run.id for run in runs)))
         return await delete_runs(session, known.runs, stop=stop, permanent=permanent)
 

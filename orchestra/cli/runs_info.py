@@ -153,7 +153,7 @@ def describe(session: Session, run: Run, results: Results, wanted: Extras) -> di
     if wanted.size:
         fields["size"] = disk_usage(session, run)
     fields.update(term_fields(run))
-    ours = {"batch": run.batch, "parent": run.parent}
+    ours = {"batch": run.batch, "parent": run.parent, "imported": run.imported and run.imported.source}
     fields |= {name: value for name, value in ours.items() if value} | ending_fields(session, run)
     if wanted.private:
         fields["private_attributes"] = _private(run, fields)

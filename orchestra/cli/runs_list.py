@@ -30,6 +30,7 @@ DATE = len("2025-01-02")
 def runs_list(
     *,
     filters: Filters = FILTERS,
+    archive: Annotated[str | None, Parameter(name=("--archive", "-A"))] = None,
     all_: Annotated[bool, Parameter(name=("--all", "-a"))] = False,
     more: Annotated[int, Parameter(name=("--more", "-m"), count=True)] = 0,
     limit: Annotated[int | None, Parameter(name=("--limit", "-n"))] = None,
@@ -51,6 +52,8 @@ def runs_list(
 
     Parameters
     ----------
+    archive
+        List the runs of this directory, zip or tar file, other home, or archive of the home instead.
     all_
         Show all runs.
     more
@@ -72,9 +75,11 @@ def runs_list(
     """
     if limit is not None and limit < 1:
         raise UsageError(f"invalid value {limit} for --limit: it is 1 or more")
+    if archive is not None and deleted:
+        raise UsageError("--archive and --deleted cannot both be used")
     wanted = None if all_ or (json and limit is None and not more) else limit or PAGE * (1 + more)
     shown = Shown(simplified=simplified, comments=comments, details=verbose, size=size)
-    return complete(lambda: _list(wanted, filters, shown, deleted=deleted, json=json))
+    return complete(lambda: _list(wanted, filters, archive, shown, deleted=deleted, json=json))
 
 
 class Shown(NamedTuple):
@@ -86,11 +91,14 @@ class Shown(NamedTuple):
     size: bool
 
 
-async def _list(limit: int | None, filters: Filters, shown: Shown, *, deleted: bool, json: bool) -> int:
+async def _list(
+    limit: int | None, filters: Filters, archive: str | None, shown: Shown, *, deleted: bool, json: bool
+) -> int:
     context = current()
     here = str(context.cwd)
     query = query_of(filters, RunQuery(limit=limit))
-    async with context.session(looking=True) as session:
+    whole = shown.details or shown.size or filters is not FILTERS
+    async with context.session_of(archive, looking=True, whole=whole) as session:
         runs, total, more = await _found(session, query, deleted)
         sizes = [disk_usage(session, run) if shown.size else 0 for run in runs]
         if json:

@@ -556,6 +556,61 @@ class Orchestra:
         found = await deleted_runs(self.session, older_than=age)
         return await purge_runs(self.session, await _named_among(found, runs))
 
+    async def export_runs(
+        self,
+        location: str | os.PathLike[str],
+        runs: Sequence[str] | None = None,
+        *,
+        move: bool = False,
+        copy_resources: bool = False,
+        environment: bool = False,
+        force: bool = False,
+    ) -> tuple[Run, ...]:
+        """Export runs (None: all) to a directory, or to a file that ends with ``.zip``, ``.tar.gz`` or the like.
+
+        A batch that is named brings its trials, a pipeline its steps. Returns those that were exported: others were
+        there already.
+
+        Raises:
+            UserError: nothing can be exported there, or a run can't.
+            RunBusy: a run that is running is to be moved.
+        """
+        from orchestra.engine.export_target import export_target
+        from orchestra.engine.exporting import How, export_runs
+        from orchestra.engine.runs import with_members
+
+        target = export_target(self.session, os.fspath(location), self._cwd, force=force)
+        found = await self.list() if runs is None else tuple([await self.get(run) for run in runs])
+        how = How(move=move, copy_resources=copy_resources, environment=environment, force=force)
+        return (await export_runs(self.session, await with_members(self.session, found), target, how)).runs
+
+    async def import_runs(
+        self,
+        source: str | os.PathLike[str],
+        runs: Sequence[str] | None = None,
+        *,
+        move: bool = False,
+        copy_resources: bool = False,
+        new_id: bool = False,
+        allow_damaged: bool = False,
+    ) -> tuple[Run, ...]:
+        """Import runs (None: all) from a directory, a zip or tar file, another home, or an archive of this home.
+
+        ``runs`` are ids, or beginnings of such, of the source. Returns those that were imported: others were here
+        already.
+
+        Raises:
+            UserError: the source is damaged or hostile, or another run has the id of one of them.
+        """
+        from orchestra.engine.archived import find_archive
+        from orchestra.engine.importing import import_runs, named_runs
+        from orchestra.engine.incoming import Importing
+
+        archive = find_archive(self.session.layout, os.fspath(source), self._cwd)
+        ids = None if runs is None else await named_runs(self.session, archive, runs)
+        how = Importing(move=move, copy_resources=copy_resources, new_id=new_id, allow_damaged=allow_damaged)
+        return (await import_runs(self.session, archive, ids, how)).runs
+
     async def stop(self, run: str) -> Run:
         """Stop a run, its whole tree of processes included, and return it when it has ended.
 

@@ -107,7 +107,12 @@ def read_all_runs(session: Session) -> Iterator[Run]:
 
 
 def read_recorded(session: Session, name: str) -> Run | None:
-    """The run in the directory ``name`` of the home, in the state its records say; None if it is no run's.
+    """As :func:`read_recorded_in`, of the home's runs."""
+    return read_recorded_in(session.layout.runs_dir, name)
+
+
+def read_recorded_in(runs_dir: Path, name: str) -> Run | None:
+    """The run in the directory ``name`` of a folder of runs, in the state its records say; None if it is no run's.
 
     A run whose records can't be read is ``broken``. One that has started and not ended is ``running``,
     whether its process lives or not, and one that somebody may be starting is claimed: that is to be judged.
@@ -117,7 +122,7 @@ def read_recorded(session: Session, name: str) -> Run | None:
     except UserError:
         return None
     try:
-        return run_in(Path(session.layout.runs_dir, name), name)
+        return run_in(runs_dir / name, name)
     except RunNotFound:
         return None
 

@@ -18,7 +18,15 @@ from orchestra.model.filters import RunQuery
 from orchestra.model.ids import listing_place, short_id
 from orchestra.model.run import Run
 
-__all__ = ["StopReport", "delete_runs", "finish_deletions", "select_among", "select_runs", "stop_runs"]
+__all__ = [
+    "StopReport",
+    "delete_runs",
+    "finish_deletions",
+    "select_among",
+    "select_runs",
+    "stop_runs",
+    "with_members",
+]
 
 Default = Literal["all", "latest", "none"]
 
@@ -136,3 +144,21 @@ async def _beginning(listed: Listed, spec: str, query: RunQuery) -> tuple[Run, .
 
 def _told_apart(run: Run, spec: str) -> str:
     return short_id(run.id) if len(spec) < len(short_id(run.id)) else run.id
+
+
+async def with_members(session: Session, runs: Sequence[Run]) -> tuple[Run, ...]:
+    """``runs`` and, of batches and pipelines among them, the trials and steps."""
+    found = {run.id: run for run in runs}
+    if not any(run.kind in ("batch", "steps") for run in runs):
+        return tuple(runs)
+    everything = (await session.store.query(RunQuery())).runs
+    while True:
+        more = [
+            run
+            for run in everything
+            if run.id not in found
+            and (run.batch in found or (run.parent is not None and run.parent in found))
+        ]
+        if not more:
+            return tuple(found.values())
+        found.update((run.id, run) for run in more)

@@ -258,16 +258,18 @@ async def open_session(
     starter: Starter = "command",
     one_stream: bool = True,
     looking: bool = False,
+    layout: Layout | None = None,
 ) -> AsyncGenerator[Session]:
     """Open the home and its store. Suspends nowhere while the store is a local, uncontended one.
 
-    Who is only ``looking`` may do so in a home that can't be written.
+    Who is only ``looking`` may do so in a home that can't be written. ``layout``: where its folders are, if not where
+    those of a home are.
 
     Raises:
         HomeError: the home can't be used.
         PluginError: the store plugin can't be used.
     """
-    layout = Layout(home)
+    layout = layout or Layout(home)
     read_only = looking and layout.is_read_only
     if not read_only:
         layout.ensure_home()

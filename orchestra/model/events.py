@@ -34,6 +34,8 @@ EVENT_NAMES: dict[str, str] = {
     "run.unmarked": "A run is no longer marked.",
     "run.deleted": "A run was deleted: `permanent`, or into the trash.",
     "run.restored": "A run was taken out of the trash.",
+    "run.exported": "A run is being copied or moved out of the home: `to`.",
+    "run.imported": "A run is being entered that was made elsewhere: `source`.",
     "dependency.resolving": "What a run needs is being provided, or need not be.",
     "dependency.warning": "What a run needs was not to be had, or may not be what was meant: `resource`, `source`.",
     "batch.proposed": "An expander proposed trials.",

@@ -101,6 +101,17 @@ class Comment(Struct, frozen=True, kw_only=True, gc=False):
     """Microseconds since the epoch."""
 
 
+class Imported(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """That a run was made elsewhere: what it says of itself was never checked, and nobody starts it by himself."""
+
+    source: str
+    """The archive."""
+    time: int
+    """Microseconds since the epoch."""
+    id: str | None = None
+    """What its id was there, where it is another one here."""
+
+
 class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One intended execution. Times are microseconds since the epoch."""
 
@@ -215,6 +226,7 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """The command line of the newest start, or that a start would have."""
     user: str = ""
     host: str = ""
+    imported: Imported | None = None
 
     @property
     def short_id(self) -> str:

@@ -26,6 +26,8 @@ QUEUE_GROUPS: Final = 1
 """``queue.json``"""
 ENVIRONMENT: Final = 1
 """``environment.json`` of an attempt."""
+ARCHIVE: Final = 1
+"""``orchestra-archive.json`` of an archive, and ``exported.json`` of each run in it: their ``format``."""
 RESULTS: Final = 1
 """``scalars.json``: nobody refuses another version of it, for all of it can be worked out anew."""
 RESULTS_INDEX: Final = 1

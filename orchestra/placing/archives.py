@@ -10,7 +10,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias, cast
@@ -23,6 +23,7 @@ from orchestra.placing.steps import CHUNK, Steps
 ArchiveType: TypeAlias = Literal["zip", "tar", "gz"]
 
 _TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")
 _RESERVE = 1 << 30
 """Bytes of the disk that are never filled."""
 _ZIP_METHODS = (0, 8, 12, 14)
@@ -56,7 +57,21 @@ def archive_type(name: str, declared: str | None = None) -> ArchiveType | None:
     return "zip" if lower.endswith(".zip") else "gz" if lower.endswith(".gz") else None
 
 
-def unpack(path: Path, kind: ArchiveType, into: Path, *, name: str | None = None) -> Steps:
+def type_by_content(path: Path) -> ArchiveType | None:
+    """Whether a file is a zip, or looks like a tar (compressed or not); None: neither."""
+    with open(path, "rb") as file:
+        head = file.read(512)
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return "zip"
+    return "tar" if head.startswith(_COMPRESSED) or head[257:262] == b"ustar" else None
+
+
+Wanted: TypeAlias = Callable[[Member], bool]
+
+
+def unpack(
+    path: Path, kind: ArchiveType, into: Path, *, name: str | None = None, wanted: Wanted | None = None
+) -> Steps:
     """Unpack the archive ``path`` into the empty folder ``into``. What an error leaves there is of no use.
 
     Args:
@@ -64,6 +79,7 @@ def unpack(path: Path, kind: ArchiveType, into: Path, *, name: str | None = None
         kind: what it is.
         into: a folder that nobody else writes to.
         name: how it is called, where that is not the name of ``path``.
+        wanted: which members are unpacked, of a zip or tar; all are checked.
 
     Raises:
         ResolveError: it is damaged, or something in it is refused. In that case nothing was written yet, except
@@ -71,7 +87,9 @@ def unpack(path: Path, kind: ArchiveType, into: Path, *, name: str | None = None
     """
     name = name or path.name
     limits = Limits(total=max(0, shutil.disk_usage(into).free - _RESERVE), packed=path.stat().st_size)
-    steps = {"zip": _unpack_zip, "tar": _unpack_tar, "gz": _unpack_gz}[kind](path, name, into, limits)
+    steps = {"zip": _unpack_zip, "tar": _unpack_tar, "gz": _unpack_gz}[kind](
+        path, name, _Writer(name, into, limits, wanted), limits
+    )
     try:
         yield from steps
         _check_unpacked_links(name, into)
@@ -92,15 +110,16 @@ def unpack(path: Path, kind: ArchiveType, into: Path, *, name: str | None = None
     yield UNPACKED
 
 
-def _unpack_zip(path: Path, name: str, into: Path, limits: Limits) -> Steps:
+def _unpack_zip(path: Path, name: str, writer: _Writer, limits: Limits) -> Steps:
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
         if sum(entry.compress_size for entry in entries) > limits.packed:
             raise ResolveError(f"'{name}' is refused: its members overlap")
         members = check_members(name, _zip_members(name, archive, entries), limits)
         yield ""
-        writer = _Writer(name, into, limits)
         for member in members:
+            if not writer.wants(member):
+                continue
             if member.kind == "file":
                 with archive.open(entries[member.index]) as reader:
                     yield from writer.write(member, reader)
@@ -138,18 +157,17 @@ def _zip_members(name: str, archive: zipfile.ZipFile, entries: list[zipfile.ZipI
             )
 
 
-def _unpack_tar(path: Path, name: str, into: Path, limits: Limits) -> Steps:
+def _unpack_tar(path: Path, name: str, writer: _Writer, limits: Limits) -> Steps:
     members: tuple[Member, ...] = ()
     with _OpenTar(path, name, limits) as (stream, archive):
         members = check_members(name, _tar_members(name, archive, stream), limits)
         yield ""
         yield from stream.check_end()
-    writer = _Writer(name, into, limits)
     by_index = {member.index: member for member in members}
     with _OpenTar(path, name, limits) as (_, archive):
         for index, info in enumerate(_each(archive)):
             member = by_index.get(index)
-            if member is None:
+            if member is None or not writer.wants(member):
                 continue
             if member.kind == "file":
                 reader = archive.extractfile(info)
@@ -271,24 +289,28 @@ def _decompressed(path: Path) -> Any:
     return open(path, "rb")
 
 
-def _unpack_gz(path: Path, name: str, into: Path, limits: Limits) -> Steps:
+def _unpack_gz(path: Path, name: str, writer: _Writer, limits: Limits) -> Steps:
     import gzip
 
     plain = name[:-3] if name.lower().endswith(".gz") else name
     member = Member(name=clean_name(name, posixpath.basename(plain)) or "unpacked", kind="file", index=0)
     with gzip.open(path) as reader:
-        yield from _Writer(name, into, limits).write(member, cast(IO[bytes], reader))
+        yield from writer.write(member, cast(IO[bytes], reader))
 
 
 class _Writer:
     """Writes members below a folder that nobody else writes to; links only at the end."""
 
-    def __init__(self, archive: str, into: Path, limits: Limits) -> None:
+    def __init__(self, archive: str, into: Path, limits: Limits, wanted: Wanted | None) -> None:
         self._archive = archive
         self._into = into
         self._limits = limits
+        self._wanted = wanted
         self._total = 0
         self._links: list[Member] = []
+
+    def wants(self, member: Member) -> bool:
+        return self._wanted is None or self._wanted(member)
 
     def write(self, member: Member, reader: IO[bytes]) -> Generator[str]:
         place = self._into / member.name

@@ -29,13 +29,31 @@ async def finish(steps: Steps) -> str:
     """
     try:
         result = _advance(steps, _INLINE)
-        while result is None:
-            from anyio.to_thread import run_sync
-
-            result = await run_sync(_advance, steps, _SLICE)
+        if result is None:
+            result = await _in_slices(steps)
         return result
     finally:
         steps.close()
+
+
+async def _in_slices(steps: Steps) -> str:
+    from threading import Lock
+
+    from anyio.to_thread import run_sync
+
+    at_work = Lock()
+
+    def advance() -> str | None:
+        with at_work:
+            return _advance(steps, _SLICE)
+
+    try:
+        while (result := await run_sync(advance)) is None:
+            pass
+        return result
+    finally:
+        # Ctrl-C ends the waiting, not the slice that is being worked at.
+        at_work.acquire()
 
 
 def _advance(steps: Steps, seconds: float) -> str | None:

@@ -31,7 +31,10 @@ def attempt_directory(run_dir: Path, attempt: int) -> Path:
 class Layout:
     """The folders below one home. Makes nothing until :meth:`ensure_home` is called."""
 
-    __slots__ = ("home",)
+    __slots__ = ("home", "is_passing")
+
+    is_passing: bool
+    """The runs' directories are there only for now, and nothing to tell a person of."""
 
     control = staticmethod(control)
     attempt_directory = staticmethod(attempt_directory)
@@ -39,6 +42,7 @@ class Layout:
     def __init__(self, home: Path | str) -> None:
         self.home = Path(os.path.abspath(os.path.expanduser(home)))
         """Absolute; links are kept as they were given."""
+        self.is_passing = False
 
     def __repr__(self) -> str:
         return f"Layout({str(self.home)!r})"
@@ -123,6 +127,22 @@ class Layout:
             )
         for folder in ("runs", "wake", "cache", "trash", "lib"):
             _make_folder(os.path.join(home, folder))
+
+
+class BorrowedLayout(Layout):
+    """A home, made for the purpose, for runs that are in a folder elsewhere."""
+
+    __slots__ = ("_runs",)
+
+    def __init__(self, home: Path, runs: Path, *, is_passing: bool) -> None:
+        super().__init__(home)
+        self._runs = runs
+        self.is_passing = is_passing
+
+    @property
+    def runs_dir(self) -> Path:
+        """The folder that holds the runs."""
+        return self._runs
 
 
 def _make_home(home: str, create_parents: bool) -> None:

@@ -13,6 +13,7 @@ from tests.cli.conftest import Call
     ("arguments", "message"),
     [
         (("runs", "info", "--plugins"), "runs have no data of plugins"),
+        (("archive", "old", "-c"), "-c stood for two options"),
         (("run", "train.py", "--remote", "gpu", "-y"), "there are no remotes"),
         (("run", "train.py", "-y", "--break", "12"), "there is no option to set breakpoints"),
         (

@@ -56,6 +56,8 @@ def test_runs_can_be_looked_at(shell: Shell, locked: Path) -> None:
     assert "status: completed" in look("runs info 1 --all-scalars")
     assert look("check --runs") == "Nothing to repair.\n"
     assert "train.py" in look("help train.py")
+    assert look("export out.zip -y").endswith("Exported 3 run(s) to out.zip\n")
+    assert look(f"-H other import {locked} -y").endswith(f"Imported 3 run(s) from {locked}\n")
     assert contents(locked) == before
 
 

@@ -16,6 +16,7 @@ QUEUES = "Queues: order, resources, failures"
 SWEEP = "Finish a sweep"
 KEEPING = "Keep what is good"
 PLOTS = "Plots"
+SHARING = "Move and share runs"
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def readme_reader(place: Path, section: str) -> Iterator[Shell]:
     shell = Shell(clone, home, {"PYTHONPATH": str(site)})
     shell.files = {PLUGINS: site, SWEEP: clone, PLOTS: clone}.get(section, clone / "examples" / "argparse")
     try:
-        if section in (PLUGINS, QUEUES):
+        if section in (PLUGINS, QUEUES, SHARING):
             shell.run("cd examples/argparse")
         yield shell
     finally:

@@ -129,3 +129,42 @@ def test_a_restoring_that_is_killed_at_any_call_leaves_whole_runs_in_one_place(
             assert run.id in there
             break
     assert site.run("check", "--runs").code == 0
+
+
+@pytest.mark.parametrize("calls", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("kind", ["out.zip", "out"])
+def test_an_export_that_is_killed_at_any_call_leaves_whole_archives(
+    site: Site, calls: str, kind: str
+) -> None:
+    site.stage("quick.sh", count=2)
+    place = site.home.parent / kind
+    for number in range(1, 4 * MOST):
+        ended = struck(site, calls, number, "export", str(place), "--force", "-y")
+        assert "Traceback" not in ended.stdout, ended.stdout
+        if place.exists() and (kind == "out.zip" or any(place.iterdir())):
+            imported = site.run("-H", str(site.home.parent / f"{number}"), "import", str(place), "-y")
+            assert imported.code == 0 or "there are no runs in" in imported.output, imported.output
+        site.check()
+        if ended.returncode == 0 and number > 1:
+            break
+    assert f"Exported 2 run(s) to {place}" in ended.stdout
+    assert [path.name for path in site.home.parent.iterdir() if path.name.endswith(".part")] == []
+
+
+@pytest.mark.parametrize("calls", CALLS.values(), ids=CALLS)
+def test_an_import_that_is_killed_at_any_call_enters_whole_runs(site: Site, calls: str) -> None:
+    site.stage("quick.sh", count=2)
+    place, other = str(site.home.parent / "out.zip"), site.home.parent / "other"
+    assert site.run("export", place, "-y").code == 0
+    for number in range(1, 4 * MOST):
+        shutil.rmtree(other, ignore_errors=True)
+        ended = struck(site, calls, number, "-H", str(other), "import", place, "-y")
+        assert "Traceback" not in ended.stdout, ended.stdout
+        again = site.run("-H", str(other), "import", place, "-y")
+        assert again.code == 0, again.output
+        checked = site.run("-H", str(other), "check", "--runs")
+        assert (checked.code, checked.output) == (0, "Nothing to repair.\n")
+        assert len(site.run("-H", str(other), "select", "--all").output.split()) == 2
+        assert [path.name for path in (other / "runs").iterdir() if path.name.startswith(".")] == []
+        if ended.returncode == 0 and number > 1:
+            break

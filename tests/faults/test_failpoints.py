@@ -10,6 +10,7 @@ from orchestra.child.supervisor import FAILPOINTS
 from orchestra.model.run import Run
 from orchestra.workspace import records
 from tests.faults.site import Site, kill, wait_for
+from tests.faults.test_archives import POINTS as ARCHIVING
 from tests.faults.test_dependencies import POINTS as PROVIDING
 
 KILLED = -signal.SIGKILL
@@ -57,8 +58,9 @@ ELSEWHERE = {
     "store.backed_up",
     "store.upgraded",
     *(point.partition(":")[0] for point in PROVIDING),
+    *ARCHIVING,
 }
-"""Points of annotations, deletions, restarts, dependencies and upgrades, whose tests are beside theirs."""
+"""Points of annotations, deletions, restarts, dependencies, upgrades and archives: their tests are beside theirs."""
 
 
 def strike(point: str) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from orchestra.errors import ResolveError
 from orchestra.placing import archives, members
-from orchestra.placing.archives import archive_type, unpack
+from orchestra.placing.archives import archive_type, type_by_content, unpack
 
 Change = dict[str, object]
 
@@ -318,3 +318,31 @@ def test_the_name_tells_the_kind(name, kind):
 def test_an_unknown_kind_is_refused():
     with pytest.raises(ResolveError, match="'rar' is no type of archive"):
         archive_type("a", "rar")
+
+
+def test_only_what_is_wanted_is_unpacked_but_all_is_checked(tmp_path: Path, into: Path) -> None:
+    def wanted(member: members.Member) -> bool:
+        return member.name == "a/b"
+
+    good = tar(tmp_path / "good.tar", ("a/b", b"1"), ("a/c", b"2"))
+    bad = tar(tmp_path / "bad.tar", ("a/b", b"1"), ("../c", b"2"))
+    for name, path in (("zip", zipped(tmp_path / "x.zip", ("a/b", b"1", 0), ("c", b"2", 0))), ("tar", good)):
+        (into / name).mkdir()
+        for _ in unpack(path, "zip" if name == "zip" else "tar", into / name, wanted=wanted):
+            pass
+
+    assert found(into) == {"zip/a/b": b"1", "tar/a/b": b"1"}
+    with pytest.raises(ResolveError, match="leads out of it"):
+        for _ in unpack(bad, "tar", into, wanted=wanted):
+            pass
+
+
+def test_a_file_is_known_by_what_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "text.zip").write_text("PK is no zip")
+    (tmp_path / "empty").touch()
+
+    assert type_by_content(zipped(tmp_path / "a.tar", ("a", b"1", 0))) == "zip"
+    assert type_by_content(tar(tmp_path / "b.zip", ("a", b"1"))) == "tar"
+    assert type_by_content(tar(tmp_path / "c", ("a", b"1"), mode="w:gz")) == "tar"
+    assert type_by_content(tmp_path / "text.zip") is None
+    assert type_by_content(tmp_path / "empty") is None

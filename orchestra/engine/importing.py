@@ -1,0 +1,277 @@
+"""Import runs from an archive: all of it is checked before anything is entered, and each run is whole or not there.
+
+What was made elsewhere is data: nothing of it is started, adopted or judged by what it says of processes. A person may
+start such a run again, having been shown what that would execute.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec import Struct, structs
+
+from orchestra.child.supervisor import failpoint
+from orchestra.engine.archived import Archive, looked_into
+from orchestra.engine.incoming import NAMED, Brought, Importing, Incoming, named
+from orchestra.engine.off_loop import off_loop
+from orchestra.engine.packing import essence_of, looking, warn
+from orchestra.engine.rebuild import enter, read_recorded
+from orchestra.engine.removal import remove_tree
+from orchestra.engine.runs import select_runs, with_members
+from orchestra.engine.session import Session
+from orchestra.errors import IdTaken, UserError
+from orchestra.model.archived import inert, returned, run_of_link
+from orchestra.model.filters import RunQuery
+from orchestra.model.ids import new_run_id
+from orchestra.model.run import Imported, Run
+from orchestra.placing.archive_writing import storable
+from orchestra.placing.making import Making
+from orchestra.placing.steps import finish
+from orchestra.workspace import records
+from orchestra.workspace.durable import storage_error, sync_directories, sync_filesystem, write_atomic
+from orchestra.workspace.layout import ATTEMPTS, CONTROL
+from orchestra.workspace.portable import content_elsewhere
+
+MAKING = ".importing-"
+
+
+class ImportedRuns(Struct, frozen=True, kw_only=True):
+    """What was imported, and what was here already."""
+
+    runs: tuple[Run, ...]
+    skipped: tuple[str, ...] = ()
+
+
+async def import_runs(
+    session: Session,
+    archive: Archive,
+    ids: Sequence[str] | None,
+    how: Importing,
+) -> ImportedRuns:
+    """Import the runs with these ids (None: all) from an archive.
+
+    A run that is here already is skipped. Nothing is entered unless everything can be.
+
+    Raises:
+        UserError: the archive is damaged or hostile, has no such run, or an id is taken by another run.
+        StoreUnavailable: no space.
+    """
+    require_movable(archive, how)
+    making = Making(session.layout.runs_dir, MAKING)
+    try:
+        work = _Import(session, archive, how, making.path)
+        try:
+            return await work.all(ids)
+        except OSError as error:
+            raise storage_error(error, error.filename or archive.path) from error
+    finally:
+        await off_loop(making.close)
+
+
+async def named_runs(session: Session, archive: Archive, specs: Sequence[str]) -> list[str]:
+    """The ids of the runs of an archive that ``specs`` name, with the trials and steps of those.
+
+    Raises:
+        RunNotFound: one of them names none.
+    """
+    async with looked_into(archive, session.settings) as there:
+        found = await select_runs(there, specs)
+        return [run.id for run in await with_members(there, found)]
+
+
+def require_movable(archive: Archive, how: Importing) -> None:
+    """Refuse to take runs out of what they can't be taken out of.
+
+    Raises:
+        UserError: it is a file, or the runs of another home.
+    """
+    if how.move and archive.kind is not None:
+        raise UserError(
+            f"runs can't be moved out of '{archive.shown}': it is a file", "Import them without --move."
+        )
+    if how.move and archive.home is not None:
+        raise UserError(
+            f"runs can't be moved out of the home '{archive.home}'",
+            "Import them without --move, and delete them there with 'orchestra -H HOME runs delete'.",
+        )
+
+
+class _Import:
+    def __init__(self, session: Session, archive: Archive, how: Importing, making: Path) -> None:
+        self.session = session
+        self.archive = archive
+        self.how = how
+        self.incoming = Incoming(session, archive, how, making)
+        self.ready = self.incoming.ready
+
+    async def all(self, ids: Sequence[str] | None) -> ImportedRuns:
+        brought = await self.incoming.bring(ids)
+        new, skipped = await self._sort_out(brought)
+        names = {one.run.id: new_run_id() for one in new if one.run.id in self.taken}
+        runs = await self._settled(new, names)
+        left = await off_loop(lambda: self._prepare(new, runs))
+        for run_id, paths in left.items():
+            warn(
+                self.session,
+                None,
+                f"{run_id}: links to files that are not here are left out: {named(paths)}",
+            )
+        failpoint("import.checked")
+        await self._enter(runs)
+        if self.how.move:
+            for one in brought:
+                await off_loop(lambda one=one: remove_tree(str(self.archive.path / one.packing.run_dir.name)))
+        return ImportedRuns(runs=tuple(runs), skipped=tuple(skipped))
+
+    async def _sort_out(self, brought: Sequence[Brought]) -> tuple[list[Brought], list[str]]:
+        """Those that are new, and the ids of those that are here already."""
+        self.taken: set[str] = set()
+        page = await self.session.store.query(RunQuery(ids=tuple(one.run.id for one in brought)))
+        known = {run.id: run for run in page.runs}
+        new: list[Brought] = []
+        skipped: list[str] = []
+        for one in brought:
+            # One that somebody imports just now is there before the store knows it.
+            here = known.get(one.run.id) or read_recorded(self.session, one.run.id)
+            if here is None and not os.path.lexists(self.session.layout.directory_of(one.run.id)):
+                new.append(one)
+            elif here is not None and await self._is_same(one, here):
+                warn(self.session, one.run, f"{one.run.id} exists, skipping")
+                skipped.append(one.run.id)
+            else:
+                self.taken.add(one.run.id)
+                new.append(one)
+        if self.taken and not self.how.new_id:
+            raise UserError(
+                f"another run than that of '{self.archive.shown}' has the id {_listed(sorted(self.taken))}",
+                "Nothing was imported. Use --new-id to import it under another id.",
+            )
+        return new, skipped
+
+    async def _is_same(self, one: Brought, here: Run) -> bool:
+        packing, steps = looking(self.session.directory(here), self.session.layout.runs_dir)
+        await finish(steps)
+        return essence_of(one.run, one.packing) == essence_of(here, packing)
+
+    async def _settled(self, new: Sequence[Brought], names: dict[str, str]) -> list[Run]:
+        """The runs as they are entered."""
+        now = self.session.clock.now()
+        along = {one.run.id: one.run for one in new}
+        owners = {owner for one in new for owner in (one.run.batch, one.run.parent) if owner}
+        page = await self.session.store.query(RunQuery(ids=tuple(owners)))
+        strangers = {run.id for run in page.runs if run.imported is None} - along.keys()
+        runs: list[Run] = []
+        for one in new:
+            if self.archive.is_own and one.run.id not in names:
+                runs.append(returned(one.run))
+                continue
+            source = str(self.archive.path if self.archive.home is None else self.archive.home)
+            before = one.run.id if one.run.id in names else None
+            run = inert(one.run, Imported(source=source, time=now, id=before), names)
+            if strangers & {one.run.batch, one.run.parent}:
+                # A batch of this home would go on with what was made elsewhere.
+                warn(self.session, run, f"{run.id} is no longer a trial or step of a run that was made here")
+                run = _alone(run)
+            runs.append(run)
+        return runs
+
+    def _prepare(self, new: Sequence[Brought], runs: Sequence[Run]) -> dict[str, list[str]]:
+        """Make the directories what they will be, down to the disk; by run, the links that can't be made."""
+        left: dict[str, list[str]] = {}
+        names = {one.run.id: run.id for one, run in zip(new, runs, strict=True)}
+        for one, run in zip(new, runs, strict=True):
+            folder = self.ready / one.run.id
+            self._neutralise(folder)
+            records.write_run(folder, run, fsync=False)
+            os.chmod(folder, 0o700)
+            os.chmod(folder / CONTROL, 0o700)
+        for one in new:
+            missing = [
+                path for path, target in self._outside(one) if not self._link(one, path, target, names)
+            ]
+            if missing:
+                left[one.run.id] = missing
+        for one, run in zip(new, runs, strict=True):
+            if run.id != one.run.id:
+                os.rename(self.ready / one.run.id, self.ready / run.id)
+        if self.session.fsync and runs:
+            sync_filesystem(self.ready)
+        return left
+
+    def _neutralise(self, folder: Path) -> None:
+        for attempt in records.attempts(folder):
+            for name in os.listdir(folder / CONTROL / ATTEMPTS / str(attempt)):
+                path = f"{CONTROL}/{ATTEMPTS}/{attempt}/{name}"
+                content = content_elsewhere(path, str(folder / path), environment=True)
+                if content is not None:
+                    write_atomic(folder / path, content, fsync=False)
+
+    def _outside(self, one: Brought) -> list[tuple[str, str]]:
+        links = (
+            one.packing.outside if one.manifest is None else {**one.packing.outside, **one.manifest.outside}
+        )
+        followed = one.packing.files
+        return [
+            (path, target)
+            for path, target in sorted(links.items())
+            if path not in followed and not any(file.startswith(f"{path}/") for file in followed)
+        ]
+
+    def _link(self, one: Brought, path: str, target: str, names: dict[str, str]) -> bool:
+        """Make a link to a file of another run that is here, or comes along; False for any other."""
+        found = run_of_link(path, target)
+        folder = self.ready / one.run.id
+        if found is None or not storable(path, as_zip=False) or path.startswith(CONTROL):
+            return False
+        other, rest = found
+        root = self.ready / other if other in names else self.session.layout.runs_dir / other
+        real, inside = os.path.realpath(root / rest), os.path.realpath(root)
+        if (
+            not (root / CONTROL).is_dir()
+            or not os.path.exists(real)
+            or not (real + os.sep).startswith(inside + os.sep)
+        ):
+            return False
+        link = folder / path
+        parent = os.path.realpath(link.parent)
+        if parent != os.path.realpath(folder / os.path.dirname(path)) or not (parent + os.sep).startswith(
+            os.path.realpath(folder) + os.sep
+        ):
+            return False
+        if os.path.lexists(link) or not os.path.isdir(parent):
+            return False
+        up = "../" * (path.count("/") + 1)
+        os.symlink(os.path.join(up + names.get(other, other), rest).rstrip("/"), link)
+        return True
+
+    async def _enter(self, runs: Sequence[Run]) -> None:
+        word = "Moving" if self.how.move else "Copying"
+        if runs:
+            # Killed from here on: the next who opens the home looks for runs that the store does not know.
+            (self.session.layout.cache_dir / "reconciled").unlink(missing_ok=True)
+        for run in runs:
+            message = f"{word} {run.id}"
+            where = str(self.archive.path)
+            self.session.emit("run.imported", run, level="info", message=message, logger="", source=where)
+            try:
+                os.rename(self.ready / run.id, self.session.layout.directory_of(run.id))
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+                raise IdTaken(f"a run with the id {run.id} was made meanwhile") from error
+            failpoint("import.placed")
+        if self.session.fsync and runs:
+            sync_directories(self.session.layout.runs_dir)
+        await enter(self.session, list(runs))
+
+
+def _alone(run: Run) -> Run:
+    return structs.replace(run, batch=None, trial=None, generation=None, parent=None)
+
+
+def _listed(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - NAMED} more" if len(ids) > NAMED else ""
+    return ", ".join(ids[:NAMED]) + more

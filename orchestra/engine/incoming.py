@@ -1,0 +1,196 @@
+"""Bring the runs of an archive to where they are prepared, and compare them with its checksums."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from msgspec import Struct, structs
+
+from orchestra.engine.archived import Archive, manifest_path, read_index, require_runs, unpack_runs
+from orchestra.engine.packing import Packing, Terms, warn
+from orchestra.engine.rebuild import read_recorded_in
+from orchestra.engine.session import Session
+from orchestra.errors import OrchestraError, UserError
+from orchestra.model import versions
+from orchestra.model.archived import INDEX, ArchiveIndex, RunManifest, require_format
+from orchestra.model.run import Run
+from orchestra.placing.archive_writing import FolderWriter
+from orchestra.placing.steps import finish, hash_file
+from orchestra.workspace.codec import read_record
+from orchestra.workspace.layout import attempt_directory
+from orchestra.workspace.orders import read_orders
+from orchestra.workspace.portable import is_made_by_run
+
+NAMED = 5
+"""How many things a message names."""
+
+
+class Importing(Struct, frozen=True, kw_only=True):
+    """How runs are imported."""
+
+    move: bool = False
+    """Remove them from the archive, which is a directory."""
+    copy_resources: bool = False
+    """Take along what links lead to in other runs of the archive."""
+    new_id: bool = False
+    """Give another id to a run whose id is taken by another one."""
+    allow_damaged: bool = False
+    """Take what differs from the checksums, too."""
+
+
+class Brought(Struct, kw_only=True):
+    """A run that was brought into the home's keeping."""
+
+    run: Run
+    packing: Packing
+    manifest: RunManifest | None
+
+
+class Incoming:
+    """Runs on their way into the home: below ``making``, which nobody else writes to."""
+
+    def __init__(self, session: Session, archive: Archive, how: Importing, making: Path) -> None:
+        self.session = session
+        self.archive = archive
+        self.how = how
+        self.ready = making / "ready"
+        """Where the runs are, each in a folder of its id."""
+        self.unpacked = making / "unpacked"
+        self.source = archive.path if archive.kind is None else self.unpacked
+
+    async def bring(self, ids: Sequence[str] | None) -> list[Brought]:
+        """Copy the runs with these ids (None: all), and check them.
+
+        Raises:
+            UserError: the archive is damaged or hostile, or a run of it can't be read.
+            OSError: something can't be read or written.
+        """
+        self.ready.mkdir()
+        if self.archive.kind is not None:
+            self.unpacked.mkdir()
+            wanted = None if self.how.copy_resources else ids
+            await unpack_runs(self.archive, self.unpacked, ids=wanted, resources=self.how.copy_resources)
+        index = read_index(self.source, self.archive.shown)
+        there = require_runs(self.archive, self.source)
+        chosen = there if ids is None else [run_id for run_id in there if run_id in set(ids)]
+        await self._check_index(index, None if ids is not None else there)
+        return [await self._bring(run_id) for run_id in chosen]
+
+    async def _check_index(self, index: ArchiveIndex | None, there: Sequence[str] | None) -> None:
+        """What a file says that it holds must be what it holds."""
+        if index is None:
+            if self.archive.kind is not None and not self.how.allow_damaged:
+                raise UserError(
+                    f"'{self.archive.shown}' is not an archive of runs: it has no {INDEX}",
+                    "Use --allow-damaged if you know what it is.",
+                )
+            return
+        missing = sorted(set(index.runs) - set(there)) if there is not None else []
+        if missing:
+            self._damaged(f"run {missing[0]} is missing in it")
+        for run_id, digest in index.runs.items():
+            path = manifest_path(self.source, run_id)
+            if path.exists() and await finish(hash_file(path)) != digest:
+                self._damaged(f"what it says of run {run_id} was changed")
+
+    def _damaged(self, what: str) -> None:
+        if not self.how.allow_damaged:
+            raise UserError(
+                f"'{self.archive.shown}' is damaged: {what}",
+                "Nothing was imported. Use --allow-damaged to take it as it is.",
+            )
+        warn(self.session, None, what)
+
+    async def _bring(self, run_id: str) -> Brought:
+        """Copy a run to where it is prepared, and check it."""
+        folder = self.source / run_id
+        terms = Terms(follows=self._follows())
+        packing = Packing(folder, self.source, terms)
+        await finish(packing.steps(FolderWriter(self.ready), run_id))
+        run = self._with_command(self._read(run_id))
+        manifest = self._manifest(run_id)
+        if manifest is not None:
+            self._compare(run_id, packing, manifest)
+        elif self.archive.home is None:
+            warn(self.session, run, f"{run_id} has no checksums: it is taken as it is")
+        if packing.left:
+            warn(self.session, run, f"{run_id}: not imported: {named(packing.left)}")
+        return Brought(run=run, packing=packing, manifest=manifest)
+
+    def _follows(self) -> Callable[[str, str], bool]:
+        """Other runs of the archive are followed to, if that is wanted; nothing else ever is."""
+        root = os.path.realpath(self.source)
+
+        if not self.how.copy_resources:
+            return lambda path, real: False
+        return lambda path, real: is_made_by_run(real, root)
+
+    def _read(self, run_id: str) -> Run:
+        run = read_recorded_in(self.ready, run_id)
+        if run is None or run.state == "broken":
+            reason = "its record is missing" if run is None else run.reason
+            raise UserError(
+                f"run {run_id} of '{self.archive.shown}' can't be read: {self._as_shown(reason or '')}",
+                "Nothing was imported. Name the runs that are to be imported to leave it out.",
+            )
+        if run.schema > versions.RUN:
+            raise UserError(
+                f"run {run_id} of '{self.archive.shown}' was written by a newer version of orchestra",
+                "Upgrade orchestra to import it.",
+            )
+        return run
+
+    def _with_command(self, run: Run) -> Run:
+        """With the command of its newest start, which in a home only its orders may know: they stay there."""
+        if run.command or not run.attempt or self.archive.home is None:
+            return run
+        try:
+            orders = read_orders(attempt_directory(self.source / run.id, run.attempt))
+        except OrchestraError:
+            return run
+        return run if orders is None else structs.replace(run, command=orders.arguments)
+
+    def _as_shown(self, text: str) -> str:
+        return text.replace(f"{self.ready}/", f"{self.archive.shown}/")
+
+    def _manifest(self, run_id: str) -> RunManifest | None:
+        try:
+            manifest = read_record(manifest_path(self.source, run_id), RunManifest)
+        except OrchestraError as error:
+            self._damaged(f"the checksums of run {run_id} can't be read: {error.message}")
+            return None
+        if manifest is not None:
+            require_format(manifest.format, f"run {run_id} of '{self.archive.shown}'")
+        elif self.archive.kind is not None:
+            self._damaged(f"run {run_id} has no checksums")
+        return manifest
+
+    def _compare(self, run_id: str, packing: Packing, manifest: RunManifest) -> None:
+        # What was copied in place of a link is what the other run has, whose own digests tell of it.
+        known = manifest.files.keys()
+        followed = {path for path in packing.files.keys() - known if _is_below(path, manifest.outside)}
+        found = {path: digest for path, digest in packing.files.items() if path not in followed}
+        differing = sorted(
+            path
+            for path in found.keys() | manifest.files.keys()
+            if found.get(path) != manifest.files.get(path)
+        )
+        differing += sorted(
+            path
+            for path in packing.links.keys() | manifest.links.keys()
+            if packing.links.get(path) != manifest.links.get(path) and not _is_below(path, manifest.outside)
+        )
+        if differing:
+            self._damaged(f"run {run_id} differs from its checksums in {named(differing)}")
+
+
+def _is_below(path: str, links: dict[str, str]) -> bool:
+    return any(path == link or path.startswith(f"{link}/") for link in links)
+
+
+def named(paths: Sequence[str]) -> str:
+    """Some names of files, for a message."""
+    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+    return ", ".join(map(repr, paths[:NAMED])) + more

@@ -1,0 +1,110 @@
+"""Programs export and import runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from orchestra import Orchestra, api
+from orchestra.errors import RunNotFound, UserError
+from orchestra.model.archived import inert, portable, require_format, run_of_link
+from orchestra.model.run import Imported
+from orchestra.testing.builders import a_batch, a_run, a_worker
+from tests.saved_runs import ended, opened, save
+
+FAST = {"durability": "fast"}
+
+
+async def three(home: Path) -> None:
+    batch = ended(id="batch", kind="batch", batch_spec=a_batch(), flags={}, created=9, started=9)
+    trial = ended(id="trial", batch="batch", trial=1, generation=1, created=8, started=8)
+    async with opened(home) as session:
+        await save(session, batch, trial, ended(id="alone", created=7, started=7))
+
+
+@pytest.mark.anyio
+async def test_runs_go_to_another_home_and_are_told(home: Path, tmp_path: Path) -> None:
+    await three(home)
+    place = tmp_path / "out.tar.gz"
+    async with Orchestra(home, settings=FAST) as here, Orchestra(tmp_path / "other", settings=FAST) as there:
+        assert [run.id for run in await here.export_runs(place, ["batch"])] == ["batch", "trial"]
+
+        imported = await there.import_runs(place)
+
+        assert {run.id for run in imported} == {run.id for run in await there.list()} == {"batch", "trial"}
+        assert all(run.imported is not None and run.imported.source == str(place) for run in imported)
+        assert await there.import_runs(place) == ()
+
+
+@pytest.mark.anyio
+async def test_runs_of_an_archive_are_named_as_anywhere(home: Path, tmp_path: Path) -> None:
+    await three(home)
+    async with Orchestra(home, cwd=tmp_path, settings=FAST) as here:
+        await here.export_runs("out", move=True)
+        assert await here.list() == ()
+
+        assert {run.id for run in await here.import_runs("out", ["bat"])} == {"batch", "trial"}
+        with pytest.raises(RunNotFound):
+            await here.import_runs("out", ["missing"])
+        assert [run.id for run in await here.import_runs("out", ["3"], move=True)] == ["alone"]
+
+
+def test_scripts_do_the_same_without_await(home: Path, tmp_path: Path) -> None:
+    async def make() -> None:
+        await three(home)
+
+    import anyio
+
+    anyio.run(make)
+    place = tmp_path / "out.zip"
+
+    assert len(api.export_runs(place, home=home)) == 3
+    assert len(api.import_runs(place, ["alone"], home=tmp_path / "other")) == 1
+    assert [run.id for run in api.runs_list(home=tmp_path / "other")] == ["alone"]
+
+
+def test_a_portable_run_names_no_process_no_place_and_no_variable() -> None:
+    run = a_run(
+        state="running", worker=a_worker(), lease=7, directory="/home/me/x", environment={"A": "b"}, attempt=1
+    )
+
+    away = portable(run)
+
+    assert (away.worker, away.lease, away.handle, away.directory, away.environment) == (None,) * 4 + ({},)
+    assert away.state == "lost"
+    assert portable(away) == away
+
+
+def test_an_inert_run_belongs_to_what_came_along_under_other_ids() -> None:
+    origin = Imported(source="x.zip", time=1)
+    trial = ended(id="t", batch="b", trial=1, generation=1)
+
+    run = inert(trial, origin, {"t": "new-t", "b": "new-b"})
+
+    assert (run.id, run.batch, run.imported) == ("new-t", "new-b", origin)
+    assert inert(structs.replace(trial, state="staged"), origin, {}).state == "aborted"
+
+
+@pytest.mark.parametrize(
+    ("path", "target", "found"),
+    [
+        ("data", "../prep/out", ("prep", "out")),
+        ("a/b", "../../prep/out/x", ("prep", "out/x")),
+        ("data", "../prep", ("prep", "")),
+        ("data", "sub/x", None),
+        ("data", "/prep/out", None),
+        ("data", "../../prep/out", None),
+        ("data", "../run/x", None),
+        ("data", ".", None),
+    ],
+)
+def test_which_run_a_link_leads_to(path: str, target: str, found: tuple[str, str] | None) -> None:
+    assert run_of_link(path, target) == found
+
+
+@pytest.mark.parametrize("form", [0, -1, 2])
+def test_a_format_that_is_not_ours_is_refused(form: int) -> None:
+    with pytest.raises(UserError, match="'x'"):
+        require_format(form, "'x'")
