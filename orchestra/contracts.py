@@ -194,8 +194,10 @@ class Warming(Protocol):
 class Preparing(Protocol):
     """Capability of an executor: it can make ready for a job that will probably be the next to be submitted."""
 
-    def prepare(self, job: Job) -> None:
-        """Make ready for ``job``, whose orders are written, without starting or deciding anything of it.
+    def prepare(self, job: Job, orders: str) -> None:
+        """Make ready for ``job`` without starting or deciding anything of it.
+
+        Its orders are in the file of its directory that is called ``orders``; they get their name when it is submitted.
 
         Submitting that very job starts it, sooner than otherwise. What was made ready for a job that is not
         submitted comes to nothing: at most one is ready at a time, and none outlives the executor. Returns at once

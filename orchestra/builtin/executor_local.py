@@ -81,15 +81,15 @@ class LocalExecutor:
         except OSError:
             pass
 
-    def prepare(self, job: Job) -> None:
+    def prepare(self, job: Job, orders: str) -> None:
         """Have a supervisor follow a job's orders up to its fence, and wait there for the job to be submitted."""
         if job.attached:
             return
         try:
             self._hints = self._hints or HintPipe()
-            launcher = self._launcher_ahead(job, self._hints)
+            launcher = self._launcher_ahead(job, orders, self._hints)
             if launcher is not None:
-                launcher.send(encode_request(job.name, job.directory, job.environment, ahead=True))
+                launcher.send(encode_request(job.name, job.directory, job.environment, ahead=orders))
         except (OSError, ValueError):
             pass  # What speaks against the job will be said when it is submitted.
 
@@ -236,7 +236,7 @@ class LocalExecutor:
         """Who is to start a job. Raises OSError, ExecutorError."""
         return self._living_launcher(hints)
 
-    def _launcher_ahead(self, job: Job, hints: HintPipe) -> Launcher | None:
+    def _launcher_ahead(self, job: Job, orders: str, hints: HintPipe) -> Launcher | None:
         """Who will be to start a job, as far as that is known without waiting. Raises OSError."""
         return self._living_launcher(hints)
 

@@ -103,9 +103,9 @@ class WarmExecutor(LocalExecutor):
         warm = await self._warm_launcher(job, hints)
         return warm or self._living_launcher(hints)
 
-    def _launcher_ahead(self, job: Job, hints: HintPipe) -> Launcher | None:
+    def _launcher_ahead(self, job: Job, orders: str, hints: HintPipe) -> Launcher | None:
         try:
-            command = self._commands.read(job.directory, job.environment)
+            command = self._commands.read(job.directory, job.environment, orders)
         except (OSError, ValueError):
             return None
         self._looked_at = (job, command)

@@ -46,23 +46,25 @@ class Commands:
         self._declared = imports
         self._first = FirstImports()
 
-    def read(self, directory: str, added: Mapping[str, str]) -> Command | None:
+    def read(self, directory: str, added: Mapping[str, str], orders: str = "orders") -> Command | None:
         """What a job with these orders is, ``added`` to its environment; None if it is no script for us.
+
+        ``orders``: the name of their file.
 
         Raises:
             OSError, ValueError: the orders can't be read.
         """
-        orders = supervisor.OrdersFile(os.fsencode(directory))
-        words = [os.fsdecode(word) for word in orders.arguments]
-        if orders.inherit or not _PYTHON.fullmatch(os.path.basename(words[0])):
+        told = supervisor.OrdersFile(os.fsencode(directory), os.fsencode(orders))
+        words = [os.fsdecode(word) for word in told.arguments]
+        if told.inherit or not _PYTHON.fullmatch(os.path.basename(words[0])):
             return None
         first = 1
         while first < len(words) and words[first] in _OPTIONS:
             first += 1
-        cwd = os.fsdecode(orders.cwd)
+        cwd = os.fsdecode(told.cwd)
         changes = dict(added)
-        changes.update((os.fsdecode(name), os.fsdecode(text)) for name, text in orders.changes)
-        unset = tuple(sorted(map(os.fsdecode, orders.unset)))
+        changes.update((os.fsdecode(name), os.fsdecode(text)) for name, text in told.changes)
+        unset = tuple(sorted(map(os.fsdecode, told.unset)))
         environment = {**os.environ, **changes}
         for name in unset:
             environment.pop(name, None)

@@ -8,17 +8,29 @@ from collections.abc import Iterable
 FILES = ("supervisor.py", "launcher.py", "gpus.py")
 WARM_FILES = (*FILES, "injection.py", "warm.py", "warm_script.py")
 _SOURCE = os.path.dirname(os.path.abspath(__file__))
-_LOAD = "import sys; sys.path.insert(0, sys.argv.pop(1)); import {0}; {0}.main(sys.argv[1:])"
-_LOAD_WARM = """import sys
+_LOAD = """import sys
 sys.path.insert(0, sys.argv.pop(1))
-import warm
-begin, arguments = warm.main(sys.argv[1:])
+try:
+    import {0}
+except (EOFError, TypeError, ValueError):
+    # Bytecode that was cut short is not told from whole one before it is read.
+    import os
+    cache = os.path.join(sys.path[0], "__pycache__")
+    for name in os.listdir(cache):
+        os.unlink(os.path.join(cache, name))
+    import {0}
+"""
+_RUN = _LOAD + "{0}.main(sys.argv[1:])"
+_RUN_WARM = (
+    _LOAD
+    + """begin, arguments = warm.main(sys.argv[1:])
 try:
     begin(*arguments)
 except BaseException:
     warm.hide()
     raise
 """
+)
 """At the bottom of the stack, so that the script is only one frame above it."""
 
 
@@ -27,27 +39,30 @@ def supervisor_command(python: str, lib_dir: str, attempt_dir: str) -> tuple[str
 
     ``-c`` and an import instead of a path, so that the bytecode is cached.
     """
-    return (python, "-I", "-S", "-c", _LOAD.format("supervisor"), lib_dir, attempt_dir)
+    return (python, "-I", "-S", "-c", _RUN.format("supervisor"), lib_dir, attempt_dir)
 
 
 def launcher_command(python: str, lib_dir: str, hints_fd: int) -> tuple[str, ...]:
     """The command of a launcher, which sends hints to ``hints_fd``."""
-    return (python, "-I", "-S", "-c", _LOAD.format("launcher"), lib_dir, str(hints_fd))
+    return (python, "-I", "-S", "-c", _RUN.format("launcher"), lib_dir, str(hints_fd))
 
 
 def warm_command(python: list[str], lib_dir: str, *arguments: str) -> tuple[str, ...]:
     """The command of a launcher with modules loaded: ``python`` with its options, and what its ``main`` takes."""
-    return (*python, "-c", _LOAD_WARM, lib_dir, *arguments)
+    return (*python, "-c", _RUN_WARM.format("warm"), lib_dir, *arguments)
 
 
-def encode_request(job: str, directory: str, environment: dict[str, str], *, ahead: bool = False) -> bytes:
-    """A request as the launcher reads it; ``ahead``: to make ready for this one, should it come.
+def encode_request(
+    job: str, directory: str, environment: dict[str, str], *, ahead: str | None = None
+) -> bytes:
+    """A request as the launcher reads it; ``ahead``: to make ready for this one, should it come, whose orders have
+    that name as yet.
 
     Raises:
         ValueError: an item holds a NUL byte.
     """
-    kind = "ahead" if ahead else "start"
-    items = [kind, job, directory, *(f"{name}={value}" for name, value in environment.items())]
+    kind = ["start"] if ahead is None else ["ahead", ahead]
+    items = [*kind, job, directory, *(f"{name}={value}" for name, value in environment.items())]
     encoded = [os.fsencode(item) for item in items]
     if any(b"\0" in item for item in encoded):
         raise ValueError("embedded null byte")

@@ -5,10 +5,10 @@ fork, the operation's, instead of two. Told which start will probably be the nex
 of the operation included, and holds it before the fence: a start then waits for none.
 
 Runs beside its own copy of ``supervisor.py``. It reads requests from its standard input, each a sequence of
-items that end with NUL, closed by an empty item: ``start`` or ``ahead``, the job's name, the attempt's directory,
-then ``NAME=VALUE`` of what the job adds to the environment. ``ahead`` is a start that may follow; whatever other
-request comes ends what was made ready for it. At the end of input it ends; the supervisors go on, but for one that
-is held.
+items that end with NUL, closed by an empty item: ``start``, the job's name, the attempt's directory, then
+``NAME=VALUE`` of what the job adds to the environment. After ``ahead`` comes the name that the orders have as yet,
+then the same: it is a start that may follow, and whatever other request comes ends what was made ready for it. At
+the end of input it ends; the supervisors go on, but for one that is held.
 """
 
 from __future__ import annotations
@@ -76,13 +76,13 @@ class Spare:
     def take(self, request: list[bytes]) -> bool:
         """Hand a request over that is to be followed; False if the process is gone."""
         try:
-            return self._send(b"\0".join(request) + END + GO)
+            return self._send(b"\0".join([supervisor.ORDERS, *request]) + END + GO)
         finally:
             self.release()
 
-    def hold(self, request: list[bytes]) -> bool:
+    def hold(self, orders: bytes, request: list[bytes]) -> bool:
         """Hand a request over that is to be made ready, and no more; False if the process is gone."""
-        return self._send(b"\0".join(request) + END)
+        return self._send(b"\0".join([orders, *request]) + END)
 
     def go(self) -> bool:
         """Have the request followed that is held; False if the process is gone."""
@@ -127,11 +127,11 @@ def _serve_one(reader: int, hints_fd: int, starter: Starter) -> None:
                 os._exit(0)
             data += part
         request, _, rest = data.partition(END)
-        job, directory, *items = request.split(b"\0")
+        orders, job, directory, *items = request.split(b"\0")
         pairs = [item.partition(b"=") for item in items]
         extra = [(name, value) for name, _, value in pairs]
         status = supervisor.supervise(
-            directory, hints_fd, os.fsdecode(job), extra, umask, starter(extra), _may_go(reader, rest)
+            directory, hints_fd, os.fsdecode(job), extra, umask, starter(extra), _may_go(reader, rest), orders
         )
     except supervisor.Unwinding:
         status = None
@@ -178,6 +178,7 @@ def serve(hints_fd: int, starter: Starter = _plainly) -> None:
     held: Spare | None = None
     held_for: list[bytes] = []
     for kind, *request in requests(0):
+        orders = request.pop(0) if kind == b"ahead" else b""
         if held is not None:
             if kind == b"start" and request == held_for:
                 went = held.go()
@@ -191,7 +192,7 @@ def serve(hints_fd: int, starter: Starter = _plainly) -> None:
             _launch(spare, request, hints_fd, starter)
         elif spare is None:
             continue
-        elif spare.hold(request):
+        elif spare.hold(orders, request):
             held, held_for = spare, request
         else:
             spare.release()

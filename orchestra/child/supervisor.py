@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 else:
     import _signal
 
+ORDERS = b"orders"
+"""The file of an attempt that says what is to be done."""
 COOKIE = "ORCHESTRA_ATTEMPT"
 """The environment variable that says to which attempt a process belongs."""
 
@@ -515,12 +517,12 @@ class OrdersFile:
         ValueError: it is incomplete, or of a newer version.
     """
 
-    def __init__(self, directory: bytes) -> None:
+    def __init__(self, directory: bytes, name: bytes = ORDERS) -> None:
         self.arguments: list[bytes] = []
         self.changes: list[tuple[bytes, bytes]] = []
         self.unset: list[bytes] = []
         one: dict[bytes, bytes] = {}
-        items = _read_file(os.path.join(directory, b"orders")).split(b"\0")
+        items = _read_file(os.path.join(directory, name)).split(b"\0")
         for item in items[:-1]:
             key, _, value = item.partition(b"=")
             if key == b"arg":
@@ -1515,6 +1517,7 @@ def supervise(
     umask: int | None = None,
     become: Callable[[list[bytes], dict[bytes, bytes]], NoReturn] = execute,
     may_go: Callable[[], bool] = _at_once,
+    orders_name: bytes = ORDERS,
 ) -> int:
     """Do the orders of an attempt's directory, in this process; return its exit status.
 
@@ -1523,6 +1526,7 @@ def supervise(
     environment. ``umask`` is the user's, of a process that is detached already (:func:`detach`). ``become`` is
     called in the operation's process, with its command and environment; what it raises as ``Unwinding`` comes out.
     ``may_go`` is called once when all is ready, and waits: without its consent this process ends and leaves no trace.
+    ``orders_name``: the name that the orders have until then.
     """
     folder = os.path.abspath(os.fsencode(directory))
     hints = Hints(hints_fd, job)
@@ -1533,7 +1537,7 @@ def supervise(
         return consent[0]
 
     try:
-        orders = OrdersFile(folder)
+        orders = OrdersFile(folder, orders_name)
         hints.job = orders.job
         failpoint("supervisor.started")
         if umask is None:

@@ -7,8 +7,14 @@ from pathlib import Path
 from orchestra.errors import FlagError, ResolveError, text_of_os_error
 from orchestra.model.destinations import parse_destination
 from orchestra.model.flags import global_values
+from orchestra.model.operation import Operation
 from orchestra.model.run import Run
 from orchestra.workspace.durable import write_atomic
+
+
+def has_config(operation: Operation) -> bool:
+    """Whether the flags of ``operation`` reach it as a configuration file."""
+    return parse_destination(operation.flags_dest)[0] == "config"
 
 
 def write_config(directory: Path, run: Run) -> None:
@@ -23,9 +29,9 @@ def write_config(directory: Path, run: Run) -> None:
     Raises:
         ResolveError: the file can't be read, changed or written.
     """
-    kind, name = parse_destination(run.operation.flags_dest)
-    if kind != "config":
+    if not has_config(run.operation):
         return
+    _, name = parse_destination(run.operation.flags_dest)
     from orchestra.model.config_text import apply_to_config, config_name
 
     try:

@@ -17,7 +17,7 @@ from orchestra.contracts import Preparing
 from orchestra.engine.capture import after_starting, write_due_patch
 from orchestra.engine.changes import change, tell
 from orchestra.engine.command_line import command_line
-from orchestra.engine.config_destination import write_config
+from orchestra.engine.config_destination import has_config, write_config
 from orchestra.engine.control import Control
 from orchestra.engine.giving_up import given_up_on_failure
 from orchestra.engine.judge import require_record, settle
@@ -32,7 +32,15 @@ from orchestra.model.marks import bears_marks
 from orchestra.model.run import FINAL, Run
 from orchestra.workspace import durable, records
 from orchestra.workspace.layout import REPLACING
-from orchestra.workspace.orders import GRACE, STOP_TIMEOUT, Orders, write_orders
+from orchestra.workspace.orders import (
+    GRACE,
+    ORDERS,
+    STOP_TIMEOUT,
+    Orders,
+    name_ahead,
+    name_orders,
+    write_orders,
+)
 
 RESOLVED = ("resolved", "flags", "label")
 """What providing what a run needs may change of its record."""
@@ -57,6 +65,7 @@ class Ready(Struct, frozen=True, kw_only=True):
     run: Run
     """The same with its command."""
     job: Job
+    nonce: str
     environment: Mapping[str, str]
     """The variables that are ordered."""
 
@@ -86,15 +95,12 @@ async def launch(
     """
     async with given_up_on_failure(session, run, console=console, control=control):
         failpoint("run.claimed")
-        if ready is not None and ready.is_for(run, how):
-            try:
-                return await _hand_over(session, ready)
-            except (ExecutorError, PluginError) as error:
-                return await fail_to_start(session, run, error)
-        if not session.directory(run).is_dir():
-            return await settle(session, run, given_up=True)
-        await require_record(session, run)
         try:
+            if ready is not None and ready.is_for(run, how) and _name_orders(session, ready):
+                return await _hand_over(session, ready)
+            if not session.directory(run).is_dir():
+                return await settle(session, run, given_up=True)
+            await require_record(session, run)
             return await _launch(session, run, how, console, control)
         except (ExecutorError, PluginError, ResolveError) as error:
             write_due_patch(session, run)
@@ -120,22 +126,36 @@ async def _launch(
         from orchestra.engine.resolve import resolve
 
         run = await resolve(session, run, console=console, control=control)
-    return await _hand_over(session, _write_orders(session, claimed, run, how))
-
-
-def _write_orders(session: Session, claimed: Run, run: Run, how: Launch) -> Ready:
-    """Write the orders for ``run``, which is ``claimed`` with all that it needs provided."""
-    directory = session.attempt_directory(run)
     clear = session.vault.revealed(run) if bears_marks(run) else run
     write_config(session.directory(run), clear)
+    return await _hand_over(session, _write_orders(session, claimed, run, clear, how))
+
+
+def _write_orders(
+    session: Session, claimed: Run, run: Run, clear: Run, how: Launch, *, ahead: bool = False
+) -> Ready:
+    """Write the orders for ``run``, which is ``claimed`` with all that it needs provided; ``clear``: with its secrets.
+
+    ``ahead``: it is not claimed yet, and may be another's. The orders get their name when it is.
+    """
+    directory = session.attempt_directory(run)
     command = command_line(run.operation, run.flags)
     in_clear = command if clear is run else command_line(clear.operation, clear.flags)
     run = structs.replace(run, command=command)
     nonce = os.urandom(8).hex()
     orders = _orders(session, clear, in_clear, nonce, how)
-    write_orders(directory, orders)
+    write_orders(directory, orders, name=name_ahead(nonce) if ahead else ORDERS)
     job = _job(session, run, directory, nonce, how)
-    return Ready(claimed=claimed, how=how, run=run, job=job, environment=orders.environment)
+    return Ready(claimed=claimed, how=how, run=run, job=job, nonce=nonce, environment=orders.environment)
+
+
+def _name_orders(session: Session, ready: Ready) -> bool:
+    """Let the orders that were written ahead be those of the run, which is claimed now; False if they are gone."""
+    try:
+        name_orders(session.attempt_directory(ready.run), ready.nonce)
+    except OrchestraError:
+        return False
+    return True
 
 
 async def _hand_over(session: Session, ready: Ready) -> Run:
@@ -156,30 +176,35 @@ async def make_ready_ahead(session: Session, run: Run, how: Launch) -> Ready | N
     """Do what can be done now for a run that this session will probably claim next; None if that is nothing.
 
     Nothing is decided by that, and nothing of it is to be seen: the run can still be claimed by others, changed or
-    deleted. Left alone are runs that ask for more than a process, for that may have to be waited for, or told of.
+    deleted, and may be executed elsewhere already. So nothing is written but orders under a name of their own. Left
+    alone are runs that ask for more than a process, for that may have to be waited for, or told of.
     """
-    operation = run.operation
-    if run.kind != "run" or run.worker is not None or run.state in FINAL or bears_marks(run):
-        return None
-    if run.needs or run.sources or operation.requires or operation.python_requires is not None:
-        return None
     try:
         executor = await session.executor(run.executor)
-        if not isinstance(executor, Preparing):
+        if not isinstance(executor, Preparing) or not _is_plain(session, run):
             return None
         claimed = lifecycle.claim(run, session.worker, 0)
         claimed = structs.replace(claimed, revision=run.revision + 1)
-        directory = session.directory(run)
-        records.read_run(directory)
-        if os.path.exists(session.layout.control(directory) / REPLACING):
-            return None
+        records.read_run(session.directory(run))
         durable.make_dirs(session.attempt_directory(claimed), fsync=session.fsync)
-        ready = _write_orders(session, claimed, claimed, how)
+        ready = _write_orders(session, claimed, claimed, claimed, how, ahead=True)
     except OrchestraError:
         # It will be said when the run is to be started, if it is still so then.
         return None
-    executor.prepare(ready.job)
+    executor.prepare(ready.job, name_ahead(ready.nonce))
     return ready
+
+
+def _is_plain(session: Session, run: Run) -> bool:
+    """Whether a start of ``run`` takes nothing but its orders and a process."""
+    operation = run.operation
+    if run.kind != "run" or run.state in FINAL or run.worker is not None:
+        return False
+    if run.needs or run.sources or operation.requires or operation.python_requires is not None:
+        return False
+    if has_config(operation) or bears_marks(run):
+        return False
+    return not os.path.exists(session.layout.control(session.directory(run)) / REPLACING)
 
 
 async def _note_submission(session: Session, run: Run, handle: Handle, changed: Mapping[str, Any]) -> Run:

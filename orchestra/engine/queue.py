@@ -17,11 +17,12 @@ from msgspec import structs
 from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.contracts import Watchable
+from orchestra.engine.changes import change
 from orchestra.engine.choosing import STAGED, Chooser
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
-from orchestra.engine.judge import settle_active, settle_or_spoil
+from orchestra.engine.judge import is_alive, settle_active, settle_or_spoil
 from orchestra.engine.launch import Launch, with_handle
 from orchestra.engine.limits import gpu_environment
 from orchestra.engine.lines import LineConsole
@@ -30,7 +31,7 @@ from orchestra.engine.queue_settings import MOST_JOBS, QueueSettings
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.supervise import keep_leases, supervise
 from orchestra.engine.watchdog import watch_loop
-from orchestra.errors import OrchestraError, StoreError, StoreUnavailable
+from orchestra.errors import OrchestraError, RunNotFound, StoreError, StoreUnavailable
 from orchestra.model import lifecycle
 from orchestra.model.events import Level
 from orchestra.model.filters import RunQuery, Wanted
@@ -358,14 +359,32 @@ class _Queue:
                 settled = await settle_or_spoil(self.session, run, console=self.console, given_up=True)
                 if settled is not None:
                     self._adopt(group, settled)
-        orphans = tuple(run.id for run in others if run.kind == "run")
+        orphans = [run for run in others if run.kind == "run"]
         if orphans:
-            wanted = Wanted(ids=orphans, expired=True)
+            wanted = Wanted(ids=tuple(run.id for run in orphans), expired=True)
             for run in await self.session.store.claim(self.session.worker, LEASE, len(orphans), wanted):
                 self._adopt(group, run)
+        for run in orphans:
+            # A watcher that is seen to be dead need not be waited for until its lease is over.
+            if run.worker is not None and is_alive(run.worker.identity) is False:
+                self._adopt(group, await self._watch_instead(run))
+
+    async def _watch_instead(self, run: Run) -> Run:
+        """Take over the watch of a run from its worker, unless somebody else has done so."""
+        dead, lease = run.worker, self.session.clock.now() + round(LEASE * 1e6)
+
+        def watched(current: Run) -> Run:
+            is_same = current.attempt == run.attempt and current.worker == dead
+            return lifecycle.watch(current, self.session.worker, lease) if is_same else current
+
+        try:
+            return await change(self.session, run, watched)
+        except RunNotFound:
+            return run
 
     def _adopt(self, group: TaskGroup, run: Run) -> None:
-        if run.state == "running" and run.kind == "run" and run.id not in self.adopted:
+        is_ours = self._is_mine(run) and run.kind == "run" and run.id not in self.adopted
+        if is_ours and run.state == "running":
             self.adopted[run.id] = run
             self.session.emit("run.adopted", run, console=self.console)
             group.start_soon(self._watch_adopted, run)

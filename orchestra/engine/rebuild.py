@@ -19,6 +19,7 @@ from orchestra.model.filters import RunQuery
 from orchestra.model.ids import check_run_id
 from orchestra.model.run import Run, Starter, State, Worker, unreadable_run
 from orchestra.workspace import records
+from orchestra.workspace.durable import TEMPORARY
 from orchestra.workspace.layout import attempt_directory
 from orchestra.workspace.orders import read_orders
 
@@ -182,8 +183,9 @@ def _in_its_state(run: Run, directory: Path) -> Run:
 
 
 def _has_begun(directory: Path, attempt: int) -> bool:
-    """Whether there is more of an attempt than its folder, which may be made ahead."""
-    return bool(os.listdir(attempt_directory(directory, attempt)))
+    """Whether there is more of an attempt than its folder, and orders: both may be made ahead."""
+    names = os.listdir(attempt_directory(directory, attempt))
+    return not all(name.endswith(TEMPORARY) for name in names)
 
 
 def _executions(directory: Path, attempts: list[int]) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
@@ -128,6 +129,17 @@ class WarmingContract:
                 executor.warm_up()
 
 
+@contextmanager
+def _named(job: Job) -> Generator[str]:
+    """While inside, the orders of ``job`` have another name, as before it is claimed."""
+    directory, name = Path(job.directory), "orders.ahead.tmp"
+    (directory / "orders").rename(directory / name)
+    try:
+        yield name
+    finally:
+        (directory / name).rename(directory / "orders")
+
+
 class PreparingContract:
     """For executors with the capability :class:`orchestra.contracts.Preparing`."""
 
@@ -138,7 +150,9 @@ class PreparingContract:
             assert isinstance(executor, Preparing)
             for word in ("first", "second"):
                 job = make_job(["sh", "-c", f"echo {word}"])
-                executor.prepare(job)
+                with _named(job) as orders:
+                    executor.prepare(job, orders)
+                    await anyio.sleep(0.1)
                 handle = await executor.submit(job)
                 await over(executor, handle)
                 assert (output_of(job), handle.job) == (f"{word}\n".encode(), job.name)
@@ -149,11 +163,14 @@ class PreparingContract:
         replaced, left, other = (make_job(["sh", "-c", f"echo {word}"]) for word in ("a", "b", "c"))
         async with opener() as executor:
             assert isinstance(executor, Preparing)
-            executor.prepare(replaced)
-            executor.prepare(left)
+            for job in (replaced, left):
+                with _named(job) as orders:
+                    executor.prepare(job, orders)
+                    await anyio.sleep(0.1)
             await over(executor, await executor.submit(other))
-            executor.prepare(left)
-            await anyio.sleep(0.2)
+            with _named(left) as orders:
+                executor.prepare(left, orders)
+                await anyio.sleep(0.2)
         await anyio.sleep(0.2)
         assert output_of(other) == b"c\n"
         for job in (replaced, left):

@@ -12,7 +12,7 @@ from orchestra.errors import RunBroken, UserError
 from orchestra.model import versions
 from orchestra.model.operation import OutputMode
 from orchestra.workspace.codec import newer, read_bytes, unreadable
-from orchestra.workspace.durable import make_dirs, write_atomic
+from orchestra.workspace.durable import TEMPORARY, fail, make_dirs, write_atomic
 
 ORDERS = "orders"
 GRACE = 5.0
@@ -171,8 +171,25 @@ def _build(values: dict[str, str], repeated: dict[str, list[str]]) -> Orders:
         raise ValueError(f"no entry '{error.args[0]}'") from None
 
 
-def write_orders(attempt_dir: Path, orders: Orders) -> None:
-    """Make the attempt's directory and write its orders.
+def name_ahead(nonce: str) -> str:
+    """What orders are called that are written for an attempt which nobody has claimed: it may become another's."""
+    return f"{ORDERS}.{nonce}{TEMPORARY}"
+
+
+def name_orders(attempt_dir: Path, nonce: str) -> None:
+    """Let the orders that were written ahead with this nonce be those of the attempt.
+
+    Raises:
+        StoreUnavailable, HomeError: they are gone, or could not be renamed.
+    """
+    try:
+        os.rename(os.path.join(attempt_dir, name_ahead(nonce)), os.path.join(attempt_dir, ORDERS))
+    except OSError as error:
+        fail(error, attempt_dir)
+
+
+def write_orders(attempt_dir: Path, orders: Orders, *, name: str = ORDERS) -> None:
+    """Make the attempt's directory and write its orders, in a file of this name.
 
     Not synced: orders that a power cut loses are orders that nobody has followed.
 
@@ -182,7 +199,7 @@ def write_orders(attempt_dir: Path, orders: Orders) -> None:
     """
     data = encode_orders(orders)
     make_dirs(attempt_dir)
-    write_atomic(os.path.join(attempt_dir, ORDERS), data, fsync=False)
+    write_atomic(os.path.join(attempt_dir, name), data, fsync=False)
 
 
 def read_orders(attempt_dir: Path) -> Orders | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from orchestra.child import supervisor
-from orchestra.child.install import FILES, encode_request, install
+from orchestra.child.install import FILES, encode_request, install, supervisor_command
 
 
 def test_the_copy_is_made_once_and_found_again(tmp_path):
@@ -37,6 +37,28 @@ def test_what_loads_the_copy_has_nothing_to_compile(tmp_path):
     for name in FILES:
         assert f"matches {copy}/{name}" in loading.stderr
     assert f"wrote '{copy}" not in loading.stderr
+
+
+@pytest.mark.parametrize("size", [0, 10, 200])
+def test_bytecode_that_was_cut_short_is_made_anew(tmp_path, size):
+    copy = Path(install(str(tmp_path / "lib")))
+    for cached in (copy / "__pycache__").iterdir():
+        os.truncate(cached, size)
+    command = supervisor_command(sys.executable, str(copy), str(tmp_path / "nothing"))
+    trying = subprocess.run(command, capture_output=True, text=True)
+
+    assert "can't begin" in trying.stderr
+    assert "Traceback" not in trying.stderr
+    assert (copy / "__pycache__").exists()
+
+
+def test_our_own_bytecode_is_taken_over_without_compiling(tmp_path, monkeypatch):
+    py_compile.compile(supervisor.__file__, doraise=True)
+    compiled = []
+    monkeypatch.setattr("builtins.compile", lambda *arguments, **more: compiled.append(arguments))
+    install(str(tmp_path / "lib"), ("supervisor.py",))
+
+    assert compiled == []
 
 
 def test_bytecode_that_is_not_of_our_files_is_not_taken_over(tmp_path, monkeypatch):

@@ -15,11 +15,15 @@ from orchestra.engine import batch as batches
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.judge import settle
+from orchestra.engine.launch import Launch, launch, make_ready_ahead
 from orchestra.errors import StoreUnavailable
 from orchestra.model.batch import Choices
 from orchestra.model.events import Event
 from orchestra.model.execution import Exit, Handle, Job
-from orchestra.model.filters import RunQuery
+from orchestra.model.filters import RunQuery, Wanted
+from orchestra.model.marks import MARK
+from orchestra.model.operation import Requirement
+from orchestra.model.resources import parse_resources
 from orchestra.model.run import Run
 from orchestra.testing.builders import a_batch, a_run, a_worker
 from orchestra.testing.scripted import NAME, Script, ScriptedExecutor
@@ -544,7 +548,8 @@ class Preparing(ScriptedExecutor):
         self.prepared: list[Job] = []
         self.then: Callable[[Job], object] = lambda job: None
 
-    def prepare(self, job: Job) -> None:
+    def prepare(self, job: Job, orders: str) -> None:
+        assert (Path(job.directory) / orders).exists()
         self.prepared.append(job)
         self.then(job)
 
@@ -607,3 +612,55 @@ async def test_what_was_made_ready_when_a_batch_is_stopped_is_left_as_it_was(ben
     await restarted(bench, bench.data.runs[batch.id])
     assert await states_of(bench, batch) == ["completed"] * 4
     assert [run.attempt for run in await trials(bench, batch)] == [1] * 4
+
+
+@pytest.mark.parametrize(
+    "unlike",
+    [
+        {"state": "completed"},
+        {"worker": a_worker()},
+        {"resources": parse_resources("cpus=1")},
+        {"sources": ("file:data.csv",)},
+        {"python_requires": ">=3.8"},
+        {"requires": (Requirement(name="data"),)},
+        {"flags_dest": "config:config.yml"},
+        {"flags": {"lr": MARK}},
+    ],
+    ids=lambda unlike: next(iter(unlike)),
+)
+async def test_nothing_is_made_ready_for_a_run_that_takes_more_than_a_process(
+    bench: Bench, unlike: dict[str, Any]
+) -> None:
+    bench.executor = executor = Preparing()
+    run = await bench.make(state="pending")
+    own = {
+        name: value for name, value in unlike.items() if name in ("python_requires", "requires", "flags_dest")
+    }
+    rest = {name: value for name, value in unlike.items() if name not in own}
+    other = structs.replace(run, operation=structs.replace(run.operation, **own), **rest)
+
+    assert await make_ready_ahead(bench.session, other, Launch()) is None
+    assert executor.prepared == []
+    assert await make_ready_ahead(bench.session, run, Launch()) is not None
+    assert len(executor.prepared) == 1
+
+
+async def test_what_is_made_ready_touches_nothing_of_a_run_that_somebody_else_has_started(
+    bench: Bench,
+) -> None:
+    bench.executor = executor = Preparing()
+    executor.default = HANGS
+    run = await bench.make(state="pending")
+    other = bench.open()
+    (claimed,) = await bench.store.claim(
+        other.worker, 60, 1, Wanted(ids=(run.id,), states=frozenset(("pending",)))
+    )
+    await launch(other, claimed, Launch())
+    await other.finish_afterwards()
+    folder = bench.session.attempt_directory(claimed)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    await make_ready_ahead(bench.session, run, Launch())
+
+    after = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert {name: data for name, data in after.items() if not name.endswith(".tmp")} == before

@@ -8,11 +8,13 @@ from typing import Any
 
 import anyio
 import pytest
+from msgspec import structs
 
+from orchestra.child import supervisor
 from orchestra.contracts import Page
 from orchestra.engine.control import Control, Wish
 from orchestra.errors import StoreUnavailable
-from orchestra.model.execution import Exit
+from orchestra.model.execution import Exit, Identity
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.run import Run, Worker
 from orchestra.project.find import queue_operation
@@ -253,6 +255,22 @@ async def test_a_run_whose_watcher_is_gone_is_watched_to_its_end(bench: Bench) -
         await bench.until(lambda: bench.state(orphan) == "completed")
 
     assert "nobody reads this" not in bench.lines
+
+
+async def test_a_run_whose_queue_was_killed_is_watched_at_once_and_keeps_its_slot(bench: Bench) -> None:
+    orphan = await bench.running(starter="queue")
+    killed = Identity(host=supervisor.host_id(), boot=supervisor.boot_id(), pid=1 << 29, start=1)
+    dead = structs.replace(a_worker(), identity=killed)
+    (orphan,) = await bench.store.update((structs.replace(orphan, worker=dead),))
+    staged = await bench.make()
+    async with bench.a_queue():
+        await bench.until(lambda: "run.adopted" in bench.events)
+        await anyio.sleep(0.03)
+        assert bench.state(staged) == "staged"
+        bench.end(orphan)
+        await bench.until(lambda: bench.state(staged) == "completed")
+
+    assert bench.state(orphan) == "completed"
 
 
 async def test_a_claim_whose_worker_is_gone_is_released_and_taken(bench: Bench) -> None:

@@ -31,7 +31,7 @@ class Hinting(ScriptedExecutor):
     def warm_up(self):
         pass
 
-    def prepare(self, job):
+    def prepare(self, job, orders):
         pass
 
     async def progress(self, handle, size):
@@ -401,7 +401,7 @@ class TestWaitsForItsFirstJob(Whole):
 
 
 class RunsNothingThatItPrepared(Hinting):
-    def prepare(self, job):
+    def prepare(self, job, orders):
         (Path(job.directory) / "scripted").write_text("1:1")
 
 
@@ -410,8 +410,10 @@ class TestRunsNothingThatItPrepared(Whole):
 
 
 class RunsWhatItPrepares(Hinting):
-    def prepare(self, job):
+    def prepare(self, job, orders):
+        (Path(job.directory) / orders).link_to(Path(job.directory) / "orders")
         subprocess.Popen(job.argv, env={**os.environ, **job.environment}, stdin=subprocess.DEVNULL).wait()
+        (Path(job.directory) / "orders").unlink()
 
 
 class TestRunsWhatItPrepares(Whole):
