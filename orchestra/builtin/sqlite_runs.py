@@ -106,6 +106,8 @@ def get(run_id: str, connection: Connection) -> Run:
 
 def select(query: RunQuery, connection: Connection) -> Page:
     """See :meth:`orchestra.contracts.Store.query`."""
+    if query.where is not None:
+        return _select_where(query, connection)
     table = "runs"
     conditions, parameters = _conditions(query)
     order = "time, sequence" if query.oldest_first else "time DESC, sequence"
@@ -125,8 +127,16 @@ def select(query: RunQuery, connection: Connection) -> Page:
     return Page(runs=tuple(_load(*row) for row in rows), total=total)
 
 
+def _select_where(query: RunQuery, connection: Connection) -> Page:
+    """What the file can't tell is asked of each run."""
+    every = select(structs.replace(query, where=None, limit=None, offset=0), connection).runs
+    found = tuple(filter(query.matches, every))
+    end = None if query.limit is None else query.offset + query.limit
+    return Page(runs=found[query.offset : end], total=len(found))
+
+
 def count(query: RunQuery, connection: Connection) -> int:
-    """How many runs match, without limit and offset."""
+    """How many runs match, without limit, offset and ``where``."""
     conditions, parameters = _conditions(query)
     where = f" WHERE {conditions}" if parameters else ""
     return int(connection.execute(f"SELECT count(*) FROM runs{where}", parameters).fetchone()[0])

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from orchestra.cli import terminal
 from orchestra.cli.context import complete, current
-from orchestra.engine.runs import select_runs
+from orchestra.cli.selection import FILTERS, Filters, chosen
 from orchestra.engine.session import Session
 from orchestra.errors import RunNotFound, UsageError, UserError
 from orchestra.model.run import Run
@@ -30,6 +30,7 @@ def cat(
     run: str | None = None,
     /,
     *,
+    filters: Filters = FILTERS,
     path: Annotated[str | None, Parameter(name=("--path", "-p"))] = None,
     sourcecode: Annotated[bool, Parameter(name=("--sourcecode", "-s"))] = False,
     output: Annotated[bool, Parameter(name=("--output", "-O"))] = False,
@@ -58,16 +59,19 @@ def cat(
         raise UsageError("--sourcecode can only be used with --path")
     if attempt is not None and not output:
         raise UsageError("--attempt can only be used with --output")
-    return complete(lambda: _cat(run, path, of_source=sourcecode, attempt=attempt))
+    return complete(lambda: _cat(run, filters, path, of_source=sourcecode, attempt=attempt))
 
 
-async def _cat(spec: str | None, path: str | None, *, of_source: bool, attempt: int | None) -> int:
+async def _cat(
+    spec: str | None, filters: Filters, path: str | None, *, of_source: bool, attempt: int | None
+) -> int:
     async with current().session(looking=True) as session:
-        chosen = await select_runs(session, () if spec is None else (spec,), default="latest")
-        if not chosen:
+        found = await chosen(session, () if spec is None else (spec,), filters, default="latest")
+        if not found:
             raise RunNotFound("no matching runs")
-        directory = session.directory(chosen[0])
-        number = chosen[0].attempt if attempt is None else checked_attempt(chosen[0], directory, attempt)
+        run = found[0]
+        directory = session.directory(run)
+        number = run.attempt if attempt is None else checked_attempt(run, directory, attempt)
         output_of = attempt_directory(directory, number)
     if path is None:
         show = terminal.shower()
@@ -75,9 +79,9 @@ async def _cat(spec: str | None, path: str | None, *, of_source: bool, attempt: 
             show(chunk)
         return 0
     if of_source:
-        rules = chosen[0].operation.sourcecode
+        rules = run.operation.sourcecode
         path = os.path.join((rules.dest if rules else None) or "", path)
-    descriptor = open_inside(directory, path, linked_places(session, chosen[0], path))
+    descriptor = open_inside(directory, path, linked_places(session, run, path))
     show = terminal.shower()
     try:
         while chunk := os.read(descriptor, CHUNK):

@@ -6,14 +6,6 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-_FILTERS: Final = (
-    r"-F[A-Za-z]*|--(filter|operation|label|unlabeled|tag|comment|marked|unmarked|started|digest)"
-    r"|-S[A-Za-z]*|--(not-)?(running|completed|error|terminated|pending|staged)"
-)
-_NO_FILTERS: Final = (
-    "runs can't be filtered yet",
-    "Choose them by index, id or slice, or among those that 'orchestra runs list --json' prints.",
-)
 _NO_REMOTE: Final = (
     "there are no remotes",
     "Let an executor start runs elsewhere (--executor), in a home that both computers see.",
@@ -41,13 +33,11 @@ _NOT_HERE: Final[dict[str, dict[str, _Instead]]] = {
         ),
     },
     "runs list": {
-        _FILTERS: _NO_FILTERS,
         _REMOTE: _NO_REMOTE,
         r"-d|--deleted": _NO_TRASH,
         r"-A|--archive": _NO_ARCHIVES,
     },
     "runs info": {
-        _FILTERS: _NO_FILTERS,
         _REMOTE: _NO_REMOTE,
         r"-p|--plugins": ("runs have no data of plugins", None),
         r"--private-attrs": (
@@ -55,15 +45,14 @@ _NOT_HERE: Final[dict[str, dict[str, _Instead]]] = {
             "All that is kept of a run is in .orchestra/run.json in its directory.",
         ),
     },
-    "runs delete": {_FILTERS: _NO_FILTERS, _REMOTE: _NO_REMOTE, r"-A|--archive": _NO_ARCHIVES},
-    "select": {_FILTERS: _NO_FILTERS, _REMOTE: _NO_REMOTE},
+    "runs delete": {_REMOTE: _NO_REMOTE, r"-A|--archive": _NO_ARCHIVES},
+    "select": {_REMOTE: _NO_REMOTE},
     "cat": {
-        _FILTERS: _NO_FILTERS,
         _REMOTE: _NO_REMOTE,
         r"-pa|--page": ("nothing is shown in a pager", "Pipe it into one, such as less."),
     },
-    "stop": {_FILTERS: _NO_FILTERS, _REMOTE: _NO_REMOTE},
-    "runs stop": {_FILTERS: _NO_FILTERS, _REMOTE: _NO_REMOTE},
+    "stop": {_REMOTE: _NO_REMOTE},
+    "runs stop": {_REMOTE: _NO_REMOTE},
     "check": {
         r"--(env|tensorflow|pytorch|r-script|space|notify|no-info|skip|fast|verbose|(no-)?offline)|-[nsfv]": _CHECKED,
         r"-T|--tests|-t|--test|--force-test|-c|--concurrency": (

@@ -10,8 +10,8 @@ from cyclopts import Parameter
 
 from orchestra.cli import prompts, run_text, tables, terminal
 from orchestra.cli.context import complete, current, in_event_loop
-from orchestra.engine.judge import settle_active
-from orchestra.engine.runs import delete_runs, finish_deletions, select_runs
+from orchestra.cli.selection import FILTERS, Filters, chosen
+from orchestra.engine.runs import delete_runs, finish_deletions
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 
@@ -21,6 +21,7 @@ MOST_LISTED = 10
 
 def runs_delete(
     *runs: str,
+    filters: Filters = FILTERS,
     yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
     permanent: Annotated[bool, Parameter(name=("--permanent", "-p"))] = False,
     stop: bool = False,
@@ -40,32 +41,31 @@ def runs_delete(
     stop
         Stop those that are running instead of refusing to delete them.
     """
-    chosen, rows = complete(lambda: _choose(runs))
-    if not chosen:
+    wanted, rows = complete(lambda: _choose(runs, filters))
+    if not wanted:
         os.write(2, b"Nothing to delete.\n")
         return 0
     if not yes:
         # Not in an event loop: there Ctrl-C would have to wait for the answer.
-        prompts.insist(_question(chosen, rows))
-    count = in_event_loop(lambda: _delete(chosen, stop))
-    _tell_kept(chosen)
+        prompts.insist(_question(wanted, rows))
+    count = in_event_loop(lambda: _delete(wanted, stop))
+    _tell_kept(wanted)
     terminal.write(f"{'Permanently deleted' if permanent else 'Deleted'} {count} run(s)\n")
     return 0
 
 
-async def _choose(specs: tuple[str, ...]) -> tuple[tuple[Run, ...], list[tuple[str, ...]]]:
+async def _choose(specs: tuple[str, ...], filters: Filters) -> tuple[tuple[Run, ...], list[tuple[str, ...]]]:
     context = current()
     async with context.session() as session:
         await finish_deletions(session)
-        await settle_active(session)
-        chosen = await select_runs(session, specs, default="all")
+        found = await chosen(session, specs, filters, default="all")
         here = str(context.cwd)
-        return chosen, [run_text.preview_row(session, run, here) for run in chosen[:MOST_LISTED]]
+        return found, [run_text.preview_row(session, run, here) for run in found[:MOST_LISTED]]
 
 
-async def _delete(chosen: tuple[Run, ...], stop: bool) -> int:
+async def _delete(runs: tuple[Run, ...], stop: bool) -> int:
     async with current().session() as session:
-        known = await session.store.query(RunQuery(ids=tuple(run.id for run in chosen)))
+        known = await session.store.query(RunQuery(ids=tuple(run.id for run in runs)))
         return await delete_runs(session, known.runs, stop=stop)
 
 
@@ -79,8 +79,8 @@ def _tell_kept(deleted: Sequence[Run]) -> None:
         os.write(2, os.fsencode(text))
 
 
-def _question(chosen: tuple[Run, ...], rows: list[tuple[str, ...]]) -> str:
+def _question(runs: tuple[Run, ...], rows: list[tuple[str, ...]]) -> str:
     listed = tables.render(rows, indent="  ")
-    more = f"  ... and {len(chosen) - len(rows)} more\n" if len(chosen) > len(rows) else ""
-    question = f"Delete {len(chosen)} run(s)?"
+    more = f"  ... and {len(runs) - len(rows)} more\n" if len(runs) > len(rows) else ""
+    question = f"Delete {len(runs)} run(s)?"
     return f"You are about to delete the following runs:\n{listed}{more}{question}"

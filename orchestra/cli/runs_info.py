@@ -11,12 +11,12 @@ from orchestra.cli import run_text, terminal
 from orchestra.cli.context import complete, current
 from orchestra.cli.run_ending import attempt_lines, ending_fields, one_line
 from orchestra.cli.scalars import scalar_text, shown_scalars
+from orchestra.cli.selection import FILTERS, Filters, chosen
 from orchestra.cli.surroundings import environment_fields, manifest_field
 from orchestra.cli.tables import cell
 from orchestra.cli.told_terms import TERMS, term_fields, term_lines
 from orchestra.engine.judge import settle
 from orchestra.engine.results import results_of
-from orchestra.engine.runs import select_runs
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, RunNotFound
 from orchestra.model.flags import encode
@@ -34,6 +34,7 @@ def runs_info(
     run: str | None = None,
     /,
     *,
+    filters: Filters = FILTERS,
     json: Annotated[bool, Parameter(name="--json")] = False,
     all_scalars: Annotated[bool, Parameter(name=("--all-scalars", "-s"))] = False,
     env: Annotated[bool, Parameter(name=("--env", "-e"))] = False,
@@ -64,7 +65,7 @@ def runs_info(
         Show the files that were copied for the run, with their SHA-256 and where they came from.
     """
     wanted = Extras(all_scalars=all_scalars, comments=comments, env=env, deps=deps, manifest=manifest)
-    return complete(lambda: _info(run, wanted, as_json=json))
+    return complete(lambda: _info(run, filters, wanted, as_json=json))
 
 
 class Extras(NamedTuple):
@@ -77,12 +78,12 @@ class Extras(NamedTuple):
     manifest: bool = False
 
 
-async def _info(spec: str | None, wanted: Extras, *, as_json: bool) -> int:
+async def _info(spec: str | None, filters: Filters, wanted: Extras, *, as_json: bool) -> int:
     async with current().session(looking=True) as session:
-        chosen = await select_runs(session, () if spec is None else (spec,), default="latest")
-        if not chosen:
+        found = await chosen(session, () if spec is None else (spec,), filters, default="latest")
+        if not found:
             raise RunNotFound("no matching runs")
-        run = await settle(session, chosen[0])
+        run = await settle(session, found[0])
         results = results_of(session, run)
         fields = describe(session, run, results, wanted)
         if not as_json:

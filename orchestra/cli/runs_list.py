@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from orchestra.cli import run_text, tables, terminal
 from orchestra.cli.context import complete, current
+from orchestra.cli.selection import FILTERS, Filters, query_of
 from orchestra.engine.judge import settle_active
 from orchestra.engine.presence import existing_runs
 from orchestra.engine.session import Session
@@ -22,6 +23,7 @@ PAGE = 20
 
 def runs_list(
     *,
+    filters: Filters = FILTERS,
     all_: Annotated[bool, Parameter(name=("--all", "-a"))] = False,
     more: Annotated[int, Parameter(name=("--more", "-m"), count=True)] = 0,
     limit: Annotated[int | None, Parameter(name=("--limit", "-n"))] = None,
@@ -59,7 +61,7 @@ def runs_list(
         raise UsageError(f"invalid value {limit} for --limit: it is 1 or more")
     wanted = None if all_ or (json and limit is None and not more) else limit or PAGE * (1 + more)
     below = Below(comments=comments, details=verbose)
-    return complete(lambda: _list(wanted, simplified=simplified, below=below, json=json))
+    return complete(lambda: _list(wanted, filters, simplified=simplified, below=below, json=json))
 
 
 class Below(NamedTuple):
@@ -69,12 +71,13 @@ class Below(NamedTuple):
     details: bool
 
 
-async def _list(limit: int | None, *, simplified: bool, below: Below, json: bool) -> int:
+async def _list(limit: int | None, filters: Filters, *, simplified: bool, below: Below, json: bool) -> int:
     context = current()
     here = str(context.cwd)
+    query = query_of(filters, RunQuery(limit=limit))
     async with context.session(looking=True) as session:
         await settle_active(session)
-        runs, total = await existing_runs(session, RunQuery(limit=limit))
+        runs, total = await existing_runs(session, query)
         if json:
             terminal.write_json([run_text.as_json(session, run) for run in runs])
             return 0

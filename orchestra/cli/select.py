@@ -10,9 +10,8 @@ from cyclopts import Parameter
 
 from orchestra.cli import run_text, terminal
 from orchestra.cli.context import complete, current
-from orchestra.engine.judge import settle_active
+from orchestra.cli.selection import FILTERS, Filters, chosen
 from orchestra.engine.results import column_value, require_column, results_of
-from orchestra.engine.runs import select_runs
 from orchestra.engine.session import Session
 from orchestra.errors import RunNotFound, UsageError, UserError
 from orchestra.model.columns import Column, parse_column, sort_by_value
@@ -21,6 +20,7 @@ from orchestra.model.run import Run
 
 def select(
     *runs: str,
+    filters: Filters = FILTERS,
     all_: Annotated[bool, Parameter(name=("--all", "-A"))] = False,
     short_id: Annotated[bool, Parameter(name=("--short-id", "-s"))] = False,
     path: Annotated[bool, Parameter(name=("--path", "-p", "--dir"))] = False,
@@ -53,7 +53,7 @@ def select(
         raise UsageError("--min and --max cannot both be used")
     column = None if min_ is None and max_ is None else parse_column(min_ or max_ or "")
     order = None if column is None else Order(column, largest_first=max_ is not None)
-    return complete(lambda: _select(runs, all_, attribute, order))
+    return complete(lambda: _select(runs, filters, all_, attribute, order))
 
 
 class Order(NamedTuple):
@@ -64,17 +64,16 @@ class Order(NamedTuple):
 
 
 async def _select(
-    specs: tuple[str, ...], everything: bool, attribute: str | None, order: Order | None
+    specs: tuple[str, ...], filters: Filters, everything: bool, attribute: str | None, order: Order | None
 ) -> int:
     async with current().session(looking=True) as session:
-        await settle_active(session)
         of_all = everything or order is not None
-        chosen = await select_runs(session, specs, default="all" if of_all else "latest")
-        if not chosen:
+        runs: Sequence[Run] = await chosen(session, specs, filters, default="all" if of_all else "latest")
+        if not runs:
             raise RunNotFound("no matching runs")
         if order is not None:
-            chosen = _sorted(session, chosen, order)[: None if everything else 1]
-        lines = [run.id if attribute is None else attribute_text(session, run, attribute) for run in chosen]
+            runs = _sorted(session, runs, order)[: None if everything else 1]
+        lines = [run.id if attribute is None else attribute_text(session, run, attribute) for run in runs]
     terminal.write_exact("".join(f"{line}\n" for line in lines))
     return 0
 

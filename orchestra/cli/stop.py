@@ -9,9 +9,9 @@ from cyclopts import Parameter
 
 from orchestra.cli import prompts, run_text, tables
 from orchestra.cli.context import complete, current, in_event_loop
+from orchestra.cli.selection import FILTERS, Filters, chosen
 from orchestra.console import printable
-from orchestra.engine.judge import settle_active
-from orchestra.engine.runs import StopReport, select_runs, stop_runs
+from orchestra.engine.runs import StopReport, stop_runs
 from orchestra.engine.stopping import TIMEOUT, not_stopped
 from orchestra.errors import UsageError
 from orchestra.model.filters import RunQuery
@@ -22,6 +22,7 @@ _RUNNING = RunQuery(states=frozenset(("running", "pending")))
 
 def stop(
     *runs: str,
+    filters: Filters = FILTERS,
     yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
     no_wait: Annotated[bool, Parameter(name=("--no-wait", "-n"))] = False,
     timeout: float = TIMEOUT,
@@ -47,34 +48,31 @@ def stop(
     """
     if not 0 <= timeout <= 86_400:
         raise UsageError(f"invalid value {timeout:g} for --timeout: give seconds, at most 86400")
-    chosen, rows = complete(lambda: _choose(runs))
-    if not chosen:
+    wanted, rows = complete(lambda: _choose(runs, filters))
+    if not wanted:
         _tell("Nothing to stop.")
         return 0
-    if not yes and len(chosen) > len(runs):
+    if not yes and len(wanted) > len(runs):
         # Not in an event loop: there Ctrl-C would have to wait for the answer.
         listed = tables.render(rows, indent="  ")
-        question = f"Stop {len(chosen)} run(s)?"
+        question = f"Stop {len(wanted)} run(s)?"
         prompts.insist(f"You are about to stop the following runs:\n{listed}{question}", default=False)
-    return _told(in_event_loop(lambda: _stop(chosen, None if no_wait else timeout, force)))
+    return _told(in_event_loop(lambda: _stop(wanted, None if no_wait else timeout, force)))
 
 
-async def _choose(specs: tuple[str, ...]) -> tuple[tuple[Run, ...], list[tuple[str, ...]]]:
+async def _choose(specs: tuple[str, ...], filters: Filters) -> tuple[tuple[Run, ...], list[tuple[str, ...]]]:
     context = current()
     async with context.session() as session:
-        await settle_active(session)
-        if specs:
-            chosen = await select_runs(session, specs)
-        else:
-            active = (await session.store.query(_RUNNING)).runs
-            chosen = tuple(run for run in active if run.worker is not None)
+        found = await chosen(session, specs, filters, default="all", base=RunQuery() if specs else _RUNNING)
+        if not specs:
+            found = tuple(run for run in found if run.worker is not None)
         here = str(context.cwd)
-        return chosen, [run_text.preview_row(session, run, here) for run in chosen]
+        return found, [run_text.preview_row(session, run, here) for run in found]
 
 
-async def _stop(chosen: tuple[Run, ...], timeout: float | None, force: bool) -> StopReport:
+async def _stop(runs: tuple[Run, ...], timeout: float | None, force: bool) -> StopReport:
     async with current().session() as session:
-        known = await session.store.query(RunQuery(ids=tuple(run.id for run in chosen)))
+        known = await session.store.query(RunQuery(ids=tuple(run.id for run in runs)))
         return await stop_runs(session, known.runs, timeout=timeout, force=force, tell=_tell)
 
 

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from orchestra.cli.context import current, in_event_loop
 from orchestra.cli.prefixing import PrefixedOutput
+from orchestra.cli.selection import FILTERS, Filters, chosen
 from orchestra.engine.by_process import run_of_process
 from orchestra.engine.following import (
     UNFINISHED,
@@ -41,6 +42,7 @@ def watch(
     run: str | None = None,
     /,
     *,
+    filters: Filters = FILTERS,
     pid: Annotated[str | None, Parameter(name=("--pid", "-p"))] = None,
     lines: Lines = None,
     from_start: FromStart = False,
@@ -62,10 +64,10 @@ def watch(
         Of a batch or a queue: begin with what runs have printed that have ended before.
     """
     _check(lines, from_start)
-    if run is not None and pid is not None:
+    if pid is not None and (run is not None or filters is not FILTERS):
         raise UsageError("give a run, or a process with --pid, not both")
     watching = _Watch(lines, from_start)
-    return _until_interrupted(watching, lambda: watching.one(run, pid))
+    return _until_interrupted(watching, lambda: watching.one(run, pid, filters))
 
 
 def follow(*queues: str, lines: Lines = None, from_start: FromStart = False) -> int:
@@ -109,10 +111,10 @@ class _Watch:
         self.watched = ""
         """What is being watched, as a person is told."""
 
-    async def one(self, spec: str | None, pid: str | None) -> None:
+    async def one(self, spec: str | None, pid: str | None, filters: Filters) -> None:
         """Watch one run, whatever it is."""
         async with current().session(looking=True) as session:
-            run = await (_of_process(session, pid) if pid is not None else _chosen(session, spec))
+            run = await (_of_process(session, pid) if pid is not None else _chosen(session, spec, filters))
             await settle_active(session)
             if run.kind in ("batch", "queue"):
                 await self._many(session, (await session.store.get(run.id),))
@@ -184,14 +186,13 @@ class _Watch:
             _tell_end(session, as_recorded(session, run))
 
 
-async def _chosen(session: Session, spec: str | None) -> Run:
+async def _chosen(session: Session, spec: str | None, filters: Filters) -> Run:
     if spec is not None:
-        chosen = await select_runs(session, (spec,))
-        if len(chosen) != 1:
-            raise UserError(f"'{spec}' stands for {len(chosen)} runs, and one at a time is watched", _HINT)
-        return chosen[0]
-    await settle_active(session)
-    running = (await session.store.query(RunQuery(states=_RUNNING))).runs
+        found = await chosen(session, (spec,), filters, default="none")
+        if len(found) != 1:
+            raise UserError(f"'{spec}' stands for {len(found)} runs, and one at a time is watched", _HINT)
+        return found[0]
+    running = await chosen(session, (), filters, default="all", base=RunQuery(states=_RUNNING))
     ids = {run.id for run in running}
     parts = [run for run in running if run.kind != "queue" and ids.isdisjoint((run.batch, run.parent))]
     if not running:

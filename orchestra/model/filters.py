@@ -6,6 +6,10 @@ from msgspec import Struct
 
 from orchestra.model.run import Run, RunKind, State
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from orchestra.model.conditions import Condition
+
 
 class RunQuery(Struct, frozen=True, kw_only=True):
     """Which runs to list. Every condition that is given must hold; None means any."""
@@ -16,6 +20,8 @@ class RunQuery(Struct, frozen=True, kw_only=True):
     kinds: frozenset[RunKind] | None = None
     batch: str | None = None
     """Only the trials of this batch."""
+    where: Condition | None = None
+    """What else must hold. Results of runs are undefined here: see :mod:`orchestra.model.conditions`."""
     oldest_first: bool = False
     """By :attr:`Run.time`; newest first otherwise. Ties keep the order of creation."""
     claim_order: bool = False
@@ -37,7 +43,15 @@ class RunQuery(Struct, frozen=True, kw_only=True):
             and (self.states is None or run.state in self.states)
             and (self.kinds is None or run.kind in self.kinds)
             and (self.batch is None or run.batch == self.batch)
+            and (self.where is None or _holds(self.where, run))
         )
+
+
+def _holds(where: Condition, run: Run) -> bool:
+    # Nearly nobody asks: what conditions take is loaded then.
+    from orchestra.model.conditions import holds
+
+    return holds(where, run)
 
 
 class Wanted(Struct, frozen=True, kw_only=True):

@@ -103,6 +103,8 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """As the user gave it; None: the default label."""
     tags: tuple[str, ...] = ()
     comments: tuple[Comment, ...] = ()
+    marked: bool = False
+    """Somebody holds it to be better than others of its operation."""
     trial_tags: tuple[str, ...] = ()
     """Of a batch: what its trials get."""
     trial_comments: tuple[Comment, ...] = ()

@@ -12,12 +12,6 @@ from tests.cli.conftest import Call
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("runs", "-Fo", "train"), "runs can't be filtered yet"),
-        (("runs", "-Sec"), "runs can't be filtered yet"),
-        (("runs", "list", "--filter", "lr<1"), "runs can't be filtered yet"),
-        (("runs", "rm", "-y", "--not-running"), "runs can't be filtered yet"),
-        (("select", "--label=x"), "runs can't be filtered yet"),
-        (("stop", "-Fl", "x"), "runs can't be filtered yet"),
         (("runs", "--deleted"), "deleted runs are gone for good: there is no trash to look into"),
         (("runs", "info", "--private-attrs"), "there are no private attributes"),
         (("cat", "-p", "x", "--page"), "nothing is shown in a pager"),

@@ -1,0 +1,245 @@
+"""Conditions: which runs a person means, as a tree that can be asked of any run.
+
+What is known of a run without its results is looked up here. A scalar, or an attribute that a run printed, is known
+to nobody who has only the record: the engine puts :class:`Among` in the place of what asks for one.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Final, Literal, TypeAlias, cast
+
+from msgspec import Struct
+
+from orchestra.errors import UserError
+from orchestra.model.attributes import ATTRIBUTES
+from orchestra.model.operation import FlagValue
+from orchestra.model.run import Run
+from orchestra.model.scalars import Qualifier
+
+Operator: TypeAlias = Literal["=", "<", "<=", ">", ">=", "in", "contains"]
+NameKind: TypeAlias = Literal["any", "flag", "attribute", "scalar"]
+
+
+class Name(Struct, frozen=True):
+    """What is asked for. ``any``: an attribute that every run has, else a flag, else a result of that name."""
+
+    name: str
+    kind: NameKind = "any"
+    qualifier: Qualifier = "last"
+    """Of a scalar: which of its values."""
+    step: bool = False
+    """Of a scalar: the step of that value in its place."""
+
+
+class Test(Struct, frozen=True, tag="test"):
+    """Compares what a run has with ``value``; a value of None says that it has nothing."""
+
+    name: Name
+    operator: Operator
+    value: FlagValue
+
+
+class AllOf(Struct, frozen=True, tag="all"):
+    """Each of these holds."""
+
+    conditions: tuple[Condition, ...]
+
+
+class AnyOf(Struct, frozen=True, tag="any"):
+    """One of these holds, or more."""
+
+    conditions: tuple[Condition, ...]
+
+
+class Not(Struct, frozen=True, tag="not"):
+    """It does not hold."""
+
+    condition: Condition
+
+
+class OfOperation(Struct, frozen=True, tag="operation"):
+    """The run is of the operation that a person calls so: ``NAME``, ``MODEL:NAME``, a glob, or a regular expression
+    that begins with ``^`` or ends with ``$``."""
+
+    pattern: str
+
+
+class Labelled(Struct, frozen=True, tag="label"):
+    """The label has this in it; ``-``: there is none."""
+
+    text: str
+
+
+class Commented(Struct, frozen=True, tag="comment"):
+    """A comment, or who made it, has this in it, in capitals or not."""
+
+    text: str
+
+
+class Digest(Struct, frozen=True, tag="digest"):
+    """The digest of the run's source begins so."""
+
+    prefix: str
+
+
+class Among(Struct, frozen=True, tag="among"):
+    """It is one of these runs."""
+
+    ids: frozenset[str]
+
+
+Condition: TypeAlias = Test | AllOf | AnyOf | Not | OfOperation | Labelled | Commented | Digest | Among
+
+
+def holds(condition: Condition, run: Run) -> bool:
+    """Whether ``condition`` holds for ``run``, as far as its record tells: results are undefined."""
+    return _HOLDS[type(condition)](condition, run)
+
+
+def value_of(name: Name, run: Run) -> FlagValue:
+    """What ``run`` has of this name; None if nothing."""
+    if name.kind in ("any", "attribute"):
+        found = ATTRIBUTES.get(name.name)
+        if found is not None:
+            return found(run)
+    if name.kind in ("any", "flag"):
+        return run.flags.get(name.name)
+    return None
+
+
+def compare(found: FlagValue, operator: Operator, value: FlagValue) -> bool:
+    """Whether what was found stands so to ``value``. What can't be compared, does not."""
+    if operator == "=":
+        return is_equal(found, value)
+    if operator == "in":
+        return any(is_equal(found, item) for item in _items(value) or ())
+    if operator == "contains":
+        return _contains(found, value)
+    if not (_is_number(found) and _is_number(value)) and not (
+        isinstance(found, str) and isinstance(value, str)
+    ):
+        return False
+    left, right = cast("Any", found), cast("Any", value)
+    if operator == "<":
+        return left < right
+    if operator == "<=":
+        return left <= right
+    return left > right if operator == ">" else left >= right
+
+
+def is_equal(found: FlagValue, value: FlagValue) -> bool:
+    """Whether both say the same; ``1`` and ``1.0`` do, ``1`` and ``"1"`` or ``yes`` do not. ``nan`` is itself."""
+    if _is_number(found) and _is_number(value):
+        return found == value or (found != found and value != value)
+    ours, theirs = _items(found), _items(value)
+    if ours is not None and theirs is not None:
+        return len(ours) == len(theirs) and all(map(is_equal, ours, theirs))
+    return type(found) is type(value) and found == value
+
+
+def _contains(found: FlagValue, value: FlagValue) -> bool:
+    if isinstance(found, str):
+        return isinstance(value, str) and value.casefold() in found.casefold()
+    return any(is_equal(item, value) for item in _items(found) or ())
+
+
+def _items(value: FlagValue) -> Sequence[FlagValue] | None:
+    return cast("Sequence[FlagValue]", value) if isinstance(value, list | tuple) else None
+
+
+def _is_number(value: FlagValue) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _operation_holds(condition: OfOperation, run: Run) -> bool:
+    return _operation_matcher(condition.pattern)(run)
+
+
+def check_operation(pattern: str) -> str:
+    """Return ``pattern`` if it can be one.
+
+    Raises:
+        UserError: it is a regular expression that can't be read.
+    """
+    _operation_matcher(pattern)
+    return pattern
+
+
+@lru_cache(maxsize=64)
+def _operation_matcher(pattern: str) -> Callable[[Run], bool]:
+    if pattern.startswith("^") or pattern.endswith("$"):
+        try:
+            search = re.compile(pattern).search
+        except (re.error, OverflowError, RecursionError) as error:
+            raise UserError(f"invalid regular expression '{pattern}' for the operation: {error}") from None
+        return lambda run: any(search(name) for name in {run.operation_name, run.operation.name})
+    model, colon, name = pattern.rpartition(":")
+    fits_name, fits_model = _glob(name), _glob(model)
+
+    def fits(run: Run) -> bool:
+        own = run.operation.model or run.operation.name.rpartition(":")[0]
+        if colon and not fits_model(own):
+            return False
+        names = {_bare(run.operation_name, own), _bare(run.operation.name, own)}
+        return any(map(fits_name, names)) or (not colon and any(fits_name(_last(each)) for each in names))
+
+    return fits
+
+
+def _bare(name: str, model: str) -> str:
+    return name.removeprefix(f"{model}:") if model else name
+
+
+def _last(name: str) -> str:
+    """A script's own name."""
+    return name.rpartition("/")[2]
+
+
+def _glob(pattern: str) -> Callable[[str], object]:
+    return re.compile(fnmatch.translate(pattern)).match if pattern else lambda name: not name
+
+
+def _label_holds(condition: Labelled, run: Run) -> bool:
+    return not run.label if condition.text == "-" else condition.text in (run.label or "")
+
+
+def _comment_holds(condition: Commented, run: Run) -> bool:
+    wanted = condition.text.casefold()
+    return any(
+        wanted in text.casefold()
+        for comment in run.comments
+        for text in (comment.body, f"{comment.user}@{comment.host}")
+    )
+
+
+_HOLDS: Final[dict[type, Callable[[Any, Run], bool]]] = {
+    Test: lambda one, run: compare(value_of(one.name, run), one.operator, one.value),
+    AllOf: lambda one, run: all(holds(each, run) for each in one.conditions),
+    AnyOf: lambda one, run: any(holds(each, run) for each in one.conditions),
+    Not: lambda one, run: not holds(one.condition, run),
+    OfOperation: _operation_holds,
+    Labelled: _label_holds,
+    Commented: _comment_holds,
+    Digest: lambda one, run: (
+        (run.sourcecode_digest or "").startswith(one.prefix) and bool(run.sourcecode_digest)
+    ),
+    Among: lambda one, run: run.id in one.ids,
+}
+
+
+def all_of(conditions: Sequence[Condition]) -> Condition | None:
+    """All of these together; None if there is none."""
+    if len(conditions) < 2:
+        return conditions[0] if conditions else None
+    return AllOf(tuple(conditions))
+
+
+def any_of(conditions: Sequence[Condition]) -> Condition | None:
+    """One of these; None, which asks for nothing, if there is none."""
+    if len(conditions) < 2:
+        return conditions[0] if conditions else None
+    return AnyOf(tuple(conditions))

@@ -1,0 +1,184 @@
+"""Filters: which runs the verbs take that take runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestra.model.run import Comment
+from orchestra.testing.builders import a_run, an_operation
+from tests.cli.conftest import Call
+from tests.saved_runs import ended, saved
+
+TIMES = {"created": 1_735_812_672_000_000, "started": 1_735_812_672_000_000}
+
+
+def run_called(name: str, **fields: Any) -> Any:
+    """An ended run; the later its letter in the alphabet, the older it is."""
+    started = TIMES["started"] - ord(name) * 1_000_000
+    return ended(id=name, **{"started": started, "created": started, **fields})
+
+
+def listed(call: Call, *options: str) -> str:
+    """The ids of the runs that are left, newest first, in one word."""
+    called = call("select", "--all", *options)
+    assert called.code == 0 or called.error == "orchestra: no matching runs\n", called.error
+    return "".join(called.lines)
+
+
+@pytest.fixture
+def states(home: Path) -> None:
+    final = ("completed", "error", "terminated", "lost", "pruned", "skipped", "aborted", "broken")
+    letters = dict(zip(final, "cetlpxab", strict=True))
+    saved(
+        home,
+        *(run_called(letter, state=state) for state, letter in letters.items()),
+        a_run(id="s", state="staged", created=1, staged=1),
+        a_run(id="w", state="pending", created=1),
+    )
+
+
+@pytest.mark.usefixtures("states")
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("-Se",), "abel"),
+        (("--error",), "abel"),
+        (("-Sc",), "cx"),
+        (("-St",), "pt"),
+        (("-Ss",), "s"),
+        (("-Sp",), "w"),
+        (("-Sr",), ""),
+        (("-Ssp",), "sw"),
+        (("-Sps", "-Sc"), "cswx"),
+        (("-S", "ct"), "cptx"),
+        (("--not-error", "--not-completed", "--not-staged"), "ptw"),
+        (("--not-error", "-Sec"), "cx"),
+    ],
+)
+def test_status_filters_add_up_and_their_opposites_take_away(
+    call: Call, options: tuple[str, ...], expected: str
+) -> None:
+    assert "".join(sorted(listed(call, *options))) == expected
+
+
+def test_an_unknown_status_letter_is_refused(call: Call) -> None:
+    refused = call("runs", "-Sex")
+
+    assert refused.code == 2
+    assert refused.error.splitlines()[0] == "orchestra: unrecognized status char 'x' in option '-S'"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("train", "ab"),
+        ("pre*", "cd"),
+        ("m:train", "b"),
+        ("m:*", "bd"),
+        ("*:train", "ab"),
+        ("^train", "a"),
+        ("train$", "abcd"),
+        ("^(train|m:.*)$", "abd"),
+        ("model.py", "e"),
+        ("dir/model.py", "e"),
+        ("model", ""),
+        ("TRAIN", ""),
+    ],
+)
+def test_an_operation_is_filtered_by_name_model_glob_or_expression(
+    call: Call, home: Path, pattern: str, expected: str
+) -> None:
+    def of(name: str, model: str = "") -> dict[str, Any]:
+        return {"operation": an_operation(name=f"{model}:{name}" if model else name, model=model)}
+
+    saved(
+        home,
+        run_called("a", **of("train")),
+        run_called("b", **of("train", "m")),
+        run_called("c", **of("pretrain")),
+        run_called("d", **of("pretrain", "m")),
+        run_called("e", **of("dir/model.py")),
+    )
+
+    assert listed(call, "-Fo", pattern) == expected
+
+
+def test_operations_that_are_given_together_are_alternatives(call: Call, home: Path) -> None:
+    saved(home, *(run_called(name, operation=an_operation(name=name * 2)) for name in "abc"))
+
+    assert listed(call, "-Fo", "aa", "--operation", "cc") == "ac"
+
+
+def test_an_expression_that_cannot_be_read_is_refused(call: Call) -> None:
+    refused = call("runs", "-Fo", "^(")
+
+    assert refused.code == 1
+    assert refused.error.startswith("orchestra: invalid regular expression '^(' for the operation")
+
+
+@pytest.fixture
+def described(home: Path) -> None:
+    said = Comment(body="Too Slow", user="ada", host="tower", time=1)
+    saved(
+        home,
+        run_called("a", label="Best of all", tags=("good", "new"), marked=True, sourcecode_digest="ab12"),
+        run_called("b", label="best-not", tags=("new",), comments=(said,), sourcecode_digest="cd34"),
+        run_called("c", label=None, tags=("old",)),
+        run_called("d", label=""),
+    )
+
+
+@pytest.mark.usefixtures("described")
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("-Fl", "best"), "b"),
+        (("-Fl", "est"), "ab"),
+        (("-Fl", "of a", "--label", "not"), "ab"),
+        (("-Fl", "-"), "cd"),
+        (("-Fu",), "cd"),
+        (("-Ft", "new"), "ab"),
+        (("-Ft", "ne"), ""),
+        (("-Ft", "old", "-Ft", "good"), "ac"),
+        (("-Fc", "slow"), "b"),
+        (("-Fc", "ADA@tow"), "b"),
+        (("-Fm",), "a"),
+        (("-Fn",), "bcd"),
+        (("-Fd", "ab"), "a"),
+        (("-Fd", "ab", "-Fd", "cd3"), "ab"),
+        (("-Fd", "b1"), ""),
+        (("-Ft", "new", "-Fl", "best"), "b"),
+        (("-Ft", "new", "-Se"), ""),
+    ],
+)
+def test_filters_of_one_kind_are_alternatives_and_of_different_kinds_all_hold(
+    call: Call, options: tuple[str, ...], expected: str
+) -> None:
+    assert listed(call, *options) == expected
+
+
+@pytest.mark.usefixtures("described")
+def test_marked_and_unmarked_cannot_both_be_wanted(call: Call) -> None:
+    assert call("runs", "-Fm", "-Fn").code == 2
+
+
+@pytest.mark.usefixtures("described")
+def test_indexes_and_slices_count_what_is_left(call: Call) -> None:
+    assert listed(call, "2", "-Ft", "new") == "b"
+    assert listed(call, "2:", "-Fn") == "cd"
+    assert call("select", "3", "-Ft", "new").error.startswith("orchestra: could not find a run matching '3'")
+    assert call("select", "c", "-Ft", "new").error.startswith("orchestra: could not find a run matching 'c'")
+
+
+@pytest.mark.usefixtures("described")
+def test_every_verb_takes_the_runs_that_are_left(call: Call) -> None:
+    assert call("runs", "info", "-Ft", "old").lines[0] == "id: c"
+    assert call("cat", "-Ft", "none", "--output").error == "orchestra: no matching runs\n"
+    assert call("watch", "b", "-Ft", "old").error.startswith("orchestra: could not find a run matching 'b'")
+    assert call("stop", "-Ft", "new").error == "Nothing to stop.\n"
+    assert call("runs", "delete", "-Ft", "new", "-y").output == "Deleted 2 run(s)\n"
+    assert listed(call) == "cd"
+    assert call("runs", "-Fu", "--limit", "1").lines[0].startswith("[1:c]")
