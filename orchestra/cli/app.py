@@ -65,6 +65,8 @@ VERBS: dict[str, Verb] = {
     "stop": Verb("orchestra.cli.stop:stop", "Stop runs."),
     "cat": Verb("orchestra.cli.cat:cat", "Show a file or the output of a run."),
     "watch": Verb("orchestra.cli.watch:watch", "Show what a run prints, as it prints it."),
+    "compare": Verb("orchestra.cli.compare:compare", "Compare runs."),
+    "runs compare": Verb("orchestra.cli.compare:compare", "Compare runs."),
     "select": Verb("orchestra.cli.select:select", "Print the ids of runs, or one of their attributes."),
     "plugins list": Verb("orchestra.cli.plugins:plugins_list", "List the plugins that are installed."),
     "plugins check": Verb("orchestra.cli.plugins:plugins_check", "Check that a plugin can be used."),

@@ -158,7 +158,7 @@ def terminal(shell: Shell, project: Path, tmp_path: Path) -> Callable[..., str]:
         ("orchestra run tr", "train.py"),
         ("orchestra run train.py opt=", "adam sgd"),
         ("orchestra run train.py o", "opt="),
-        ("orchestra comp", "completion"),
+        ("orchestra compl", "completion"),
     ],
 )
 def test_bash_completes(terminal: Callable[..., str], typed: str, expected: str) -> None:
