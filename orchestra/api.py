@@ -28,6 +28,7 @@ from orchestra.model.ids import new_run_id
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run, State
 from orchestra.model.scalars import Scalar
+from orchestra.model.subjects import Value
 from orchestra.workspace.layout import Layout
 from orchestra.workspace.results import Results
 
@@ -35,6 +36,7 @@ __all__ = [
     "Project",
     "RunError",
     "attributes",
+    "compare",
     "run",
     "run_capture_output",
     "runs_delete",
@@ -214,6 +216,32 @@ def scalar(
     return _wait(call)
 
 
+def compare(
+    runs: Sequence[Run | str] | None = None,
+    *,
+    home: Home = None,
+    orchestra_home: Home = None,
+    cwd: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> list[list[Value]]:
+    """A table of runs (all of them, if none are named): the headings, then the values of each row.
+
+    Times are microseconds since the epoch, how long a run took is in seconds. ``options`` are those of
+    :meth:`~orchestra.engine.orchestra.Orchestra.compare`, which returns more than the values.
+
+    Raises:
+        RunNotFound: a run that is named is not there.
+        UserError: a column has no meaning, or no run has anything in it.
+    """
+
+    async def call() -> list[list[Value]]:
+        async with Orchestra(orchestra_home or home, cwd=cwd) as orch:
+            made = await orch.compare([_id_of(run) for run in runs or ()], **options)
+            return [list(made.headings), *(list(row.values) for row in made.rows)]
+
+    return _wait(call)
+
+
 def _results(run: Run | str, home: Home) -> Results:
     async def call() -> Results:
         async with Orchestra(home) as orch:
@@ -322,6 +350,10 @@ class Project:
     def scalar(self, run: Run | str, column: str) -> float | int | None:
         """One number of a run, as :func:`scalar` has it."""
         return scalar(run, column, home=self.home)
+
+    def compare(self, runs: Sequence[Run | str] | None = None, **options: Any) -> list[list[Value]]:
+        """A table of runs, as :func:`compare` has it."""
+        return compare(runs, home=self.home, cwd=self.cwd, **options)
 
     def delete_runs(self, runs: Sequence[Run | str] | None = None) -> None:
         """Delete runs (all of them, if none are named) and say how many."""

@@ -68,6 +68,7 @@ VERBS: dict[str, Verb] = {
     "compare": Verb("orchestra.cli.compare:compare", "Compare runs."),
     "runs compare": Verb("orchestra.cli.compare:compare", "Compare runs."),
     "select": Verb("orchestra.cli.select:select", "Print the ids of runs, or one of their attributes."),
+    "api compare": Verb("orchestra.cli.api_compare:api_compare", "Print a table of runs."),
     "plugins list": Verb("orchestra.cli.plugins:plugins_list", "List the plugins that are installed."),
     "plugins check": Verb("orchestra.cli.plugins:plugins_check", "Check that a plugin can be used."),
     "completion": Verb("orchestra.cli.completion:completion", "Complete what is typed, in your shell."),
@@ -75,9 +76,13 @@ VERBS: dict[str, Verb] = {
         "orchestra.cli.check:check", "Check the installation; compare and repair runs and their records."
     ),
 }
-GROUPS: dict[str, str] = {"runs": "Work with runs.", "plugins": "Work with plugins."}
+GROUPS: dict[str, str] = {
+    "api": "Print JSON for programs.",
+    "runs": "Work with runs.",
+    "plugins": "Work with plugins.",
+}
 DEFAULTS: dict[str, str] = {"runs": "list", "plugins": "list"}
-"""The verb that a group alone stands for."""
+"""The verb that a group alone stands for; without one its help is shown."""
 HIDDEN: dict[str, Verb] = {
     "execute-claimed": Verb("orchestra.cli.detached:execute_claimed", "Execute a run claimed for us."),
 }
@@ -134,7 +139,10 @@ def _run_in_group(group: str, rest: list[str]) -> int:
     if rest and rest[0] == "--help":
         terminal.write(group_help(group))
         return 0
-    if not rest or rest[0].startswith("-"):
+    if not rest and group not in DEFAULTS:
+        terminal.write(group_help(group))
+        return 0
+    if (not rest or rest[0].startswith("-")) and group in DEFAULTS:
         return _call(f"{group} {DEFAULTS[group]}", rest)
     name = resolve(f"{group} {rest[0]}")
     if name is None:
@@ -241,11 +249,14 @@ def top_help() -> str:
 def group_help(group: str) -> str:
     """What ``orchestra GROUP --help`` prints."""
     prefix = f"{group} "
+    alone = (
+        f"'orchestra {group}' alone is 'orchestra {group} {DEFAULTS[group]}'.\n" if group in DEFAULTS else ""
+    )
     rows = [(name.removeprefix(prefix), verb.help) for name, verb in VERBS.items() if name.startswith(prefix)]
     return (
         f"Usage: orchestra {group} COMMAND [ARGUMENTS]\n\n{GROUPS[group]}\n\n"
         f"Commands:\n{_listed(sorted(rows))}\n"
-        f"'orchestra {group}' alone is 'orchestra {group} {DEFAULTS[group]}'.\n"
+        f"{alone}"
         f"Try 'orchestra {group} COMMAND --help' for more information.\n"
     )
 

@@ -8,11 +8,10 @@ from cyclopts import Group, Parameter
 
 from orchestra.cli import terminal
 from orchestra.cli.context import complete, current
-from orchestra.cli.selection import FILTERS, Filters, chosen
-from orchestra.engine.comparing import CompareRequest, make_comparison, subjects_of
+from orchestra.cli.selection import FILTERS, Filters, chosen, says_states
+from orchestra.engine.comparing import CompareRequest, compare_request, make_comparison, subjects_of
 from orchestra.errors import UsageError
-from orchestra.model.comparison import Comparison, wanted_columns
-from orchestra.model.repeats import parse_grouping
+from orchestra.model.comparison import Comparison
 from orchestra.model.scalars import natural
 from orchestra.model.subjects import Subject
 
@@ -109,23 +108,20 @@ def compare(
     """
     form = _Form(table=table, csv=csv, csv_raw=csv_raw, json=json, print_scalars=print_scalars)
     form.check()
-    if min_ is not None and max_ is not None:
-        raise UsageError("--min and --max cannot both be used")
-    if top is not None and top < 1:
-        raise UsageError(f"invalid value {top} for --top: it is 1 or more")
-    request = CompareRequest(
-        wanted=wanted_columns(
-            cols,
-            strict_cols,
-            skip_core=skip_core,
-            skip_op_cols=skip_op_cols,
-            extra_cols=extra_cols,
-            all_scalars=all_scalars,
-        ),
-        grouping=parse_grouping(group_by, agg, repeats=repeats, only_completed=not _says_states(filters)),
-        order=min_ if max_ is None else max_,
-        largest_first=max_ is not None,
+    request = compare_request(
+        cols,
+        strict_cols,
+        skip_core=skip_core,
+        skip_op_cols=skip_op_cols,
+        extra_cols=extra_cols,
+        all_scalars=all_scalars,
+        min=min_,
+        max=max_,
         top=top,
+        repeats=repeats,
+        group_by=group_by,
+        agg=agg,
+        only_completed=not says_states(filters),
         include_batch=include_batch,
     )
     asked = _Asked(runs, filters, request, skip_unchanged)
@@ -160,13 +156,6 @@ class _Asked(NamedTuple):
     filters: Filters
     request: CompareRequest
     skip_unchanged: bool
-
-
-def _says_states(filters: Filters) -> bool:
-    return any(value for name, value in vars(filters).items() if name in _STATES or name.startswith("not_"))
-
-
-_STATES = ("running", "completed", "error", "terminated", "pending", "staged", "status")
 
 
 async def _compare(asked: _Asked, form: _Form) -> int:

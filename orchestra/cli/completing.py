@@ -79,6 +79,8 @@ def _next(words: list[str], current: str) -> Iterator[Candidate]:
             return
         name = app.resolve(f"{first} {rest[0]}") if rest else None
         rest = rest[1:] if name else rest
+        if name is None and first not in app.DEFAULTS:
+            return
         name = name or f"{first} {app.DEFAULTS[first]}"
     else:
         found = app.resolve(first)

@@ -108,6 +108,11 @@ async def chosen(
     return await select_runs(session, specs, query=query, default=default)
 
 
+def says_states(filters: Filters) -> bool:
+    """Whether ``filters`` say which states are wanted."""
+    return _states(filters) is not None
+
+
 def _states(filters: Filters) -> frozenset[State] | None:
     given: dict[str, Any] = vars(filters)
     wanted = {name for name in STATES if given[name]} | set(_by_letter(filters.status))

@@ -32,17 +32,19 @@ def write_exact(text: str) -> None:
         write(text)
 
 
-def write_json(value: object) -> None:
-    """Write one JSON document, indented by two. Numbers that JSON has no form for are null."""
+def write_json(value: object, *, indented: bool = True) -> None:
+    """Write one JSON document, indented by two or in one line. Numbers that JSON has no form for are null."""
     import msgspec
 
     try:
-        data = msgspec.json.format(msgspec.json.encode(value), indent=2)
+        data = msgspec.json.encode(value)
+        data = msgspec.json.format(data, indent=2) if indented else data
     except (OverflowError, UnicodeEncodeError):
         import json
 
         # Numbers beyond 64 bits, and bytes that are not UTF-8 as lone surrogates.
-        data = json.dumps(_finite(msgspec.to_builtins(value)), indent=2).encode()
+        finite = _finite(msgspec.to_builtins(value))
+        data = json.dumps(finite, indent=2 if indented else None).encode()
     write_bytes(data + b"\n")
 
 

@@ -12,9 +12,9 @@ from orchestra.engine.off_loop import off_loop
 from orchestra.engine.presence import shown_state
 from orchestra.engine.search import results_of_many
 from orchestra.engine.session import Session
-from orchestra.errors import OrchestraError
-from orchestra.model.comparison import Comparison, Wanted, compare, sorted_by
-from orchestra.model.repeats import Grouping, group, groups_sorted_by
+from orchestra.errors import OrchestraError, UsageError
+from orchestra.model.comparison import Comparison, Wanted, compare, sorted_by, wanted_columns
+from orchestra.model.repeats import Grouping, group, groups_sorted_by, parse_grouping
 from orchestra.model.run import Run
 from orchestra.model.subjects import Subject
 from orchestra.project.find import project_file_in
@@ -36,6 +36,50 @@ class CompareRequest(Struct, frozen=True, kw_only=True):
     top: int | None = None
     include_batch: bool = False
     """Also batches and queues."""
+
+
+def compare_request(
+    cols: str | None = None,
+    strict_cols: str | None = None,
+    *,
+    skip_core: bool = False,
+    skip_op_cols: bool = False,
+    extra_cols: bool = False,
+    all_scalars: bool = False,
+    min: str | None = None,
+    max: str | None = None,
+    top: int | None = None,
+    repeats: bool = False,
+    group_by: str | None = None,
+    agg: str | None = None,
+    only_completed: bool = True,
+    include_batch: bool = False,
+) -> CompareRequest:
+    """The request that a person makes, in the words of ``orchestra compare``.
+
+    Raises:
+        UsageError: what is asked for does not go together.
+        UserError: a column can't be read.
+    """
+    if min is not None and max is not None:
+        raise UsageError("--min and --max cannot both be used")
+    if top is not None and top < 1:
+        raise UsageError(f"invalid value {top} for --top: it is 1 or more")
+    return CompareRequest(
+        wanted=wanted_columns(
+            cols,
+            strict_cols,
+            skip_core=skip_core,
+            skip_op_cols=skip_op_cols,
+            extra_cols=extra_cols,
+            all_scalars=all_scalars,
+        ),
+        grouping=parse_grouping(group_by, agg, repeats=repeats, only_completed=only_completed),
+        order=min if max is None else max,
+        largest_first=max is not None,
+        top=top,
+        include_batch=include_batch,
+    )
 
 
 async def subjects_of(

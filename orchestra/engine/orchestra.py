@@ -15,6 +15,7 @@ from msgspec import ValidationError, convert, structs
 
 from orchestra.console import Console, SilentConsole
 from orchestra.engine.begin import Begun, begin, prepare
+from orchestra.engine.comparing import compare_request, make_comparison, subjects_of
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.following import follow_attempt
@@ -27,12 +28,13 @@ from orchestra.engine.queue_control import Queues
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import find_run
 from orchestra.engine.results import column_value, results_of
-from orchestra.engine.runs import delete_runs, stop_runs
+from orchestra.engine.runs import delete_runs, select_runs, stop_runs
 from orchestra.engine.session import Session, open_session
 from orchestra.engine.stopping import not_stopped
 from orchestra.engine.supervise import keep_leases, supervise
 from orchestra.errors import OrchestraError, RunBusy, UserError
 from orchestra.model.columns import parse_column
+from orchestra.model.comparison import Comparison
 from orchestra.model.duration import parse_duration
 from orchestra.model.events import Event
 from orchestra.model.filters import RunQuery
@@ -375,6 +377,24 @@ class Orchestra:
         wanted = parse_column(column)
         record = await self.get(run)
         return await off_loop(lambda: column_value(self.session, record, wanted))
+
+    async def compare(
+        self, runs: Sequence[str] = (), *, query: RunQuery | None = None, **options: Any
+    ) -> Comparison:
+        """What runs were given and what they came to, as a table: of all runs, or those that are named or match.
+
+        ``options`` are those of :func:`~orchestra.engine.comparing.compare_request`: ``cols="min loss as best"``,
+        ``strict_cols``, ``min="loss"``, ``top=10``, ``repeats=True``, ``group_by="lr"``, ``agg="mean,std,n"``, ...
+
+        Raises:
+            RunNotFound: one that is named is not there.
+            UserError: a column has no meaning, or no run has anything in it.
+        """
+        request = compare_request(**options)
+        await settle_active(self.session)
+        chosen = await select_runs(self.session, runs, query=query, default="all")
+        subjects = await subjects_of(self.session, chosen, self._cwd, include_batch=request.include_batch)
+        return make_comparison(subjects, request)
 
     async def delete(self, runs: Sequence[str], *, stop: bool = False) -> int:
         """Delete runs and return how many there were; running ones only with ``stop``."""

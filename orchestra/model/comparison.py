@@ -81,6 +81,10 @@ class Comparison(Struct, frozen=True, kw_only=True):
         """What the columns are called."""
         return tuple(column.heading for column in self.columns)
 
+    def records(self) -> list[dict[str, Value]]:
+        """Of each row its values by the headings."""
+        return [dict(zip(self.headings, row.values, strict=True)) for row in self.rows]
+
     def top(self, count: int | None) -> Comparison:
         """The first ``count`` rows alone."""
         return self if count is None else structs.replace(self, rows=self.rows[:count])

@@ -384,3 +384,32 @@ def test_runs_that_have_not_completed_are_no_repeats_unless_they_are_asked_for(
     called = call("compare", "--repeats", "--agg", "mean", "--csv", "-", "-Sec")
     assert (called.lines[1], called.error) == ("train.py,1,2,5.0", "")
     assert structs.replace(run).state == "error"
+
+
+# api compare
+
+
+def test_the_table_is_json_for_programs_of_the_predecessor(call: Call, home: Path) -> None:
+    run = printed(home, "loss: nan\n", flags={"msg": "Yo"}, label="msg=Yo")
+    printed(home, "", flags={"file": "a.txt"}, label="file=a.txt")
+
+    called = call("api", "compare", "-f")
+
+    headings, newest, oldest = called.json
+    assert headings == ["id", *CORE[1:], "file", "msg", "step", "loss"]
+    assert oldest[0] == run.id
+    assert oldest[3:] == ["0:00:05", "completed", "msg=Yo", None, "Yo", 0, None]
+    assert newest[5:] == ["file=a.txt", "a.txt", None, None, None]
+    assert called.output.startswith("[\n  [\n")
+    in_one_line = call("api", "compare", "-Fl", "Yo")
+    assert len(in_one_line.json) == 2
+    assert len(in_one_line.lines) == 1
+
+
+def test_what_the_group_for_programs_has_is_shown(call: Call) -> None:
+    assert "  compare " in call("api").output
+    assert call("api").output == call("api", "--help").output
+    refused = call("api", "comp")
+    assert refused.code == 2
+    assert refused.error.startswith("orchestra: no such command 'api comp' - did you mean 'compare'?")
+    assert call("api", "-f").error.startswith("orchestra: no such command 'api -f'")
