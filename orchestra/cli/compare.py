@@ -8,7 +8,7 @@ from cyclopts import Group, Parameter
 
 from orchestra.cli import terminal
 from orchestra.cli.context import complete, current
-from orchestra.cli.selection import FILTERS, Filters, chosen, says_states
+from orchestra.cli.selection import FILTERS, Filters, chosen, query_of
 from orchestra.engine.comparing import CompareRequest, compare_request, make_comparison, subjects_of
 from orchestra.errors import UsageError
 from orchestra.model.comparison import Comparison
@@ -121,7 +121,7 @@ def compare(
         repeats=repeats,
         group_by=group_by,
         agg=agg,
-        only_completed=not says_states(filters),
+        only_completed=query_of(filters).states is None,
         include_batch=include_batch,
     )
     asked = _Asked(runs, filters, request, skip_unchanged)

@@ -3,20 +3,20 @@
 Annotations are no texts here (no ``annotations`` of the future): each would be compiled anew at every start.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import Group, Parameter
-from msgspec import structs
 
 from orchestra.errors import UsageError
 from orchestra.model.filters import RunQuery
-from orchestra.model.run import ACTIVE, FINAL, Run, State
+from orchestra.model.run import Run
 
 if TYPE_CHECKING:
     from orchestra.engine.session import Session
-    from orchestra.model.conditions import Condition
+    from orchestra.model.narrowing import Narrowing, Status
 
 
 def _short(names: str, text: str) -> Parameter:
@@ -28,6 +28,12 @@ def _short(names: str, text: str) -> Parameter:
 class Filters:
     """The options that every verb has that takes runs."""
 
+    filter: Annotated[
+        tuple[str, ...],
+        Parameter(
+            alias="-F", help="Of which this holds: 'lr < 0.1 and op = train'.", allow_leading_hyphen=True
+        ),
+    ] = ()
     operation: Annotated[
         tuple[str, ...], _short("-Fo", "Of this operation: a name, glob, or regex ^...$.")
     ] = ()
@@ -40,6 +46,9 @@ class Filters:
     comment: Annotated[tuple[str, ...], _short("-Fc", "A comment, or its author, has this in it.")] = ()
     marked: Annotated[bool, _short("-Fm", "Marked runs.")] = False
     unmarked: Annotated[bool, _short("-Fn", "Runs that are not marked.")] = False
+    started: Annotated[str | None, _short("-Fs", "Started then: 'today', 'last 2 hours', 'after 10:00'.")] = (
+        None
+    )
     digest: Annotated[tuple[str, ...], _short("-Fd", "Digest of the source begins so.")] = ()
     running: Annotated[bool, _short("-Sr", "Running; letters combine: -Sec.")] = False
     completed: Annotated[bool, _short("-Sc", "Completed, or skipped.")] = False
@@ -59,17 +68,6 @@ class Filters:
 FILTERS: Final = Filters()
 """Nothing asked for: all runs."""
 
-STATES: Final[dict[str, frozenset[State]]] = {
-    "running": frozenset(("running",)),
-    "completed": frozenset(("completed", "skipped")),
-    "error": frozenset(("error", "lost", "aborted", "broken")),
-    "terminated": frozenset(("terminated", "pruned")),
-    "pending": frozenset(("pending",)),
-    "staged": frozenset(("staged",)),
-}
-"""What the predecessor's words for a state stand for here."""
-_EVERY: Final = FINAL | ACTIVE | STATES["staged"]
-
 
 def query_of(filters: Filters, base: RunQuery = RunQuery()) -> RunQuery:  # noqa: B008
     """``base`` with what ``filters`` ask for beyond it.
@@ -79,11 +77,9 @@ def query_of(filters: Filters, base: RunQuery = RunQuery()) -> RunQuery:  # noqa
     """
     if filters is FILTERS:
         return base
-    states = _states(filters)
-    if states is not None and base.states is not None:
-        states &= base.states
-    where = _condition(filters, base.where)
-    return structs.replace(base, states=base.states if states is None else states, where=where)
+    from orchestra.model.narrowing import narrowed
+
+    return narrowed(base, _wanted(filters), time.time_ns() // 1000)
 
 
 async def chosen(
@@ -108,44 +104,32 @@ async def chosen(
     return await select_runs(session, specs, query=query, default=default)
 
 
-def says_states(filters: Filters) -> bool:
-    """Whether ``filters`` say which states are wanted."""
-    return _states(filters) is not None
+def _wanted(filters: Filters) -> "Narrowing":
+    from orchestra.model.narrowing import STATES, Narrowing
 
-
-def _states(filters: Filters) -> frozenset[State] | None:
     given: dict[str, Any] = vars(filters)
-    wanted = {name for name in STATES if given[name]} | set(_by_letter(filters.status))
-    unwanted = [name for name in STATES if given[f"not_{name}"]]
-    if not wanted and not unwanted:
-        return None
-    states = frozenset[State]().union(*(STATES[name] for name in wanted)) if wanted else _EVERY
-    return states.difference(*(STATES[name] for name in unwanted))
+    return Narrowing(
+        expressions=filters.filter,
+        operations=filters.operation,
+        labels=filters.label,
+        tags=filters.tag,
+        comments=filters.comment,
+        digests=filters.digest,
+        started=filters.started,
+        unlabeled=filters.unlabeled,
+        marked=filters.marked,
+        unmarked=filters.unmarked,
+        statuses=[*(name for name in STATES if given[name]), *_by_letter(filters.status)],
+        not_statuses=[name for name in STATES if given[f"not_{name}"]],
+    )
 
 
-def _by_letter(given: Sequence[str]) -> list[str]:
-    letters = {name[0]: name for name in STATES}
+def _by_letter(given: Sequence[str]) -> "list[Status]":
+    from orchestra.model.narrowing import STATES
+
+    letters: dict[str, Status] = {name[0]: name for name in STATES}
     for letter in "".join(given):
         if letter not in letters:
             hint = ", ".join(f"{each} {name}" for each, name in letters.items())
             raise UsageError(f"unrecognized status char '{letter}' in option '-S'", f"There are: {hint}.")
     return [letters[letter] for letter in "".join(given)]
-
-
-def _condition(filters: Filters, base: "Condition | None") -> "Condition | None":
-    from orchestra.model import conditions as are
-
-    if filters.marked and filters.unmarked:
-        raise UsageError("--marked and --unmarked cannot both be used")
-    parts: list[Condition | None] = [
-        base,
-        are.any_of([are.OfOperation(are.check_operation(each)) for each in filters.operation]),
-        are.any_of([are.Labelled(each) for each in filters.label]),
-        are.any_of([are.Test(are.Name("tags", "attribute"), "contains", each) for each in filters.tag]),
-        are.any_of([are.Commented(each) for each in filters.comment]),
-        are.any_of([are.Digest(each) for each in filters.digest]),
-        are.Labelled("-") if filters.unlabeled else None,
-    ]
-    if filters.marked or filters.unmarked:
-        parts.append(are.Test(are.Name("marked", "attribute"), "=", filters.marked))
-    return are.all_of([part for part in parts if part is not None])

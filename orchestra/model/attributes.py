@@ -58,3 +58,9 @@ ATTRIBUTES: Final[dict[str, Callable[[Run], FlagValue]]] = {
     "user": lambda run: run.user,
     "host": lambda run: run.host,
 }
+
+MOMENTS: Final = frozenset(("created", "staged", "started", "stopped"))
+"""Attributes that are times: microseconds since the epoch."""
+NUMBERS: Final = MOMENTS | {"exit_status", "time", "attempt", "trial", "priority", "random_seed"}
+"""Attributes that are numbers; the others are texts, even if they look like numbers."""
+TRUTHS: Final = frozenset(("marked",))

@@ -35,7 +35,7 @@ class Name(Struct, frozen=True):
     """Of a scalar: the step of that value in its place."""
 
 
-class Test(Struct, frozen=True, tag="test"):
+class Comparison(Struct, frozen=True, tag="test"):
     """Compares what a run has with ``value``; a value of None says that it has nothing."""
 
     name: Name
@@ -86,13 +86,22 @@ class Digest(Struct, frozen=True, tag="digest"):
     prefix: str
 
 
+class During(Struct, frozen=True, tag="during"):
+    """The time that the run is listed by is from ``begin`` on, and before ``end``."""
+
+    begin: int | None
+    end: int | None
+
+
 class Among(Struct, frozen=True, tag="among"):
     """It is one of these runs."""
 
     ids: frozenset[str]
 
 
-Condition: TypeAlias = Test | AllOf | AnyOf | Not | OfOperation | Labelled | Commented | Digest | Among
+Condition: TypeAlias = (
+    Comparison | AllOf | AnyOf | Not | OfOperation | Labelled | Commented | Digest | During | Among
+)
 
 
 def holds(condition: Condition, run: Run) -> bool:
@@ -217,7 +226,7 @@ def _comment_holds(condition: Commented, run: Run) -> bool:
 
 
 _HOLDS: Final[dict[type, Callable[[Any, Run], bool]]] = {
-    Test: lambda one, run: compare(value_of(one.name, run), one.operator, one.value),
+    Comparison: lambda one, run: compare(value_of(one.name, run), one.operator, one.value),
     AllOf: lambda one, run: all(holds(each, run) for each in one.conditions),
     AnyOf: lambda one, run: any(holds(each, run) for each in one.conditions),
     Not: lambda one, run: not holds(one.condition, run),
@@ -226,6 +235,9 @@ _HOLDS: Final[dict[type, Callable[[Any, Run], bool]]] = {
     Commented: _comment_holds,
     Digest: lambda one, run: (
         (run.sourcecode_digest or "").startswith(one.prefix) and bool(run.sourcecode_digest)
+    ),
+    During: lambda one, run: (
+        (one.begin is None or run.time >= one.begin) and (one.end is None or run.time < one.end)
     ),
     Among: lambda one, run: run.id in one.ids,
 }
