@@ -1,12 +1,13 @@
 """``orchestra compare``: what runs were given and what they came to, as a table, CSV or JSON."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 from cyclopts import Group, Parameter
 
-from orchestra.cli import terminal
+from orchestra.cli import screen, terminal
 from orchestra.cli.context import complete, current
 from orchestra.cli.selection import FILTERS, Filters, chosen, query_of
 from orchestra.engine.comparing import CompareRequest, compare_request, make_comparison, subjects_of
@@ -49,6 +50,8 @@ def compare(
     filters: Filters = FILTERS,
 ) -> int:
     """Compare runs: what they were given, and what they came to.
+
+    On a terminal the table can be sorted, filtered and looked into (? shows the keys); -t prints it.
 
     A column is a scalar (loss; min loss, loss step), a flag (=lr) or an attribute (.label), with another heading by
     'as': 'min loss as best'. Every run has run, operation, started, time, status and label. An operation's columns are
@@ -124,18 +127,30 @@ def compare(
         only_completed=query_of(filters).states is None,
         include_batch=include_batch,
     )
-    asked = _Asked(runs, filters, request, skip_unchanged)
+    asked = Asked(runs, filters, request, skip_unchanged)
+    if form == _Form() and screen.can_draw() and os.isatty(0):
+        if find_spec("textual") is not None:
+            from orchestra.cli.compare_view import show_view
+
+            return show_view(asked)
+        os.write(2, _WITHOUT_TEXTUAL)
     return complete(lambda: _compare(asked, form))
+
+
+_WITHOUT_TEXTUAL = (
+    b"For a table to sort, filter and look into, install textual: pip install 'orchestra-runs[tui]'."
+    b" With --table this line is not shown.\n"
+)
 
 
 class _Form(NamedTuple):
     """As what it is shown."""
 
-    table: bool
-    csv: str | None
-    csv_raw: bool
-    json: bool
-    print_scalars: bool
+    table: bool = False
+    csv: str | None = None
+    csv_raw: bool = False
+    json: bool = False
+    print_scalars: bool = False
 
     def check(self) -> None:
         given = {"--table": self.table, "--csv": self.csv is not None, "--json": self.json}
@@ -149,7 +164,7 @@ class _Form(NamedTuple):
             raise UsageError("--csv-raw needs --csv")
 
 
-class _Asked(NamedTuple):
+class Asked(NamedTuple):
     """What is compared, and how."""
 
     specs: tuple[str, ...]
@@ -157,12 +172,17 @@ class _Asked(NamedTuple):
     request: CompareRequest
     skip_unchanged: bool
 
+    async def subjects(self, session: "Session", filters: Filters | None = None) -> tuple[Subject, ...]:
+        """The runs with what they came to; ``filters`` instead of those that were given."""
+        runs = await chosen(session, self.specs, filters or self.filters, default="all")
+        include_batch = self.request.include_batch
+        return await subjects_of(session, runs, current().cwd, include_batch=include_batch)
 
-async def _compare(asked: _Asked, form: _Form) -> int:
+
+async def _compare(asked: Asked, form: _Form) -> int:
     context, request = current(), asked.request
     async with context.session(looking=True) as session:
-        runs = await chosen(session, asked.specs, asked.filters, default="all")
-        subjects = await subjects_of(session, runs, context.cwd, include_batch=request.include_batch)
+        subjects = await asked.subjects(session)
         if form.print_scalars:
             terminal.write("".join(map(_scalar_lines, subjects)))
             return 0

@@ -21,7 +21,7 @@ _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 class _Column(NamedTuple):
     heading: str
     cells: Sequence[str]
-    is_number: bool
+    is_numeric: bool
 
     @property
     def width(self) -> int:
@@ -29,7 +29,7 @@ class _Column(NamedTuple):
 
     def narrowed(self, width: int) -> _Column:
         """The same in at most so many columns of the terminal."""
-        return _Column(cut(self.heading, width), [cut(text, width) for text in self.cells], self.is_number)
+        return _Column(cut(self.heading, width), [cut(text, width) for text in self.cells], self.is_numeric)
 
     def lines(self) -> list[str]:
         """The heading and the cells, all as wide as the widest; numbers end in one line."""
@@ -37,7 +37,7 @@ class _Column(NamedTuple):
         padded: list[str] = []
         for text in (self.heading, *self.cells):
             gap = " " * (width - text_width(text))
-            padded.append(gap + text if self.is_number else text + gap)
+            padded.append(gap + text if self.is_numeric else text + gap)
         return padded
 
 
@@ -77,17 +77,19 @@ def _columns(comparison: Comparison) -> list[_Column]:
     found: list[_Column] = []
     for place, column in enumerate(comparison.columns):
         values = [row.values[place] for row in comparison.rows]
-        present = [value for value in values if value is not None]
-        is_number = bool(present) and all(map(_is_number, present))
         texts = [cell_text(value) for value in values]
         if column.kind == "attribute" and column.name == "operation":
             texts = [text + mark_text(row) for text, row in zip(texts, comparison.rows, strict=True)]
-        found.append(_Column(cell(column.heading), list(map(cell, texts)), is_number))
+        found.append(_Column(cell(column.heading), list(map(cell, texts)), is_number(values)))
     return found
 
 
-def _is_number(value: Value) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool | Moment | Seconds)
+def is_number(values: Sequence[Value]) -> bool:
+    """Whether these, which stand below each other, are numbers, as far as there is something."""
+    present = [value for value in values if value is not None]
+    return bool(present) and all(
+        isinstance(value, int | float) and not isinstance(value, bool | Moment | Seconds) for value in present
+    )
 
 
 def mark_text(row: Row) -> str:
@@ -125,7 +127,7 @@ def _fitted(columns: list[_Column], width: int) -> list[_Column]:
     first = columns[0].narrowed(width)
     room = max(1, width - first.width - len(GAP))
     text = min(room, WIDEST, max(NARROWEST, width // 3))
-    return [first, *(column.narrowed(room if column.is_number else text) for column in columns[1:])]
+    return [first, *(column.narrowed(room if column.is_numeric else text) for column in columns[1:])]
 
 
 def _blocks(columns: list[_Column], width: int) -> Iterator[list[_Column]]:

@@ -17,6 +17,10 @@ _CHECKED: Final = (
     "Use --runs to check the runs, too.",
 )
 _REMOTE: Final = r"-r|--remote"
+_NO_TOOLS: Final = (
+    "runs are compared by no other tool",
+    "Give it what 'orchestra compare --csv FILE' writes: HiPlot, for one, reads it.",
+)
 
 _Instead = tuple[str, str | None]
 _NOT_HERE: Final[dict[str, dict[str, _Instead]]] = {
@@ -53,6 +57,8 @@ _NOT_HERE: Final[dict[str, dict[str, _Instead]]] = {
     },
     "stop": {_REMOTE: _NO_REMOTE},
     "runs stop": {_REMOTE: _NO_REMOTE},
+    "compare": {r"--tool": _NO_TOOLS},
+    "runs compare": {r"--tool": _NO_TOOLS},
     "check": {
         r"--(env|tensorflow|pytorch|r-script|space|notify|no-info|skip|fast|verbose|(no-)?offline)|-[nsfv]": _CHECKED,
         r"-T|--tests|-t|--test|--force-test|-c|--concurrency": (

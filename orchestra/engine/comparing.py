@@ -121,6 +121,7 @@ def _subject(session: Session, run: Run, results: Results, today: _Columns) -> S
         scalars=results.scalars,
         attributes=results.attributes,
         compare=today.get((operation.project_file, operation.name), operation.compare),
+        problems=results.problems,
     )
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec import Struct, structs
 
-from orchestra.errors import UserError
+from orchestra.errors import UsageError, UserError
 from orchestra.model.columns import Column, parse_column, parse_columns, sort_by_value
 from orchestra.model.run import Run
 from orchestra.model.scalars import natural
@@ -44,10 +44,11 @@ def wanted_columns(
     """What is wanted, from how a person says it; ``strict_cols`` are all that is shown.
 
     Raises:
-        UserError: a column can't be read, or both kinds are given.
+        UsageError: both kinds are given.
+        UserError: a column can't be read.
     """
     if cols is not None and strict_cols is not None:
-        raise UserError("--cols cannot be used with --strict-cols")
+        raise UsageError("--cols cannot be used with --strict-cols")
     text = cols if strict_cols is None else strict_cols
     return Wanted(
         core=not skip_core and strict_cols is None,
@@ -74,7 +75,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     """Of columns with one heading, the first that asked for it."""
     rows: tuple[Row, ...]
     problems: tuple[str, ...] = ()
-    """Columns that could not be read, each in a sentence."""
+    """What keeps something from being shown, each in a sentence."""
 
     @property
     def headings(self) -> tuple[str, ...]:
@@ -88,6 +89,18 @@ class Comparison(Struct, frozen=True, kw_only=True):
     def top(self, count: int | None) -> Comparison:
         """The first ``count`` rows alone."""
         return self if count is None else structs.replace(self, rows=self.rows[:count])
+
+    def by_heading(self, heading: str, *, largest_first: bool) -> Comparison:
+        """The rows sorted by what they have under ``heading``; those that have nothing there are last."""
+        place = self.headings.index(heading)
+        return self.by_keys([row.values[place] for row in self.rows], largest_first=largest_first)
+
+    def by_keys(self, keys: Sequence[Value], *, largest_first: bool) -> Comparison:
+        """The rows sorted by ``keys``, one for each row."""
+        pairs = sort_by_value(
+            zip(keys, self.rows, strict=True), lambda pair: pair[0], largest_first=largest_first
+        )
+        return structs.replace(self, rows=tuple(row for _, row in pairs))
 
     def unchanged(self) -> dict[str, Value]:
         """The columns, but for the first, in which several rows all have the same, with what that is."""
@@ -135,7 +148,10 @@ def compare(subjects: Sequence[Subject], wanted: Wanted) -> Comparison:
             if values[place] is None:
                 values[place] = value_of(subject, column)
         rows.append(Row(tuple(values), (subject.run,)))
-    return Comparison(columns=tuple(columns.values()), rows=tuple(rows), problems=tuple(reader.problems))
+    problems = [f"run {one.run.short_id}: {problem}" for one in subjects for problem in one.problems]
+    return Comparison(
+        columns=tuple(columns.values()), rows=tuple(rows), problems=(*reader.problems, *problems)
+    )
 
 
 def sorted_by(
@@ -153,7 +169,7 @@ def sorted_by(
         column = parse_column(text)
         keys = [value_of(subject, column) for subject in subjects]
     require_any(keys, text, comparison.headings)
-    return _ordered(comparison, keys, largest_first)
+    return comparison.by_keys(keys, largest_first=largest_first)
 
 
 def require_any(values: Sequence[Value], name: str, known: Sequence[str]) -> None:
@@ -167,13 +183,6 @@ def require_any(values: Sequence[Value], name: str, known: Sequence[str]) -> Non
     close = get_close_matches(name, known, n=3)
     hint = f"Did you mean {' or '.join(repr(one) for one in close)}?" if close else None
     raise UserError(f"no run has '{name}'", hint or f"They have: {', '.join(known[:MOST_NAMED])}.")
-
-
-def _ordered(comparison: Comparison, keys: Sequence[Value], largest_first: bool) -> Comparison:
-    pairs = sort_by_value(
-        zip(keys, comparison.rows, strict=True), lambda pair: pair[0], largest_first=largest_first
-    )
-    return structs.replace(comparison, rows=tuple(row for _, row in pairs))
 
 
 def _core_columns(wanted: Wanted) -> tuple[Column, ...]:

@@ -129,10 +129,7 @@ def groups_sorted_by(
         known = {one.run.id: value_of(one, column) for one in subjects}
         keys = [aggregate(_numbers([known[run.id] for run in row.runs]), "mean") for row in grouped.rows]
     require_any(keys, text, grouped.headings)
-    pairs = sort_by_value(
-        zip(keys, grouped.rows, strict=True), lambda pair: pair[0], largest_first=largest_first
-    )
-    return structs.replace(grouped, rows=tuple(row for _, row in pairs))
+    return grouped.by_keys(keys, largest_first=largest_first)
 
 
 def _grouped_by(wanted: Sequence[Column] | None, subjects: Sequence[Subject]) -> list[Column]:
@@ -143,7 +140,7 @@ def _grouped_by(wanted: Sequence[Column] | None, subjects: Sequence[Subject]) ->
             Column(kind="attribute", name="operation", heading="operation"),
             *(Column(kind="flag", name=name, heading=name) for name in names),
         ]
-    return [_meant(column, flags) for column in wanted]
+    return list({column.heading: _meant(column, flags) for column in wanted}.values())
 
 
 def _meant(column: Column, flags: set[str]) -> Column:

@@ -39,6 +39,8 @@ class Subject(Struct, frozen=True, kw_only=True):
     """What its project says of it, and what it printed."""
     compare: tuple[str, ...] | None = None
     """The columns that its operation asks for; None: the default ones."""
+    problems: tuple[str, ...] = ()
+    """Why some of this may be missing, each in a sentence."""
 
 
 def value_of(subject: Subject, column: Column) -> Value:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import structs
 
-from orchestra.cli import terminal
+from orchestra.cli import compare, screen, terminal
 from orchestra.cli.tables import text_width
 from orchestra.model.run import Run
 from orchestra.testing.builders import a_batch, an_operation
+from orchestra.workspace.layout import Layout
 from tests.cli.conftest import Call
 from tests.cli.test_results import printed
 from tests.saved_runs import ended, saved
+from tests.workspace.event_samples import scalar_event
 
 CORE = ["run", "operation", "started", "time", "status", "label"]
 
@@ -148,6 +151,55 @@ def test_no_runs_print_nothing(call: Call) -> None:
         assert (called.code, called.output, called.error) == (0, "", "")
 
 
+# the interactive table
+
+
+@pytest.fixture
+def person(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody sits at a terminal."""
+    window(monkeypatch, 100)
+    monkeypatch.setattr(screen, "can_draw", lambda: True)
+    monkeypatch.setattr(os, "isatty", lambda descriptor: True)
+
+
+@pytest.mark.usefixtures("person")
+def test_without_textual_the_table_is_printed_and_a_sentence_tells_how_to_get_more(
+    call: Call, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = printed(home, "loss: 1\n")
+    monkeypatch.setattr(compare, "find_spec", lambda name: None)
+
+    called = call("compare")
+
+    assert called.error.startswith("For a table to sort, filter and look into, install textual: pip install ")
+    assert "'orchestra-runs[tui]'" in called.error
+    assert run.short_id in called.output
+    for form in (["-t"], ["--json"], ["--csv", "-"], ["--print-scalars"]):
+        assert call("compare", *form).error == ""
+
+
+@pytest.mark.usefixtures("person")
+def test_on_a_terminal_the_table_is_interactive_unless_a_form_is_asked_for(
+    call: Call, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("textual")
+    from orchestra.cli import compare_view
+
+    seen: list[compare.Asked] = []
+    monkeypatch.setattr(compare_view, "show_view", lambda asked: seen.append(asked) or 0)
+
+    called = call("compare", "-u", "--min", "loss", "1")
+
+    assert (called.code, called.output, called.error) == (0, "", "")
+    assert [(asked.specs, asked.request.order, asked.skip_unchanged) for asked in seen] == [
+        (("1",), "loss", True)
+    ]
+    call("compare", "-t", "2:")
+    monkeypatch.setattr(os, "isatty", lambda descriptor: descriptor != 0)
+    call("compare")
+    assert len(seen) == 1
+
+
 # which runs, which columns, which order
 
 
@@ -208,7 +260,7 @@ def test_rows_are_sorted_and_limited(call: Call, home: Path) -> None:
     [
         (["--min", "loss", "--max", "loss"], "--min and --max cannot both be used", 2),
         (["-n", "0"], "invalid value 0 for --top: it is 1 or more", 2),
-        (["-c", "=a", "-cc", "=b"], "--cols cannot be used with --strict-cols", 1),
+        (["-c", "=a", "-cc", "=b"], "--cols cannot be used with --strict-cols", 2),
         (["-c", "min"], None, 0),
         (["-c", "a b"], "invalid column 'a b': unexpected 'b'", 1),
         (["--min", "los"], "no run has 'los'", 1),
@@ -246,6 +298,18 @@ def test_columns_that_can_not_be_read_are_warned_of(call: Call, home: Path) -> N
 
     assert called.code == 0
     assert "WARNING: A column of operation 'train.py': invalid column 'a b c'" in called.error
+
+
+def test_results_that_can_not_be_read_are_warned_of(call: Call, home: Path) -> None:
+    run = printed(home, "")
+    directory = Layout(home).run_directory(run)
+    (directory / "events.out.tfevents.1").write_bytes(scalar_event("loss", 0.5, step=7) + b"x" * 20)
+
+    called = call("compare", "-cc", "loss")
+
+    assert called.lines[1].split() == [run.short_id, "0.5"]
+    assert called.error.startswith(f"WARNING: run {run.short_id}: ")
+    assert "events.out.tfevents.1' is damaged at byte" in called.error
 
 
 def test_scalars_of_each_run_are_printed(call: Call, home: Path) -> None:

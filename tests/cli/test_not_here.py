@@ -13,6 +13,7 @@ from tests.cli.conftest import Call
     ("arguments", "message"),
     [
         (("runs", "--deleted"), "deleted runs are gone for good: there is no trash to look into"),
+        (("compare", "--tool", "hiplot"), "runs are compared by no other tool"),
         (("runs", "info", "--private-attrs"), "there are no private attributes"),
         (("cat", "-p", "x", "--page"), "nothing is shown in a pager"),
         (("run", "train.py", "--remote", "gpu", "-y"), "there are no remotes"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestra.errors import UserError
+from orchestra.errors import UsageError, UserError
 from orchestra.model.comparison import Comparison, Wanted, compare, sorted_by, wanted_columns
 from orchestra.model.scalars import single
 from orchestra.model.subjects import Moment, Seconds, Subject, is_same
@@ -99,7 +99,7 @@ def test_columns_are_left_out_and_added_as_wanted() -> None:
 
 
 def test_additional_and_only_columns_do_not_go_together() -> None:
-    with pytest.raises(UserError, match="--cols cannot be used with --strict-cols"):
+    with pytest.raises(UsageError, match="--cols cannot be used with --strict-cols"):
         wanted_columns("loss", "acc")
 
 
