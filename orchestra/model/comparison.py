@@ -12,7 +12,16 @@ from orchestra.errors import UsageError, UserError
 from orchestra.model.columns import Column, parse_column, parse_columns, sort_by_value
 from orchestra.model.run import Run
 from orchestra.model.scalars import natural
-from orchestra.model.subjects import Subject, Value, is_attribute, is_same, scalar_names, value_of
+from orchestra.model.subjects import (
+    RESULT_FIRST,
+    Subject,
+    Value,
+    is_attribute,
+    is_same,
+    scalar_names,
+    value_of,
+    values_of,
+)
 
 MOST_NAMED: Final = 10
 """Headings that a hint lists."""
@@ -166,8 +175,7 @@ def sorted_by(
         place = comparison.headings.index(text)
         keys = [row.values[place] for row in comparison.rows]
     else:
-        column = parse_column(text)
-        keys = [value_of(subject, column) for subject in subjects]
+        keys = values_of(subjects, parse_column(text), RESULT_FIRST)
     require_any(keys, text, comparison.headings)
     return comparison.by_keys(keys, largest_first=largest_first)
 

@@ -15,7 +15,15 @@ from orchestra.model.comparison import Comparison, Row, require_any
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run
 from orchestra.model.scalars import natural
-from orchestra.model.subjects import Subject, Value, comparable, is_attribute, value_of
+from orchestra.model.subjects import (
+    RESULT_FIRST,
+    Subject,
+    Value,
+    comparable,
+    is_attribute,
+    value_of,
+    values_of,
+)
 
 _SEED: Final = re.compile(
     r"(?:.*[-_.:/ ])?(?:random_?|rng_?|np_?)?seed|.*[a-z]Seed|(?:.*[-_.:/ ])?random[-_]?state"
@@ -103,13 +111,24 @@ def group(
     count = Column(kind="attribute", name="runs", heading="repeats" if "runs" in taken else "runs")
     columns = [*by, count, *_statistic_columns(comparison, shown, grouping.statistics)]
     rows = [_row(by, shown, grouping.statistics, members) for members in groups.values()]
-    left_out = len(subjects) - len(pairs)
-    note = (f"{left_out} run(s) that have not completed are left out",) if left_out else ()
     return Comparison(
         columns=tuple(columns),
         rows=tuple(_in_order(rows, len(by))),
-        problems=(*comparison.problems, *note),
+        problems=(*comparison.problems, *_notes(len(subjects) - len(pairs), [one.run for one, _ in pairs])),
     )
+
+
+def _notes(left_out: int, runs: Sequence[Run]) -> list[str]:
+    """What a person should know who reads the statistics."""
+    notes = [f"{left_out} run(s) that have not completed are left out"] if left_out else []
+    seeded = [run for run in runs if any(map(is_seed, run.flags))]
+    different = {
+        (run.operation.name, *((name, comparable(run.flags[name])) for name in sorted(run.flags)))
+        for run in seeded
+    }
+    if again := len(seeded) - len(different):
+        notes.append(f"{again} run(s) have all flags of another, the seed too, and count once more")
+    return notes
 
 
 def groups_sorted_by(
@@ -125,8 +144,8 @@ def groups_sorted_by(
         place = grouped.headings.index(text)
         keys = [row.values[place] for row in grouped.rows]
     else:
-        column = parse_column(text)
-        known = {one.run.id: value_of(one, column) for one in subjects}
+        values = values_of(subjects, parse_column(text), RESULT_FIRST)
+        known = {one.run.id: value for one, value in zip(subjects, values, strict=True)}
         keys = [aggregate(_numbers([known[run.id] for run in row.runs]), "mean") for row in grouped.rows]
     require_any(keys, text, grouped.headings)
     return grouped.by_keys(keys, largest_first=largest_first)

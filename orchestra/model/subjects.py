@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from orchestra.model.attributes import ATTRIBUTES, duration
 from orchestra.model.columns import Column
@@ -14,6 +14,10 @@ from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run, State
 from orchestra.model.scalars import SYSTEM, Scalar, find_scalar, natural
 
+Kind: TypeAlias = Literal["scalar", "flag", "attribute"]
+
+RESULT_FIRST: Final[tuple[Kind, ...]] = ("scalar", "flag", "attribute")
+"""What a name stands for where runs are sorted by it."""
 SHORT_DIGEST: Final = 8
 
 
@@ -51,6 +55,16 @@ def value_of(subject: Subject, column: Column) -> Value:
         return _attribute(subject, column.name)
     scalar = find_scalar(subject.scalars, column.name)
     return None if scalar is None else scalar.point(column.qualifier)[1 if column.step else 0]
+
+
+def values_of(subjects: Sequence[Subject], column: Column, kinds: Sequence[Kind]) -> list[Value]:
+    """What each has in a column; of one that is a name alone, as the first of ``kinds`` that it is to any of them."""
+    is_name = column.kind == "scalar" and column.qualifier == "last" and not column.step
+    for kind in kinds if is_name else ():
+        found = [value_of(subject, structs.replace(column, kind=kind)) for subject in subjects]
+        if any(value is not None for value in found):
+            return found
+    return [value_of(subject, column) for subject in subjects]
 
 
 def is_same(one: Value, other: Value) -> bool:

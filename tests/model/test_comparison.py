@@ -209,7 +209,11 @@ def test_rows_are_sorted_by_a_heading_and_what_has_nothing_comes_last() -> None:
     assert order("L") == [3, 1, 2]
     assert order("L", largest_first=True) == [1, 3, 2]
     assert order("=lr", largest_first=True) == [3, 2, 1]
-    # Not shown, but a column.
+    # Not shown, but a column, or the name of a flag or an attribute.
+    narrow = compare(subjects, wanted_columns(strict_cols="#loss"))
+    for text in ("lr", "started"):
+        ordered = sorted_by(narrow, subjects, text, largest_first=True)
+        assert [row.runs for row in ordered.rows] == [(one.run,) for one in reversed(subjects)]
     assert order("loss step") == [1, 3, 2]
 
 

@@ -125,6 +125,15 @@ def test_runs_that_have_not_come_to_their_end_are_left_out_and_said_to_be() -> N
     assert made.rows[0].values[2] == 3
 
 
+def test_runs_with_the_seed_of_another_are_told_of_for_they_may_tell_nothing_new() -> None:
+    made = grouped([*some(), a_subject({"lr": 0.1, "seed": 2}, {"loss": 3.0})])
+
+    assert made.problems == ("1 run(s) have all flags of another, the seed too, and count once more",)
+    assert [row.values[2] for row in made.rows] == [3, 1]
+    # Without a seed, running something again is how it is repeated.
+    assert grouped([a_subject({"lr": 1}), a_subject({"lr": 1})]).problems == ()
+
+
 def test_columns_that_are_asked_for_besides_have_statistics_too() -> None:
     subjects = some()
     wanted = wanted_columns(".time,min loss as best")
