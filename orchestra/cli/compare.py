@@ -176,7 +176,11 @@ class Asked(NamedTuple):
         """The runs with what they came to; ``filters`` instead of those that were given."""
         runs = await chosen(session, self.specs, filters or self.filters, default="all")
         include_batch = self.request.include_batch
-        return await subjects_of(session, runs, current().cwd, include_batch=include_batch)
+        found = await subjects_of(session, runs, current().cwd, include_batch=include_batch)
+        if runs and not found:
+            message = "Only batches and queues were chosen: --include-batch shows them, too"
+            session.emit("log.message", level="warning", message=message, logger="")
+        return found
 
 
 async def _compare(asked: Asked, form: _Form) -> int:

@@ -12,7 +12,7 @@ from textual.containers import VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Input, Static
 
-from orchestra.cli.compare_table import is_number, mark_text
+from orchestra.cli.compare_table import is_number, mark_text, repeats_flags
 from orchestra.cli.compare_text import cell_text
 from orchestra.cli.tables import cell, cut
 from orchestra.errors import OrchestraError
@@ -24,7 +24,8 @@ WIDEST = 40
 HELP = """\
 s, S          sort by this column, the least or the greatest first
 a             back to the order of the command
-c             hide the columns in which all runs have the same, or show them
+c             hide columns in which all runs have the same, and labels that
+              only repeat the flags; or show them
 /             filter: lr < 0.1 and status = completed; nothing: all runs
 r             look again for runs and what they came to
 Enter         details of the run
@@ -167,7 +168,10 @@ class CompareApp(App[None]):
         if self._sorted is not None and self._sorted[0] in shown.headings:
             heading, largest_first = self._sorted
             shown = shown.by_heading(heading, largest_first=largest_first)
-        return shown.without(shown.unchanged()) if self._hide else shown
+        if not self._hide:
+            return shown
+        needless = {*shown.unchanged(), *(("label",) if repeats_flags(shown) else ())}
+        return shown.without(needless)
 
     def _place(self) -> tuple[str, str] | None:
         """The row and the column that the cursor is at."""
@@ -192,7 +196,7 @@ class CompareApp(App[None]):
         if self._sorted is not None:
             parts.append(f"by {self._sorted[0]}, {'greatest' if self._sorted[1] else 'least'} first")
         if hidden := len(self._made.columns) - len(self.shown.columns):
-            parts.append(f"{hidden} unchanged column(s) hidden")
+            parts.append(f"{hidden} column(s) hidden")
         parts += [f"filter: {self._expression}"] if self._expression else []
         return " | ".join((*parts, *self._made.problems))
 

@@ -13,6 +13,10 @@ from orchestra.model.subjects import Moment, Seconds, Value
 WIDEST = 40
 """Columns that a cell takes at most, where the table is wider than the window."""
 NARROWEST = 12
+LEAST = 4
+"""Columns of the terminal below which nothing is shown beside the first column."""
+RUN = 8
+"""How wide the id of a run is."""
 MOST_COLUMNS = 60
 """Columns of the comparison that are shown in a window."""
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
@@ -56,7 +60,7 @@ def fitted_table(comparison: Comparison, width: int, *, coloured: bool) -> str:
     """
     if not comparison.rows:
         return ""
-    if _repeats_flags(comparison):
+    if repeats_flags(comparison):
         comparison = comparison.without(("label",))
     same = comparison.unchanged()
     shown = _columns(comparison.without(same))
@@ -97,7 +101,7 @@ def mark_text(row: Row) -> str:
     return " [marked]" if len(row.runs) == 1 and row.runs[0].marked else ""
 
 
-def _repeats_flags(comparison: Comparison) -> bool:
+def repeats_flags(comparison: Comparison) -> bool:
     """Whether the labels say nothing that the columns of flags do not say."""
     has_flags = any(column.kind == "flag" for column in comparison.columns)
     labelled = (run.label_template is not None or run.tags for row in comparison.rows for run in row.runs)
@@ -124,14 +128,22 @@ def _fitted(columns: list[_Column], width: int) -> list[_Column]:
     """The columns, with the widest cut where they don't all fit beside each other."""
     if sum(column.width + len(GAP) for column in columns) - len(GAP) <= width:
         return columns
-    first = columns[0].narrowed(width)
-    room = max(1, width - first.width - len(GAP))
+    first = columns[0].narrowed(max(RUN, width // 2))
+    room = width - first.width - len(GAP)
+    room = width if room < LEAST else room
     text = min(room, WIDEST, max(NARROWEST, width // 3))
-    return [first, *(column.narrowed(room if column.is_numeric else text) for column in columns[1:])]
+    return [
+        first.narrowed(width),
+        *(column.narrowed(room if column.is_numeric else text) for column in columns[1:]),
+    ]
 
 
 def _blocks(columns: list[_Column], width: int) -> Iterator[list[_Column]]:
+    """The first column with as many others as there is room for beside it; each alone, where there is none."""
     first, *others = columns
+    if first.width + len(GAP) + LEAST > width:
+        yield from ([column] for column in columns)
+        return
     block, taken = [first], first.width
     for column in others:
         if taken + len(GAP) + column.width > width and len(block) > 1:

@@ -223,6 +223,9 @@ def test_batches_and_queues_are_left_out_unless_asked_for(call: Call, home: Path
     shown = call("compare", "-t", "--include-batch").output
     assert len(shown.splitlines()) == 4
     assert "train.py+" in shown
+    called = call("compare", batch.id)
+    assert called.output == ""
+    assert called.error == "WARNING: Only batches and queues were chosen: --include-batch shows them, too\n"
 
 
 def test_the_project_file_of_today_says_the_columns_of_its_operations(
