@@ -28,6 +28,7 @@ from orchestra.model.ids import new_run_id
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run, State
 from orchestra.model.scalars import Scalar
+from orchestra.model.series import MOST_POINTS, Series
 from orchestra.model.subjects import Value
 from orchestra.workspace.layout import Layout
 from orchestra.workspace.results import Results
@@ -43,6 +44,7 @@ __all__ = [
     "runs_list",
     "scalar",
     "scalars",
+    "series",
 ]
 
 T = TypeVar("T")
@@ -242,6 +244,23 @@ def compare(
     return _wait(call)
 
 
+def series(
+    run: Run | str,
+    names: str | Sequence[str],
+    *,
+    most: int = MOST_POINTS,
+    home: Home = None,
+    orchestra_home: Home = None,
+) -> dict[str, Series]:
+    """The values over steps of scalars of a run, thinned out to about ``most`` points; what it has not is left out."""
+
+    async def call() -> dict[str, Series]:
+        async with Orchestra(orchestra_home or home) as orch:
+            return await orch.series(_id_of(run), names, most=most)
+
+    return _wait(call)
+
+
 def _results(run: Run | str, home: Home) -> Results:
     async def call() -> Results:
         async with Orchestra(home) as orch:
@@ -354,6 +373,12 @@ class Project:
     def compare(self, runs: Sequence[Run | str] | None = None, **options: Any) -> list[list[Value]]:
         """A table of runs, as :func:`compare` has it."""
         return compare(runs, home=self.home, cwd=self.cwd, **options)
+
+    def series(
+        self, run: Run | str, names: str | Sequence[str], *, most: int = MOST_POINTS
+    ) -> dict[str, Series]:
+        """The values over steps of scalars of a run, as :func:`series` has them."""
+        return series(run, names, most=most, home=self.home)
 
     def delete_runs(self, runs: Sequence[Run | str] | None = None) -> None:
         """Delete runs (all of them, if none are named) and say how many."""

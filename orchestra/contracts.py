@@ -177,6 +177,20 @@ class Warming(Protocol):
         ...
 
 
+@runtime_checkable
+class Preparing(Protocol):
+    """Capability of an executor: it can make ready for a job that will probably be the next to be submitted."""
+
+    def prepare(self, job: Job) -> None:
+        """Make ready for ``job``, whose orders are written, without starting or deciding anything of it.
+
+        Submitting that very job starts it, sooner than otherwise. What was made ready for a job that is not
+        submitted comes to nothing: at most one is ready at a time, and none outlives the executor. Returns at once
+        and never fails; what goes wrong shows when the job is submitted.
+        """
+        ...
+
+
 class BatchExpander(Protocol):
     """Turns a batch into trials. A pure function of its inputs, so that a batch resumes after a crash."""
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestra import api
+from orchestra.model.series import Series
 from orchestra.testing.builders import a_run
 
 
@@ -117,6 +118,9 @@ def test_the_numbers_of_a_run_are_at_hand(project: api.Project) -> None:
     assert project.scalar(run.id, "max loss") == 3.0
     assert project.scalar(run, "loss step") == 2
     assert project.scalar(run, "other") is None
+    assert project.series(run, ["loss", "other"]) == {
+        "loss": Series(steps=(0, 1, 2), values=(3.0, 2.0, 1.0), count=3)
+    }
     assert api.attributes(run, home=project.home) == {"kind": "a"}
 
 

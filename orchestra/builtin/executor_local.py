@@ -60,7 +60,8 @@ async def open_executor(options: Options) -> AsyncGenerator[LocalExecutor]:
 
 
 class LocalExecutor:
-    """Runs jobs on this machine. Of the capabilities it has ``Hinting``, ``Foretelling`` and ``Warming``."""
+    """Runs jobs on this machine. Of the capabilities it has all: ``Hinting``, ``Foretelling``, ``Warming`` and
+    ``Preparing``."""
 
     name = NAME
 
@@ -79,6 +80,18 @@ class LocalExecutor:
             self._living_launcher(self._hints)
         except OSError:
             pass
+
+    def prepare(self, job: Job) -> None:
+        """Have a supervisor follow a job's orders up to its fence, and wait there for the job to be submitted."""
+        if job.attached:
+            return
+        try:
+            self._hints = self._hints or HintPipe()
+            launcher = self._launcher_ahead(job, self._hints)
+            if launcher is not None:
+                launcher.send(encode_request(job.name, job.directory, job.environment, ahead=True))
+        except (OSError, ValueError):
+            pass  # What speaks against the job will be said when it is submitted.
 
     async def submit(self, job: Job) -> Handle:
         """Start a job; its supervisor owns the attempt when this returns. Never suspends for an attached one.
@@ -221,6 +234,10 @@ class LocalExecutor:
 
     async def _launcher_for(self, job: Job, hints: HintPipe) -> Launcher:
         """Who is to start a job. Raises OSError, ExecutorError."""
+        return self._living_launcher(hints)
+
+    def _launcher_ahead(self, job: Job, hints: HintPipe) -> Launcher | None:
+        """Who will be to start a job, as far as that is known without waiting. Raises OSError."""
         return self._living_launcher(hints)
 
     def _living_launcher(self, hints: HintPipe) -> Launcher:

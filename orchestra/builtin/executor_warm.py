@@ -96,14 +96,32 @@ class WarmExecutor(LocalExecutor):
         self._cold: set[Command] = set()
         self._interpreters: dict[Command, _Interpreter] = {}
         self._started = 0
+        self._looked_at: tuple[Job, Command | None] | None = None
+        """The job that was made ready, and its command."""
 
     async def _launcher_for(self, job: Job, hints: HintPipe) -> Launcher:
         warm = await self._warm_launcher(job, hints)
         return warm or self._living_launcher(hints)
 
-    async def _warm_launcher(self, job: Job, hints: HintPipe) -> Launcher | None:
+    def _launcher_ahead(self, job: Job, hints: HintPipe) -> Launcher | None:
         try:
             command = self._commands.read(job.directory, job.environment)
+        except (OSError, ValueError):
+            return None
+        self._looked_at = (job, command)
+        if command is None or command in self._cold:
+            return self._living_launcher(hints)
+        known = self._interpreters.get(command)
+        is_loaded = known is not None and known.told.token is not None and not known.told.stale
+        return known.launcher if known is not None and is_loaded and known.launcher.alive() else None
+
+    async def _warm_launcher(self, job: Job, hints: HintPipe) -> Launcher | None:
+        looked_at, self._looked_at = self._looked_at, None
+        try:
+            if looked_at is not None and looked_at[0] == job:
+                command = looked_at[1]
+            else:
+                command = self._commands.read(job.directory, job.environment)
         except (OSError, ValueError):
             return None  # Whoever is to follow the orders says what is wrong with them.
         if command is None or command in self._cold:

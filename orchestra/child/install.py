@@ -40,13 +40,14 @@ def warm_command(python: list[str], lib_dir: str, *arguments: str) -> tuple[str,
     return (*python, "-c", _LOAD_WARM, lib_dir, *arguments)
 
 
-def encode_request(job: str, directory: str, environment: dict[str, str]) -> bytes:
-    """A request as the launcher reads it.
+def encode_request(job: str, directory: str, environment: dict[str, str], *, ahead: bool = False) -> bytes:
+    """A request as the launcher reads it; ``ahead``: to make ready for this one, should it come.
 
     Raises:
         ValueError: an item holds a NUL byte.
     """
-    items = [job, directory, *(f"{name}={value}" for name, value in environment.items())]
+    kind = "ahead" if ahead else "start"
+    items = [kind, job, directory, *(f"{name}={value}" for name, value in environment.items())]
     encoded = [os.fsencode(item) for item in items]
     if any(b"\0" in item for item in encoded):
         raise ValueError("embedded null byte")
@@ -56,7 +57,8 @@ def encode_request(job: str, directory: str, environment: dict[str, str]) -> byt
 def install(lib_root: str, files: tuple[str, ...] = FILES) -> str:
     """Put our files into ``lib_root``/DIGEST, once, and return that folder.
 
-    Older folders stay: attempts that run still name them. The folder appears as a whole or not at all.
+    Older folders stay: attempts that run still name them. The folder appears as a whole or not at all, with the
+    bytecode: a launcher that compiled it would keep twice the memory, of which each fork of it copies some.
     Raises OSError.
     """
     contents = {name: _read(os.path.join(_SOURCE, name)) for name in files}
@@ -70,8 +72,40 @@ def install(lib_root: str, files: tuple[str, ...] = FILES) -> str:
     os.mkdir(fresh, 0o700)
     for name, data in contents.items():
         _write_synced(os.path.join(fresh, name), data)
+    _write_bytecode(fresh, contents)
     _place(fresh, folder, contents, unique)
     return folder
+
+
+def _write_bytecode(folder: str, contents: dict[str, bytes]) -> None:
+    """Write what our interpreter would cache of these files when it imports them. Another one makes its own."""
+    import marshal
+    from importlib.util import MAGIC_NUMBER, cache_from_source
+
+    for name, data in contents.items():
+        path = os.path.join(folder, name)
+        cached = cache_from_source(path, optimization="")
+        if os.path.dirname(os.path.dirname(cached)) != folder:
+            return  # The user keeps bytecode elsewhere.
+        os.makedirs(os.path.dirname(cached), mode=0o700, exist_ok=True)
+        changed = int(os.stat(path).st_mtime) & 0xFFFFFFFF
+        head = MAGIC_NUMBER + b"".join(number.to_bytes(4, "little") for number in (0, changed, len(data)))
+        _write_synced(cached, head + (_known_code(name, data) or marshal.dumps(compile(data, path, "exec"))))
+
+
+def _known_code(name: str, data: bytes) -> bytes | None:
+    """The code of one of our own files as our interpreter has cached it, if that is of just this file."""
+    from importlib.util import MAGIC_NUMBER, cache_from_source
+
+    path = os.path.join(_SOURCE, name)
+    try:
+        cached = _read(cache_from_source(path, optimization=""))
+        changed = int(os.stat(path).st_mtime) & 0xFFFFFFFF
+    except OSError:
+        return None
+    flags, *source = (int.from_bytes(cached[at : at + 4], "little") for at in (4, 8, 12))
+    fits = cached.startswith(MAGIC_NUMBER) and flags == 0 and source == [changed, len(data)]
+    return cached[16:] if fits else None
 
 
 def _place(fresh: str, folder: str, contents: dict[str, bytes], unique: str) -> None:
@@ -83,9 +117,10 @@ def _place(fresh: str, folder: str, contents: dict[str, bytes], unique: str) -> 
             os.rename(folder, os.path.join(os.path.dirname(folder), f".{unique}.damaged"))
             os.rename(fresh, folder)
             return
-        for name in contents:
-            os.unlink(os.path.join(fresh, name))
-        os.rmdir(fresh)
+        for parent, _, names in os.walk(fresh, topdown=False):
+            for name in names:
+                os.unlink(os.path.join(parent, name))
+            os.rmdir(parent)
 
 
 def _intact(folder: str, contents: dict[str, bytes]) -> bool:

@@ -1,11 +1,14 @@
 """A process that is loaded once and forks supervisors: a start for a few milliseconds.
 
 One supervisor is always forked ahead, and waits to be told which attempt is its own: a start then waits for one
-fork, the operation's, instead of two.
+fork, the operation's, instead of two. Told which start will probably be the next, it makes that ready, the fork
+of the operation included, and holds it before the fence: a start then waits for none.
 
 Runs beside its own copy of ``supervisor.py``. It reads requests from its standard input, each a sequence of
-items that end with NUL, closed by an empty item: the job's name, the attempt's directory, then ``NAME=VALUE``
-of what the job adds to the environment. At the end of input it ends; the supervisors go on.
+items that end with NUL, closed by an empty item: ``start`` or ``ahead``, the job's name, the attempt's directory,
+then ``NAME=VALUE`` of what the job adds to the environment. ``ahead`` is a start that may follow; whatever other
+request comes ends what was made ready for it. At the end of input it ends; the supervisors go on, but for one that
+is held.
 """
 
 from __future__ import annotations
@@ -31,6 +34,12 @@ else:
     import supervisor
 
 
+END = b"\0\0"
+"""What ends a request, to the launcher and to a supervisor."""
+GO = b"g"
+"""What follows it to a supervisor that is to begin with it."""
+
+
 def requests(fd: int) -> Iterator[list[bytes]]:
     """The requests that come through a pipe, until its end; a torn last one is left out."""
     buffer = b""
@@ -39,7 +48,7 @@ def requests(fd: int) -> Iterator[list[bytes]]:
         if not data:
             return
         buffer += data
-        *whole, buffer = buffer.split(b"\0\0")
+        *whole, buffer = buffer.split(END)
         for request in whole:
             yield request.split(b"\0")
 
@@ -65,13 +74,43 @@ class Spare:
         os.close(reader)
 
     def take(self, request: list[bytes]) -> bool:
-        """Hand a request over; False if the process is gone."""
+        """Hand a request over that is to be followed; False if the process is gone."""
         try:
-            return os.write(self._writer, b"\0".join(request)) > 0
+            return self._send(b"\0".join(request) + END + GO)
+        finally:
+            self.release()
+
+    def hold(self, request: list[bytes]) -> bool:
+        """Hand a request over that is to be made ready, and no more; False if the process is gone."""
+        return self._send(b"\0".join(request) + END)
+
+    def go(self) -> bool:
+        """Have the request followed that is held; False if the process is gone."""
+        try:
+            return self._send(GO)
+        finally:
+            self.release()
+
+    def release(self) -> None:
+        """Send no more: a process that has not been told to go ends."""
+        os.close(self._writer)
+
+    def _send(self, data: bytes) -> bool:
+        try:
+            return os.write(self._writer, data) > 0
         except BrokenPipeError:
             return False
-        finally:
-            os.close(self._writer)
+
+
+def _may_go(reader: int, rest: bytes) -> Callable[[], bool]:
+    """What waits until a request is to be followed, and says whether; ``rest`` is what came after it."""
+
+    def may_go() -> bool:
+        going = rest or os.read(reader, 1)
+        os.close(reader)
+        return going == GO
+
+    return may_go
 
 
 def _serve_one(reader: int, hints_fd: int, starter: Starter) -> None:
@@ -82,15 +121,18 @@ def _serve_one(reader: int, hints_fd: int, starter: Starter) -> None:
         os.dup2(null, 0)
         umask = supervisor.detach(hints_fd, reader)
         data = b""
-        while part := os.read(reader, 1 << 16):
+        while END not in data:
+            part = os.read(reader, 1 << 16)
+            if not part:
+                os._exit(0)
             data += part
-        os.close(reader)
-        if not data:
-            os._exit(0)
-        job, directory, *items = data.split(b"\0")
+        request, _, rest = data.partition(END)
+        job, directory, *items = request.split(b"\0")
         pairs = [item.partition(b"=") for item in items]
         extra = [(name, value) for name, _, value in pairs]
-        status = supervisor.supervise(directory, hints_fd, os.fsdecode(job), extra, umask, starter(extra))
+        status = supervisor.supervise(
+            directory, hints_fd, os.fsdecode(job), extra, umask, starter(extra), _may_go(reader, rest)
+        )
     except supervisor.Unwinding:
         status = None
         raise
@@ -133,8 +175,26 @@ def serve(hints_fd: int, starter: Starter = _plainly) -> None:
     gc.disable()
     gc.freeze()
     spare = _fork_ahead(hints_fd, starter)
-    for request in requests(0):
-        _launch(spare, request, hints_fd, starter)
+    held: Spare | None = None
+    held_for: list[bytes] = []
+    for kind, *request in requests(0):
+        if held is not None:
+            if kind == b"start" and request == held_for:
+                went = held.go()
+                held = None
+                if went:
+                    continue
+            else:
+                held.release()
+                held = None
+        if kind == b"start":
+            _launch(spare, request, hints_fd, starter)
+        elif spare is None:
+            continue
+        elif spare.hold(request):
+            held, held_for = spare, request
+        else:
+            spare.release()
         spare = _fork_ahead(hints_fd, starter)
     os._exit(0)
 

@@ -773,12 +773,14 @@ class _Supervision:
         hints: Hints,
         environment: dict[bytes, bytes],
         become: Callable[[list[bytes], dict[bytes, bytes]], NoReturn],
+        may_go: Callable[[], bool],
     ):
         self.directory = directory
         self.orders = orders
         self.hints = hints
         self.environment = environment
         self.become = become
+        self.may_go = may_go
         self.pid = os.getpid()
         self.main = 0
         self.fence = -1
@@ -827,6 +829,9 @@ class _Supervision:
         """
         go = self._fork(umask)
         self._catch_signals()
+        if not self.may_go():
+            # Nothing is decided, and the child has not begun: it ends with us.
+            os._exit(0)
         fields: dict[str, Any] = {
             "fence": "started",
             "nonce": self.orders.nonce,
@@ -1390,6 +1395,10 @@ class _Supervision:
             pause = min(pause * 2, 2000)
 
 
+def _at_once() -> bool:
+    return True
+
+
 def supervise(
     directory: str | bytes,
     hints_fd: int = -1,
@@ -1397,6 +1406,7 @@ def supervise(
     extra: list[tuple[bytes, bytes]] | None = None,
     umask: int | None = None,
     become: Callable[[list[bytes], dict[bytes, bytes]], NoReturn] = execute,
+    may_go: Callable[[], bool] = _at_once,
 ) -> int:
     """Do the orders of an attempt's directory, in this process; return its exit status.
 
@@ -1404,18 +1414,27 @@ def supervise(
     Hints go to ``hints_fd``, under the name ``job`` until the orders are read; ``extra`` is added to the
     environment. ``umask`` is the user's, of a process that is detached already (:func:`detach`). ``become`` is
     called in the operation's process, with its command and environment; what it raises as ``Unwinding`` comes out.
+    ``may_go`` is called once when all is ready, and waits: without its consent this process ends and leaves no trace.
     """
     folder = os.path.abspath(os.fsencode(directory))
     hints = Hints(hints_fd, job)
+    consent: list[bool] = []
+
+    def asked() -> bool:
+        consent.append(may_go())
+        return consent[0]
+
     try:
         orders = OrdersFile(folder)
         hints.job = orders.job
         failpoint("supervisor.started")
         if umask is None:
             umask = detach(hints_fd)
-        supervision = _Supervision(folder, orders, hints, orders.environment(extra or []), become)
+        supervision = _Supervision(folder, orders, hints, orders.environment(extra or []), become, asked)
         won = supervision.begin(umask)
     except (OSError, ValueError) as error:
+        if not consent and not asked():
+            return 0
         number = (error.errno if isinstance(error, OSError) else None) or errno.EINVAL
         hints.send("failed", str(number))
         _complain(f"can't begin in {os.fsdecode(folder)}: {error}")

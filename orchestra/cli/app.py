@@ -67,8 +67,11 @@ VERBS: dict[str, Verb] = {
     "watch": Verb("orchestra.cli.watch:watch", "Show what a run prints, as it prints it."),
     "compare": Verb("orchestra.cli.compare:compare", "Compare runs."),
     "runs compare": Verb("orchestra.cli.compare:compare", "Compare runs."),
+    "plot": Verb("orchestra.cli.plot:plot", "Draw what runs came to."),
     "select": Verb("orchestra.cli.select:select", "Print the ids of runs, or one of their attributes."),
-    "api compare": Verb("orchestra.cli.api_compare:api_compare", "Print a table of runs."),
+    "api compare": Verb(
+        "orchestra.cli.api_compare:api_compare", "Print a table of runs as JSON.", "[OPTIONS] [RUN]..."
+    ),
     "plugins list": Verb("orchestra.cli.plugins:plugins_list", "List the plugins that are installed."),
     "plugins check": Verb("orchestra.cli.plugins:plugins_check", "Check that a plugin can be used."),
     "completion": Verb("orchestra.cli.completion:completion", "Complete what is typed, in your shell."),
@@ -91,6 +94,7 @@ COMPLETE_WORDS = "complete-words"
 """What the scripts of ``completion`` call: its words are not ours to parse."""
 ALIASES: dict[str, str] = {
     "ops": "operations",
+    "runs plot": "plot",
     "runs rm": "runs delete",
     "rm": "runs delete",
     "runs ls": "runs list",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import anyio
@@ -17,7 +18,7 @@ from orchestra.engine.execute import execute
 from orchestra.engine.expansion import Expansion, expand
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import settle_active, settle_or_spoil, watcher_is_gone
-from orchestra.engine.launch import Launch
+from orchestra.engine.launch import Launch, Ready, make_ready_ahead
 from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.engine.rebuild import adopt_unknown
 from orchestra.engine.redoing import is_to_be_redone, on_terms_of
@@ -42,7 +43,13 @@ CHUNK = 100
 """Trials that are made, at most, between two looks at whether the batch is to stop."""
 CHUNK_FILES = 1500
 """Files that are copied, about, in that time."""
+SHORT = 1.0
+"""Seconds: after a trial that took less, the next one is made ready while it runs. For others that saves nothing."""
 FAILED: frozenset[State] = frozenset(("error", "lost", "broken"))
+
+
+def _nobody_yet() -> Run | None:
+    return None
 
 
 def _is_same(one: Batch | None, other: Batch) -> bool:
@@ -103,6 +110,8 @@ class _Making:
 
     def __init__(self) -> None:
         self.send, self.receive = anyio.create_memory_object_stream[Run](PROPOSAL_LIMIT)
+        self.looked_at: Run | None = None
+        """The next one, if somebody has asked which that is."""
         self.count = 0
         self.error: Exception | None = None
         """What kept the rest from being made."""
@@ -111,6 +120,25 @@ class _Making:
         self.count += len(made)
         for trial in made:
             self.send.send_nowait(trial)
+
+    def upcoming(self) -> Run | None:
+        """The next trial, if it is made already."""
+        if self.looked_at is None:
+            try:
+                self.looked_at = self.receive.receive_nowait()
+            except (anyio.WouldBlock, anyio.EndOfStream):
+                return None
+        return self.looked_at
+
+    async def next(self) -> Run | None:
+        """Take the next trial; None if there are no more."""
+        trial, self.looked_at = self.looked_at, None
+        if trial is None:
+            try:
+                trial = await self.receive.receive()
+            except anyio.EndOfStream:
+                return None
+        return trial
 
 
 class _Batch:
@@ -136,6 +164,12 @@ class _Batch:
         """That no trial has the objective."""
         self.ending: list[_TrialExecution] = []
         """Trials that ended well, whose records are being written."""
+        self.upcoming: Callable[[], Run | None] = _nobody_yet
+        """Which trial comes next, as far as that is known."""
+        self.ready: Ready | None = None
+        """What was made ready for it."""
+        self.is_quick = False
+        """Whether the trial before took little time."""
 
     async def work(self) -> None:
         """Propose, make and execute trials until the expander has no more."""
@@ -166,8 +200,10 @@ class _Batch:
 
     async def _take_up_trials(self) -> bool:
         """Go on with the trials that there are; False if the batch is to end."""
-        for trial in await trials_of(self.session, self.run):
-            if not await self._take_up(trial):
+        trials = deque(await trials_of(self.session, self.run))
+        self.upcoming = lambda: trials[0] if trials else None
+        while trials:
+            if not await self._take_up(trials.popleft()):
                 return False
         return True
 
@@ -267,8 +303,9 @@ class _Batch:
         making = _Making()
         self.group.start_soon(self._make_ahead, making, proposed, first)
         goes_on = True
+        self.upcoming = making.upcoming
         async with making.receive:
-            async for trial in making.receive:
+            while (trial := await making.next()) is not None:
                 # Those that were proposed are made all the same: each can be started as needed.
                 goes_on = goes_on and await self._go_on_with(trial)
         if making.error is not None:
@@ -419,8 +456,10 @@ class _Batch:
         trial = structs.replace(claimed[0], executor=self.executor)
         self._announce(trial, "Running" if trial.id not in self.redone else "Restarting")
         watch = _TrialExecution(trial)
+        begun = self.session.clock.monotonic()
         self.group.start_soon(self._watch, watch)
         await watch.over.wait()
+        self.is_quick = self.session.clock.monotonic() - begun < SHORT
         if watch.ended.is_set():
             return self._judge(await watch.result())
         self.ending.append(watch)
@@ -434,6 +473,8 @@ class _Batch:
             control=self.control,
             how=self.how,
             foretold=watch.over.set,
+            ready=self.ready,
+            meanwhile=self._make_ready,
         )
         try:
             watch.trial = await self._whole(watch.trial, work)
@@ -442,6 +483,14 @@ class _Batch:
         finally:
             watch.ended.set()
             watch.over.set()
+
+    async def _make_ready(self) -> None:
+        """Prepare, while a trial runs, what the start of the next one takes."""
+        trial = self.upcoming() if self.is_quick and self.control.wish == Wish.NONE else None
+        self.ready = None
+        if trial is not None and trial.state == "pending":
+            trial = structs.replace(trial, executor=self.executor)
+            self.ready = await make_ready_ahead(self.session, trial, self.how)
 
     async def _settle_ending(self) -> bool:
         """Wait for the records of the trials that ended well; False if one could not be kept, and that matters."""

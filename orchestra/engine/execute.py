@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from orchestra.console import Console
 from orchestra.engine.control import Control
 from orchestra.engine.giving_up import given_up_on_failure
 from orchestra.engine.judge import require_record
-from orchestra.engine.launch import Launch, fail_to_start, launch
+from orchestra.engine.launch import Launch, Ready, fail_to_start, launch
 from orchestra.engine.limits import given_environment
 from orchestra.engine.session import Session
 from orchestra.errors import ResolveError
-from orchestra.model.run import Run
+from orchestra.model.run import FINAL, Run
 
 
 async def execute(
@@ -25,12 +25,16 @@ async def execute(
     stop_runs: bool = False,
     keep: bool = False,
     foretold: Callable[[], object] | None = None,
+    ready: Ready | None = None,
+    meanwhile: Callable[[], Awaitable[object]] | None = None,
 ) -> Run:
     """Start a claimed run of any kind, watch it to its end, and return it in its final state.
 
     ``stop_runs``: a queue that is told to end stops its runs. ``keep``: a run that completed is not
     deleted, whatever is set for its operation or for interim runs. ``foretold``: see
-    :func:`~orchestra.engine.supervise.supervise`.
+    :func:`~orchestra.engine.supervise.supervise`. ``ready``: see :func:`~orchestra.engine.launch.launch`.
+    ``meanwhile`` is called once an operation has been started: for what takes little time, and can be done as well
+    while it runs.
     """
     control = control or Control()
     if run.kind != "run":
@@ -40,7 +44,9 @@ async def execute(
         return ended
     from orchestra.engine.supervise import supervise
 
-    started = await launch(session, run, how or Launch(), console=console, control=control)
+    started = await launch(session, run, how or Launch(), console=console, control=control, ready=ready)
+    if meanwhile is not None and started.state not in FINAL:
+        await meanwhile()
     ended = await supervise(session, started, console=console, control=control, how=how, foretold=foretold)
     await tidy_up(session, ended, console=console, keep=keep)
     return ended

@@ -13,6 +13,7 @@ from msgspec import Struct, structs
 from orchestra.child import install
 from orchestra.child.supervisor import COOKIE, failpoint
 from orchestra.console import Console
+from orchestra.contracts import Preparing
 from orchestra.engine.capture import after_starting, write_due_patch
 from orchestra.engine.changes import change, tell
 from orchestra.engine.command_line import command_line
@@ -28,8 +29,9 @@ from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
 from orchestra.model.execution import Exit, Handle, Job
 from orchestra.model.marks import bears_marks
-from orchestra.model.run import Run
+from orchestra.model.run import FINAL, Run
 from orchestra.workspace import durable, records
+from orchestra.workspace.layout import REPLACING
 from orchestra.workspace.orders import GRACE, STOP_TIMEOUT, Orders, write_orders
 
 RESOLVED = ("resolved", "flags", "label")
@@ -46,6 +48,23 @@ class Launch(Struct, frozen=True, kw_only=True):
     """Variables beyond those that the run asked for (a queue's devices)."""
 
 
+class Ready(Struct, frozen=True, kw_only=True):
+    """A run, claimed or about to be, with its orders written: what is left is to hand its job over."""
+
+    claimed: Run
+    """The run as it is claimed, or will be."""
+    how: Launch
+    run: Run
+    """The same with its command."""
+    job: Job
+    environment: Mapping[str, str]
+    """The variables that are ordered."""
+
+    def is_for(self, run: Run, how: Launch) -> bool:
+        """Whether it was made for just this run, just so claimed."""
+        return how == self.how and structs.replace(self.claimed, lease=run.lease) == run
+
+
 async def launch(
     session: Session,
     run: Run,
@@ -53,8 +72,11 @@ async def launch(
     *,
     console: Console | None = None,
     control: Control | None = None,
+    ready: Ready | None = None,
 ) -> Run:
     """Resolve what a claimed run needs, write the attempt's orders and hand the job to its executor.
+
+    ``ready``: what :func:`make_ready_ahead` has made of that already; used if it fits.
 
     A dependency or an executor that fails ends the run with an exit record that says why: it is the run's
     failure, not the caller's. Whatever else fails, and a cancellation, ends the claim.
@@ -64,6 +86,11 @@ async def launch(
     """
     async with given_up_on_failure(session, run, console=console, control=control):
         failpoint("run.claimed")
+        if ready is not None and ready.is_for(run, how):
+            try:
+                return await _hand_over(session, ready)
+            except (ExecutorError, PluginError) as error:
+                return await fail_to_start(session, run, error)
         if not session.directory(run).is_dir():
             return await settle(session, run, given_up=True)
         await require_record(session, run)
@@ -93,6 +120,12 @@ async def _launch(
         from orchestra.engine.resolve import resolve
 
         run = await resolve(session, run, console=console, control=control)
+    return await _hand_over(session, _write_orders(session, claimed, run, how))
+
+
+def _write_orders(session: Session, claimed: Run, run: Run, how: Launch) -> Ready:
+    """Write the orders for ``run``, which is ``claimed`` with all that it needs provided."""
+    directory = session.attempt_directory(run)
     clear = session.vault.revealed(run) if bears_marks(run) else run
     write_config(session.directory(run), clear)
     command = command_line(run.operation, run.flags)
@@ -101,16 +134,52 @@ async def _launch(
     nonce = os.urandom(8).hex()
     orders = _orders(session, clear, in_clear, nonce, how)
     write_orders(directory, orders)
+    job = _job(session, run, directory, nonce, how)
+    return Ready(claimed=claimed, how=how, run=run, job=job, environment=orders.environment)
+
+
+async def _hand_over(session: Session, ready: Ready) -> Run:
     failpoint("run.ordered")
+    run, claimed = ready.run, ready.claimed
     executor = await session.executor(run.executor)
     changed = {name: getattr(run, name) for name in RESOLVED if getattr(run, name) != getattr(claimed, name)}
     changed |= {"command": run.command, "executor": run.executor}
-    handle = await executor.submit(_job(session, run, directory, nonce, how))
+    handle = await executor.submit(ready.job)
     failpoint("run.submitted")
     # Whoever is cancelled now must learn that there is an operation, or nobody could stop it.
     run = await shielded(lambda: _note_submission(session, run, handle, changed))
-    after_starting(session, run, orders.environment)
+    after_starting(session, run, ready.environment)
     return run
+
+
+async def make_ready_ahead(session: Session, run: Run, how: Launch) -> Ready | None:
+    """Do what can be done now for a run that this session will probably claim next; None if that is nothing.
+
+    Nothing is decided by that, and nothing of it is to be seen: the run can still be claimed by others, changed or
+    deleted. Left alone are runs that ask for more than a process, for that may have to be waited for, or told of.
+    """
+    operation = run.operation
+    if run.kind != "run" or run.worker is not None or run.state in FINAL or bears_marks(run):
+        return None
+    if run.needs or run.sources or operation.requires or operation.python_requires is not None:
+        return None
+    try:
+        executor = await session.executor(run.executor)
+        if not isinstance(executor, Preparing):
+            return None
+        claimed = lifecycle.claim(run, session.worker, 0)
+        claimed = structs.replace(claimed, revision=run.revision + 1)
+        directory = session.directory(run)
+        records.read_run(directory)
+        if os.path.exists(session.layout.control(directory) / REPLACING):
+            return None
+        durable.make_dirs(session.attempt_directory(claimed), fsync=session.fsync)
+        ready = _write_orders(session, claimed, claimed, how)
+    except OrchestraError:
+        # It will be said when the run is to be started, if it is still so then.
+        return None
+    executor.prepare(ready.job)
+    return ready
 
 
 async def _note_submission(session: Session, run: Run, handle: Handle, changed: Mapping[str, Any]) -> Run:

@@ -29,6 +29,7 @@ from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import find_run
 from orchestra.engine.results import column_value, results_of
 from orchestra.engine.runs import delete_runs, select_runs, stop_runs
+from orchestra.engine.series import series_of
 from orchestra.engine.session import Session, open_session
 from orchestra.engine.stopping import not_stopped
 from orchestra.engine.supervise import keep_leases, supervise
@@ -42,6 +43,7 @@ from orchestra.model.operation import FlagValue
 from orchestra.model.resources import Resources, parse_resources
 from orchestra.model.retry import Retry, parse_retry
 from orchestra.model.run import FINAL, Run
+from orchestra.model.series import MOST_POINTS, Series
 from orchestra.project.project_settings import project_settings
 from orchestra.settings import find_home, load_settings
 from orchestra.workspace.output import read_output
@@ -367,6 +369,18 @@ class Orchestra:
         """The scalars and attributes of a run's newest attempt, as far as it has come."""
         record = await self.get(run)
         return await off_loop(lambda: results_of(self.session, record))
+
+    async def series(
+        self, run: str, names: str | Sequence[str], *, most: int = MOST_POINTS
+    ) -> dict[str, Series]:
+        """The values over steps of scalars of a run's newest attempt; what it has not is left out.
+
+        Of more than ``most`` points those are kept that a curve of them shows: of each stretch the least and the
+        greatest.
+        """
+        wanted = (names,) if isinstance(names, str) else tuple(names)
+        record = await self.get(run)
+        return await off_loop(lambda: series_of(self.session, record, wanted, most=most))
 
     async def value(self, run: str, column: str) -> FlagValue:
         """What a run has in a column, such as ``min loss``, ``loss step``, ``=lr`` or ``.label``; None if nothing.

@@ -39,19 +39,19 @@ def _results_in(directory: Path, run: Run, depth: int) -> Results:
         return own
     scalars: dict[str, Scalar] = dict(own.scalars)
     problems = list(own.problems)
-    for name, step in _steps(directory):
+    for name, step in linked_steps(directory):
         try:
             found = _results_in(step, records.read_run(step), depth - 1)
         except OrchestraError as error:
             problems.append(error.message)
             continue
         results = found.scalars.items()
-        scalars |= {_below(name, key): scalar for key, scalar in results if not key.startswith(SYSTEM)}
+        scalars |= {below_step(name, key): scalar for key, scalar in results if not key.startswith(SYSTEM)}
         problems += found.problems
     return Results(scalars=scalars, attributes=own.attributes, problems=tuple(problems))
 
 
-def _steps(directory: Path) -> list[tuple[str, Path]]:
+def linked_steps(directory: Path) -> list[tuple[str, Path]]:
     """The links of a pipeline's directory to the directories of its steps' runs."""
     try:
         names = sorted(os.listdir(directory))
@@ -61,7 +61,8 @@ def _steps(directory: Path) -> list[tuple[str, Path]]:
     return [(name, path) for name, path in found if path.is_symlink() and (path / CONTROL).is_dir()]
 
 
-def _below(step: str, key: str) -> str:
+def below_step(step: str, key: str) -> str:
+    """The name that a scalar ``key`` of a step has among those of its pipeline."""
     prefix, separator, tag = key.rpartition("#")
     return f"{step}/{prefix}#{tag}" if separator else f"{step}#{tag}"
 

@@ -29,13 +29,14 @@ class Surroundings:
     def __init__(self) -> None:
         self._interpreters: dict[str, Interpreter] = {}
         self._described: dict[str, tuple[object, PythonRecord]] = {}
-        self._allowed = allowed_environment(os.environ)
+        self._inherited = dict(os.environ)
+        self._allowed = allowed_environment(self._inherited)
         self._lock_files = LockFiles()
 
     def describe(self, run: Run, added: Mapping[str, str], now: int) -> EnvironmentRecord:
         """The record of an attempt whose operation is given the variables ``added`` beyond our own."""
         variables, withheld = describe_variables(
-            os.environ, added, run.operation.env_secrets, allowed=self._allowed
+            self._inherited, added, run.operation.env_secrets, allowed=self._allowed
         )
         return EnvironmentRecord(
             captured=now,

@@ -280,6 +280,11 @@ class Told(Struct, gc=False, omit_defaults=True):
 
     def add(self, rules: OutputRules, lines: Iterable[str]) -> None:
         """Go on with ``lines``."""
+        for name, step, value in self.points(rules, lines):
+            self.scalars[name] = join(self.scalars.get(name), single(value, step))
+
+    def points(self, rules: OutputRules, lines: Iterable[str]) -> Iterator[tuple[str, int, float]]:
+        """Go on with ``lines`` without keeping their scalars: each as (name, step, value)."""
         for line in lines:
             scalars, texts, step = rules.read(line)
             if texts:
@@ -289,7 +294,7 @@ class Told(Struct, gc=False, omit_defaults=True):
             elif scalars and not self.explicit:
                 self._count(scalars)
             for name, value in scalars.items():
-                self.scalars[name] = join(self.scalars.get(name), single(value, self.step))
+                yield name, self.step, value
 
     def _count(self, names: Iterable[str]) -> None:
         if not self.seen.isdisjoint(names):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
+from functools import lru_cache
 from typing import Any, cast
 
 from orchestra.model.marks import MARK
@@ -122,16 +123,22 @@ def has_secret_name(name: str, value: str) -> bool:
     """Whether a variable looks like a secret by a word in its name; see :func:`is_secret`."""
     if name in _NOT_SECRET or _NOTHING.fullmatch(value):
         return False
+    by_any_word, by_a_strong_one = _telling(name)
+    return by_a_strong_one if _NUMBER.fullmatch(value) else by_any_word
+
+
+@lru_cache(maxsize=4096)
+def _telling(name: str) -> tuple[bool, bool]:
+    """Whether a name tells of a secret, and whether it leaves no doubt of it."""
     words = [word.lower() for word in _WORD.findall(name)]
-    telling = _SECRET_WORDS
-    if _NUMBER.fullmatch(value):
-        if words and words[-1] in _ID_WORDS:
-            return False
-        telling = _SECRET_WORDS - _WEAK_WORDS
-    if any(word in telling or word.endswith("token") for word in words):
-        return True
     joined = "".join(words)
-    return any(part in joined for part in _SECRET_PARTS)
+    by_part = any(part in joined for part in _SECRET_PARTS)
+
+    def tells(secret: frozenset[str]) -> bool:
+        return by_part or any(word in secret or word.endswith("token") for word in words)
+
+    is_id = bool(words) and words[-1] in _ID_WORDS
+    return tells(_SECRET_WORDS), not is_id and tells(_SECRET_WORDS - _WEAK_WORDS)
 
 
 def holds_secret(text: str) -> bool:

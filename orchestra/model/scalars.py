@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 from msgspec import Struct
 
@@ -14,6 +14,8 @@ QUALIFIERS: tuple[Qualifier, ...] = ("first", "last", "min", "max", "avg", "tota
 
 SYSTEM = "sys/"
 """Scalars that begin so were measured by us. They are shown only when all are asked for."""
+
+T = TypeVar("T")
 
 _DIGITS = re.compile(r"([0-9]+)")
 
@@ -73,13 +75,18 @@ def join(before: Scalar | None, after: Scalar) -> Scalar:
     )
 
 
-def find_scalar(scalars: Mapping[str, Scalar], name: str) -> Scalar | None:
-    """The scalar called ``name``; else, of a name without a prefix, the first ``PREFIX#NAME``."""
+def find_scalar(scalars: Mapping[str, T], name: str) -> T | None:
+    """What is there of the scalar called ``name``; else, of a name without a prefix, the first ``PREFIX#NAME``."""
     found = scalars.get(name)
     if found is not None or "#" in name:
         return found
     keys = [key for key in scalars if key.rpartition("#")[2] == name]
     return scalars[min(keys, key=natural_key)] if keys else None
+
+
+def is_meant(key: str, name: str) -> bool:
+    """Whether ``name`` may mean the scalar ``key``, as of :func:`find_scalar`."""
+    return key == name or ("#" not in name and key.rpartition("#")[2] == name)
 
 
 def natural(names: Iterable[str]) -> list[str]:

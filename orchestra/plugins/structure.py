@@ -12,10 +12,19 @@ from typing import Any
 
 from msgspec import Struct
 
-from orchestra.contracts import CONTRACTS, Counting, Foretelling, Hinting, Kind, Warming, Watchable
+from orchestra.contracts import (
+    CONTRACTS,
+    Counting,
+    Foretelling,
+    Hinting,
+    Kind,
+    Preparing,
+    Warming,
+    Watchable,
+)
 
 CAPABILITIES: dict[Kind, tuple[type, ...]] = {
-    "executor": (Hinting, Foretelling, Warming),
+    "executor": (Hinting, Foretelling, Warming, Preparing),
     "expander": (Counting,),
     "resolver": (),
     "store": (Watchable,),

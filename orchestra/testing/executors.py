@@ -8,8 +8,8 @@
 The jobs are real: what they run is told by ``make_job``, and seen by the files that they write. The default
 makes supervised jobs, as the engine does; override it for an executor that shares no files with the tests.
 An executor with the capability :class:`orchestra.contracts.Hinting` also inherits the
-``HintingContract`` of :mod:`orchestra.testing.hinting`, one that is ``Foretelling`` or ``Warming``
-their ``ForetellingContract`` and ``WarmingContract``.
+``HintingContract`` of :mod:`orchestra.testing.hinting`, one that is ``Foretelling``, ``Warming`` or ``Preparing``
+their ``ForetellingContract``, ``WarmingContract`` and ``PreparingContract``.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import anyio
 
-from orchestra.contracts import Executor, Foretelling, Hinting, Warming
+from orchestra.contracts import Executor, Foretelling, Hinting, Preparing, Warming
 from orchestra.model.execution import Handle, Job
 from orchestra.testing import executors
-from orchestra.testing.executors import ExecutorOpener, JobMaker, appears, exit_of, output_of, over
+from orchestra.testing.executors import ExecutorOpener, JobMaker, appears, exit_of, fence_of, output_of, over
 
 
 class HintingContract:
@@ -126,3 +126,39 @@ class WarmingContract:
             async with opener() as executor:
                 assert isinstance(executor, Warming)
                 executor.warm_up()
+
+
+class PreparingContract:
+    """For executors with the capability :class:`orchestra.contracts.Preparing`."""
+
+    async def test_a_prepared_job_runs_once_it_is_submitted(
+        self, opener: ExecutorOpener, make_job: JobMaker
+    ) -> None:
+        async with opener() as executor:
+            assert isinstance(executor, Preparing)
+            for word in ("first", "second"):
+                job = make_job(["sh", "-c", f"echo {word}"])
+                executor.prepare(job)
+                handle = await executor.submit(job)
+                await over(executor, handle)
+                assert (output_of(job), handle.job) == (f"{word}\n".encode(), job.name)
+
+    async def test_what_is_prepared_and_not_submitted_comes_to_nothing(
+        self, opener: ExecutorOpener, make_job: JobMaker
+    ) -> None:
+        replaced, left, other = (make_job(["sh", "-c", f"echo {word}"]) for word in ("a", "b", "c"))
+        async with opener() as executor:
+            assert isinstance(executor, Preparing)
+            executor.prepare(replaced)
+            executor.prepare(left)
+            await over(executor, await executor.submit(other))
+            executor.prepare(left)
+            await anyio.sleep(0.2)
+        await anyio.sleep(0.2)
+        assert output_of(other) == b"c\n"
+        for job in (replaced, left):
+            assert (exit_of(job), fence_of(job), output_of(job)) == (None, None, b"")
+        # Nothing of it is in the way of its start, whoever that comes from.
+        async with opener() as executor:
+            await over(executor, await executor.submit(left))
+        assert output_of(left) == b"b\n"

@@ -7,6 +7,7 @@ is still being written, or its writer died.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from orchestra.model.scalars import Scalar, join, single
 
 MARK = ".tfevents."
 """Part of the name of every event file."""
+PREDECESSOR = ".guild"
+"""The folder in which the predecessor kept a run's own event files. It is no part of a scalar's name."""
 LARGEST = 64 << 20
 """Bytes; larger records are images and the like, and are passed over."""
 
@@ -67,6 +70,25 @@ def refresh(path: str | os.PathLike[str], known: EventFile | None) -> EventFile:
         except ValueError as error:
             known.problem = f"'{os.fspath(path)}' is damaged at byte {known.offset}: {error}"
     return known
+
+
+def read_points(path: str | os.PathLike[str]) -> Iterator[tuple[str, int, float]]:
+    """All scalars of the file at ``path`` as (tag, step, value), up to where it is damaged.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    with open(path, "rb") as file, contextlib.suppress(ValueError):
+        for _, points in _records(file, 0, os.fstat(file.fileno()).st_size):
+            yield from points
+
+
+def prefix_of(name: str) -> str:
+    """What comes before the tags of an event file of this ``name`` (relative to the run): ``FOLDER#`` or nothing."""
+    prefix = name.rpartition("/")[0]
+    if prefix == PREDECESSOR or prefix.endswith(f"/{PREDECESSOR}"):
+        prefix = prefix[: -len(PREDECESSOR)].rstrip("/")
+    return f"{prefix}#" if prefix else ""
 
 
 def find_event_files(directory: Path, *, passed_over: str) -> Iterator[tuple[str, os.DirEntry[str]]]:

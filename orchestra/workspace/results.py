@@ -14,7 +14,6 @@ from pathlib import Path
 
 from msgspec import Struct, field
 
-from orchestra.child.supervisor import GPU_SAMPLES, SAMPLES
 from orchestra.errors import (
     HomeError,
     OrchestraError,
@@ -30,19 +29,18 @@ from orchestra.model.output_rules import OutputRules, Told, split_lines
 from orchestra.model.run import Run
 from orchestra.model.scalars import SYSTEM, Scalar, join, single
 from orchestra.workspace import event_files
-from orchestra.workspace.codec import read_bytes, read_record
+from orchestra.workspace.codec import read_record
 from orchestra.workspace.durable import write_atomic
 from orchestra.workspace.event_files import EventFile
 from orchestra.workspace.layout import CONTROL, attempt_directory
 from orchestra.workspace.manifest import read_manifest
 from orchestra.workspace.output import CHUNK, LINE_LIMIT, OutputFollower
 from orchestra.workspace.records import read_exit
+from orchestra.workspace.samples import sampled_points
 
 SCALARS = "scalars.json"
 VERSION = 1
 """Grows when the same output is to be read in another way: what was kept before is then worked out anew."""
-PREDECESSOR = ".guild"
-"""The folder in which the predecessor kept a run's own event files. It is no part of a scalar's name."""
 AT_ONCE = 64 << 20
 """Bytes of output after which is kept what they told: who interrupts the reading of a huge one does not lose it."""
 CLOCKS_APART = 2_000_000
@@ -129,7 +127,9 @@ def _refreshed(index: _Index, run_dir: Path, run: Run) -> tuple[_Index, bool]:
             index, at_end = _take_output(index, directory, rules, ended=exit_record is not None)
     if run.kind == "run":
         _take_event_files(index, run_dir, run)
-    index.system = _sampled(directory) | _sampled_gpus(directory, run.gpus)
+    index.system = {}
+    for name, step, value in sampled_points(directory, run.gpus):
+        index.system[name] = join(index.system.get(name), single(value, step))
     if exit_record is not None:
         index.system |= _measured(exit_record, processes=run.kind == "run")
         index.final = at_end
@@ -149,55 +149,6 @@ def _measured(exit_record: Exit, *, processes: bool) -> dict[str, Scalar]:
     if processes:
         measured |= {"cpu_seconds": exit_record.cpu, "max_rss": float(exit_record.max_rss * 1024)}
     return {f"{SYSTEM}{name}": single(value, 0) for name, value in measured.items()}
-
-
-def _sampled(directory: Path) -> dict[str, Scalar]:
-    """What the supervisor noted from time to time; a step is a second since the start."""
-    sampled: dict[str, Scalar] = {}
-    before = cpu_before = 0.0
-    for second, cpu, memory in _samples(directory):
-        step = round(second)
-        # A core that was busy all the time is 100 percent.
-        busy = 100 * max(cpu - cpu_before, 0.0) / (second - before) if second > before else 0.0
-        for name, value in (("cpu_percent", busy), ("rss", memory * 1024)):
-            key = f"{SYSTEM}{name}"
-            sampled[key] = join(sampled.get(key), single(value, step))
-        before, cpu_before = second, cpu
-    return sampled
-
-
-def _samples(directory: Path) -> Iterator[tuple[float, float, float]]:
-    for words in _noted(directory, SAMPLES):
-        if len(words) == 3:
-            with contextlib.suppress(ValueError):
-                yield float(words[0]), float(words[1]), float(words[2])
-
-
-def _sampled_gpus(directory: Path, given: str | None) -> dict[str, Scalar]:
-    """The same of the GPUs: those that the run was given, if they are told by their numbers, else all."""
-    wanted = (given or "").replace(" ", "").split(",")
-    is_told = given is not None and all(number.isdigit() for number in wanted)
-    sampled: dict[str, Scalar] = {}
-    for words in _noted(directory, GPU_SAMPLES):
-        if len(words) != 4 or (words[1] not in wanted if is_told else given == ""):
-            continue
-        # A device that does not tell has a dash.
-        for name, text, unit in (("utilization", words[2], 1), ("memory", words[3], 1024)):
-            with contextlib.suppress(ValueError):
-                key = f"{SYSTEM}gpu{int(words[1])}/{name}"
-                sampled[key] = join(sampled.get(key), single(float(text) * unit, round(float(words[0]))))
-    return sampled
-
-
-def _noted(directory: Path, name: bytes) -> Iterator[list[str]]:
-    try:
-        text = read_bytes(os.path.join(directory, os.fsdecode(name))).decode(errors="replace")
-    except OSError:
-        return
-    # The last line may be in the making.
-    for line in text.splitlines(keepends=True):
-        if line.endswith("\n"):
-            yield line.split()
 
 
 def _take_output(index: _Index, directory: Path, rules: OutputRules, *, ended: bool) -> tuple[_Index, bool]:
@@ -221,35 +172,51 @@ def _take_output(index: _Index, directory: Path, rules: OutputRules, *, ended: b
 
 
 def _take(index: _Index, rules: OutputRules, stream: int, data: bytes) -> None:
-    """Go on with ``data``, line by line; a line that is not there yet as a whole waits."""
-    data = index.rests[stream] + data
+    index.told.add(rules, whole_lines(index.rests, stream, data))
+
+
+def whole_lines(rests: list[bytes], stream: int, data: bytes) -> list[str]:
+    """Go on with ``data`` of a stream: the lines that have come to an end. One that has not waits in ``rests``."""
+    data = rests[stream] + data
     end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
     if len(data) - end > LINE_LIMIT:
         end = len(data)
-    index.rests[stream] = data[end:]
-    if end:
-        index.told.add(rules, split_lines(data[:end].decode(errors="replace")))
+    rests[stream] = data[end:]
+    return split_lines(data[:end].decode(errors="replace")) if end else []
 
 
 def _take_event_files(index: _Index, run_dir: Path, run: Run) -> None:
-    since = (run.started or 0) - CLOCKS_APART if run.attempt > 1 else 0
     found: dict[str, EventFile] = {}
+    for name, entry in own_event_files(run_dir, run, index.problems):
+        try:
+            found[name] = event_files.refresh(entry.path, index.events.get(name))
+        except OSError as error:
+            index.problems.append(_unreadable(error))
+            continue
+        if found[name].problem:
+            index.problems.append(found[name].problem)
+    index.events = found
+
+
+def own_event_files(run_dir: Path, run: Run, problems: list[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """The event files of the newest attempt of ``run``, by their names; why others may be missing: ``problems``."""
+    since = (run.started or 0) - CLOCKS_APART if run.attempt > 1 else 0
     is_given: Callable[[str, int], bool] | None = None
     for folder, entry in event_files.find_event_files(run_dir, passed_over=CONTROL):
         name = os.fsencode(f"{folder}/{entry.name}" if folder else entry.name).decode(errors="replace")
         try:
             written = entry.stat().st_mtime_ns // 1000
-            is_given = is_given or _given(run_dir, run)
-            if written < since or is_given(name, written):
-                # An earlier attempt's, or what the run has got from others.
-                continue
-            found[name] = event_files.refresh(entry.path, index.events.get(name))
         except OSError as error:
-            index.problems.append(f"an event file can't be read: {text_of_os_error(error)}")
+            problems.append(_unreadable(error))
             continue
-        if found[name].problem:
-            index.problems.append(found[name].problem)
-    index.events = found
+        is_given = is_given or _given(run_dir, run)
+        # Others are an earlier attempt's, or what the run has got from elsewhere.
+        if written >= since and not is_given(name, written):
+            yield name, entry
+
+
+def _unreadable(error: OSError) -> str:
+    return f"an event file can't be read: {text_of_os_error(error)}"
 
 
 def _given(run_dir: Path, run: Run) -> Callable[[str, int], bool]:
@@ -274,11 +241,9 @@ def _results(index: _Index, run: Run) -> Results:
     scalars = dict(index.told.scalars)
     logged: dict[str, Scalar] = {}
     for name, file in index.events.items():
-        prefix = name.rpartition("/")[0]
-        if prefix == PREDECESSOR or prefix.endswith(f"/{PREDECESSOR}"):
-            prefix = prefix[: -len(PREDECESSOR)].rstrip("/")
+        prefix = event_files.prefix_of(name)
         for tag, scalar in file.scalars.items():
-            key = f"{prefix}#{tag}" if prefix else tag
+            key = f"{prefix}{tag}"
             logged[key] = join(logged.get(key), scalar)
     # A script that prints what it logs, too, rounds it for people.
     scalars |= logged

@@ -27,10 +27,15 @@ from orchestra.testing.executors import (
     output_of,
     over,
 )
-from orchestra.testing.hinting import ForetellingContract, HintingContract, WarmingContract
+from orchestra.testing.hinting import (
+    ForetellingContract,
+    HintingContract,
+    PreparingContract,
+    WarmingContract,
+)
 
 
-class TestKit(WarmingContract, ForetellingContract, HintingContract, ExecutorContract):
+class TestKit(PreparingContract, WarmingContract, ForetellingContract, HintingContract, ExecutorContract):
     @pytest.fixture
     def opener(self, tmp_path_factory):
         home = tmp_path_factory.getbasetemp() / "home"

@@ -18,14 +18,19 @@ from orchestra.builtin.executor_warm import Options, open_executor
 from orchestra.child import supervisor
 from orchestra.errors import ExecutorError
 from orchestra.testing.executors import ExecutorContract, SupervisedJobs, exit_of, fence_of, output_of, over
-from orchestra.testing.hinting import ForetellingContract, HintingContract, WarmingContract
+from orchestra.testing.hinting import (
+    ForetellingContract,
+    HintingContract,
+    PreparingContract,
+    WarmingContract,
+)
 from tests.builtin.warm_bench import open_bench
 from tests.child.attempts import eventually
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the warm executor needs Linux")
 
 
-class Kit(WarmingContract, ForetellingContract, HintingContract, ExecutorContract):
+class Kit(PreparingContract, WarmingContract, ForetellingContract, HintingContract, ExecutorContract):
     imports: str | None
 
     @pytest.fixture

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import py_compile
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +22,38 @@ def test_the_copy_is_made_once_and_found_again(tmp_path):
 
     assert install(str(tmp_path / "lib")) == str(first)
     assert {path.name: path.stat().st_mtime_ns for path in first.iterdir()} == before
-    assert sorted(before) == sorted(FILES)
+    assert sorted(before) == sorted(("__pycache__", *FILES))
     assert (first / "supervisor.py").read_bytes() == Path(supervisor.__file__).read_bytes()
+
+
+def test_what_loads_the_copy_has_nothing_to_compile(tmp_path):
+    copy = install(str(tmp_path / "lib"))
+    code = f"import sys; sys.path.insert(0, {copy!r}); import supervisor, launcher, gpus; print(supervisor.__file__)"
+    loading = subprocess.run(
+        [sys.executable, "-I", "-S", "-v", "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert loading.stdout == f"{copy}/supervisor.py\n"
+    for name in FILES:
+        assert f"matches {copy}/{name}" in loading.stderr
+    assert f"wrote '{copy}" not in loading.stderr
+
+
+def test_bytecode_that_is_not_of_our_files_is_not_taken_over(tmp_path, monkeypatch):
+    own = tmp_path / "own"
+    (own / "__pycache__").mkdir(parents=True)
+    (own / "gpus.py").write_text("NAME = 'right'\n")
+    cached = Path(importlib.util.cache_from_source(str(own / "gpus.py"), optimization=""))
+    monkeypatch.setattr("orchestra.child.install._SOURCE", str(own))
+    py_compile.compile(str(own / "gpus.py"), doraise=True)
+    cached.write_bytes(cached.read_bytes().replace(b"right", b"wrong"))
+    os.utime(own / "gpus.py", (1, 1))
+
+    copy = install(str(tmp_path / "lib"), ("gpus.py",))
+    code = f"import sys; sys.path.insert(0, {copy!r}); import gpus; print(gpus.NAME)"
+    loading = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True)
+
+    assert loading.stdout == "right\n"
 
 
 def test_many_may_install_at_once_and_leave_nothing_else(tmp_path):

@@ -15,6 +15,7 @@ PLUGINS = "A plugin of each kind"
 QUEUES = "Queues: order, resources, failures"
 SWEEP = "Finish a sweep"
 COMPARE = "Compare"
+PLOTS = "Plots"
 
 
 @contextmanager
@@ -25,7 +26,7 @@ def readme_reader(place: Path, section: str) -> Iterator[Shell]:
         folder.mkdir()
     shutil.copytree(ROOT / "examples", clone / "examples")
     shell = Shell(clone, home, {"PYTHONPATH": str(site)})
-    shell.files = {PLUGINS: site, SWEEP: clone}.get(section, clone / "examples" / "argparse")
+    shell.files = {PLUGINS: site, SWEEP: clone, PLOTS: clone}.get(section, clone / "examples" / "argparse")
     try:
         if section in (PLUGINS, QUEUES, COMPARE):
             shell.run("cd examples/argparse")

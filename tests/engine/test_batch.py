@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -17,12 +18,13 @@ from orchestra.engine.judge import settle
 from orchestra.errors import StoreUnavailable
 from orchestra.model.batch import Choices
 from orchestra.model.events import Event
-from orchestra.model.execution import Exit, Handle
+from orchestra.model.execution import Exit, Handle, Job
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 from orchestra.testing.builders import a_batch, a_run, a_worker
 from orchestra.testing.scripted import NAME, Script, ScriptedExecutor
 from orchestra.workspace import records
+from orchestra.workspace.orders import read_orders
 from tests.engine.workbench import HANGS, Bench
 
 pytestmark = pytest.mark.anyio
@@ -532,3 +534,76 @@ async def test_what_keeps_later_trials_from_being_made_ends_the_batch_after_thos
 
     assert (ended.state, ended.exit_code, ended.reason) == ("error", 1, "no room for more")
     assert await states_of(bench, batch) == ["completed"]
+
+
+class Preparing(ScriptedExecutor):
+    """Notes which jobs it was to make ready for, and lets something happen then."""
+
+    def __init__(self) -> None:
+        super().__init__(default=Script())
+        self.prepared: list[Job] = []
+        self.then: Callable[[Job], object] = lambda job: None
+
+    def prepare(self, job: Job) -> None:
+        self.prepared.append(job)
+        self.then(job)
+
+
+async def test_each_trial_after_a_quick_one_is_made_ready_while_that_runs(bench: Bench) -> None:
+    bench.executor = executor = Preparing()
+    batch = await a_batch_run(bench)
+    await bench.execute(batch)
+
+    assert executor.prepared == executor.submitted[2:]
+    assert await states_of(bench, batch) == ["completed"] * 4
+
+
+async def test_nothing_is_made_ready_after_a_trial_that_took_its_time(bench: Bench) -> None:
+    bench.executor = executor = Preparing()
+    executor.default = HANGS
+    batch = await a_batch_run(bench)
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.execute, batch)
+        for number in range(1, 5):
+            await bench.until(
+                lambda number=number: running_trials(bench, batch) == 1 and len(bench.started) == number
+            )
+            bench.clock.advance(batches.SHORT + 1)
+            executor.end(executor.submitted[-1].name)
+
+    assert (len(executor.submitted), executor.prepared) == (4, [])
+
+
+async def test_a_trial_that_is_changed_after_it_was_made_ready_is_started_as_it_is_now(bench: Bench) -> None:
+    bench.executor = executor = Preparing()
+    batch = await a_batch_run(bench)
+
+    def change(job: Job) -> None:
+        run = bench.data.runs[job.name.partition(".")[0]]
+        flags = {**run.flags, "lr": 0.5}
+        bench.data.runs[run.id] = structs.replace(run, revision=run.revision + 1, flags=flags)
+
+    executor.then = change
+    await bench.execute(batch)
+
+    assert [job.name for job in executor.prepared] == [job.name for job in executor.submitted[2:]]
+    assert not set(map(str, executor.prepared)) & set(map(str, executor.submitted))
+    for job in executor.prepared:
+        orders = read_orders(Path(job.directory))
+        assert orders is not None and orders.environment["FLAG_LR"] == "0.5"
+
+
+async def test_what_was_made_ready_when_a_batch_is_stopped_is_left_as_it_was(bench: Bench) -> None:
+    bench.executor = executor = Preparing()
+    batch = await a_batch_run(bench)
+    control = Control()
+    executor.then = lambda job: control.raise_to(Wish.TERMINATE)
+    await bench.execute(batch, control=control)
+
+    assert await states_of(bench, batch) == ["completed", "completed", "pending", "pending"]
+    (job,) = executor.prepared
+    third = bench.data.runs[job.name.partition(".")[0]]
+    assert (third.attempt, third.worker) == (0, None)
+    await restarted(bench, bench.data.runs[batch.id])
+    assert await states_of(bench, batch) == ["completed"] * 4
+    assert [run.attempt for run in await trials(bench, batch)] == [1] * 4

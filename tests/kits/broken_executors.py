@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,14 +16,22 @@ from msgspec import structs
 
 from orchestra.testing import executors, scripted
 from orchestra.testing.executors import ExecutorContract, exit_of
-from orchestra.testing.hinting import ForetellingContract, HintingContract, WarmingContract
+from orchestra.testing.hinting import (
+    ForetellingContract,
+    HintingContract,
+    PreparingContract,
+    WarmingContract,
+)
 from orchestra.testing.scripted import ScriptedExecutor
 
 
 class Hinting(ScriptedExecutor):
-    """With the capabilities ``Hinting``, ``Foretelling`` and ``Warming``, as simple as they can be."""
+    """With all capabilities, as simple as they can be."""
 
     def warm_up(self):
+        pass
+
+    def prepare(self, job):
         pass
 
     async def progress(self, handle, size):
@@ -46,7 +55,7 @@ async def forget(job):
         (Path(job.directory) / name).unlink(missing_ok=True)
 
 
-class Whole(WarmingContract, ForetellingContract, HintingContract, ExecutorContract):
+class Whole(PreparingContract, WarmingContract, ForetellingContract, HintingContract, ExecutorContract):
     executor: type = Hinting
     caught_by = ""
     many = 10
@@ -389,3 +398,21 @@ class WaitsForItsFirstJob(Hinting):
 
 class TestWaitsForItsFirstJob(Whole):
     executor, caught_by = WaitsForItsFirstJob, "test_warmed_up_for_nothing_it_can_be_closed"
+
+
+class RunsNothingThatItPrepared(Hinting):
+    def prepare(self, job):
+        (Path(job.directory) / "scripted").write_text("1:1")
+
+
+class TestRunsNothingThatItPrepared(Whole):
+    executor, caught_by = RunsNothingThatItPrepared, "test_a_prepared_job_runs_once_it_is_submitted"
+
+
+class RunsWhatItPrepares(Hinting):
+    def prepare(self, job):
+        subprocess.Popen(job.argv, env={**os.environ, **job.environment}, stdin=subprocess.DEVNULL).wait()
+
+
+class TestRunsWhatItPrepares(Whole):
+    executor, caught_by = RunsWhatItPrepares, "test_what_is_prepared_and_not_submitted_comes_to_nothing"

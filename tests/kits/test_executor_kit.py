@@ -10,7 +10,12 @@ from pathlib import Path
 import pytest
 
 from orchestra.testing.executors import ExecutorContract
-from orchestra.testing.hinting import ForetellingContract, HintingContract, WarmingContract
+from orchestra.testing.hinting import (
+    ForetellingContract,
+    HintingContract,
+    PreparingContract,
+    WarmingContract,
+)
 from orchestra.testing.kit import Kit
 from orchestra.testing.scripted import open_executor
 from tests.kits import broken_executors
@@ -56,7 +61,7 @@ def test_a_broken_executor_fails_the_test_that_is_meant_for_it(report, name):
 
 
 def test_every_test_of_the_kit_has_caught_something():
-    kits = (ExecutorContract, HintingContract, ForetellingContract, WarmingContract, Kit)
+    kits = (ExecutorContract, HintingContract, ForetellingContract, WarmingContract, PreparingContract, Kit)
     tests = {name for kit in kits for name in vars(kit) if "test_" in name}
 
     assert tests == set(BROKEN.values())

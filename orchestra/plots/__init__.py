@@ -1,0 +1,1 @@
+"""Draws plots of runs: as a page, as a picture."""
