@@ -119,6 +119,19 @@ class Watchable(Protocol):
         ...
 
 
+Mark: TypeAlias = tuple[str, int, int]
+"""Id, revision and :attr:`Run.time` of a run: when nothing of it has changed, these have not."""
+
+
+@runtime_checkable
+class Marking(Protocol):
+    """Capability of a store: it tells of many runs whether they have changed, without their records."""
+
+    async def marks(self, query: RunQuery) -> Sequence[Mark]:
+        """The marks of the runs that :meth:`Store.query` would give."""
+        ...
+
+
 class Executor(Protocol):
     """Runs jobs. Knows nothing of flags, output or exit records: the supervised command writes them."""
 

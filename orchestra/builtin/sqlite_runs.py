@@ -15,14 +15,14 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
-from orchestra.contracts import Page
 from orchestra.errors import IdTaken, RevisionConflict, RunNotFound, StoreCorrupt, StoreError
 from orchestra.model import lifecycle
-from orchestra.model.encoding import decode_run, encode_run
-from orchestra.model.filters import RunQuery, Wanted
-from orchestra.model.run import FINAL, Run, State, Worker, unreadable_run
+from orchestra.model.encoding import decode_run, encode, encode_run
+from orchestra.model.filters import Wanted
+from orchestra.model.glimpse import encode_glimpse
+from orchestra.model.run import Run, State, Worker, unreadable_run
 
-SCHEMA = 2
+SCHEMA = 3
 """``PRAGMA user_version``. The store can be rebuilt: an older schema is not migrated but replaced."""
 
 TABLES = (
@@ -43,13 +43,21 @@ TABLES = (
         CHECK ((worker IS NULL) = (lease IS NULL))
     )
     """,
-    "CREATE INDEX runs_by_time ON runs (time DESC, state, kind, batch)",
+    "CREATE TABLE glimpses (sequence INTEGER PRIMARY KEY, shape INTEGER NOT NULL, glimpse BLOB NOT NULL)",
+    "CREATE TABLE shapes (number INTEGER PRIMARY KEY, names TEXT NOT NULL UNIQUE)",
+    "CREATE INDEX runs_by_time ON runs (time DESC, state, kind, batch, id, revision)",
     "CREATE INDEX runs_by_state ON runs (state, time DESC)",
     "CREATE INDEX runs_by_batch ON runs (batch) WHERE batch IS NOT NULL",
     "CREATE INDEX runs_staged ON runs (priority DESC, queued) WHERE state = 'staged'",
     "CREATE INDEX runs_watched ON runs (worker, lease) WHERE worker IS NOT NULL",
 )
-"""``worker`` is the nonce. The lease is kept in its column alone: renewing it must not touch the record."""
+"""``worker`` is the nonce. The lease is kept in its column alone: renewing it must not touch the record.
+
+A run's row in ``glimpses`` (:mod:`orchestra.model.glimpse`) has the same ``sequence``; its ``shape`` is which flags it
+has, as a sorted JSON array of their names: there are few, so most conditions need not be asked of most runs, and which
+runs have no flag of some name is known at once. ``runs_by_time`` has all that is
+asked of every run when many are looked through: it is changed with nearly every step of a run in any case.
+"""
 
 COLUMNS = "sequence, id, revision, state, kind, batch, time, priority, queued, worker, lease, record"
 
@@ -58,22 +66,24 @@ STAGED_TABLE = "runs INDEXED BY runs_staged"
 CLAIM_ORDER = "priority DESC, queued, sequence"
 
 _INSERT = """
-    INSERT INTO runs (id, revision, state, kind, batch, time, priority, queued, worker, lease, record)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO runs (id, revision, state, kind, batch, time, priority, queued, worker, lease, record, sequence)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+_INSERT_GLIMPSE = "INSERT INTO glimpses (sequence, shape, glimpse) VALUES (?, ?, ?)"
+_UPDATE_GLIMPSE = "UPDATE glimpses SET shape = ?2, glimpse = ?3 WHERE sequence = ?1"
 _UPDATE = """
     UPDATE runs SET revision = ?2, state = ?3, kind = ?4, batch = ?5, time = ?6, priority = ?7, queued = ?8,
         record = ?11, lease = CASE WHEN ?9 IS NULL THEN NULL WHEN worker = ?9 THEN lease ELSE ?10 END, worker = ?9
-    WHERE id = ?1 AND revision = ?2 - 1 RETURNING lease
+    WHERE id = ?1 AND revision = ?2 - 1 RETURNING sequence, lease
 """
 _SPOIL = """
     UPDATE runs SET revision = ?2, state = ?3, kind = ?4, batch = ?5, time = ?6, priority = ?7, queued = ?8,
         record = ?11, lease = NULL, worker = NULL
-    WHERE id = ?1
+    WHERE id = ?1 RETURNING sequence
 """
-_RECORD = "id, revision, record, lease"
+RECORD = "id, revision, record, lease"
 _CLAIM = "UPDATE runs SET revision = ?, state = ?, time = ?, worker = ?, lease = ?, record = ? WHERE id = ?"
-_IN = "IN (SELECT value FROM json_each(?))"
+IN = "IN (SELECT value FROM json_each(?))"
 
 
 class RecordUnreadable(StoreCorrupt):
@@ -88,8 +98,13 @@ def insert(runs: Sequence[Run], lease: float | None, connection: Connection) -> 
         structs.replace(run, revision=max(1, run.revision), lease=_lease(run, end or run.lease, now))
         for run in runs
     )
+    first = 1 + connection.execute("SELECT coalesce(max(sequence), 0) FROM runs").fetchone()[0]
     try:
-        connection.executemany(_INSERT, map(_row, kept))
+        rows = ((*_row(run), sequence) for sequence, run in enumerate(kept, first))
+        connection.executemany(_INSERT, rows)
+        shapes = _shapes(kept, connection)
+        glimpses = zip(range(first, first + len(kept)), shapes, map(_glimpse, kept), strict=True)
+        connection.executemany(_INSERT_GLIMPSE, glimpses)
     except sqlite3.IntegrityError:
         taken = _first_taken(runs, connection)
         raise IdTaken(f"there is a run '{taken}' already") from None
@@ -98,48 +113,10 @@ def insert(runs: Sequence[Run], lease: float | None, connection: Connection) -> 
 
 def get(run_id: str, connection: Connection) -> Run:
     """See :meth:`orchestra.contracts.Store.get`."""
-    rows = connection.execute(f"SELECT {_RECORD} FROM runs WHERE id {_IN}", (_array((run_id,)),)).fetchall()
+    rows = connection.execute(f"SELECT {RECORD} FROM runs WHERE id {IN}", (array_of((run_id,)),)).fetchall()
     if not rows:
         raise RunNotFound(f"there is no run '{run_id}'")
-    return _load(*rows[0])
-
-
-def select(query: RunQuery, connection: Connection) -> Page:
-    """See :meth:`orchestra.contracts.Store.query`."""
-    if query.where is not None:
-        return _select_where(query, connection)
-    table = "runs"
-    conditions, parameters = _conditions(query)
-    order = "time, sequence" if query.oldest_first else "time DESC, sequence"
-    if query.claim_order:
-        order = CLAIM_ORDER
-        if query == RunQuery(states=STAGED, claim_order=True, limit=query.limit, offset=query.offset):
-            table, conditions, parameters = STAGED_TABLE, "state = 'staged'", []
-    limit = -1 if query.limit is None else query.limit
-    rows = connection.execute(
-        f"SELECT {_RECORD} FROM {table} WHERE {conditions} ORDER BY {order} LIMIT ? OFFSET ?",
-        (*parameters, limit, query.offset),
-    ).fetchall()
-    if (rows or query.offset == 0) and len(rows) != limit:
-        total = query.offset + len(rows)
-    else:
-        total = count(query, connection)
-    return Page(runs=tuple(_load(*row) for row in rows), total=total)
-
-
-def _select_where(query: RunQuery, connection: Connection) -> Page:
-    """What the file can't tell is asked of each run."""
-    every = select(structs.replace(query, where=None, limit=None, offset=0), connection).runs
-    found = tuple(filter(query.matches, every))
-    end = None if query.limit is None else query.offset + query.limit
-    return Page(runs=found[query.offset : end], total=len(found))
-
-
-def count(query: RunQuery, connection: Connection) -> int:
-    """How many runs match, without limit, offset and ``where``."""
-    conditions, parameters = _conditions(query)
-    where = f" WHERE {conditions}" if parameters else ""
-    return int(connection.execute(f"SELECT count(*) FROM runs{where}", parameters).fetchone()[0])
+    return load(*rows[0])
 
 
 def update(runs: Sequence[Run], connection: Connection) -> tuple[Run, ...]:
@@ -152,7 +129,9 @@ def update(runs: Sequence[Run], connection: Connection) -> tuple[Run, ...]:
         if not rows:
             get(run.id, connection)
             raise RevisionConflict(f"run {run.id} was changed by somebody else")
-        kept.append(structs.replace(changed, lease=rows[0][0]))
+        sequence, kept_lease = rows[0]
+        _update_glimpse(sequence, changed, connection)
+        kept.append(structs.replace(changed, lease=kept_lease))
     return tuple(kept)
 
 
@@ -160,7 +139,7 @@ def candidates(wanted: Wanted, limit: int, connection: Connection) -> list[tuple
     """Id, revision, record and lease of the runs that match, in the order of claims."""
     table, conditions, parameters = _wanted_conditions(wanted)
     return connection.execute(
-        f"SELECT {_RECORD} FROM {table} WHERE {conditions} ORDER BY {CLAIM_ORDER} LIMIT ?",
+        f"SELECT {RECORD} FROM {table} WHERE {conditions} ORDER BY {CLAIM_ORDER} LIMIT ?",
         (*parameters, limit),
     ).fetchall()
 
@@ -172,7 +151,7 @@ def claim(
     end = _end(_now(), lease)
     move = lifecycle.watch if wanted.expired else lifecycle.claim
     found = [
-        _load(run_id, revision, record, None)
+        load(run_id, revision, record, None)
         for run_id, revision, record, _ in candidates(wanted, limit, connection)
     ]
     claimed = [structs.replace(move(run, worker, end), revision=run.revision + 1) for run in found]
@@ -193,7 +172,11 @@ def renew(worker: Worker, lease: float, connection: Connection) -> frozenset[str
 
 def delete(run_ids: Sequence[str], connection: Connection) -> int:
     """See :meth:`orchestra.contracts.Store.delete`."""
-    return connection.execute(f"DELETE FROM runs WHERE id {_IN}", (_array(run_ids),)).rowcount
+    ids = (array_of(run_ids),)
+    connection.execute(
+        f"DELETE FROM glimpses WHERE sequence IN (SELECT sequence FROM runs WHERE id {IN})", ids
+    )
+    return connection.execute(f"DELETE FROM runs WHERE id {IN}", ids).rowcount
 
 
 def spoil_unreadable(path: Path, connection: Connection) -> tuple[str, ...]:
@@ -202,13 +185,15 @@ def spoil_unreadable(path: Path, connection: Connection) -> tuple[str, ...]:
     Whatever is known of such a run is in its directory, from which the engine can enter it anew.
     """
     spoiled: list[Run] = []
-    for run_id, revision, record, lease, time_ in connection.execute(f"SELECT {_RECORD}, time FROM runs"):
+    for run_id, revision, record, lease, time_ in connection.execute(f"SELECT {RECORD}, time FROM runs"):
         try:
-            _load(run_id, revision, record, lease)
+            load(run_id, revision, record, lease)
         except RecordUnreadable as error:
             run = unreadable_run(str(run_id), f"the store '{path}' holds no record of it: {error}", time_)
             spoiled.append(structs.replace(run, revision=revision + 1))
-    connection.executemany(_SPOIL, map(_row, spoiled))
+    for run in spoiled:
+        (sequence,) = connection.execute(_SPOIL, _row(run)).fetchone()
+        _update_glimpse(sequence, run, connection)
     return tuple(run.id for run in spoiled)
 
 
@@ -222,31 +207,9 @@ def check(connection: Connection) -> None:
     if verdict != "ok":
         raise StoreCorrupt(str(verdict))
     connection.execute(f"SELECT {COLUMNS} FROM runs").fetchall()
-
-
-def _conditions(query: RunQuery) -> tuple[str, list[Any]]:
-    conditions: list[str] = ["1"]
-    parameters: list[Any] = []
-    # An index is for the few: of those that ended there are many, and they are wanted by time.
-    by_state = query.ids is None and query.batch is None and not query.id_prefix
-    by_state = by_state and query.states is not None and (len(query.states) == 1 or not query.states & FINAL)
-    if query.ids is not None:
-        conditions.append(f"id {_IN}")
-        parameters.append(_array(query.ids))
-    if query.id_prefix:
-        conditions.append("id >= ? AND id < ?")
-        prefix = _text(query.id_prefix)
-        parameters += [prefix, prefix + "\U0010ffff"]
-    if query.states is not None:
-        conditions.append(f"{'' if by_state else '+'}state IN ({_marks(query.states)})")
-        parameters += sorted(query.states)
-    if query.kinds is not None:
-        conditions.append(f"kind IN ({_marks(query.kinds)})")
-        parameters += sorted(query.kinds)
-    if query.batch is not None:
-        conditions.append("batch = ?")
-        parameters.append(_text(query.batch))
-    return " AND ".join(conditions), parameters
+    without = "SELECT 1 FROM runs LEFT JOIN glimpses USING (sequence) WHERE glimpse IS NULL LIMIT 1"
+    if connection.execute(without).fetchone():
+        raise StoreCorrupt("what is kept of a run for searching is missing")
 
 
 def _wanted_conditions(wanted: Wanted) -> tuple[str, str, list[Any]]:
@@ -261,15 +224,15 @@ def _wanted_conditions(wanted: Wanted) -> tuple[str, str, list[Any]]:
         conditions.append("state = 'staged' AND worker IS NULL")
     else:
         conditions.append(
-            f"worker IS NULL AND {'' if wanted.ids is None else '+'}state IN ({_marks(wanted.states)})"
+            f"worker IS NULL AND {'' if wanted.ids is None else '+'}state IN ({placeholders(wanted.states)})"
         )
         parameters += sorted(wanted.states)
     if wanted.ids is not None:
-        conditions.append(f"id {_IN}")
-        parameters.append(_array(wanted.ids))
+        conditions.append(f"id {IN}")
+        parameters.append(array_of(wanted.ids))
     if wanted.excluded:
-        conditions.append(f"id NOT {_IN}")
-        parameters.append(_array(wanted.excluded))
+        conditions.append(f"id NOT {IN}")
+        parameters.append(array_of(wanted.excluded))
     return table, " AND ".join(conditions), parameters
 
 
@@ -296,7 +259,39 @@ def _encode(run: Run) -> bytes:
         raise StoreError(f"run {run.id} can't be recorded: {error}") from error
 
 
-def _load(run_id: str, revision: int, record: bytes, lease: int | None) -> Run:
+def _update_glimpse(sequence: int, run: Run, connection: Connection) -> None:
+    glimpse = _glimpse(run)
+    same = "SELECT 1 FROM glimpses WHERE sequence = ? AND glimpse = ?"
+    # Most changes of a run are none of what is seen at a glimpse.
+    if not connection.execute(same, (sequence, glimpse)).fetchone():
+        connection.execute(_UPDATE_GLIMPSE, (sequence, *_shapes((run,), connection), glimpse))
+
+
+def _shapes(runs: Sequence[Run], connection: Connection) -> list[int]:
+    """The numbers of the runs' shapes, which are entered where they are new."""
+    names = [encode(sorted([name for name, value in run.flags.items() if value is not None])) for run in runs]
+    numbers: dict[bytes, int] = {}
+    for shape in set(names):
+        text = (shape.decode(),)
+        row = connection.execute("SELECT number FROM shapes WHERE names = ?", text).fetchone()
+        inserted = "INSERT INTO shapes (names) VALUES (?) RETURNING number"
+        numbers[shape] = (row or connection.execute(inserted, text).fetchone())[0]
+    return [numbers[shape] for shape in names]
+
+
+def _glimpse(run: Run) -> bytes:
+    try:
+        return encode_glimpse(run)
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"run {run.id} can't be recorded: {error}") from error
+
+
+def load(run_id: str, revision: int, record: bytes, lease: int | None) -> Run:
+    """The run of a row of :data:`RECORD`.
+
+    Raises:
+        RecordUnreadable: it holds none.
+    """
     try:
         run = decode_run(record)
     except (TypeError, ValueError) as error:
@@ -330,15 +325,18 @@ def _first_taken(runs: Sequence[Run], connection: Connection) -> str:
     raise StoreError("the store refused a run")
 
 
-def _marks(values: Iterable[str]) -> str:
+def placeholders(values: Iterable[str]) -> str:
+    """As many parameters in SQL."""
     return ", ".join("?" for _ in values)
 
 
-def _array(ids: Iterable[str]) -> str:
+def array_of(ids: Iterable[str]) -> str:
+    """Ids as one parameter, for :data:`IN`."""
     # Any number of ids in one parameter: statements stay few, and prepared.
-    return msgspec.json.encode(list(map(_text, ids))).decode()
+    return msgspec.json.encode(list(map(text_of, ids))).decode()
 
 
-def _text(value: str) -> str:
+def text_of(value: str) -> str:
+    """``value`` as SQLite takes it."""
     # Undecodable bytes of an argument can't be in an id, and SQLite does not take them.
     return value.encode("utf-8", "replace").decode() if not value.isascii() else value

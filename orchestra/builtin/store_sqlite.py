@@ -20,10 +20,10 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from orchestra.builtin import sqlite_runs
+from orchestra.builtin import sqlite_queries, sqlite_runs
 from orchestra.builtin.sqlite_file import Busy, SqliteFile, event_loop_runs, set_aside
 from orchestra.builtin.wakeup import Bell, Listener
-from orchestra.contracts import Page
+from orchestra.contracts import Mark, Page
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.run import Run, Worker
 
@@ -79,7 +79,7 @@ def discard(options: Options) -> Path | None:
 
 
 class SqliteStore:
-    """See :class:`orchestra.contracts.Store`; it is :class:`orchestra.contracts.Watchable`, too."""
+    """See :class:`orchestra.contracts.Store`; it is ``Watchable`` and ``Marking``, too."""
 
     def __init__(self, file: SqliteFile, wake_folder: Path) -> None:
         self._file = file
@@ -103,17 +103,25 @@ class SqliteStore:
 
     async def query(self, query: RunQuery) -> Page:
         """See :meth:`orchestra.contracts.Store.query`."""
-        may_be_long = query.limit is None or query.limit > _LONG_LISTING
+        may_be_long = query.limit is None or query.limit > _LONG_LISTING or query.where is not None
+        return await self._look(query, partial(sqlite_queries.select, query), may_be_long)
+
+    async def marks(self, query: RunQuery) -> Sequence[Mark]:
+        """See :meth:`orchestra.contracts.Marking.marks`."""
+        return await self._look(query, partial(sqlite_queries.marks, query), may_be_long=True)
+
+    async def _look(self, query: RunQuery, work: Callable[[Connection], T], may_be_long: bool) -> T:
+        """What ``work`` reads; in a thread of its own where that takes long and an event loop would wait."""
         if (
             may_be_long
             and event_loop_runs()
-            and await self._read(partial(sqlite_runs.count, query)) > _LONG_LISTING
+            and await self._read(partial(sqlite_queries.count, query)) > _LONG_LISTING
         ):
             import anyio.to_thread
 
-            select = partial(self._file.read_apart, partial(sqlite_runs.select, query))
+            select = partial(self._file.read_apart, work)
             return await self._mending(partial(anyio.to_thread.run_sync, select, abandon_on_cancel=True))
-        return await self._read(partial(sqlite_runs.select, query))
+        return await self._read(work)
 
     async def update(self, runs: Sequence[Run]) -> tuple[Run, ...]:
         """See :meth:`orchestra.contracts.Store.update`."""

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from orchestra.cli import run_text, tables, terminal
 from orchestra.cli.context import complete, current
-from orchestra.cli.selection import FILTERS, Filters, query_of
+from orchestra.cli.selection import FILTERS, Filters, query_of, tell_of_nothing
 from orchestra.engine.judge import settle_active
 from orchestra.engine.presence import existing_runs
 from orchestra.engine.session import Session
@@ -78,6 +78,8 @@ async def _list(limit: int | None, filters: Filters, *, simplified: bool, below:
     async with context.session(looking=True) as session:
         await settle_active(session)
         runs, total = await existing_runs(session, query)
+        if not runs:
+            await tell_of_nothing(session, query)
         if json:
             terminal.write_json([run_text.as_json(session, run) for run in runs])
             return 0

@@ -101,7 +101,18 @@ async def chosen(
 
     query = query_of(filters, base)
     await settle_active(session)
-    return await select_runs(session, specs, query=query, default=default)
+    found = await select_runs(session, specs, query=query, default=default)
+    if not found:
+        await tell_of_nothing(session, query)
+    return found
+
+
+async def tell_of_nothing(session: "Session", query: RunQuery) -> None:
+    """Where ``query`` finds nothing: warn of names in its condition that no run has."""
+    if query.where is not None:
+        from orchestra.engine.unknown_names import tell_of_unknown_names
+
+        await tell_of_unknown_names(session, query)
 
 
 def _wanted(filters: Filters) -> "Narrowing":

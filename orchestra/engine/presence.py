@@ -46,6 +46,10 @@ async def forget_gone(session: Session, runs: Sequence[Run]) -> bool:
 
 async def existing_runs(session: Session, query: RunQuery) -> tuple[Sequence[Run], int]:
     """The runs that ``query`` finds, and how many in all; those without a directory are forgotten."""
+    if query.where is not None:
+        from orchestra.engine.search import without_results
+
+        query = await without_results(session, query)
     while True:
         page = await session.store.query(query)
         if not await forget_gone(session, page.runs):

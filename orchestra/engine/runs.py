@@ -39,8 +39,13 @@ async def select_runs(
     Raises:
         RunNotFound: a spec names no run, or its prefix fits several.
     """
+    query = query or RunQuery()
+    if query.where is not None:
+        from orchestra.engine.search import without_results
+
+        query = await without_results(session, query)
     while True:
-        chosen = await _select(session, specs, query or RunQuery(), default)
+        chosen = await _select(session, specs, query, default)
         if not await forget_gone(session, chosen):
             return chosen
 

@@ -1,15 +1,239 @@
-"""Looking for runs by what they came to."""
+"""Looking for runs by what they came to.
+
+A store knows nothing of results: a condition that asks for some is put into other words first, which name the runs
+for which it holds. Results of runs that have ended are looked up in the home's index of them, and entered there by
+whoever is the first to ask.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
 
+from msgspec import structs
+
+from orchestra.contracts import Mark, Marking
+from orchestra.engine.off_loop import off_loop
 from orchestra.engine.results import results_of
 from orchestra.engine.session import Session
-from orchestra.model.run import Run
-from orchestra.workspace.results import Results
+from orchestra.model.filters import RunQuery
+from orchestra.model.operation import FlagValue
+from orchestra.model.run import FINAL, Run, State
+from orchestra.model.scalars import find_scalar
+
+if TYPE_CHECKING:
+    from orchestra.model.conditions import Comparison, Condition, Name
+    from orchestra.workspace.results import Results
+    from orchestra.workspace.results_index import ResultsIndex
+
+T = TypeVar("T")
+
+FEW = 16
+"""Of up to so many runs the results are read from their own files."""
+AT_ONCE = 500
+"""How many runs are read before what they came to is kept."""
+_SETTLED: frozenset[State] = FINAL - {"lost", "broken"}
+"""Of runs in these states the results stay as they are."""
 
 
 def results_of_many(session: Session, runs: Sequence[Run]) -> Mapping[str, Results]:
     """The results of each of ``runs``, by its id: as :func:`~orchestra.engine.results.results_of` has them."""
-    return {run.id: results_of(session, run) for run in runs}
+    if len(runs) <= FEW:
+        return {run.id: results_of(session, run) for run in runs}
+    from orchestra.workspace.results_index import IndexLost, ResultsIndex
+
+    def looked_up(index: ResultsIndex) -> dict[str, Results]:
+        found = index.results([_mark(run) for run in runs])
+        for part in _parts([run for run in runs if run.id not in found]):
+            found |= _read(session, index, part)[0]
+        return found
+
+    try:
+        with _index(session) as index:
+            return looked_up(index)
+    except IndexLost:
+        with ResultsIndex(None) as index:
+            return looked_up(index)
+
+
+def names_of_results(session: Session) -> set[str]:
+    """The names of scalars and attributes that runs have, as far as their results were looked at."""
+    from orchestra.workspace.results_index import IndexLost
+
+    try:
+        with _index(session) as index:
+            return index.names()
+    except IndexLost:
+        return set()
+
+
+async def without_results(session: Session, query: RunQuery) -> RunQuery:
+    """``query`` in words that a store understands: it finds the same runs, and asks for nobody's results."""
+    if query.where is None:
+        return query
+    from orchestra.model.conditions import leaves
+
+    asked = [leaf for leaf in map(_asks_results, leaves(query.where)) if leaf is not None]
+    if not asked:
+        return query
+    from orchestra.workspace.results_index import IndexLost, ResultsIndex
+
+    search = _Search(session, query, asked)
+    try:
+        with _index(session) as index:
+            return await search.in_other_words(index)
+    except IndexLost:
+        with ResultsIndex(None) as index:
+            return await search.in_other_words(index)
+
+
+def _asks_results(leaf: Condition) -> Comparison | None:
+    from orchestra.model.conditions import Comparison, is_attribute
+
+    if not isinstance(leaf, Comparison) or leaf.name.kind == "flag" or is_attribute(leaf.name):
+        return None
+    return leaf
+
+
+class _Search:
+    """One query that asks for results."""
+
+    def __init__(self, session: Session, query: RunQuery, asked: Sequence[Comparison]) -> None:
+        self._session = session
+        self._query = query
+        self._asked = asked
+        self._live: dict[str, Results] = {}
+        """Of runs whose results are not kept."""
+        self._all_lack_flags = False
+
+    async def in_other_words(self, index: ResultsIndex) -> RunQuery:
+        """The query with the runs themselves in the place of what asks for their results."""
+        from orchestra.model.conditions import with_leaves
+
+        before = self._query.where
+        assert before is not None
+        self._live = {}
+        await self._look(index)
+        where = await off_loop(lambda: with_leaves(before, lambda leaf: self._answer(leaf, index)))
+        return structs.replace(self._query, where=where)
+
+    async def _look(self, index: ResultsIndex) -> None:
+        """Make sure that the results of all runs that may be found are known."""
+        known = self._known()
+        candidates = self._lacking_flags(known)
+        marks = await _marks(self._session, candidates)
+        if known.where is None and candidates is known and not _narrows(known):
+            await off_loop(lambda: index.forget_others(len(marks)))
+        unknown = await off_loop(lambda: index.without(marks))
+        for part in _parts(unknown):
+            runs = (await self._session.store.query(RunQuery(ids=tuple(part)))).runs
+            found, kept = await off_loop(lambda runs=runs: _read(self._session, index, runs))
+            self._live |= {run_id: results for run_id, results in found.items() if run_id not in kept}
+        every = await self._session.store.query(structs.replace(known, limit=1))
+        self._all_lack_flags = candidates is not known and every.total == len(marks)
+
+    def _known(self) -> RunQuery:
+        """The query without what asks for results."""
+        from orchestra.model.conditions import all_of, conjuncts, leaves
+
+        parts = [
+            part
+            for part in conjuncts(self._query.where)
+            if not any(_asks_results(leaf) is not None for leaf in leaves(part))
+        ]
+        return structs.replace(self._query, where=all_of(parts), limit=None, offset=0, claim_order=False)
+
+    def _lacking_flags(self, known: RunQuery) -> RunQuery:
+        """The runs of ``known`` of which results count: of a name that may be a flag's, those without the flag."""
+        from orchestra.model.conditions import AllOf, any_of
+
+        names = {each.name.name for each in self._asked if each.name.kind == "any"}
+        if len(names) == 0 or any(each.name.kind != "any" for each in self._asked):
+            return known
+        lacking = any_of([_lacks(name) for name in sorted(names)])
+        assert lacking is not None
+        return structs.replace(known, where=lacking if known.where is None else AllOf((known.where, lacking)))
+
+    def _answer(self, leaf: Condition, index: ResultsIndex) -> Condition:
+        from orchestra.model.conditions import AllOf, Among, AnyOf, Comparison, Name, Not, compare
+
+        asked = _asks_results(leaf)
+        if asked is None:
+            return leaf
+        # Those for which it holds; where it holds for those that have nothing, the others.
+        holds_for_nothing = compare(None, asked.operator, asked.value)
+        ids = index.ids_with(asked, not holds_for_nothing) - self._live.keys()
+        for run_id, results in self._live.items():
+            value = _value(results, asked.name)
+            if value is not None and compare(value, asked.operator, asked.value) is not holds_for_nothing:
+                ids.add(run_id)
+        among = Among(frozenset(ids))
+        answer = Not(among) if holds_for_nothing else among
+        if asked.name.kind != "any" or (self._all_lack_flags and len(self._names()) == 1):
+            return answer
+        flag = Comparison(Name(asked.name.name, "flag"), asked.operator, asked.value)
+        if not ids:
+            return flag
+        lacks = _lacks(asked.name.name)
+        return AnyOf((AllOf((Not(lacks), flag)), AllOf((lacks, answer))))
+
+    def _names(self) -> set[str]:
+        return {each.name.name for each in self._asked}
+
+
+def _narrows(query: RunQuery) -> bool:
+    return any(
+        part is not None for part in (query.ids, query.id_prefix, query.states, query.kinds, query.batch)
+    )
+
+
+def _lacks(flag: str) -> Comparison:
+    from orchestra.model.conditions import Comparison, Name
+
+    return Comparison(Name(flag, "flag"), "=", None)
+
+
+def _value(results: Results, name: Name) -> FlagValue:
+    if name.kind != "scalar":
+        value = results.attributes.get(name.name)
+        if value is not None or name.kind == "attribute":
+            return value
+    scalar = find_scalar(results.scalars, name.name)
+    return None if scalar is None else scalar.point(name.qualifier)[1 if name.step else 0]
+
+
+def _index(session: Session) -> ResultsIndex:
+    from orchestra.workspace.results_index import FILE, ResultsIndex
+
+    return ResultsIndex(None if session.read_only else session.layout.cache_dir / FILE)
+
+
+def _read(
+    session: Session, index: ResultsIndex, runs: Sequence[Run]
+) -> tuple[dict[str, Results], frozenset[str]]:
+    """The results of these runs, and the ids of those whose results are kept now."""
+    found = {run.id: results_of(session, run) for run in runs}
+    lasting = [
+        run
+        for run in runs
+        if run.state in _SETTLED and run.operation.kind != "steps" and not found[run.id].problems
+    ]
+    refused = index.keep([(_mark(run), found[run.id]) for run in lasting])
+    return found, frozenset(run.id for run in lasting).difference(refused)
+
+
+def _mark(run: Run) -> Mark:
+    return run.id, run.revision, run.time
+
+
+async def _marks(session: Session, query: RunQuery) -> Sequence[Mark]:
+    if isinstance(session.store, Marking):
+        return await session.store.marks(query)
+    return [_mark(run) for run in (await session.store.query(query)).runs]
+
+
+def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    rest = iter(items)
+    while part := list(islice(rest, AT_ONCE)):
+        yield part

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias, cast
 
@@ -104,6 +104,25 @@ Condition: TypeAlias = (
 )
 
 
+SEEN: Final = frozenset(
+    (
+        "id",
+        "run",
+        "short_id",
+        "kind",
+        "operation",
+        "op",
+        "op_model",
+        "status",
+        "label",
+        "tags",
+        "marked",
+        "batch",
+    )
+) | {"sourcecode", "sourcecode_digest"}
+"""The attributes that a :class:`~orchestra.model.glimpse.Glimpse` has."""
+
+
 def holds(condition: Condition, run: Run) -> bool:
     """Whether ``condition`` holds for ``run``, as far as its record tells: results are undefined."""
     return _HOLDS[type(condition)](condition, run)
@@ -118,6 +137,38 @@ def value_of(name: Name, run: Run) -> FlagValue:
     if name.kind in ("any", "flag"):
         return run.flags.get(name.name)
     return None
+
+
+def is_attribute(name: Name) -> bool:
+    """Whether it asks for an attribute that every run has."""
+    return name.kind in ("any", "attribute") and name.name in ATTRIBUTES
+
+
+def leaves(condition: Condition) -> Iterator[Condition]:
+    """The conditions that it is made of, which are made of no others."""
+    if isinstance(condition, Not):
+        yield from leaves(condition.condition)
+    elif isinstance(condition, AllOf | AnyOf):
+        for one in condition.conditions:
+            yield from leaves(one)
+    else:
+        yield condition
+
+
+def with_leaves(condition: Condition, change: Callable[[Condition], Condition]) -> Condition:
+    """``condition`` with each of its :func:`leaves` in another form."""
+    if isinstance(condition, Not):
+        return Not(with_leaves(condition.condition, change))
+    if isinstance(condition, AllOf | AnyOf):
+        return type(condition)(tuple(with_leaves(one, change) for one in condition.conditions))
+    return change(condition)
+
+
+def conjuncts(condition: Condition | None) -> Sequence[Condition]:
+    """The conditions all of which must hold."""
+    if isinstance(condition, AllOf):
+        return [part for one in condition.conditions for part in conjuncts(one)]
+    return () if condition is None else (condition,)
 
 
 def compare(found: FlagValue, operator: Operator, value: FlagValue) -> bool:
@@ -255,3 +306,15 @@ def any_of(conditions: Sequence[Condition]) -> Condition | None:
     if len(conditions) < 2:
         return conditions[0] if conditions else None
     return AnyOf(tuple(conditions))
+
+
+def is_seen(condition: Condition) -> bool:
+    """Whether a glimpse is enough to ask ``condition``."""
+    return all(_is_seen(leaf) for leaf in leaves(condition))
+
+
+def _is_seen(leaf: Condition) -> bool:
+    if isinstance(leaf, Comparison):
+        name = leaf.name
+        return name.kind in ("flag", "scalar") or name.name in SEEN or not is_attribute(name)
+    return isinstance(leaf, OfOperation | Labelled | Digest | During | Among)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from msgspec import Struct
 
 from orchestra.model.run import Run, RunKind, State
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from orchestra.model.conditions import Condition
+else:
+    Condition = Any
+    """Who has one has loaded what it takes."""
 
 
 class RunQuery(Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from copy import deepcopy
 import anyio
 from msgspec import Struct, structs
 
-from orchestra.contracts import Page
+from orchestra.contracts import Mark, Page
 from orchestra.errors import IdTaken, RevisionConflict, RunNotFound
 from orchestra.model import lifecycle
 from orchestra.model.filters import RunQuery, Wanted
@@ -79,6 +79,10 @@ class MemoryStore:
             found.sort(key=query.sort_key)
             end = None if query.limit is None else query.offset + query.limit
             return Page(runs=tuple(deepcopy(found[query.offset : end])), total=len(found))
+
+    async def marks(self, query: RunQuery) -> Sequence[Mark]:
+        """See :meth:`orchestra.contracts.Marking.marks`."""
+        return [(run.id, run.revision, run.time) for run in (await self.query(query)).runs]
 
     async def update(self, runs: Sequence[Run]) -> tuple[Run, ...]:
         """See :meth:`orchestra.contracts.Store.update`."""

@@ -7,12 +7,12 @@
 
 ``opener`` is called without arguments, any number of times, from any thread. Each call gives a context
 manager of one more handle on the same store, which is empty when a test begins. A store without
-``changes()`` leaves out :class:`WatchableContract`.
+``changes()`` leaves out :class:`WatchableContract`, one that has ``marks()`` takes :class:`MarkingContract`, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import TypeAlias, cast
 
 import anyio
@@ -20,20 +20,61 @@ import anyio.abc
 import anyio.lowlevel
 from msgspec import structs
 
-from orchestra.contracts import Store, Watchable
+from orchestra.contracts import Mark, Marking, Store, Watchable
+from orchestra.model.conditions import Comparison, Name, Not
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.testing.builders import a_run, a_worker, some_runs
 from orchestra.testing.store_cases import QueryCases, RecordCases, StoreCase
 from orchestra.testing.store_claim_cases import ClaimCases, LeaseCases
+from orchestra.testing.store_condition_cases import ConditionCases
 from orchestra.testing.store_race import StoreOpener
 
-__all__ = ["StoreContract", "StoreOpener", "WatchableContract"]
+__all__ = ["MarkingContract", "StoreContract", "StoreOpener", "WatchableContract"]
 
 Change: TypeAlias = Callable[[Store], Awaitable[object]]
 
 
-class StoreContract(RecordCases, QueryCases, ClaimCases, LeaseCases):
+class StoreContract(RecordCases, QueryCases, ConditionCases, ClaimCases, LeaseCases):
     """What every store keeps: see :class:`orchestra.contracts.Store`."""
+
+
+class MarkingContract(StoreCase):
+    """For stores with the capability :class:`orchestra.contracts.Marking`."""
+
+    async def test_marks_are_of_the_runs_that_the_query_finds(self, opener: StoreOpener) -> None:
+        runs = some_runs(7)
+        lr = Comparison(Name("lr"), "=", 0.5)
+        runs[3:5] = [structs.replace(run, flags={"lr": 0.5}) for run in runs[3:5]]
+        queries = (
+            RunQuery(),
+            RunQuery(limit=2, offset=1),
+            RunQuery(ids=(runs[2].id, "unknown")),
+            RunQuery(where=lr),
+            RunQuery(where=lr, limit=1, oldest_first=True),
+            RunQuery(where=Not(Comparison(Name("user"), "=", "nobody")), limit=3),
+        )
+        async with opener() as store:
+            await store.create(runs)
+            for query in queries:
+                found = (await store.query(query)).runs
+                expected = [(run.id, run.revision, run.time) for run in found]
+
+                assert [tuple(mark) for mark in await _marking(store).marks(query)] == expected, query
+
+    async def test_a_mark_changes_with_its_run_and_not_with_others(self, opener: StoreOpener) -> None:
+        changed, other = some_runs(2)
+        async with opener() as store, opener() as elsewhere:
+            await store.create([changed, other])
+            before = dict(_by_id(await _marking(store).marks(RunQuery())))
+            (run,) = await elsewhere.update([structs.replace(await store.get(changed.id), label="new")])
+            after = dict(_by_id(await _marking(store).marks(RunQuery())))
+
+            assert after == before | {changed.id: (run.revision, run.time)}
+            assert after != before
+
+
+def _by_id(marks: Sequence[Mark]) -> Iterator[tuple[str, tuple[int, int]]]:
+    return ((run_id, (revision, time)) for run_id, revision, time in marks)
 
 
 class WatchableContract(StoreCase):
@@ -132,3 +173,7 @@ async def _next_or_nothing(changes: AsyncIterator[None]) -> None:
 
 def _watchable(store: Store) -> Watchable:
     return cast(Watchable, store)
+
+
+def _marking(store: Store) -> Marking:
+    return cast(Marking, store)

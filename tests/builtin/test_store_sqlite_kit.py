@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from orchestra.builtin.store_sqlite import Options, open_store
-from orchestra.testing.stores import StoreContract, StoreOpener, WatchableContract
+from orchestra.testing.stores import MarkingContract, StoreContract, StoreOpener, WatchableContract
 
 
-class TestSqliteStore(WatchableContract, StoreContract):
+class TestSqliteStore(WatchableContract, MarkingContract, StoreContract):
     @pytest.fixture
     def opener(self, tmp_path: Path) -> StoreOpener:
         return partial(open_store, Options(home=tmp_path / "home"))

@@ -182,3 +182,85 @@ def test_every_verb_takes_the_runs_that_are_left(call: Call) -> None:
     assert call("runs", "delete", "-Ft", "new", "-y").output == "Deleted 2 run(s)\n"
     assert listed(call) == "cd"
     assert call("runs", "-Fu", "--limit", "1").lines[0].startswith("[1:c]")
+
+
+@pytest.mark.usefixtures("described")
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("-F", "label contains BEST"), "ab"),
+        (("-F", "tags contains new and not marked = yes"), "b"),
+        (("--filter", "tags contains new", "-F", "label contains all"), "a"),
+        (("-F", "status = completed and (run = a or run = c)"), "ac"),
+        (("-F", "-x is undefined"), "abcd"),
+        (("-F", "sourcecode = ab12", "-Fu"), ""),
+        (("-Fs", "before 1970-01-02"), ""),
+        (("--started", "between 2025-01-01 and 2025-01-03"), "abcd"),
+        (("-Fs", "after 2025-01-03"), ""),
+        (("-F", "started > 2025-01-01 and started < '2025-01-03 10:00'"), "abcd"),
+    ],
+)
+def test_expressions_and_times_are_filters_like_others(
+    call: Call, options: tuple[str, ...], expected: str
+) -> None:
+    assert listed(call, *options) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (
+            ("-F", "a = 1 b"),
+            "orchestra: syntax error in filter at position 6: unexpected token 'b'\na = 1 b\n      ^\n",
+        ),
+        (
+            ("--filter=a =",),
+            "orchestra: syntax error in filter - unexpected end of expression\na =\n   ^\n",
+        ),
+    ],
+)
+def test_an_expression_that_cannot_be_read_is_shown_with_the_place(
+    call: Call, options: tuple[str, ...], error: str
+) -> None:
+    assert call("runs", *options) == (1, "", error)
+
+
+def test_a_range_of_time_that_cannot_be_is_refused_with_examples(call: Call) -> None:
+    refused = call("runs", "-Fs", "2026-02-30")
+
+    assert refused.code == 1
+    assert refused.error.startswith(
+        "orchestra: invalid RANGE: '2026-02-30': day is out of range for month\nWrite it as"
+    )
+
+
+def test_ten_thousand_parentheses_are_refused(call: Call) -> None:
+    refused = call("runs", "-F", "(" * 10_000 + "a = 1" + ")" * 10_000)
+
+    assert refused.code == 1
+    assert refused.error.startswith("orchestra: the filter is nested too deeply (limit 100)\n")
+
+
+@pytest.mark.parametrize(
+    ("expression", "warning"),
+    [
+        ("lrr = 1", "WARNING: no run has 'lrr' - did you mean 'lr'?\n"),
+        ("=depht = 1", "WARNING: no run has 'depht' - did you mean 'depth'?\n"),
+        ("lr = 5", ""),
+        ("=label = x", "WARNING: no run has 'label': there are depth, lr\n"),
+        (".statsu = x", "WARNING: no run has 'statsu' - did you mean 'status'?\n"),
+        ("zzz > 1 and lr = 1", "WARNING: no run has 'zzz': there are depth, lr\n"),
+        ("status = x or label = y", ""),
+    ],
+)
+def test_a_name_that_no_run_has_is_told_where_nothing_is_found(
+    call: Call, home: Path, expression: str, warning: str
+) -> None:
+    saved(home, run_called("a", flags={"lr": 0.1, "depth": None}), run_called("b", flags={"depth": 3}))
+
+    assert call("runs", "-F", expression) == (0, "", warning)
+    assert call("select", "-F", expression).error == warning + "orchestra: no matching runs\n"
+
+
+def test_nothing_is_said_of_names_where_there_are_no_runs(call: Call) -> None:
+    assert call("runs", "-F", "lr = 1") == (0, "", "")

@@ -6,13 +6,13 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, ClassVar
 
 import anyio
 import anyio.lowlevel
 from msgspec import structs
 
-from orchestra.contracts import Page
+from orchestra.contracts import Mark, Page
 from orchestra.errors import RevisionConflict, RunNotFound
 from orchestra.model import lifecycle
 from orchestra.model.filters import RunQuery, Wanted
@@ -525,3 +525,44 @@ class ListensTooLate(MemoryStore):
         generator = late()
         yield generator
         await generator.aclose()  # type: ignore[attr-defined]
+
+
+@caught_by("test_what_matches_a_condition_is_found")
+class IgnoresConditions(MemoryStore):
+    async def query(self, query: RunQuery) -> Page:
+        return await super().query(changed(query, where=None))
+
+
+@caught_by("test_what_a_condition_leaves_is_sorted_cut_and_counted")
+class CutsBeforeItAsks(MemoryStore):
+    async def query(self, query: RunQuery) -> Page:
+        page = await super().query(changed(query, where=None))
+        found = tuple(filter(query.matches, page.runs))
+        return Page(runs=found, total=len(found))
+
+
+@caught_by("test_a_condition_is_asked_of_runs_as_they_are_now")
+class RemembersFlags(MemoryStore):
+    first: ClassVar[dict[str, Run]] = {}
+
+    async def query(self, query: RunQuery) -> Page:
+        page = await super().query(changed(query, where=None, limit=None, offset=0))
+        old = [self.first.setdefault(run.id, run) for run in page.runs]
+        ids = tuple(run.id for run in old if query.where is None or query.matches(run))
+        return await super().query(changed(query, where=None, ids=ids))
+
+    async def create(self, runs: Sequence[Run], *, lease: float | None = None) -> tuple[Run, ...]:
+        self.first.update({run.id: run for run in runs})
+        return await super().create(runs, lease=lease)
+
+
+@caught_by("test_marks_are_of_the_runs_that_the_query_finds")
+class MarksEverything(MemoryStore):
+    async def marks(self, query: RunQuery) -> Sequence[Mark]:
+        return await super().marks(RunQuery())
+
+
+@caught_by("test_a_mark_changes_with_its_run_and_not_with_others")
+class MarksTheTimeAlone(MemoryStore):
+    async def marks(self, query: RunQuery) -> Sequence[Mark]:
+        return [(run_id, 1, time) for run_id, _, time in await super().marks(query)]

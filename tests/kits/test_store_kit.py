@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.testing.stores import StoreContract, WatchableContract
+from orchestra.testing.stores import MarkingContract, StoreContract, WatchableContract
 from tests.kits.broken_stores import BROKEN
 
 ROOT = Path(__file__).parents[2]
@@ -71,7 +71,10 @@ def test_a_kit_test_is_not_overridden_without_a_reason(outcomes: dict[tuple[str,
 
 def test_every_test_of_the_kit_has_failed_for_somebody() -> None:
     tests = {
-        name for kit in (WatchableContract, StoreContract) for name in dir(kit) if name.startswith("test_")
+        name
+        for kit in (WatchableContract, MarkingContract, StoreContract)
+        for name in dir(kit)
+        if name.startswith("test_")
     }
 
     assert tests == UNBROKEN | {test for _, test in BROKEN.values()}

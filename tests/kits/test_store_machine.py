@@ -28,6 +28,7 @@ from orchestra.builtin.store_sqlite import Options, open_store
 from orchestra.contracts import Store
 from orchestra.errors import IdTaken, RevisionConflict, RunNotFound
 from orchestra.model import lifecycle
+from orchestra.model.condition_text import parse_condition
 from orchestra.model.execution import Exit
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.run import FINAL, Run, Worker
@@ -48,6 +49,17 @@ wishes = st.builds(
     ids=st.sampled_from((None, None, (), ("run0", "run1"), ("run2", "unknown"))),
     states=st.sampled_from((frozenset(("staged",)), frozenset(("staged", "pending")), FINAL)),
     excluded=st.sampled_from(((), (), ("run1",))),
+)
+
+
+CONDITIONS = (
+    "x = 1",
+    "x < 2 and status = staged",
+    "x is undefined or status = running",
+    "not id = run1",
+    "label = ''",
+    "label is not undefined",
+    "tags contains a or exit_status = 1",
 )
 
 
@@ -134,7 +146,8 @@ class StoreMachine(RuleBasedStateMachine):
             watched = {"running": worker or WORKERS[0], "pending": worker}.get(state)
             # Neither in order nor all different.
             times = {"created": self.time, "staged": self.time * 7 % 10 + 1, "started": self.time % 4 or None}
-            runs.append(a_run(id=run_id, state=state, worker=watched, **times))
+            flags = {"x": self.time % 3} if self.time % 4 else {}
+            runs.append(a_run(id=run_id, state=state, worker=watched, flags=flags, **times))
         result = self.outcome(self.store().create(runs, lease=lease))
         names = [run.id for run in runs]
         if len(set(names)) < len(names) or any(name in self.model.runs for name in names):
@@ -156,6 +169,10 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(target=copies, copy=copies, label=st.text(max_size=3))
     def update(self, copy: Run, label: str) -> Any:
         return self._update([structs.replace(copy, label=label)])
+
+    @rule(target=copies, copy=copies, value=st.integers(0, 2))
+    def change_flags(self, copy: Run, value: int) -> Any:
+        return self._update([structs.replace(copy, flags={"x": value})])
 
     @rule(target=copies, one=copies, other=copies)
     def update_two(self, one: Run, other: Run) -> Any:
@@ -247,6 +264,7 @@ class StoreMachine(RuleBasedStateMachine):
             oldest_first=st.booleans(),
             limit=st.none() | st.integers(0, 3),
             offset=st.integers(0, 2),
+            where=st.sampled_from((None, None, *map(parse_condition, CONDITIONS))),
         )
     )
     def query(self, query: RunQuery) -> None:
