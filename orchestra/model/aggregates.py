@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias, cast
 from orchestra.errors import UsageError
 
 Statistic: TypeAlias = Literal["mean", "std", "sem", "median", "min", "max", "n"]
+STATISTICS: Final[tuple[Statistic, ...]] = ("mean", "std", "sem", "median", "min", "max", "n")
 DEFAULT_STATISTICS: Final[tuple[Statistic, ...]] = ("mean", "std", "n")
 
 
@@ -36,10 +37,9 @@ def parse_statistics(text: str) -> tuple[Statistic, ...]:
         UsageError: one is not known, or none is named.
     """
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
-    known = (*_FUNCTIONS, "n")
     for name in names:
-        if name not in known:
-            raise UsageError(f"unknown statistic '{name}'", f"There are {', '.join(known)}.")
+        if name not in STATISTICS:
+            raise UsageError(f"unknown statistic '{name}'", f"There are {', '.join(STATISTICS)}.")
     return cast("tuple[Statistic, ...]", names)
 
 
@@ -96,7 +96,7 @@ def _times_power(number: float, exponent: int) -> float:
         return math.inf
 
 
-_FUNCTIONS: Final[dict[str, Callable[[Sequence[float]], float | None]]] = {
+_FUNCTIONS: Final[dict[Statistic, Callable[[Sequence[float]], float | None]]] = {
     "mean": _mean,
     "std": _std,
     "sem": _sem,
