@@ -221,7 +221,7 @@ def _write_csv(comparison: Comparison, target: str, cwd: Path, *, raw: bool) -> 
 
     data = as_csv(comparison, raw=raw)
     if target == "-":
-        terminal.write_bytes(data)
+        terminal.shower()(data)
         return
     from orchestra.workspace.personal_files import write_file
 

@@ -371,6 +371,13 @@ def test_a_text_that_a_spreadsheet_would_execute_is_disarmed_and_a_number_is_not
     assert (found["label"], found["=h"]) == ("=cmd", "x")
 
 
+@pytest.mark.usefixtures("person")
+def test_csv_on_a_terminal_drives_it_nowhere(call: Call, home: Path) -> None:
+    printed(home, "", flags={"a": "x\x1b[2Jy"})
+
+    assert "x\\x1b[2Jy" in call("compare", "--csv", "-").output
+
+
 def test_json_has_whole_ids_and_exact_values(call: Call, home: Path) -> None:
     run = printed(home, "loss: nan\nacc: 0.123456789\n", flags={"a": [1], "b": True})
 
