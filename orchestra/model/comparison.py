@@ -158,6 +158,9 @@ def compare(subjects: Sequence[Subject], wanted: Wanted) -> Comparison:
                 values[place] = value_of(subject, column)
         rows.append(Row(tuple(values), (subject.run,)))
     problems = [f"run {one.run.short_id}: {problem}" for one in subjects for problem in one.problems]
+    for column in wanted.more if rows else ():
+        if all(row.values[places[column.heading]] is None for row in rows):
+            problems.append(f"no run has '{column.name}'{_beside(column.name, subjects)}")
     return Comparison(
         columns=tuple(columns.values()), rows=tuple(rows), problems=(*reader.problems, *problems)
     )
@@ -188,9 +191,20 @@ def require_any(values: Sequence[Value], name: str, known: Sequence[str]) -> Non
     """
     if not values or any(value is not None for value in values):
         return
-    close = get_close_matches(name, known, n=3)
-    hint = f"Did you mean {' or '.join(repr(one) for one in close)}?" if close else None
-    raise UserError(f"no run has '{name}'", hint or f"They have: {', '.join(known[:MOST_NAMED])}.")
+    raise UserError(f"no run has '{name}'", _like(name, known))
+
+
+def _beside(name: str, subjects: Sequence[Subject]) -> str:
+    flags = {flag for subject in subjects for flag in subject.run.flags}
+    known = natural(flags.union(*(scalar_names(subject.scalars) for subject in subjects)))
+    return f" ({_like(name, known)})" if known else ""
+
+
+def _like(name: str, known: Sequence[str]) -> str:
+    """What may have been meant by a name, as a sentence."""
+    if close := get_close_matches(name, known, n=3):
+        return f"Did you mean {' or '.join(repr(one) for one in close)}?"
+    return f"They have: {', '.join(known[:MOST_NAMED])}."
 
 
 def _core_columns(wanted: Wanted) -> tuple[Column, ...]:

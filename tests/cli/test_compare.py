@@ -264,7 +264,7 @@ def test_rows_are_sorted_and_limited(call: Call, home: Path) -> None:
         (["--min", "loss", "--max", "loss"], "--min and --max cannot both be used", 2),
         (["-n", "0"], "invalid value 0 for --top: it is 1 or more", 2),
         (["-c", "=a", "-cc", "=b"], "--cols cannot be used with --strict-cols", 2),
-        (["-c", "min"], None, 0),
+        (["-c", "min loss"], None, 0),
         (["-c", "a b"], "invalid column 'a b': unexpected 'b'", 1),
         (["--min", "los"], "no run has 'los'", 1),
         (["--csv", "-", "--json"], "--csv and --json cannot both be used", 2),

@@ -123,6 +123,18 @@ def test_no_columns_are_asked_for_by_an_empty_list() -> None:
     assert compare([a_subject({"a": 2}, compare=())], Wanted(core=False)).headings == ("run",)
 
 
+def test_a_column_that_is_asked_for_and_no_run_has_is_told_of() -> None:
+    subjects = [a_subject({"lr": 1}, {"loss": 1.0}), a_subject({}, {"acc": 1.0})]
+
+    made = compare(subjects, wanted_columns(skip_core=True, cols="los,acc as a,=lr"))
+
+    assert made.problems == ("no run has 'los' (Did you mean 'loss'?)",)
+    strict = compare(subjects, wanted_columns(strict_cols=".xyz"))
+    assert strict.problems == ("no run has 'xyz' (They have: acc, loss, lr.)",)
+    assert compare([a_subject()], wanted_columns("los")).problems == ("no run has 'los'",)
+    assert compare([], wanted_columns("los")).problems == ()
+
+
 # merging
 
 
