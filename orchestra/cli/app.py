@@ -63,7 +63,11 @@ VERBS: dict[str, Verb] = {
     "runs delete": Verb("orchestra.cli.runs_delete:runs_delete", "Delete runs."),
     "runs stop": Verb("orchestra.cli.stop:stop", "Stop runs."),
     "stop": Verb("orchestra.cli.stop:stop", "Stop runs."),
-    "cat": Verb("orchestra.cli.cat:cat", "Show a file or the output of a run."),
+    "ls": Verb("orchestra.cli.ls:ls", "List the files of a run."),
+    "cat": Verb("orchestra.cli.cat:cat", "Show files or the output of a run."),
+    "open": Verb("orchestra.cli.open_run:open_run", "Open a run's directory, or a file of it."),
+    "diff": Verb("orchestra.cli.diff:diff", "Show how two runs differ.", "[OPTIONS] [RUN [RUN]]"),
+    "runs diff": Verb("orchestra.cli.diff:diff", "Show how two runs differ.", "[OPTIONS] [RUN [RUN]]"),
     "watch": Verb("orchestra.cli.watch:watch", "Show what a run prints, as it prints it."),
     "compare": Verb("orchestra.cli.compare:compare", "Compare runs."),
     "runs compare": Verb("orchestra.cli.compare:compare", "Compare runs."),
@@ -72,6 +76,9 @@ VERBS: dict[str, Verb] = {
     "api compare": Verb(
         "orchestra.cli.api_compare:api_compare", "Print a table of runs as JSON.", "[OPTIONS] [RUN]..."
     ),
+    "api runs": Verb("orchestra.cli.api_runs:api_runs", "Print runs as JSON.", "[OPTIONS] [RUN]..."),
+    "api ops": Verb("orchestra.cli.api_operations:api_ops", "Print operations as JSON."),
+    "api help-op": Verb("orchestra.cli.api_operations:api_help_op", "Print an operation as JSON."),
     "plugins list": Verb("orchestra.cli.plugins:plugins_list", "List the plugins that are installed."),
     "plugins check": Verb("orchestra.cli.plugins:plugins_check", "Check that a plugin can be used."),
     "completion": Verb("orchestra.cli.completion:completion", "Complete what is typed, in your shell."),

@@ -27,6 +27,9 @@ RUN_NAMES = frozenset(("run", "runs", "run_ids", "start", "extend", "proto"))
 COLUMN_NAMES = frozenset(("min_", "max_", "cols", "strict_cols", "group_by", "agg"))
 """Options of verbs that stand for columns, or for what is told of them."""
 
+LOOKING = frozenset(("ls", "cat", "open", "diff", "runs diff"))
+"""Verbs whose paths are those of a run's files."""
+
 
 class Candidate(NamedTuple):
     """A word that may stand where the cursor is, and what a person is told of it."""
@@ -120,6 +123,9 @@ def _of_verb(name: str, words: list[str], current: str) -> Iterator[Candidate]:
     if words and words[-1].startswith("-"):
         option = next((one for one in known or () if words[-1] in one.names), None)
         if option is not None and option.takes_value:
+            if option.field == "path" and name in LOOKING:
+                yield from _files_of_run(_arguments(words[:-1], known or []), current)
+                return
             yield from _values(option, current)
             return
     if current.startswith("-"):
@@ -263,11 +269,30 @@ def _runs(kind: RunKind | None = None) -> Iterator[Candidate]:
         yield Candidate(run.short_id, " ".join(text.split()))
 
 
-def _files(start: str, *, executables: bool = False) -> Iterator[Candidate]:
+def _files_of_run(arguments: Sequence[str], start: str) -> Iterator[Candidate]:
+    """The same of the run that is named first, else the latest one."""
+    from orchestra.cli.context import complete
+    from orchestra.cli.context import current as context
+    from orchestra.engine.runs import select_runs
+
+    here = context()
+    if not os.path.isdir(here.home) or os.path.isabs(start) or os.pardir in start.split("/"):
+        return
+
+    async def directory() -> Path | None:
+        async with here.session(looking=True) as session:
+            found = await select_runs(session, arguments[:1], default="latest")
+            return session.directory(found[0]) if found else None
+
+    if (root := complete(directory)) is not None:
+        yield from _files(start, root=root)
+
+
+def _files(start: str, *, executables: bool = False, root: Path | None = None) -> Iterator[Candidate]:
     """The files and folders that ``start`` may become; hidden ones only where a dot was typed."""
     folder, _, begun = start.rpartition("/")
     prefix = start[: len(start) - len(begun)]
-    place = Path(os.path.expanduser(prefix or "."))
+    place = Path(os.path.expanduser(prefix or ".")) if root is None else root / prefix
     try:
         entries = sorted(os.scandir(place), key=lambda entry: entry.name)
     except OSError:

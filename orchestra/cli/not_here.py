@@ -44,17 +44,13 @@ _NOT_HERE: Final[dict[str, dict[str, _Instead]]] = {
     "runs info": {
         _REMOTE: _NO_REMOTE,
         r"-p|--plugins": ("runs have no data of plugins", None),
-        r"--private-attrs": (
-            "there are no private attributes",
-            "All that is kept of a run is in .orchestra/run.json in its directory.",
-        ),
     },
     "runs delete": {_REMOTE: _NO_REMOTE, r"-A|--archive": _NO_ARCHIVES},
     "select": {_REMOTE: _NO_REMOTE},
-    "cat": {
-        _REMOTE: _NO_REMOTE,
-        r"-pa|--page": ("nothing is shown in a pager", "Pipe it into one, such as less."),
-    },
+    "cat": {_REMOTE: _NO_REMOTE},
+    "ls": {_REMOTE: _NO_REMOTE},
+    "diff": {_REMOTE: _NO_REMOTE},
+    "runs diff": {_REMOTE: _NO_REMOTE},
     "stop": {_REMOTE: _NO_REMOTE},
     "runs stop": {_REMOTE: _NO_REMOTE},
     "compare": {r"--tool": _NO_TOOLS},

@@ -21,31 +21,48 @@ def operations(
         bool, Parameter(name=("--all", "-a"), help="List hidden operations, scripts and built-ins, too.")
     ] = False,
     details: Annotated[bool, Parameter(alias="-d", help="Show commands and flags.")] = False,
+    json: Annotated[bool, Parameter(name="--json", help="Print JSON.")] = False,
 ) -> int:
     """List what can be run: the operations of the project's file.
 
     A project without one has its scripts and executables, and what is built in. FILTERs choose operations whose
-    names hold one of them.
+    names hold one of them. With --json an array is printed; each operation has name, description and details: its
+    command and its flags as lines.
     """
-    _show(list_operations(current().cwd, everything=all_), filters, details)
+    found = _chosen(list_operations(current().cwd, everything=all_), filters)
+    if json:
+        terminal.write_json([one._asdict() for one in found])
+    else:
+        _show(found, details)
     return 0
 
 
 def models(
     *filters: Annotated[str, Parameter(help="List only models whose names hold one of these.", show=False)],
     all_: Annotated[bool, Parameter(name=("--all", "-a"), help="List hidden models, too.")] = False,
+    json: Annotated[bool, Parameter(name="--json", help="Print JSON.")] = False,
 ) -> int:
-    """List the models of the project's file. FILTERs choose those whose names hold one of them."""
-    _show(list_models(current().cwd, everything=all_), filters, details=False)
+    """List the models of the project's file. FILTERs choose those whose names hold one of them.
+
+    With --json an array is printed; each model has name and description.
+    """
+    found = _chosen(list_models(current().cwd, everything=all_), filters)
+    if json:
+        terminal.write_json([{"name": one.name, "description": one.description} for one in found])
+    else:
+        _show(found, details=False)
     return 0
 
 
-def _show(found: Iterable[Listed], filters: tuple[str, ...], details: bool) -> None:
-    chosen = [one for one in found if not filters or any(part in one.name for part in filters)]
+def _chosen(found: Iterable[Listed], filters: tuple[str, ...]) -> list[Listed]:
+    return [one for one in found if not filters or any(part in one.name for part in filters)]
+
+
+def _show(found: list[Listed], details: bool) -> None:
     if not details:
-        terminal.write(tables.render([one[:2] for one in chosen], width=terminal.width()))
+        terminal.write(tables.render([one[:2] for one in found], width=terminal.width()))
         return
-    for one in chosen:
+    for one in found:
         head = f"{one.name}  {one.description}".rstrip()
         terminal.write(
             "".join(f"{printable(line)}\n" for line in (head, *(f"  {row}" for row in one.details)))

@@ -7,16 +7,17 @@ import shlex
 import time
 from collections.abc import Collection
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestra.console import printable
 from orchestra.engine.presence import shown_state as status
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
+from orchestra.model.attributes import bare_name
 from orchestra.model.batch import Batch, Interval, unexpanded
 from orchestra.model.flags import encode
 from orchestra.model.labels import trial_label
-from orchestra.model.operation import FlagValue
+from orchestra.model.operation import FlagValue, Operation
 from orchestra.model.run import Comment, Run
 from orchestra.workspace.orders import read_orders
 
@@ -140,14 +141,40 @@ def run_directory(session: Session, run: Run) -> str:
     return run.directory or f"{session.layout.runs_dir}/{run.id}"
 
 
+class Reference(NamedTuple):
+    """What an operation is known by wherever it is defined."""
+
+    type: str
+    """``guildfile``, whatever the project's file is called, ``script`` or ``builtin``."""
+    where: str
+    """The project's file, or the script's folder."""
+    model: str
+    operation: str
+
+    def as_json(self) -> dict[str, str]:
+        """With the keys of Guild's."""
+        return {
+            "pkgType": self.type,
+            "pkgName": self.where,
+            "pkgVersion": "",
+            "modelName": self.model,
+            "opName": self.operation,
+        }
+
+
+def reference_parts(operation: Operation) -> Reference:
+    """The parts of an operation's reference."""
+    if operation.project_file is not None:
+        return Reference("guildfile", operation.project_file, operation.model, bare_name(operation))
+    if operation.source is None:
+        return Reference("builtin", "orchestra", "", operation.name)
+    return Reference("script", operation.source, "", operation.name)
+
+
 def operation_reference(run: Run) -> str:
     """``TYPE:WHERE VERSION MODEL OPERATION``, quoted as for a shell."""
-    operation = run.operation
-    if operation.project_file is not None:
-        name = operation.name.removeprefix(f"{operation.model}:")
-        return shlex.join([f"guildfile:{operation.project_file}", "", operation.model, name])
-    where = "builtin:orchestra" if operation.source is None else f"script:{operation.source}"
-    return f"{shlex.quote(where)} '' '' {shlex.quote(operation.name)}"
+    parts = reference_parts(run.operation)
+    return shlex.join([f"{parts.type}:{parts.where}", "", parts.model, parts.operation])
 
 
 def label_beside_others(run: Run, varying: Collection[str]) -> str:

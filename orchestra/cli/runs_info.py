@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from typing import Annotated, Any, NamedTuple
 
+import msgspec
 from cyclopts import Parameter
 
 from orchestra.cli import run_text, terminal
 from orchestra.cli.context import complete, current
+from orchestra.cli.one_run import one_run
 from orchestra.cli.run_ending import attempt_lines, ending_fields, one_line
 from orchestra.cli.scalars import scalar_text, shown_scalars
-from orchestra.cli.selection import FILTERS, Filters, chosen
-from orchestra.cli.surroundings import environment_fields, manifest_field
+from orchestra.cli.selection import FILTERS, Filters
 from orchestra.cli.tables import cell
 from orchestra.cli.told_terms import TERMS, term_fields, term_lines
 from orchestra.engine.judge import settle
+from orchestra.engine.recorded_environment import recorded_environment
 from orchestra.engine.results import results_of
+from orchestra.engine.run_files import dependencies_of, manifest_of
 from orchestra.engine.session import Session
-from orchestra.errors import OrchestraError, RunNotFound
+from orchestra.errors import OrchestraError
 from orchestra.model.flags import encode
 from orchestra.model.run import Comment, Run
 from orchestra.model.scalars import natural
@@ -41,6 +45,7 @@ def runs_info(
     deps: Annotated[bool, Parameter(name=("--deps", "-d"))] = False,
     comments: Annotated[bool, Parameter(name=("--comments", "-c"))] = False,
     manifest: Annotated[bool, Parameter(name=("--manifest", "-m"))] = False,
+    private_attrs: Annotated[bool, Parameter(name="--private-attrs")] = False,
 ) -> int:
     """Show what is known of a run; of the latest one unless told otherwise.
 
@@ -63,8 +68,17 @@ def runs_info(
         Show the comments, also where there are none.
     manifest
         Show the files that were copied for the run, with their SHA-256 and where they came from.
+    private_attrs
+        Show what else the run's record has, for Orchestra's own use: it may change from version to version.
     """
-    wanted = Extras(all_scalars=all_scalars, comments=comments, env=env, deps=deps, manifest=manifest)
+    wanted = Extras(
+        all_scalars=all_scalars,
+        comments=comments,
+        env=env,
+        deps=deps,
+        manifest=manifest,
+        private=private_attrs,
+    )
     return complete(lambda: _info(run, filters, wanted, as_json=json))
 
 
@@ -76,14 +90,12 @@ class Extras(NamedTuple):
     env: bool = False
     deps: bool = False
     manifest: bool = False
+    private: bool = False
 
 
 async def _info(spec: str | None, filters: Filters, wanted: Extras, *, as_json: bool) -> int:
     async with current().session(looking=True) as session:
-        found = await chosen(session, () if spec is None else (spec,), filters, default="latest")
-        if not found:
-            raise RunNotFound("no matching runs")
-        run = await settle(session, found[0])
+        run = await settle(session, await one_run(session, spec, filters))
         results = results_of(session, run)
         fields = describe(session, run, results, wanted)
         if not as_json:
@@ -124,14 +136,17 @@ def describe(session: Session, run: Run, results: Results, wanted: Extras) -> di
         **({"comments": run.comments} if run.comments or wanted.comments else {}),
     }
     if wanted.env:
-        fields.update(environment_fields(session, run))
+        fields.update(recorded_environment(session, run))
     if wanted.deps:
-        fields["dependencies"] = _dependencies(run)
+        fields["dependencies"] = dependencies_of(run)
     if wanted.manifest:
-        fields["manifest"] = manifest_field(session, run)
+        fields["manifest"] = manifest_of(session, run)
     fields.update(term_fields(run))
     ours = {"batch": run.batch, "parent": run.parent}
-    return fields | {name: value for name, value in ours.items() if value} | ending_fields(session, run)
+    fields |= {name: value for name, value in ours.items() if value} | ending_fields(session, run)
+    if wanted.private:
+        fields["private_attributes"] = _private(run, fields)
+    return fields
 
 
 def core_fields(session: Session, run: Run) -> dict[str, Any]:
@@ -164,13 +179,11 @@ def _patch(session: Session, run: Run) -> dict[str, str]:
     return {} if found is None else {"vcs_patch": found}
 
 
-def _dependencies(run: Run) -> dict[str, Any]:
-    """By the requirement and the source: what is in the run's directory, and where it came from."""
-    found: dict[str, Any] = {}
-    for entry in run.resolved:
-        name = entry.source if entry.resource in ("", entry.source) else f"{entry.resource} {entry.source}"
-        found[name] = {"paths": list(entry.paths), "uri": entry.origin, "digest": entry.digest}
-    return found
+def _private(run: Run, shown: Collection[str]) -> dict[str, Any]:
+    """What the record of ``run`` has, beyond what is ``shown`` of it by other names."""
+    told: dict[str, Any] = msgspec.to_builtins(run)
+    known = {*shown, "state", "exit_code", "operation", "batch_spec", "resolved"}
+    return _natural({name: value for name, value in told.items() if name not in known})
 
 
 def _unseen(session: Session, run: Run) -> str:

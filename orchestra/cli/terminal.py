@@ -78,13 +78,14 @@ def width() -> int | None:
         return None
 
 
-def shower() -> Callable[[bytes], None]:
+def shower(into: Callable[[bytes], object] | None = None) -> Callable[[bytes], None]:
     """What writes somebody's bytes, chunk by chunk: as they are, but to a terminal nothing that could drive it.
 
-    Colours stay; every other control sequence is shown escaped.
+    Colours stay; every other control sequence is shown escaped. ``into`` leads to a terminal, by way of a pager.
     """
-    if not os.isatty(1):
+    if into is None and not os.isatty(1):
         return write_bytes
+    put = into or write_bytes
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     held = ""
 
@@ -93,7 +94,7 @@ def shower() -> Callable[[bytes], None]:
         text = held + decoder.decode(chunk)
         undecided = _UNDECIDED.search(text)
         held = undecided[0] if undecided else ""
-        write(defuse(text[: len(text) - len(held)]))
+        put(defuse(text[: len(text) - len(held)]).encode(errors="backslashreplace"))
 
     return show
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +36,7 @@ from orchestra.engine.supervise import keep_leases, supervise
 from orchestra.errors import OrchestraError, RunBusy, UserError
 from orchestra.model.columns import parse_column
 from orchestra.model.comparison import Comparison
+from orchestra.model.differences import Differences, Section
 from orchestra.model.duration import parse_duration
 from orchestra.model.events import Event
 from orchestra.model.filters import RunQuery
@@ -409,6 +410,39 @@ class Orchestra:
         chosen = await select_runs(self.session, runs, query=query, default="all")
         subjects = await subjects_of(self.session, chosen, self._cwd, include_batch=request.include_batch)
         return make_comparison(subjects, request)
+
+    async def diff(
+        self,
+        before: str,
+        after: str | None = None,
+        *,
+        sections: Collection[Section] = (),
+        paths: Sequence[str] = (),
+        folder: str | os.PathLike[str] | None = None,
+    ) -> Differences:
+        """How the run ``after`` differs from the run ``before``, in all, or in ``sections`` and the files ``paths``.
+
+        Without ``after``: how the source, or ``paths``, in ``folder`` differ from those of the run; by default in its
+        project as it is now.
+
+        Raises:
+            UserError: there is nothing to compare, or a path leads out of the run.
+        """
+        from orchestra.engine.differences import differences, differences_from_folder, project_of
+
+        one = await self.get(before)
+        if after is None:
+            if unfit := [section for section in sections if section != "source"]:
+                raise UserError(f"a folder has no {unfit[0]} to compare", "Name two runs.")
+            place = project_of(one) if folder is None else self._cwd / folder
+            is_project = folder is None
+            return await off_loop(
+                lambda: differences_from_folder(self.session, one, place, is_project=is_project, paths=paths)
+            )
+        if folder is not None:
+            raise UserError("two runs and a folder cannot be compared", "Leave out one of them.")
+        other = await self.get(after)
+        return await off_loop(lambda: differences(self.session, one, other, sections=sections, paths=paths))
 
     async def delete(self, runs: Sequence[str], *, stop: bool = False) -> int:
         """Delete runs and return how many there were; running ones only with ``stop``."""

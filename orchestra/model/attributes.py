@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from orchestra.model.operation import FlagValue
+from orchestra.model.operation import FlagValue, Operation
 from orchestra.model.run import Run
 
 
 def bare_operation(run: Run) -> str:
     """The operation's name without its model."""
-    model = run.operation.model
-    return run.operation.name.removeprefix(f"{model}:") if model else run.operation.name
+    return bare_name(run.operation)
+
+
+def bare_name(operation: Operation) -> str:
+    """The name without the model."""
+    model = operation.model
+    return operation.name.removeprefix(f"{model}:") if model else operation.name
 
 
 def duration(run: Run) -> float | None:

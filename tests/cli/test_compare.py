@@ -478,12 +478,3 @@ def test_the_table_is_json_for_programs_of_the_predecessor(call: Call, home: Pat
     in_one_line = call("api", "compare", "-Fl", "Yo")
     assert len(in_one_line.json) == 2
     assert len(in_one_line.lines) == 1
-
-
-def test_what_the_group_for_programs_has_is_shown(call: Call) -> None:
-    assert "  compare " in call("api").output
-    assert call("api").output == call("api", "--help").output
-    refused = call("api", "comp")
-    assert refused.code == 2
-    assert refused.error.startswith("orchestra: no such command 'api comp' - did you mean 'compare'?")
-    assert call("api", "-f").error.startswith("orchestra: no such command 'api -f'")

@@ -260,3 +260,19 @@ def test_an_unknown_shell_has_to_be_named(shell: Shell) -> None:
     ran = shell.run("completion", SHELL="/bin/tcsh")
 
     assert (ran.code, ran.output.splitlines()[0]) == (1, "orchestra: can't tell which shell you use")
+
+
+def test_paths_of_a_run_are_those_of_its_files(
+    offered: Callable[..., list[str]], home: Path, project: Path
+) -> None:
+    older, newer = a_run(state="completed"), a_run(state="completed")
+    saved(home, older, newer)
+    for run, name in ((older, "old.txt"), (newer, "new.txt")):
+        (home / "runs" / run.id / "out").mkdir()
+        (home / "runs" / run.id / "out" / name).touch()
+
+    assert offered("cat", "-p", "") == ["out/"]
+    assert offered("ls", "--path", "out/") == ["out/new.txt"]
+    assert offered("diff", "2", "1", "-p", "out/") == ["out/old.txt"]
+    assert offered("open", "-p", "../") == offered("cat", "-p", "/") == []
+    assert "train.py" in offered("diff", "--dir", "")

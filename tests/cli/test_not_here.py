@@ -14,8 +14,7 @@ from tests.cli.conftest import Call
     [
         (("runs", "--deleted"), "deleted runs are gone for good: there is no trash to look into"),
         (("compare", "--tool", "hiplot"), "runs are compared by no other tool"),
-        (("runs", "info", "--private-attrs"), "there are no private attributes"),
-        (("cat", "-p", "x", "--page"), "nothing is shown in a pager"),
+        (("runs", "info", "--plugins"), "runs have no data of plugins"),
         (("run", "train.py", "--remote", "gpu", "-y"), "there are no remotes"),
         (("run", "train.py", "-y", "--break", "12"), "there is no option to set breakpoints"),
         (

@@ -376,3 +376,14 @@ def test_a_source_file_is_shown_by_its_path_in_the_source(call: Call, tmp_path: 
     assert call("cat", "-p", "job.py").error.startswith("orchestra: job.py does not exist")
     assert call("cat", "-s", "-p", "job.py").output == call("cat", "-p", "src/job.py").output == "print(1)\n"
     assert call("cat", "--sourcecode", "--output").code == 2
+
+
+def test_info_shows_what_else_is_in_the_record_only_where_it_is_asked_for(call: Call, home: Path) -> None:
+    run = ended(user="ada", command=("true",))
+    saved(home, run)
+
+    assert "private_attributes" not in call("runs", "info", "--json").json
+    private = call("runs", "info", "--json", "--private-attrs").json["private_attributes"]
+    assert (private["user"], private["attempt"]) == ("ada", 1)
+    assert not {"id", "state", "command", "flags"} & set(private)
+    assert "  user: ada" in call("runs", "info", "--private-attrs").lines

@@ -1,4 +1,4 @@
-"""What ``runs info`` tells of a run's environment, and of what was copied into its directory."""
+"""The environment that a run had, as its records tell it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from orchestra.engine.session import Session
 from orchestra.model.redaction import redact_variables
 from orchestra.model.run import Run
 from orchestra.workspace.environment import EnvironmentRecord, read_environment
-from orchestra.workspace.manifest import read_manifest
 
 
-def environment_fields(session: Session, run: Run) -> dict[str, Any]:
+def recorded_environment(session: Session, run: Run) -> dict[str, Any]:
     """The environment of the newest attempt, and what was asked for; no secrets.
+
+    The variables are in ``environment``; of a run that was never started there is nothing else.
 
     Raises:
         RunBroken, StoreUnavailable: the record can't be read.
@@ -50,28 +51,3 @@ def _newest(session: Session, run: Run) -> EnvironmentRecord | None:
 def _hardware(record: EnvironmentRecord) -> dict[str, Any]:
     hardware = {"cpus": record.cpus, "usable_cpus": record.usable_cpus, "memory": record.memory}
     return {name: value for name, value in hardware.items() if value is not None}
-
-
-def manifest_field(session: Session, run: Run) -> list[dict[str, str]]:
-    """The files that were copied for the run: its source, and what it needs.
-
-    Raises:
-        RunBroken, StoreUnavailable: the manifest can't be read.
-    """
-    kinds = {"s": "source", "d": "dependency"}
-    copied = [
-        {
-            "path": entry.path,
-            "kind": kinds.get(entry.kind, entry.kind),
-            "digest": entry.digest,
-            "origin": entry.origin,
-        }
-        for entry in read_manifest(session.directory(run))
-    ]
-    named = {entry["path"] for entry in copied}
-    return copied + [
-        {"path": path, "kind": "dependency", "digest": found.digest or "", "origin": found.origin}
-        for found in run.resolved
-        for path in found.paths
-        if path not in named
-    ]
