@@ -1,6 +1,7 @@
 """``orchestra compare``: what runs were given and what they came to, as a table, CSV or JSON."""
 
 import os
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -13,6 +14,7 @@ from orchestra.cli.selection import FILTERS, Filters, chosen, query_of
 from orchestra.engine.comparing import CompareRequest, compare_request, make_comparison, subjects_of
 from orchestra.errors import UsageError
 from orchestra.model.comparison import Comparison
+from orchestra.model.filters import RunQuery
 from orchestra.model.scalars import natural
 from orchestra.model.subjects import Subject
 
@@ -172,11 +174,14 @@ class Asked(NamedTuple):
     request: CompareRequest
     skip_unchanged: bool
 
-    async def subjects(self, session: "Session", filters: Filters | None = None) -> tuple[Subject, ...]:
-        """The runs with what they came to; ``filters`` instead of those that were given."""
-        runs = await chosen(session, self.specs, filters or self.filters, default="all")
-        include_batch = self.request.include_batch
-        found = await subjects_of(session, runs, current().cwd, include_batch=include_batch)
+    async def subjects(self, session: "Session", expression: str = "") -> tuple[Subject, ...]:
+        """The runs with what they came to; with ``expression`` those alone that it holds of."""
+        runs = await chosen(session, self.specs, self.filters, default="all")
+        if expression:
+            filters = replace(self.filters, filter=(*self.filters.filter, expression))
+            base = RunQuery(ids=tuple(run.id for run in runs))
+            runs = await chosen(session, (), filters, default="all", base=base)
+        found = await subjects_of(session, runs, current().cwd, include_batch=self.request.include_batch)
         if runs and not found:
             message = "Only batches and queues were chosen: --include-batch shows them, too"
             session.emit("log.message", level="warning", message=message, logger="")

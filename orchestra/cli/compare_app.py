@@ -96,11 +96,11 @@ class CompareApp(App[None]):
     DataTable { height: 1fr; }
     """
 
-    def __init__(self, source: Source, *, hide_unchanged: bool = False) -> None:
+    def __init__(self, source: Source, made: Comparison, *, hide_unchanged: bool = False) -> None:
         super().__init__()
         self._source = source
         self._hide = hide_unchanged
-        self._made = Comparison(columns=(), rows=())
+        self._made = made
         """As it came."""
         self._expression = ""
         self._sorted: tuple[str, bool] | None = None
@@ -120,9 +120,9 @@ class CompareApp(App[None]):
         """The table of cells."""
         return cast("DataTable[Text]", self.query_one(DataTable))
 
-    async def on_mount(self) -> None:
+    def on_mount(self) -> None:
         """Show what there is."""
-        await self._load(self._expression)
+        self._show()
         self.table.focus()
 
     async def _load(self, expression: str) -> bool:

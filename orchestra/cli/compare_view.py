@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Sequence
-from dataclasses import replace
 
 import anyio
 import anyio.abc
@@ -34,7 +33,8 @@ def show_view(asked: Asked) -> int:
     async def show() -> None:
         # What is told meanwhile would be written across the table.
         async with current().session(looking=True, console=SilentConsole()) as session:
-            app = CompareApp(SessionSource(session, asked), hide_unchanged=asked.skip_unchanged)
+            source = SessionSource(session, asked)
+            app = CompareApp(source, await source.load(""), hide_unchanged=asked.skip_unchanged)
             async with anyio.create_task_group() as group:
                 await group.start(_heed_signals, app, killed_by)
                 await app.run_async()
@@ -72,9 +72,7 @@ class SessionSource:
             UserError: it can't be read, or a column is not there.
             StoreUnavailable: the store can't be used now.
         """
-        given = self._asked.filters
-        filters = replace(given, filter=(*given.filter, expression)) if expression else given
-        subjects = await self._asked.subjects(self._session, filters)
+        subjects = await self._asked.subjects(self._session, expression)
         return make_comparison(subjects, self._asked.request)
 
     async def details(self, runs: Sequence[Run]) -> str:

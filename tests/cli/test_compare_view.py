@@ -19,7 +19,7 @@ pytest.importorskip("textual")
 
 from orchestra.cli import options
 from orchestra.cli.compare import Asked
-from orchestra.cli.compare_view import SessionSource
+from orchestra.cli.compare_view import SessionSource, show_view
 from orchestra.cli.context import drive
 from orchestra.cli.selection import FILTERS
 from orchestra.engine.comparing import compare_request
@@ -47,6 +47,10 @@ def test_runs_are_loaded_filtered_and_described(home: Path) -> None:
             assert row.runs[0].id == other.id
             narrow = SessionSource(session, ASKED._replace(filters=replace(FILTERS, filter=("lr = 1",))))
             assert (await narrow.load("lr > 1")).rows == ()
+            # The first of all runs, not of those that a filter leaves.
+            named = SessionSource(session, ASKED._replace(specs=("1",)))
+            assert [row.runs[0].id for row in (await named.load("lr > 0")).rows] == [other.id]
+            assert (await named.load("lr = 1")).rows == ()
             assert "  loss: 2.000000 (step 0)\n" in await source.details(row.runs)
             both = await source.details([one.runs[0] for one in (await source.load("")).rows])
             assert len(both.splitlines()) == 2
@@ -97,6 +101,15 @@ def at_terminal(home: Path) -> Iterator[Terminal]:
     terminal.process.kill()
     terminal.process.wait()
     os.close(terminal.master)
+
+
+def test_what_can_not_be_shown_is_an_error_and_no_table(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHESTRA_HOME", str(home))
+    printed(home, "loss: 1\n")
+    request = compare_request(min="los")
+
+    with pytest.raises(UserError, match="no run has 'los'"):
+        show_view(ASKED._replace(request=request))
 
 
 LEFT = b"\x1b[?1049l"
