@@ -29,6 +29,7 @@ c             hide columns in which all runs have the same, and labels that
 /             filter: lr < 0.1 and status = completed; nothing: all runs
 r             look again for runs and what they came to
 Enter         details of the run
+m, u          mark the run, or remove its mark
 arrows, Home, End, PgUp, PgDn   move
 ?             this help
 q             quit
@@ -44,6 +45,10 @@ class Source(Protocol):
 
     async def details(self, runs: Sequence[Run]) -> str:
         """What is known of a run, or of the runs of a group."""
+        ...
+
+    async def mark(self, run: Run, marked: bool) -> None:
+        """Mark a run, or remove its mark."""
         ...
 
 
@@ -87,6 +92,8 @@ class CompareApp(App[None]):
         Binding("c", "hide", "Changed"),
         Binding("slash", "filter", "Filter", key_display="/"),
         Binding("r", "refresh", "Refresh"),
+        Binding("m", "mark(True)", "Mark"),
+        Binding("u", "mark(False)", "Unmark"),
         Binding("escape", "leave", "Back", show=False),
     ]
     CSS = """
@@ -263,6 +270,21 @@ class CompareApp(App[None]):
 
     async def action_refresh(self) -> None:
         """Look again."""
+        await self._load(self._expression)
+
+    async def action_mark(self, marked: bool) -> None:
+        """Mark the run of the cursor, or remove its mark."""
+        row = self._current()
+        if row is None:
+            return
+        if len(row.runs) != 1:
+            self._say("only a run can be marked, not several at once", wrong=True)
+            return
+        try:
+            await self._source.mark(row.runs[0], marked)
+        except OrchestraError as error:
+            self._say(error.message, wrong=True)
+            return
         await self._load(self._expression)
 
     async def action_help(self) -> None:

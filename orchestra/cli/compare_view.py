@@ -15,12 +15,15 @@ from orchestra.cli.compare_app import CompareApp
 from orchestra.cli.context import current, in_event_loop
 from orchestra.cli.runs_info import Extras, as_lines, describe, field_lines
 from orchestra.console import SilentConsole
+from orchestra.engine.annotating import mark_runs
 from orchestra.engine.comparing import make_comparison
 from orchestra.engine.judge import settle
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.results import results_of
 from orchestra.engine.session import Session
+from orchestra.errors import RunNotFound
 from orchestra.model.comparison import Comparison
+from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 
 _FATAL = (signal.SIGTERM, signal.SIGHUP)
@@ -84,3 +87,15 @@ class SessionSource:
         results = await off_loop(lambda: results_of(self._session, run))
         fields = as_lines(describe(self._session, run, results, Extras()), run)
         return "".join(map(field_lines, fields.items()))
+
+    async def mark(self, run: Run, marked: bool) -> None:
+        """Mark a run as it is by now, or remove its mark.
+
+        Raises:
+            RunNotFound: it is gone.
+            RunBroken: it can't be read.
+        """
+        found = (await self._session.store.query(RunQuery(ids=(run.id,)))).runs
+        if not found:
+            raise RunNotFound(f"run {run.short_id} is gone", "Press r to look again.")
+        await mark_runs(self._session, found, marked=marked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
+from msgspec import structs
 
 pytest.importorskip("textual")
 
@@ -47,6 +48,14 @@ class FakeSource:
         if runs[0].label == "gone":
             raise UserError("the run is gone")
         return f"details of {len(runs)}: [bold]{runs[0].label}\x1b[2J"
+
+    async def mark(self, run: Run, marked: bool) -> None:
+        if run.label == "gone":
+            raise UserError("the run is gone")
+        for place, one in enumerate(self.subjects):
+            if one.run.id == run.id:
+                changed = structs.replace(one.run, marked=marked)
+                self.subjects[place] = structs.replace(one, run=changed)
 
 
 def some() -> FakeSource:
@@ -143,7 +152,7 @@ async def test_runs_are_filtered_and_a_filter_that_can_not_be_read_can_be_mended
         assert said(app) == "no runs | filter: nothing"
         assert source.asked == ["(", "nothing"]
         # Keys mean the table again; what was typed is there to be changed.
-        await pilot.press("r", "enter", "s", "slash")
+        await pilot.press("r", "enter", "s", "m", "slash")
         assert app.query_one(Input).value == "nothing"
         await pilot.press("escape")
         assert app.focused is app.query_one(DataTable)
@@ -173,20 +182,32 @@ async def test_details_are_shown_as_text_and_left_again() -> None:
             assert "sort by this column" in text_of_page(app)
 
 
+async def test_runs_are_marked_and_unmarked() -> None:
+    app = await app_of(some())
+    async with app.run_test(size=(100, 24)) as pilot:
+        await pilot.press("down", "m")
+        assert column(app, "operation") == ["train.py", "train.py [marked]", "train.py"]
+        await pilot.press("u")
+        assert column(app, "operation") == ["train.py"] * 3
+
+
 async def test_a_run_that_is_gone_is_said_to_be() -> None:
     app = await app_of(FakeSource(a_subject(label="gone")))
     async with app.run_test(size=(100, 24)) as pilot:
-        await pilot.press("enter")
-        assert said(app) == "the run is gone"
-        await pilot.press("r")
-        assert said(app) == "1 row(s)"
+        for key in ("enter", "m"):
+            await pilot.press(key)
+            assert said(app) == "the run is gone"
+            await pilot.press("r")
+            assert said(app) == "1 row(s)"
 
 
-async def test_groups_have_details_of_all_runs() -> None:
+async def test_groups_have_details_of_all_runs_and_no_mark() -> None:
     subjects = [a_subject({"lr": 1, "seed": seed}, {"loss": 1.0}) for seed in (1, 2)]
     app = await app_of(FakeSource(*subjects, grouped=True))
     async with app.run_test(size=(100, 24)) as pilot:
         assert shown(app) == [["runs", "loss mean", "loss std", "loss n"], ["2", "1.0", "0.0", "2"]]
+        await pilot.press("m")
+        assert said(app) == "only a run can be marked, not several at once"
         await pilot.press("enter")
         assert text_of_page(app).startswith("details of 2: ")
 
@@ -195,7 +216,7 @@ async def test_no_runs_and_a_narrow_window_are_no_trouble() -> None:
     for source, key in ((FakeSource(), "q"), (some(), "ctrl+c")):
         app = await app_of(source)
         async with app.run_test(size=(20, 6)) as pilot:
-            await pilot.press("s", "c", "r", "down", "right", "S", "a")
+            await pilot.press("s", "c", "m", "u", "r", "down", "right", "S", "a")
             assert app.is_running
             await pilot.press(key)
         assert not app.is_running

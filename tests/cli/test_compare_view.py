@@ -23,9 +23,9 @@ from orchestra.cli.compare_view import SessionSource, show_view
 from orchestra.cli.context import drive
 from orchestra.cli.selection import FILTERS
 from orchestra.engine.comparing import compare_request
-from orchestra.errors import UserError
+from orchestra.errors import RunNotFound, UserError
 from tests.cli.test_results import printed
-from tests.saved_runs import opened
+from tests.saved_runs import ended, opened
 
 ASKED = Asked((), FILTERS, compare_request(), False)
 
@@ -35,7 +35,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(options, "current", options.GlobalOptions())
 
 
-def test_runs_are_loaded_filtered_and_described(home: Path) -> None:
+def test_runs_are_loaded_filtered_marked_and_described(home: Path) -> None:
     printed(home, "loss: 1\n", flags={"lr": 1})
     other = printed(home, "loss: 2\n", flags={"lr": 2})
 
@@ -56,6 +56,12 @@ def test_runs_are_loaded_filtered_and_described(home: Path) -> None:
             assert len(both.splitlines()) == 2
             with pytest.raises(UserError, match="syntax error in filter"):
                 await source.load("lr >")
+            await source.mark(row.runs[0], True)
+            assert [one.runs[0].marked for one in (await source.load("")).rows] == [True, False]
+            await source.mark(row.runs[0], False)
+            assert [one.runs[0].marked for one in (await source.load("")).rows] == [False, False]
+            with pytest.raises(RunNotFound, match="is gone"):
+                await source.mark(ended(), True)
 
     drive(work())
 
