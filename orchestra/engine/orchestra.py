@@ -419,7 +419,9 @@ class Orchestra:
         names = Filters.__annotations__.keys() & options
         filters = cast("Filters", {name: options.pop(name) for name in names})
         asked = narrowed(query or RunQuery(), narrowing_of(filters), self.session.clock.now())
-        request = compare_request(**{"only_completed": asked.states is None, **options})
+        # Who says which states are wanted wants them as repeats, too.
+        options.setdefault("only_completed", asked.states is None)
+        request = compare_request(**options)
         await settle_active(self.session)
         chosen = await select_runs(self.session, runs, query=asked, default="all")
         subjects = await subjects_of(self.session, chosen, self._cwd, include_batch=request.include_batch)
