@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO, TypeVar, Unpack
 
 import anyio
 
@@ -25,6 +25,7 @@ from orchestra.errors import OrchestraError, UserError
 from orchestra.model.filters import RunQuery
 from orchestra.model.flags import format_flags
 from orchestra.model.ids import new_run_id
+from orchestra.model.narrowing import Filters
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run, State
 from orchestra.model.scalars import Scalar
@@ -170,13 +171,20 @@ def runs_list(
     cwd: str | os.PathLike[str] | None = None,
     states: Sequence[State] | None = None,
     limit: int | None = None,
+    **filters: Unpack[Filters],
 ) -> list[Run]:
-    """The runs of a home, newest first. ``run.get("flags")`` is a plain dict."""
+    """The runs of a home, newest first. ``run.get("flags")`` is a plain dict.
+
+    ``filters`` are those of the command line: ``expr`` (``"loss < 0.1 and op = train"``), ``ops``, ``labels``,
+    ``tags``, ``comments``, ``digest`` (each a text, or a list of alternatives; of ``expr``, all hold), ``started``
+    (``"last 2 hours"``), ``unlabeled``, ``marked``, ``unmarked``, ``running``, ``completed``, ``error``,
+    ``terminated``, ``pending``, ``staged``, and each of these with ``not_`` before it.
+    """
 
     async def call() -> list[Run]:
         async with Orchestra(orchestra_home or home, cwd=cwd) as orch:
             query = RunQuery(states=frozenset(states) if states is not None else None, limit=limit)
-            return list(await orch.list(query))
+            return list(await orch.list(query, **filters))
 
     return _wait(call)
 

@@ -17,16 +17,20 @@ from msgspec import Struct
 from orchestra.contracts import KINDS, Kind
 from orchestra.errors import HomeError, UserError, text_of_os_error
 from orchestra.model.operation import OutputMode
+from orchestra.model.resources import parse_memory
 
 CONFIG_NAME = "config.yml"
 HOME_NAME = ".orchestra"
 HOME_VARIABLE = "ORCHESTRA_HOME"
 CONFIG_VARIABLE = "ORCHESTRA_CONFIG"
 
+LEAST_OUTPUT = 1 << 20
+"""Bytes that an output may take at least."""
+
 PluginOptions = dict[str, dict[str, dict[str, Any]]]
 
 
-class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
     """The settings in force."""
 
     plugins: PluginOptions = {}
@@ -41,6 +45,23 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How operations write that say nothing of it; with ``direct``, a supervisor that is killed costs no output."""
     interim: Literal["keep", "delete"] = "keep"
     """What becomes of batch and queue runs that succeeded."""
+    output_limit: str | int = "1G"
+    """What the output of an attempt may take on the disk, beyond which its middle is given up; ``none``: anything."""
+
+    @property
+    def most_output(self) -> int | None:
+        """:attr:`output_limit` in bytes.
+
+        Raises:
+            UserError: it is no size, or too small.
+        """
+        text = str(self.output_limit)
+        if text in ("none", "0"):
+            return None
+        size = parse_memory(text)
+        if size < LEAST_OUTPUT:
+            raise UserError(f"an output limit of {text} is too small", "Give 1M or more, or 'none'.")
+        return size
 
     def plugin(self, kind: Kind, spec: str) -> tuple[str, dict[str, Any]]:
         """The name and options that ``spec`` asks for, above the options that are settled for that plugin.
@@ -165,14 +186,15 @@ def _layers(
             f"Move it to {home_file}, or set ORCHESTRA_STORE.",
         )
     yield "the project file", dict(project)
-    for name in ("executor", "store", "durability", "output", "interim"):
-        if value := env.get(f"ORCHESTRA_{name.upper()}"):
-            yield f"ORCHESTRA_{name.upper()}", {name: value}
+    for name in ("executor", "store", "durability", "output", "output-limit", "interim"):
+        variable = f"ORCHESTRA_{name.upper().replace('-', '_')}"
+        if value := env.get(variable):
+            yield variable, {name: value}
     yield "the options", {name: value for name, value in options.items() if value is not None}
 
 
 def _check(layer: dict[str, Any], where: str) -> None:
-    fields = Settings.__struct_fields__
+    fields = Settings.__struct_encode_fields__
     for name in layer:
         if name not in fields:
             raise UserError(f"{where}: unknown setting '{name}'", _suggest(name, fields, "settings"))
@@ -183,11 +205,17 @@ def _check(layer: dict[str, Any], where: str) -> None:
                 hint = _suggest(str(kind), KINDS, "kinds")
                 raise UserError(f"{where}: unknown plugin kind '{kind}'", hint)
     try:
-        msgspec.convert(layer, Settings)
+        settings = msgspec.convert(layer, Settings)
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at `$.")
         setting = place.rstrip("`").partition("[")[0]
         raise UserError(f"{where}: the setting '{setting}' is wrong: {reason}") from error
+    try:
+        settings.most_output  # noqa: B018
+    except UserError as error:
+        raise UserError(
+            f"{where}: the setting 'output-limit' is wrong: {error.message}", error.hint
+        ) from error
 
 
 def _merge_plugins(below: PluginOptions, above: PluginOptions) -> PluginOptions:

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestra import api
+from orchestra.errors import OrchestraError
 from orchestra.model.series import Series
 from orchestra.testing.builders import a_run
 
@@ -79,6 +81,7 @@ def test_a_run_that_did_not_end_well_is_an_error(
 INTERRUPTED = """
 import asyncio, os, sys, threading
 from orchestra import api
+from orchestra.errors import OrchestraError
 
 async def main():
     try:
@@ -158,3 +161,24 @@ def test_batch_files_tags_and_comments_are_given_as_they_come(project: api.Proje
     assert (batch.label, batch.tags, batch.get("comments")[0]["body"]) == ("all", ("c",), "of all")
     trial = api.runs_list(home=home)[0]
     assert (trial.label, trial.tags, trial.get("comments")[0]["body"]) == ("a b x=3", ("a", "b"), "of each")
+
+
+def test_runs_are_filtered_by_keywords_as_on_the_command_line(project: api.Project, home: Path) -> None:
+    for x, tag in ((1, "odd"), (2, "even"), (3, "odd")):
+        project.run_capture("job.py", flags={"x": x}, tags=[tag], label=f"run {x}")
+
+    def left(**filters: Any) -> list[int]:
+        return [run.flags["x"] for run in api.runs_list(home=home, **filters)]
+
+    assert left() == [3, 2, 1]
+    assert left(tags="odd") == [3, 1]
+    assert left(tags=["odd", "even"], expr="x < 3") == [2, 1]
+    assert left(expr=["x > 1", "tags contains odd"]) == [3]
+    assert left(expr="#sys/wall_seconds >= 0", ops="job.py", limit=1) == [3]
+    assert left(labels="run 2", completed=True, started="today") == [2]
+    assert left(not_completed=True) == []
+    assert [run.flags["x"] for run in project.list_runs(unmarked=True, unlabeled=False)] == [3, 2, 1]
+    with pytest.raises(TypeError, match="there is no filter 'operation'"):
+        left(operation="job.py")
+    with pytest.raises(OrchestraError, match="unexpected end"):
+        left(expr="x =")

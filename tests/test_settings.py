@@ -108,6 +108,23 @@ class TestLayers:
             load("store: memory")
 
 
+class TestOutputLimit:
+    @pytest.mark.parametrize(
+        ("text", "size"),
+        [
+            ("", 1 << 30),
+            ("output-limit: 2G", 2 << 30),
+            ("output-limit: none", None),
+            ("output-limit: 0", None),
+        ],
+    )
+    def test_what_an_output_may_take_is_a_size_or_anything(self, load, text, size):
+        assert load(text).most_output == size
+
+    def test_a_variable_says_it_as_well(self, load):
+        assert load("output-limit: 2G", env={"ORCHESTRA_OUTPUT_LIMIT": "5M"}).most_output == 5 << 20
+
+
 class TestMistakes:
     @pytest.mark.parametrize(
         ("text", "message", "hint"),
@@ -121,6 +138,17 @@ class TestMistakes:
                 "{file}: the setting 'plugins' is wrong: Expected `object`",
                 "",
             ),
+            (
+                "output-limit: 5",
+                "{file}: the setting 'output-limit' is wrong: invalid size of memory '5'",
+                "512M",
+            ),
+            (
+                "output-limit: 10k",
+                "{file}: the setting 'output-limit' is wrong: an output limit of 10k",
+                "1M",
+            ),
+            ("output_limit: 1G", "{file}: unknown setting 'output_limit'", "Did you mean 'output-limit'?"),
             ("- executor", "{file}: the settings must be 'NAME: VALUE' lines", ""),
             ("executor: [", "{file}:1:12: expected the node content", ""),
             ("executor: a\n\texecutor: b", "{file}:2:1: found character '\\t'", ""),

@@ -10,12 +10,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from orchestra.builtin.sqlite_runs import COLUMNS, SCHEMA, TABLES
+from orchestra.builtin.sqlite_runs import COLUMNS
 from orchestra.errors import StoreCorrupt, StoreError, StoreTooNew, StoreUnavailable, text_of_os_error
+from orchestra.model import versions
 
 T = TypeVar("T")
 
@@ -53,9 +54,11 @@ class SqliteFile:
         self._inode: tuple[int, int] | None = None
         self._lock_fd: int | None = None
         self._reading = "mode=ro"
+        self._in_memory = False
+        """The file is of an earlier version and can't be written: what is open is an upgraded copy of it."""
 
     def open(self) -> None:
-        """Open the file, and make it if it is missing or empty.
+        """Open the file, and make it if it is missing or empty, or upgrade it if an earlier version made it.
 
         Raises:
             Busy: somebody else is making it, or recovers it.
@@ -67,18 +70,14 @@ class SqliteFile:
             self._make_folder()
             self._connection = _connect(self.path)
             version = self._first_look(self._connection)
-            connection = self._connection
             if version == 0:
-                self._make(connection)
-            elif version > SCHEMA:
-                raise StoreTooNew(
-                    f"the store '{self.path}' was written by a newer version of Orchestra",
-                    "Upgrade Orchestra, or use another home.",
-                )
-            elif _is_network(self.path.parent):
-                self._leave_wal(connection)
-            self._check(connection)
-            connection.execute("PRAGMA synchronous = NORMAL")
+                self._make(self._connection)
+            elif version < versions.STORE:
+                self._upgrade(self._connection, version)
+            elif version == versions.STORE and _is_network(self.path.parent):
+                self._leave_wal(self._connection)
+            self._check(self._connection)
+            self._connection.execute("PRAGMA synchronous = NORMAL")
             self._inode = _inode(self.path)
 
     def close(self) -> None:
@@ -106,6 +105,7 @@ class SqliteFile:
         with self._in_use() as connection:
             connection.execute("BEGIN")
             with _rolled_back_on_error(connection):
+                self._check_version(connection)
                 result = work(connection)
                 connection.execute("COMMIT")
         return result
@@ -116,9 +116,12 @@ class SqliteFile:
         Raises:
             Busy: nothing was done; ``work`` may have been called, and will be again.
         """
+        if self._in_memory:
+            raise StoreUnavailable(f"the store '{self.path}' can't be written")
         with self._in_use() as connection, self.locked():
             connection.execute("BEGIN IMMEDIATE")
             with _rolled_back_on_error(connection):
+                self._check_version(connection)
                 result = work(connection)
                 connection.execute("COMMIT")
         self.writes += 1
@@ -126,12 +129,15 @@ class SqliteFile:
 
     def read_apart(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """As :meth:`read`, blocking, over a connection of its own: for another thread."""
+        if self._in_memory:
+            return self.blocking(lambda: self.read(work))
 
         def attempt() -> T:
             with _translated(self.path):
                 connection = _connect(self.path, self._reading)
                 try:
                     connection.execute("BEGIN")
+                    self._check_version(connection)
                     return work(connection)
                 finally:
                     connection.close()
@@ -280,6 +286,8 @@ class SqliteFile:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
     def _make(self, connection: sqlite3.Connection) -> None:
+        from orchestra.builtin import sqlite_schema
+
         with self.locked():
             if self._version(connection) != 0:
                 return
@@ -290,10 +298,35 @@ class SqliteFile:
                 connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
             with _rolled_back_on_error(connection):
-                for table in TABLES:
-                    connection.execute(table)
-                connection.execute(f"PRAGMA user_version = {SCHEMA}")
+                sqlite_schema.make(connection)
                 connection.execute("COMMIT")
+
+    def _upgrade(self, connection: sqlite3.Connection, version: int) -> None:
+        if version < 0:
+            raise StoreCorrupt(f"'{self.path}' is not a store of Orchestra")
+        if not (os.access(self.path, os.W_OK) and os.access(self.path.parent, os.W_OK)):
+            self._upgrade_copy(connection, version)
+            return
+        from orchestra.builtin import sqlite_schema
+
+        with self.locked():
+            connection.execute("BEGIN IMMEDIATE")
+            with _rolled_back_on_error(connection):
+                version = self._version(connection)
+                if version < versions.STORE:
+                    # Over a connection of its own: SQLite copies nothing from one that is about to write.
+                    with closing(_connect(self.path, "mode=ro")) as unchanged:
+                        sqlite_schema.upgrade_with_backup(connection, unchanged, self.path, version)
+                connection.execute("COMMIT")
+
+    def _upgrade_copy(self, connection: sqlite3.Connection, version: int) -> None:
+        from orchestra.builtin import sqlite_schema
+
+        copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        connection.backup(copy)
+        connection.close()
+        self._connection, self._in_memory = copy, True
+        sqlite_schema.upgrade(copy, version)
 
     def _leave_wal(self, connection: sqlite3.Connection) -> None:
         # A home that was copied to a network file system. It takes that nobody else has it open.
@@ -303,9 +336,20 @@ class SqliteFile:
         except (Busy, StoreError, sqlite3.OperationalError):
             pass
 
+    def _check_version(self, connection: sqlite3.Connection) -> None:
+        # Also of a store that is open for long: somebody may have upgraded it meanwhile.
+        version = self._version(connection)
+        if version > versions.STORE:
+            raise StoreTooNew(
+                f"the store '{self.path}' was written by a newer version of Orchestra (its version is {version}, "
+                f"we know {versions.STORE})",
+                "Upgrade Orchestra, or use another home.",
+            )
+        if version < versions.STORE:
+            raise StoreCorrupt(f"the store '{self.path}' was replaced by one of an earlier version")
+
     def _check(self, connection: sqlite3.Connection) -> None:
-        if self._version(connection) != SCHEMA:
-            raise StoreCorrupt(f"the store '{self.path}' is of an older version")
+        self._check_version(connection)
         connection.execute(f"SELECT {COLUMNS} FROM runs LIMIT 0")
 
 

@@ -74,12 +74,13 @@ class _Found:
         from orchestra.builtin import sqlite_search
 
         pushed = sqlite_search.push(where, self._connection)
-        self._conditions = " AND ".join((self._conditions, *pushed.conditions))
-        self._parameters = [*self._parameters, *pushed.parameters]
+        for condition, parameters in pushed.exact:
+            self._conditions += f" AND ({condition})"
+            self._parameters = [*self._parameters, *parameters]
         if pushed.rest is not None:
-            self._sequences = sqlite_search.found_by_glimpse(
-                pushed.rest, self._conditions, self._parameters, self._order, self._connection
-            )
+            base = self._conditions, self._parameters
+            search = sqlite_search.Search(pushed, base, self._order, self._connection)
+            self._sequences = search.sequences()
             self.rest = pushed.rest if self._sequences is None else None
 
     def page(self, columns: str) -> tuple[list[tuple[Any, ...]], int]:

@@ -1,4 +1,4 @@
-"""The table of runs: its schema, and each step of the store as a function of a connection.
+"""The table of runs: each step of the store as a function of a connection.
 
 A step is called within a transaction, and maybe again after a rollback: it changes nothing but the table.
 """
@@ -21,43 +21,6 @@ from orchestra.model.encoding import decode_run, encode, encode_run
 from orchestra.model.filters import Wanted
 from orchestra.model.glimpse import encode_glimpse
 from orchestra.model.run import Run, State, Worker, unreadable_run
-
-SCHEMA = 3
-"""``PRAGMA user_version``. The store can be rebuilt: an older schema is not migrated but replaced."""
-
-TABLES = (
-    """
-    CREATE TABLE runs (
-        sequence INTEGER PRIMARY KEY,
-        id TEXT NOT NULL UNIQUE,
-        revision INTEGER NOT NULL,
-        state TEXT NOT NULL,
-        kind TEXT NOT NULL,
-        batch TEXT,
-        time INTEGER NOT NULL,
-        priority INTEGER NOT NULL,
-        queued INTEGER NOT NULL,
-        worker TEXT,
-        lease INTEGER,
-        record BLOB NOT NULL,
-        CHECK ((worker IS NULL) = (lease IS NULL))
-    )
-    """,
-    "CREATE TABLE glimpses (sequence INTEGER PRIMARY KEY, shape INTEGER NOT NULL, glimpse BLOB NOT NULL)",
-    "CREATE TABLE shapes (number INTEGER PRIMARY KEY, names TEXT NOT NULL UNIQUE)",
-    "CREATE INDEX runs_by_time ON runs (time DESC, state, kind, batch, id, revision)",
-    "CREATE INDEX runs_by_state ON runs (state, time DESC)",
-    "CREATE INDEX runs_by_batch ON runs (batch) WHERE batch IS NOT NULL",
-    "CREATE INDEX runs_staged ON runs (priority DESC, queued) WHERE state = 'staged'",
-    "CREATE INDEX runs_watched ON runs (worker, lease) WHERE worker IS NOT NULL",
-)
-"""``worker`` is the nonce. The lease is kept in its column alone: renewing it must not touch the record.
-
-A run's row in ``glimpses`` (:mod:`orchestra.model.glimpse`) has the same ``sequence``; its ``shape`` is which flags it
-has, as a sorted JSON array of their names: there are few, so most conditions need not be asked of most runs, and which
-runs have no flag of some name is known at once. ``runs_by_time`` has all that is
-asked of every run when many are looked through: it is changed with nearly every step of a run in any case.
-"""
 
 COLUMNS = "sequence, id, revision, state, kind, batch, time, priority, queued, worker, lease, record"
 
@@ -257,6 +220,17 @@ def _encode(run: Run) -> bytes:
         return encode_run(run if run.lease is None else structs.replace(run, lease=None))
     except (TypeError, ValueError) as error:
         raise StoreError(f"run {run.id} can't be recorded: {error}") from error
+
+
+def fill_glimpses(connection: Connection) -> None:
+    """Enter the glimpses of all runs into an empty table. Of records that can't be read they are as of broken runs."""
+    rows = connection.execute(f"SELECT sequence, {RECORD}, time FROM runs ORDER BY sequence").fetchall()
+    for sequence, run_id, revision, record, lease, time_ in rows:
+        try:
+            run = load(run_id, revision, record, lease)
+        except RecordUnreadable as error:
+            run = unreadable_run(str(run_id), str(error), time_)
+        connection.execute(_INSERT_GLIMPSE, (sequence, *_shapes((run,), connection), _glimpse(run)))
 
 
 def _update_glimpse(sequence: int, run: Run, connection: Connection) -> None:

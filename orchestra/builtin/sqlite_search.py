@@ -12,10 +12,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from orchestra.builtin.sqlite_hints import hint
 from orchestra.builtin.sqlite_runs import IN, array_of, text_of
 from orchestra.errors import StoreCorrupt
 from orchestra.model.conditions import (
+    AllOf,
     Among,
+    AnyOf,
     Comparison,
     Condition,
     During,
@@ -27,45 +30,53 @@ from orchestra.model.conditions import (
     holds,
     is_attribute,
     is_seen,
+    leaves,
 )
 from orchestra.model.encoding import decode
-from orchestra.model.glimpse import as_run, decode_glimpse
+from orchestra.model.glimpse import Glimpse, as_run, decode_glimpse
 
 _LARGEST = 2**63
+_FEW = 5_000
+"""Up to so many rows are put in order one by one."""
+_COLUMNS = frozenset(("id", "run", "short_id", "status", "kind", "batch"))
+
+
+_Sql = tuple[str, list[Any]]
 
 
 class Pushed(NamedTuple):
     """What SQL tells, and what is left to ask of each run."""
 
-    conditions: list[str]
-    parameters: list[Any]
+    exact: list[_Sql]
+    """Conditions on ``runs``."""
     rest: Condition | None
+    hints: list[_Sql]
+    """Conditions on ``glimpses``, which all runs meet for which ``rest`` holds, and others may."""
 
 
 def push(where: Condition, connection: Connection) -> Pushed:
     """Split ``where`` into what the columns of the tables tell exactly, and the rest."""
     shapes = _Shapes(connection)
-    conditions: list[str] = []
-    parameters: list[Any] = []
+    exact: list[_Sql] = []
     rest: list[Condition] = []
     for part in conjuncts(where):
         pushed = _pushed(part, shapes)
         if pushed is None:
             rest.append(part)
-            pushed = shapes.needed(part)
-        if pushed is not None:
-            conditions.append(pushed[0])
-            parameters += pushed[1]
-    return Pushed(conditions, parameters, all_of(rest))
-
-
-_Sql = tuple[str, list[Any]]
+        else:
+            exact.append(pushed)
+    hints = [each for part in rest for each in (shapes.needed(part), hint(part)) if each is not None]
+    return Pushed(exact, all_of(rest), hints)
 
 
 def _pushed(part: Condition, shapes: _Shapes) -> _Sql | None:
     if isinstance(part, Not):
         inner = _pushed(part.condition, shapes)
         return None if inner is None else (f"NOT ({inner[0]})", inner[1])
+    if isinstance(part, AllOf | AnyOf):
+        inner = [_pushed(one, shapes) for one in part.conditions]
+        word = " AND " if isinstance(part, AllOf) else " OR "
+        return None if None in inner else _joined([one for one in inner if one is not None], word)
     if isinstance(part, Among):
         return f"id {IN}", [array_of(part.ids)]
     if isinstance(part, During):
@@ -77,6 +88,11 @@ def _pushed(part: Condition, shapes: _Shapes) -> _Sql | None:
     if isinstance(part.value, str) and part.name.name == "status" and is_attribute(part.name):
         return "+state = ?", [text_of(part.value)]
     return None
+
+
+def _joined(parts: Sequence[_Sql], word: str = " AND ") -> _Sql:
+    sql = word.join(f"({part})" for part, _ in parts)
+    return sql, [parameter for _, parameters in parts for parameter in parameters]
 
 
 def _within(part: During) -> _Sql | None:
@@ -105,49 +121,91 @@ class _Shapes:
 
     def without(self, name: str) -> _Sql:
         """The runs that have no such flag."""
-        return self._of([number for number, names in self._names.items() if name not in names])
+        numbers = [number for number, names in self._names.items() if name not in names]
+        if len(numbers) in (0, len(self._names)):
+            return "1" if numbers else "0", []
+        sql, parameters = self._in(numbers)
+        return f"sequence IN (SELECT sequence FROM glimpses WHERE {sql})", parameters
 
     def needed(self, part: Condition) -> _Sql | None:
-        """The runs of which ``part`` need be asked: a test that fails without the flag, only of those that have it."""
+        """The glimpses of which ``part`` need be asked: a test that fails without the flag, of those that have it."""
         if (
             not isinstance(part, Comparison)
             or not self.are_about(part.name)
             or compare(None, part.operator, part.value)
         ):
             return None
-        return self._of([number for number, names in self._names.items() if part.name.name in names])
+        numbers = [number for number, names in self._names.items() if part.name.name in names]
+        return None if len(numbers) == len(self._names) else self._in(numbers)
 
-    def _of(self, numbers: list[int]) -> _Sql:
-        if len(numbers) in (0, len(self._names)):
-            return "1" if numbers else "0", []
-        of_shapes = "SELECT value FROM json_each(?)"
-        rows = f"SELECT sequence FROM glimpses WHERE shape IN ({of_shapes})"
-        return f"sequence IN ({rows})", [msgspec.json.encode(numbers).decode()]
+    def _in(self, numbers: list[int]) -> _Sql:
+        return "shape IN (SELECT value FROM json_each(?))", [msgspec.json.encode(numbers).decode()]
 
 
-def found_by_glimpse(
-    rest: Condition, conditions: str, parameters: Sequence[Any], order: str, connection: Connection
-) -> list[int] | None:
-    """The rows that meet ``conditions`` and ``rest``, in order; None if their records must be read for that."""
-    if not is_seen(rest):
-        return None
-    rows = connection.execute(
-        "SELECT sequence, id, state, kind, batch, time, glimpse FROM runs CROSS JOIN glimpses USING (sequence)"
-        f" WHERE {conditions} ORDER BY {order}",
-        parameters,
-    )
-    return list(_holding(rest, rows))
+class Search:
+    """Looks for the runs that a condition leaves, of which it asks glimpses."""
+
+    def __init__(self, pushed: Pushed, base: _Sql, order: str, connection: Connection) -> None:
+        assert pushed.rest is not None
+        self._rest = pushed.rest
+        self._hints = _joined([("1", []), *pushed.hints])
+        self._base = base
+        self._order = order
+        self._connection = connection
+        self._is_of_all = not pushed.exact and base[0] == "1"
+
+    def sequences(self) -> list[int] | None:
+        """The rows, in order; None if their records must be read for that."""
+        if not is_seen(self._rest):
+            return None
+        if self._is_of_all and not any(map(_asks_columns, leaves(self._rest))):
+            return self._in_order(self._of_glimpses())
+        return list(self._of_runs())
+
+    def _of_glimpses(self) -> list[int]:
+        """Without a look at the table of runs."""
+        conditions, parameters = self._hints
+        rows = self._connection.execute(
+            f"SELECT sequence, glimpse FROM glimpses WHERE {conditions}", parameters
+        )
+        return [sequence for sequence, data in rows if holds(self._rest, as_run(_decoded(data)))]
+
+    def _in_order(self, found: list[int]) -> list[int]:
+        if len(found) < _FEW:
+            rows = self._connection.execute(
+                "SELECT sequence FROM runs WHERE sequence IN (SELECT value FROM json_each(?))"
+                f" ORDER BY {self._order}",
+                (msgspec.json.encode(found).decode(),),
+            )
+            return [sequence for (sequence,) in rows]
+        wanted = set(found)
+        rows = self._connection.execute(f"SELECT sequence FROM runs ORDER BY {self._order}")
+        return [sequence for (sequence,) in rows if sequence in wanted]
+
+    def _of_runs(self) -> Iterator[int]:
+        conditions, parameters = _joined([self._base, self._hints])
+        rows = self._connection.execute(
+            "SELECT sequence, id, state, kind, batch, time, glimpse FROM runs CROSS JOIN glimpses USING (sequence)"
+            f" WHERE {conditions} ORDER BY {self._order}",
+            parameters,
+        )
+        for sequence, run_id, state, kind, batch, time, data in rows:
+            glimpse = _decoded(data)
+            glimpse.id, glimpse.state, glimpse.kind = run_id, state, kind
+            glimpse.batch, glimpse.time = batch, time
+            if holds(self._rest, as_run(glimpse)):
+                yield sequence
 
 
-def _holding(rest: Condition, rows: Any) -> Iterator[int]:
-    for sequence, run_id, state, kind, batch, time, data in rows:
-        try:
-            glimpse = decode_glimpse(data)
-        except (TypeError, ValueError) as error:
-            raise StoreCorrupt(
-                f"what is kept of run {run_id} for searching can't be read: {error}"
-            ) from error
-        glimpse.id, glimpse.state, glimpse.kind = run_id, state, kind
-        glimpse.batch, glimpse.time = batch, time
-        if holds(rest, as_run(glimpse)):
-            yield sequence
+def _asks_columns(leaf: Condition) -> bool:
+    """Whether it asks for what is in a column of ``runs`` alone."""
+    if isinstance(leaf, Comparison):
+        return is_attribute(leaf.name) and leaf.name.name in _COLUMNS
+    return isinstance(leaf, Among | During)
+
+
+def _decoded(data: bytes) -> Glimpse:
+    try:
+        return decode_glimpse(data)
+    except (TypeError, ValueError) as error:
+        raise StoreCorrupt(f"what is kept of a run for searching can't be read: {error}") from error

@@ -51,6 +51,12 @@ GPU_FILES = ("/dev/nvidiactl", "/dev/dxg")
 """One of them is there where a GPU is."""
 MOST_SAMPLED = 500
 """Processes that are looked at for one of them."""
+HEAD = 64 << 20
+"""Bytes at the beginning of an output that are kept when its middle is given up; less where not so much is kept."""
+GRAIN = 64 << 10
+"""What is given up begins and ends at multiples of it: blocks of file systems are no larger."""
+GAP = b"output.gap"
+"""The file of an attempt that says which bytes of its output were given up: ``BEGIN END``."""
 SYNC_LIMIT = 64 << 20
 """Bytes of output up to which it is synced before the exit record is written."""
 LEFTOVER_PATIENCE = 0.5
@@ -95,6 +101,8 @@ FAILPOINTS = {
     "queue.claimed": "a queue has claimed staged runs, started none",
     "source.copied": "the source that is to replace a run's is complete beside it, the run is not claimed",
     "source.swapping": "a run's source was moved away, what replaces it has not taken its place",
+    "store.backed_up": "an earlier version's store was copied, and is as it was",
+    "store.upgraded": "it was upgraded, in a transaction that has not ended",
     "delete.renamed": "a run's directory was moved to the trash, the store still knows the run",
 }
 """Every point at which ``ORCHESTRA_FAILPOINT=NAME:ACTION[:N][,...]`` can strike, and where it is.
@@ -195,6 +203,16 @@ def boot_id() -> str:
     return _identity["boot"]
 
 
+def pid_namespace() -> str:
+    """Within what this process's pids mean something: two containers may share host name and home. Empty: not known."""
+    if "namespace" not in _identity:
+        try:
+            _identity["namespace"] = os.readlink("/proc/self/ns/pid")
+        except OSError:
+            _identity["namespace"] = ""
+    return _identity["namespace"]
+
+
 def process_start(pid: int) -> int | None:
     """The start time of a process in clock ticks since boot: with the pid, its identity.
 
@@ -213,9 +231,15 @@ def process_start(pid: int) -> int | None:
 
 
 def own_identity() -> dict[str, Any]:
-    """This process, provably: host, boot, pid, start."""
+    """This process, provably: host, boot, pid, start, namespace."""
     pid = os.getpid()
-    return {"host": host_id(), "boot": boot_id(), "pid": pid, "start": process_start(pid) or 0}
+    return {
+        "host": host_id(),
+        "boot": boot_id(),
+        "pid": pid,
+        "start": process_start(pid) or 0,
+        "namespace": pid_namespace(),
+    }
 
 
 def _read_process(pid: int) -> tuple[int, int, int] | None:
@@ -516,6 +540,7 @@ class OrdersFile:
         self.time_limit = float(one[b"time_limit"]) if one.get(b"time_limit") else NEVER
         self.warning = int(one.get(b"warning", b"0"))
         self.warn_before = float(one.get(b"warn_before", b"0"))
+        self.output_limit = int(one.get(b"output_limit", b"0"))
 
     @property
     def cookie(self) -> str:
@@ -588,10 +613,57 @@ class Hints:
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
+class Middle:
+    """The middle of an output, which is given up when the whole takes too much of the disk: its ends tell most."""
+
+    def __init__(self, directory: bytes, limit: int) -> None:
+        """``limit``: bytes that the output may take; 0: as many as there are."""
+        self.limit = limit
+        self.begin = min(HEAD, limit // 4) // GRAIN * GRAIN
+        self.end = self.begin
+        self.step = max(GRAIN, limit // 16)
+        self.due_at = limit or NEVER
+        """The size of the output from which on some more is to be given up."""
+        self.path = os.path.join(directory, GAP)
+
+    def give_up(self, fd: int, size: int) -> None:
+        """Give up more of the output in ``fd``, which has come to ``size``. Raises OSError: it can't be done here."""
+        end = (size - self.limit + self.begin + self.step + GRAIN - 1) // GRAIN * GRAIN
+        try:
+            # Before it is done: who reads bytes that are gone finds here that they are.
+            write_record(self.path, f"{self.begin} {end}\n", False)
+            _give_up_blocks(fd, self.end, end - self.end)
+        except OSError as error:
+            self.due_at = NEVER
+            self._take_back()
+            text = f"it is larger than {self.limit} bytes, and its middle can't be given up"
+            raise OSError(error.errno, text) from error
+        self.end = end
+        self.due_at = size + self.step
+
+    def _take_back(self) -> None:
+        try:
+            if self.end == self.begin:
+                os.unlink(self.path)
+            else:
+                write_record(self.path, f"{self.begin} {self.end}\n", False)
+        except OSError:
+            pass
+
+    def reason(self) -> str:
+        """What was given up; empty if nothing was."""
+        count = self.end - self.begin
+        if not count:
+            return ""
+        return f"{count} bytes in the middle of its output were given up: it is larger than {self.limit}"
+
+
 class _Output:
     """The file that keeps what an operation writes, and the index of when and on which stream it did."""
 
-    def __init__(self, directory: bytes) -> None:
+    def __init__(self, directory: bytes, limit: int = 0) -> None:
+        """``limit``: bytes that it may take on the disk; 0: as many as there are."""
+        self.middle = Middle(directory, limit)
         self.fd = -1
         self.index = -1
         self.size = 0
@@ -623,6 +695,13 @@ class _Output:
         except OSError as error:
             self.lost += len(data)
             self._note(error)
+        if self.size >= self.middle.due_at:
+            try:
+                self.middle.give_up(self.fd, self.size)
+            except OSError as error:
+                # Then no more is kept.
+                self._note(error)
+                self.retry_at = NEVER
 
     def mark(self, stream: int) -> None:
         """Index what comes next. Before it is written: who sees the bytes must find their stream."""
@@ -650,6 +729,11 @@ class _Output:
         if grown:
             self.mark(0)
         self.size = size
+        if size >= self.middle.due_at:
+            try:
+                self.middle.give_up(self.fd, size)
+            except OSError:
+                pass  # It is the operation that writes: nothing keeps it from going on.
         return grown
 
     def final_size(self) -> int:
@@ -668,7 +752,7 @@ class _Output:
     def reason(self) -> str:
         """What is wrong with the output; empty if nothing is."""
         if self.truncated_at < 0:
-            return ""
+            return self.middle.reason()
         return f"output truncated at {self.truncated_at} ({self.lost} bytes lost): {self.error}"
 
     def _note(self, error: OSError) -> None:
@@ -676,6 +760,20 @@ class _Output:
         self.error = error.strerror or str(error)
         if self.truncated_at < 0:
             self.truncated_at = self.size
+
+
+def _give_up_blocks(fd: int, begin: int, count: int) -> None:
+    """Let the file take no room for these bytes, which read as zeros from then on. Raises OSError."""
+    # Slow to load, and few outputs are so large.
+    import ctypes
+
+    try:
+        fallocate = ctypes.CDLL(None, use_errno=True).fallocate64
+    except AttributeError:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP)) from None
+    fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_longlong, ctypes.c_longlong)
+    if fallocate(fd, 3, begin, count):  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 # ---- processes
@@ -688,6 +786,7 @@ def prepare() -> None:
     """Find out what each start needs, so that forks of this process don't have to."""
     host_id()
     boot_id()
+    pid_namespace()
     _load()
 
 
@@ -855,7 +954,7 @@ class _Supervision:
         failpoint("supervisor.forked")
         # While the operation's program is loaded: what it writes waits in the pipe.
         self.oom_kills = _oom_kills()
-        self.output = _Output(self.directory)
+        self.output = _Output(self.directory, self.orders.output_limit)
         self._reserve_record()
         self.touch_at = self.begun + TOUCH_EVERY
         self.stop_at = self.begun + self.orders.stop_after

@@ -64,6 +64,7 @@ class RunCommand:
         edit_batch_comment: bool = False,
         stop_runs: bool = False,
         keep: bool = False,
+        prefix: bool = False,
     ) -> None:
         self.context = context
         self.settings = context.settings
@@ -73,6 +74,8 @@ class RunCommand:
         self.edit_batch_comment = edit_batch_comment
         self.stop_runs = stop_runs
         self.keep = keep
+        self.prefix = prefix
+        """Of a queue: each line of its runs has its run before it."""
         self.console = context.console(quiet=common.quiet)
         self.control = Control()
         self.kind: RunKind = "run"
@@ -172,7 +175,15 @@ class RunCommand:
             )
         )
         session.sinks.output_readers += self.context.wants_output_events
+        self.prefix_lines(session)
         return session
+
+    def prefix_lines(self, session: Session) -> None:
+        """Have each line of a queue's runs show its run, if that was asked for."""
+        if self.prefix:
+            from orchestra.cli.prefixing import PrefixedConsole
+
+            session.prefixed = lambda console, run: PrefixedConsole(session, console, run)
 
     async def _prepare(self, session: Session) -> Plan | Restart:
         """What the request comes to, with the flags as a person wants them."""
@@ -185,7 +196,9 @@ class RunCommand:
 
             self.request, prepared = await edit_flags(session, self.request, prepared)
         run_checks.check_directory(session, self.request, prepared)
-        run_checks.warn_of_ignored(session, self.request, prepared, self.common, stop_runs=self.stop_runs)
+        run_checks.warn_of_ignored(
+            session, self.request, prepared, self.common, stop_runs=self.stop_runs, prefix=self.prefix
+        )
         return prepared
 
     def _edit_comments(self) -> None:
@@ -199,7 +212,9 @@ class RunCommand:
         self.request = request
 
     def _needs_time(self, prepared: Plan | Restart) -> bool:
-        """Whether files or resources must be provided first, which is no work without an event loop."""
+        """Whether files or resources must be provided, or others be waited for first: no work without an event loop."""
+        if self.request.needed:
+            return True
         if isinstance(prepared, Restart):
             run = prepared.run
             return run.kind == "run" and bool(run.sources or run.operation.requires or run.needs)
@@ -249,7 +264,8 @@ class RunCommand:
             from orchestra.cli.detached import start_in_background
 
             options = self.context.passed_on
-            child = await start_in_background(session, run, options, stop_runs=self.stop_runs, keep=self.keep)
+            switches = {"stop_runs": self.stop_runs, "keep": self.keep, "prefix": self.prefix}
+            child = await start_in_background(session, run, options, **switches)
             pid = str(child)
         pidfile.write_text(f"{pid}\n")
         self.console.say(f"{run.operation_name} started in background as {run.id} (pidfile {pidfile})")

@@ -18,7 +18,7 @@ from orchestra.errors import OrchestraError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from orchestra.model.run import RunKind
+    from orchestra.model.run import Run, RunKind
 
 MOST_RUNS = 50
 """So many runs are offered, the newest first."""
@@ -29,6 +29,12 @@ COLUMN_NAMES = frozenset(("min_", "max_", "cols", "strict_cols", "group_by", "ag
 
 LOOKING = frozenset(("ls", "cat", "open", "diff", "runs diff"))
 """Verbs whose paths are those of a run's files."""
+FILTERED = (("--operation", "-Fo"), ("--tag", "-Ft"), ("--started", "-Fs"))
+"""Filters of whose values some are known."""
+RANGES = (
+    *("today", "yesterday", "this week", "this month", "last hour", "last week", "last month"),
+    *("before ", "after ", "between "),
+)
 
 
 class Candidate(NamedTuple):
@@ -177,6 +183,8 @@ def _arguments(words: list[str], known: list[Option]) -> list[str]:
 def _values(option: Option, current: str) -> Iterator[Candidate]:
     if option.values:
         yield from map(Candidate, option.values)
+    elif option.names in FILTERED:
+        yield from _of_filter(option.names[-1])
     elif option.field in RUN_NAMES:
         yield from _runs()
     elif option.field in COLUMN_NAMES:
@@ -187,6 +195,17 @@ def _values(option: Option, current: str) -> Iterator[Candidate]:
         yield from (Candidate(f"{before}{comma}{column}") for column in columns(option.field, MOST_RUNS))
     else:
         yield from _files(current)
+
+
+def _of_filter(name: str) -> Iterator[Candidate]:
+    """What runs that are there have, or how a range of time may be written."""
+    if name == "-Fs":
+        yield from map(Candidate, RANGES)
+        return
+    found: set[str] = set()
+    for run in _newest():
+        found |= set(run.tags) if name == "-Ft" else {run.operation_name}
+    yield from map(Candidate, sorted(found))
 
 
 def _of_run(arguments: list[str], current: str) -> Iterator[Candidate]:
@@ -251,22 +270,26 @@ def _operations() -> Iterator[Candidate]:
 
 
 def _runs(kind: RunKind | None = None) -> Iterator[Candidate]:
+    for run in _newest(kind):
+        text = f"{run.operation_name} {run.state} {run.label or ''}"
+        yield Candidate(run.short_id, " ".join(text.split()))
+
+
+def _newest(kind: RunKind | None = None) -> Sequence[Run]:
     from orchestra.cli.context import complete
     from orchestra.cli.context import current as context
     from orchestra.model.filters import RunQuery
 
     here = context()
     if not os.path.isdir(here.home):
-        return
+        return ()
 
     async def newest() -> Any:
         async with here.session(looking=True) as session:
             kinds = None if kind is None else frozenset((kind,))
             return await session.store.query(RunQuery(kinds=kinds, limit=MOST_RUNS))
 
-    for run in complete(newest).runs:
-        text = f"{run.operation_name} {run.state} {run.label or ''}"
-        yield Candidate(run.short_id, " ".join(text.split()))
+    return complete(newest).runs
 
 
 def _files_of_run(arguments: Sequence[str], start: str) -> Iterator[Candidate]:

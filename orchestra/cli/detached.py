@@ -115,16 +115,19 @@ async def _hand_claim_over(session: Session, run: Run, pid: int) -> None:
     await change(session, run, handed_over)
 
 
-def execute_claimed(run_id: str, nonce: str, *, stop_runs: bool = False, keep: bool = False) -> int:
+def execute_claimed(
+    run_id: str, nonce: str, *, stop_runs: bool = False, keep: bool = False, prefix: bool = False
+) -> int:
     """Execute a run that another process has claimed for us (internal)."""
     context = current()
-    command = RunCommand(context, RunRequest(cwd=context.cwd), stop_runs=stop_runs, keep=keep)
+    command = RunCommand(context, RunRequest(cwd=context.cwd), stop_runs=stop_runs, keep=keep, prefix=prefix)
 
     async def take_over() -> int:
         session = await command.stack.enter_async_context(
             open_session(context.home, command.settings, console=command.console, sinks=context.sinks())
         )
         session.sinks.output_readers += context.wants_output_events
+        command.prefix_lines(session)
         run = await session.store.get(run_id)
         if run.worker is None or run.worker.nonce != nonce:
             raise OrchestraError(f"run {run_id} is no longer claimed by {nonce}")

@@ -7,6 +7,8 @@ from collections.abc import Collection
 
 from orchestra.cli import tables, terminal
 from orchestra.cli.run_text import label_beside_others
+from orchestra.console import Console
+from orchestra.engine.lines import LineConsole
 from orchestra.engine.session import Session
 from orchestra.model.batch import varying
 from orchestra.model.filters import RunQuery
@@ -34,8 +36,8 @@ def prefix_of(run: Run, width: int | None = None, varying: Collection[str] = ())
 class PrefixedOutput:
     """Passes on what runs print to a console, line by line. Of progress bars the last state of each line is shown."""
 
-    def __init__(self, session: Session) -> None:
-        self._console = session.console
+    def __init__(self, session: Session, console: Console | None = None) -> None:
+        self._console = console or session.console
         self._store = session.store
         self._varying: dict[str, frozenset[str]] = {}
         """Flags in which the trials of a batch differ, by its id."""
@@ -79,3 +81,18 @@ class PrefixedOutput:
             return terminal.defuse(without_sequences(line))
         # A colour that is not ended must not reach the lines of others.
         return terminal.defuse(line) + "\x1b[0m"
+
+
+class PrefixedConsole(LineConsole):
+    """Shows what one run prints, with that run before each line."""
+
+    def __init__(self, session: Session, console: Console, run: Run) -> None:
+        super().__init__(console)
+        self._run = run
+        self._shown = PrefixedOutput(session, console)
+
+    async def output(self, stream: int, data: bytes) -> None:
+        await self._shown.show(self._run, stream, data)
+
+    async def flush(self) -> None:
+        await self._shown.finish(self._run)

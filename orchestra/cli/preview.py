@@ -1,8 +1,9 @@
-"""What ``run`` shows before it does anything: the preview, an operation's flags, commands, trials."""
+"""What ``run`` shows before it does anything: the preview, an operation's flags, commands, trials; never a secret."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from orchestra.cli import tables
@@ -16,6 +17,7 @@ from orchestra.engine.stage import Plan, new_run
 from orchestra.errors import UserError
 from orchestra.model.batch import Batch, unexpanded
 from orchestra.model.flags import Text, complete, encode
+from orchestra.model.marks import may_be_secret, may_hold_secrets
 from orchestra.model.operation import FlagValue, Operation
 from orchestra.model.run import Run
 
@@ -45,6 +47,7 @@ async def preview(session: Session, request: RunRequest, prepared: Plan | Restar
             subject += " (flags below used unless specified in batch trial)" if batch.rows else ""
     lines = [f"You are about to {subject}"]
     operation = _operation_of(prepared)
+    flags = _shown_flags(operation, flags)
     lines += [f"  {name}: {_shown_value(operation, name, flags[name])}" for name in sorted(flags)]
     if batch is not None and batch.options:
         lines.append("Optimizer flags:")
@@ -61,7 +64,24 @@ def _work(todo: Todo) -> str:
     return f"{', '.join(others)} and {last}" if others else last
 
 
+def _shown_flags(operation: Operation, flags: Mapping[str, FlagValue]) -> dict[str, FlagValue]:
+    """``flags`` without what their names or shapes tell to be secrets."""
+    if not any(may_be_secret(name, value) for name, value in flags.items()):
+        return dict(flags)
+    from orchestra.model.concealing import conceal_flags
+
+    return conceal_flags(operation, flags, _hidden)
+
+
+def _hidden(secret: str) -> str:
+    from orchestra.model.redaction import REDACTED
+
+    return REDACTED
+
+
 def _shown_value(operation: Operation, name: str, value: FlagValue) -> str:
+    if value == _hidden(""):
+        return _hidden("")
     definition = operation.flag(name)
     if value is None and definition is not None and definition.null_label is not None:
         return definition.null_label
@@ -109,9 +129,10 @@ async def trials_of(session: Session, prepared: Plan | Restart) -> tuple[dict[st
 
 async def print_trials(session: Session, prepared: Plan | Restart) -> str:
     """A table of the trials, numbered from 1."""
-    trials = await trials_of(session, prepared)
-    if trials is None:
+    found = await trials_of(session, prepared)
+    if found is None:
         raise UserError("cannot print trials for a non-batch operation")
+    trials = [_shown_flags(_operation_of(prepared), trial) for trial in found]
     names = sorted({name for trial in trials for name in trial})
     rows = [["#", *map(printable, names)]]
     for number, trial in enumerate(trials, 1):
@@ -128,14 +149,22 @@ def print_environment(session: Session, request: RunRequest, prepared: Plan | Re
     run = _run_of(session, request, prepared)
     batch = _batch_of(prepared)
     if batch is not None:
-        run = structs.replace(run, flags=batch.fixed)
+        run = structs.replace(run, flags=_shown_flags(run.operation, batch.fixed))
     return "\n".join(f"{name}={value}" for name, value in sorted(operation_environment(session, run).items()))
 
 
 def _run_of(session: Session, request: RunRequest, prepared: Plan | Restart) -> Run:
-    if isinstance(prepared, Restart):
-        return prepared.run
-    return new_run(session, request, prepared, state="pending")
+    """The run as it may be shown."""
+    run = (
+        prepared.run
+        if isinstance(prepared, Restart)
+        else new_run(session, request, prepared, state="pending")
+    )
+    if not may_hold_secrets(run):
+        return run
+    from orchestra.model.concealing import conceal
+
+    return conceal(run, _hidden)
 
 
 async def print_commands(session: Session, request: RunRequest, prepared: Plan | Restart) -> str:
@@ -147,7 +176,8 @@ async def print_commands(session: Session, request: RunRequest, prepared: Plan |
     from msgspec import structs
 
     trials = await trials_of(session, prepared) or ()
-    commands = [print_command(structs.replace(run, flags=flags, batch_spec=None)) for flags in trials]
+    shown = [_shown_flags(_operation_of(prepared), flags) for flags in trials]
+    commands = [print_command(structs.replace(run, flags=flags, batch_spec=None)) for flags in shown]
     return "\n".join([_own_command(run, request), *commands])
 
 
@@ -168,7 +198,7 @@ def _own_command(run: Run, request: RunRequest) -> str:
     listed = {name for row in (run.batch_spec.rows if run.batch_spec else ()) for name in row}
     given = [
         f"{name}={_as_argument(value)}"
-        for name, value in flags.items()
+        for name, value in _shown_flags(run.operation, flags).items()
         if value is not None and name not in listed
     ]
     files = [f"@{name}" for name in request.batch_files]

@@ -9,9 +9,9 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from orchestra.cli.context import complete, current, in_event_loop
+from orchestra.cli.selection import FILTERS, Filters, chosen
 from orchestra.console import printable
 from orchestra.engine import queue_control
-from orchestra.engine.runs import select_runs
 from orchestra.engine.session import Session
 from orchestra.engine.stopping import TIMEOUT, StopReport, not_stopped, stop_runs
 from orchestra.errors import UsageError
@@ -20,6 +20,7 @@ from orchestra.model.filters import RunQuery
 from orchestra.model.run import FINAL, Run
 from orchestra.model.scheduling import Group
 
+_AHEAD = RunQuery(states=frozenset(("staged", "running", "pending")))
 _QUEUES = RunQuery(states=frozenset(("running", "pending")), kinds=frozenset(("queue",)))
 
 GroupName = Annotated[str, Parameter(name=("--group", "-g"))]
@@ -34,7 +35,7 @@ def pause(*, group: GroupName = "") -> int:
     group
         Only runs of this group (run --group).
     """
-    _set(lambda session: queue_control.set_group(session, group, paused=True))
+    _set(group, lambda session: queue_control.set_group(session, group, paused=True))
     _say(f"Paused {_what(group)}")
     return 0
 
@@ -47,7 +48,7 @@ def resume(*, group: GroupName = "") -> int:
     group
         The group that was paused.
     """
-    _set(lambda session: queue_control.set_group(session, group, paused=False))
+    _set(group, lambda session: queue_control.set_group(session, group, paused=False))
     _say(f"Resumed {_what(group)}")
     return 0
 
@@ -62,29 +63,32 @@ def parallel(number: Annotated[int, Parameter(name="N")], /, *, group: GroupName
     group
         The group that the limit is for.
     """
-    _set(lambda session: queue_control.set_group(session, group, limit=number))
+    _set(group, lambda session: queue_control.set_group(session, group, limit=number), ahead=True)
     limit = f"at most {number} run(s) at once" if number else "no limit"
     _say(f"{limit[:1].upper()}{limit[1:]} {'in each queue' if not group else f'of group {group}'}")
     return 0
 
 
-def priority(*words: Annotated[str, Parameter(name="RUN... N")]) -> int:
+def priority(*words: Annotated[str, Parameter(name="RUN... N")], filters: Filters = FILTERS) -> int:
     """Give staged runs another priority: queues take higher ones first. The last word is the priority.
 
     Parameters
     ----------
     words
-        Which runs, and the priority.
+        Which runs (all that are staged, where filters are given), and the priority. A batch stands for its staged
+        trials.
     """
     *specs, last = words or ("",)
     try:
         wanted = int(last)
     except ValueError:
         wanted = None
-    if not specs or wanted is None:
+    if not (specs or filters is not FILTERS) or wanted is None:
         raise UsageError("give runs and their priority: orchestra queue priority RUN... N")
     changed = complete(
-        lambda: _change(specs, lambda session, runs: queue_control.set_priority(session, runs, wanted))
+        lambda: _change(
+            specs, filters, lambda session, runs: queue_control.set_priority(session, runs, wanted)
+        )
     )
     _say(f"Priority {wanted} for {len(changed)} run(s)")
     return 0
@@ -92,6 +96,7 @@ def priority(*words: Annotated[str, Parameter(name="RUN... N")]) -> int:
 
 def move(
     *runs: str,
+    filters: Filters = FILTERS,
     first: Annotated[bool, Parameter(name="--first")] = False,
     last: Annotated[bool, Parameter(name="--last")] = False,
     before: Annotated[str | None, Parameter(name="--before")] = None,
@@ -101,29 +106,34 @@ def move(
     Parameters
     ----------
     runs
-        Which runs, in the order in which they are to be started.
+        Which runs, in the order in which they are to be started (all that are staged, where filters are given). A batch
+        stands for its staged trials.
     first
         They are the next.
     last
         They are the last.
     before
-        They come right before this one.
+        They come right before this one, or the first staged trial of this batch.
     """
-    if not runs:
+    if not runs and filters is FILTERS:
         raise UsageError("give the runs that are to be moved: orchestra queue move RUN... --first")
     if first + last + (before is not None) != 1:
         raise UsageError("say where they are to be: --first, --last or --before RUN")
 
-    async def moved(session: Session, chosen: tuple[Run, ...]) -> tuple[Run, ...]:
-        other = None if before is None else (await select_runs(session, (before,)))[0]
-        return await queue_control.move(session, chosen, first=first, before=other)
+    async def moved(session: Session, found: tuple[Run, ...]) -> tuple[Run, ...]:
+        other = None if before is None else (await chosen(session, (before,), default="none"))[0]
+        return await queue_control.move(session, found, first=first, before=other)
 
-    changed = complete(lambda: _change(runs, moved))
+    changed = complete(lambda: _change(runs, filters, moved))
     _say(f"Moved {len(changed)} run(s)")
     return 0
 
 
-def wait(*runs: str, timeout: Annotated[str | None, Parameter(name="--timeout")] = None) -> int:
+def wait(
+    *runs: str,
+    filters: Filters = FILTERS,
+    timeout: Annotated[str | None, Parameter(name="--timeout")] = None,
+) -> int:
     """Wait until runs have ended; all that are staged or running unless told otherwise.
 
     The exit code is 0 if they all ended well, 1 if one did not, 75 if the time was over first.
@@ -131,12 +141,12 @@ def wait(*runs: str, timeout: Annotated[str | None, Parameter(name="--timeout")]
     Parameters
     ----------
     runs
-        Which runs: indexes, ids or beginnings of ids. A batch that stages its trials has ended when they have.
+        Which runs: indexes, ids or beginnings of ids. A batch has ended when its trials have.
     timeout
         Give up after so long, e.g. 2h.
     """
     limit = None if timeout is None else parse_duration(timeout)
-    ended = in_event_loop(lambda: _wait(runs, limit))
+    ended = in_event_loop(lambda: _wait(runs, filters, limit))
     left = [run for run in ended if run.state not in FINAL]
     failed = [run for run in ended if run.state not in ("completed", "skipped", *(one.state for one in left))]
     for run in failed:
@@ -147,15 +157,13 @@ def wait(*runs: str, timeout: Annotated[str | None, Parameter(name="--timeout")]
     return int(bool(failed))
 
 
-async def _wait(specs: tuple[str, ...], limit: float | None) -> tuple[Run, ...]:
+async def _wait(specs: tuple[str, ...], filters: Filters, limit: float | None) -> tuple[Run, ...]:
     async with current().session() as session:
         ids = None
-        if specs:
-            chosen = await select_runs(session, specs)
-            ids = [run.id for run in chosen]
-            for run in chosen:
-                if run.kind == "batch":
-                    ids += [trial.id for trial in (await session.store.query(RunQuery(batch=run.id))).runs]
+        if specs or filters is not FILTERS:
+            base = RunQuery() if specs else _AHEAD
+            found = await chosen(session, specs, filters, default="all", base=base)
+            ids = [run.id for run in await queue_control.with_trials(session, found)]
         return await queue_control.wait_for(session, ids, timeout=limit)
 
 
@@ -180,16 +188,19 @@ def stop(
 
 async def _stop(specs: tuple[str, ...], stop_running: bool) -> StopReport:
     async with current().session() as session:
-        chosen = await select_runs(session, specs) if specs else (await session.store.query(_QUEUES)).runs
-        for run in chosen:
+        if specs:
+            found = await chosen(session, specs, default="none")
+        else:
+            found = (await session.store.query(_QUEUES)).runs
+        for run in found:
             if run.kind != "queue":
                 raise UsageError(f"run {run.short_id} is no queue: use 'orchestra stop {run.short_id}'")
-        if not chosen:
+        if not found:
             _say("No queue is at work.")
-        report = await stop_runs(session, chosen, timeout=TIMEOUT, tell=_say)
+        report = await stop_runs(session, found, timeout=TIMEOUT, tell=_say)
         if stop_running:
             active = (await session.store.query(RunQuery(states=frozenset(("running", "pending"))))).runs
-            told = {run.id for run in chosen}
+            told = {run.id for run in found}
             started = [run for run in active if run.queue in told and run.worker is not None]
             report = _both(report, await stop_runs(session, started, timeout=TIMEOUT, tell=_say))
         return report
@@ -204,19 +215,31 @@ def _both(queues: StopReport, runs: StopReport) -> StopReport:
     )
 
 
-def _set(how: Callable[[Session], Awaitable[Group]]) -> Group:
-    async def work() -> Group:
+def _set(name: str, how: Callable[[Session], Awaitable[Group]], *, ahead: bool = False) -> None:
+    async def work() -> None:
         async with current().session() as session:
-            return await how(session)
+            known = await queue_control.groups_in_use(session) if name else frozenset((name,))
+            await how(session)
+        if name not in known:
+            from orchestra.project.documents import did_you_mean
 
-    return complete(work)
+            hint = did_you_mean(name, known)
+            # A limit is set before there are runs that it is for.
+            if hint is not None or not ahead:
+                _say(f"No run of group '{name}' is staged or running. {hint or ''}".rstrip())
+
+    complete(work)
 
 
 async def _change(
-    specs: Sequence[str], how: Callable[[Session, tuple[Run, ...]], Awaitable[tuple[Run, ...]]]
+    specs: Sequence[str],
+    filters: Filters,
+    how: Callable[[Session, tuple[Run, ...]], Awaitable[tuple[Run, ...]]],
 ) -> tuple[Run, ...]:
     async with current().session() as session:
-        return await how(session, await select_runs(session, specs, default="none"))
+        base = RunQuery() if specs else RunQuery(states=queue_control.STAGED, claim_order=True)
+        found = await chosen(session, specs, filters, default="all", base=base)
+        return await how(session, tuple(run for run in found if specs or run.kind != "queue"))
 
 
 def _what(group: str) -> str:

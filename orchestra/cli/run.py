@@ -64,6 +64,7 @@ def run(
         edit_batch_comment=trials.edit_batch_comment,
         stop_runs=means.stop_runs,
         keep=means.keep_run or trials.keep_batch,
+        prefix=means.prefix,
     ).run()
 
 
@@ -146,6 +147,7 @@ def queue(
     ] = None,
     max_fails: Annotated[int | None, Parameter(help="Start no more once so many have failed.")] = None,
     stop_runs: Annotated[bool, Parameter(help="Told to end, stop the running runs, too.")] = False,
+    prefix: Annotated[bool, Parameter(help="Show the run before each line that it prints.")] = False,
     background: Annotated[bool, Parameter(alias="-b", help="Return at once.")] = False,
 ) -> int:
     """Work through the staged runs: those of the highest priority first, then the oldest.
@@ -162,4 +164,11 @@ def queue(
     extra = () if jobs is None else (f"jobs={jobs}",)
     common = Common(yes=True, background=background)
     trials = TRIALS if max_fails is None else Trials(max_fails=max_fails)
-    return run("queue", *assignments, *extra, common=common, trials=trials, means=Means(stop_runs=stop_runs))
+    return run(
+        "queue",
+        *assignments,
+        *extra,
+        common=common,
+        trials=trials,
+        means=Means(stop_runs=stop_runs, prefix=prefix),
+    )

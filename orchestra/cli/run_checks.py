@@ -68,12 +68,20 @@ def check_directory(session: Session, request: RunRequest, prepared: Plan | Rest
 
 
 def warn_of_ignored(
-    session: Session, request: RunRequest, prepared: Plan | Restart, common: Common, *, stop_runs: bool
+    session: Session,
+    request: RunRequest,
+    prepared: Plan | Restart,
+    common: Common,
+    *,
+    stop_runs: bool,
+    prefix: bool,
 ) -> None:
     """Warn of options that have no meaning for what is asked for."""
     messages = list(ignored_options(request, prepared))
     if stop_runs and prepared.kind != "queue":
         messages.append("not a queue - ignoring --stop-runs")
+    if prefix and prepared.kind != "queue":
+        messages.append("not a queue - ignoring --prefix")
     if common.pidfile is not None and not common.background:
         messages.append("not in the background - ignoring --pidfile")
     for message in messages:

@@ -87,6 +87,12 @@ class Means:
     run_id: Annotated[str | None, Parameter(help="Id of the run.")] = None
     keep_run: Annotated[bool, Parameter(help="Keep it though it is to be deleted on success.")] = False
     stop_runs: Annotated[bool, Parameter(help="A queue told to end stops its runs, too.")] = False
+    prefix: Annotated[bool, Parameter(help="A queue shows the run before each line of its runs.")] = False
+
+
+def _span(help: str) -> Parameter:
+    """A span of time: one below zero is refused as such, not taken for an option."""
+    return Parameter(help=help, allow_leading_hyphen=True)
 
 
 @_group("When, and how often", 5)
@@ -98,11 +104,11 @@ class Terms:
     priority: Annotated[int | None, Parameter(help="Queues take higher ones first; 0 by default.")] = None
     after: Annotated[tuple[str, ...], Parameter(help="RUN[:ok|any] that must end first (repeatable).")] = ()
     group: Annotated[str | None, Parameter(help="Name that a limit of runs at once is set for.")] = None
-    time_limit: Annotated[str | None, Parameter(help="End each attempt after so long, e.g. 2h.")] = None
+    time_limit: Annotated[str | None, _span("End each attempt after so long, e.g. 2h.")] = None
     warn: Annotated[str | None, Parameter(help="SIGNAL@SECONDS before that, e.g. USR1@60.")] = None
     retries: Annotated[int | None, Parameter(help="Try again so many times when it fails.")] = None
     retry_on: Annotated[str | None, Parameter(help="Causes: oom,lost,timeout,exit:75,any.")] = None
-    retry_delay: Annotated[str | None, Parameter(help="Wait so long first, then twice as long.")] = None
+    retry_delay: Annotated[str | None, _span("Wait so long first, then twice as long.")] = None
     retry_scale: Annotated[str | None, Parameter(help="With so many times as much: memory=2.")] = None
 
 

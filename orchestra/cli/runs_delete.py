@@ -33,7 +33,7 @@ def runs_delete(
     Parameters
     ----------
     runs
-        Which runs: indexes and slices of the listing (1, 2:4, :), ids, or beginnings of ids.
+        Which runs: indexes and slices of the listing (1, 2:4, :, last), ids, or beginnings of ids.
     yes
         Do not ask.
     permanent

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import Annotated, NamedTuple
 
 from cyclopts import Parameter
@@ -19,6 +20,10 @@ from orchestra.model.run import Run
 
 PAGE = 20
 """How many runs are listed unless more are asked for, and how many each ``--more`` adds."""
+
+WITH_TIME = 5
+"""Columns of a row that has a start time, the third one."""
+DATE = len("2025-01-02")
 
 
 def runs_list(
@@ -86,11 +91,26 @@ async def _list(limit: int | None, filters: Filters, *, simplified: bool, below:
         more = [_below(session, run, below) for run in runs]
         rows = [_row(session, index, run, here, simplified) for index, run in enumerate(runs, 1)]
     if rows:
-        lines = tables.render(rows, width=terminal.width()).splitlines(keepends=True)
+        lines = _lines(rows, terminal.width())
         terminal.write("".join(line + rest for line, rest in zip(lines, more, strict=True)))
     if limit == PAGE and total > PAGE:
         os.write(2, f"Showing the first {PAGE} runs ({total} total) - use --all to show all\n".encode())
     return 0
+
+
+def _lines(rows: list[tuple[str, ...]], width: int | None) -> list[str]:
+    """The rows as lines. Where not even the status fits into ``width``, start times are shortened."""
+    without_labels = tables.render([row[:-1] for row in rows])
+    widest = max(map(tables.text_width, without_labels.splitlines()))
+    if width is not None and widest > width and len(rows[0]) == WITH_TIME:
+        today = run_text.format_time(time.time_ns() // 1000)[:DATE]
+        rows = [(*row[:2], _short_time(row[2], today), *row[3:]) for row in rows]
+    return tables.render(rows, width=width).splitlines(keepends=True)
+
+
+def _short_time(shown: str, today: str) -> str:
+    """Of today the hour and minute, of other days the date without its year."""
+    return shown[DATE + 1 : -3] if shown.startswith(today) else shown[5:DATE]
 
 
 def _below(session: Session, run: Run, below: Below) -> str:

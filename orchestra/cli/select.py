@@ -11,7 +11,8 @@ from cyclopts import Parameter
 from orchestra.cli import run_text, terminal
 from orchestra.cli.context import complete, current
 from orchestra.cli.selection import FILTERS, Filters, chosen
-from orchestra.engine.results import column_value, require_column, results_of
+from orchestra.engine.results import asks_results, column_value, require_column, results_of
+from orchestra.engine.search import results_of_many
 from orchestra.engine.session import Session
 from orchestra.errors import RunNotFound, UsageError, UserError
 from orchestra.model.columns import Column, parse_column, sort_by_value
@@ -33,7 +34,7 @@ def select(
     Parameters
     ----------
     runs
-        Which runs: indexes and slices of the listing (1, 2:4, :), ids, or beginnings of ids.
+        Which runs: indexes and slices of the listing (1, 2:4, :, last), ids, or beginnings of ids.
     all_
         All runs.
     short_id
@@ -79,12 +80,11 @@ async def _select(
 
 
 def _sorted(session: Session, runs: Sequence[Run], order: Order) -> Sequence[Run]:
-    require_column(session, runs, order.column)
-    return sort_by_value(
-        runs,
-        lambda run: column_value(session, run, order.column),
-        largest_first=order.largest_first,
-    )
+    found = results_of_many(session, runs if asks_results(order.column) else ())
+    values = {run.id: column_value(session, run, order.column, found.get(run.id)) for run in runs}
+    if all(value is None for value in values.values()):
+        require_column(session, runs, order.column)
+    return sort_by_value(runs, lambda run: values[run.id], largest_first=order.largest_first)
 
 
 def attribute_text(session: Session, run: Run, name: str) -> str:

@@ -36,7 +36,7 @@ def stop(
     Parameters
     ----------
     runs
-        Which runs: indexes and slices of the listing (1, 2:4, :), ids, or beginnings of ids.
+        Which runs: indexes and slices of the listing (1, 2:4, :, last), ids, or beginnings of ids.
     yes
         Do not ask.
     no_wait

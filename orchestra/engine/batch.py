@@ -27,6 +27,7 @@ from orchestra.engine.session import LEASE, Session
 from orchestra.engine.stage import announce_staged, make_runs, prepare_for_hand
 from orchestra.engine.supervise import LONGEST_POLL, keep_leases, watch_on
 from orchestra.engine.trials import new_trial, trials_of
+from orchestra.engine.watchdog import watch_loop
 from orchestra.errors import OrchestraError, RunBroken, RunNotFound, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
@@ -77,6 +78,7 @@ async def run_batch(
         anyio.create_task_group() as group,
     ):
         group.start_soon(keep_leases, session)
+        group.start_soon(watch_loop, session)
         try:
             await _Batch(session, attempt, control, run.executor, how).work()
         except OrchestraError as error:

@@ -147,9 +147,44 @@ async def begin(
     if isinstance(prepared, Restart):
         return await _begin_again(session, request, prepared, console, quiet)
     request = structs.replace(request, after=await found_after(session, request))
-    if request.needed and (matching := await find_matching(session, prepared)):
-        _say_matching(session, console, matching)
-        return Begun(what="skipped", matching=matching)
+    if request.needed:
+        return await _begin_if_needed(session, request, prepared, console, quiet, control)
+    return await _begin_new(session, request, prepared, console, quiet, control)
+
+
+async def _begin_if_needed(
+    session: Session,
+    request: RunRequest,
+    planned: Plan,
+    console: Console,
+    quiet: bool,
+    control: Control | None,
+) -> Begun:
+    from orchestra.engine import needed
+
+    while True:
+        async with needed.decided_alone(session, control):
+            matching = await find_matching(session, planned)
+            same: tuple[Run, ...] = ()
+            if not matching:
+                states = needed.STAGED_TOO if request.stage else needed.AT_WORK
+                same = await needed.at_work(session, await find_matching(session, planned, states))
+            if not matching and not same:
+                return await _begin_new(session, request, planned, console, quiet, control)
+        if matching or request.stage:
+            _say_matching(session, console, matching or same)
+            return Begun(what="skipped", matching=matching or same)
+        await needed.wait_for_them(session, same, console=console, control=control)
+
+
+async def _begin_new(
+    session: Session,
+    request: RunRequest,
+    prepared: Plan,
+    console: Console,
+    quiet: bool,
+    control: Control | None,
+) -> Begun:
     taken = await off_loop(lambda: _snapshot(session, request, prepared))
     selection = taken.selection
     for warning in selection.warnings if selection else ():
@@ -244,11 +279,13 @@ def _say_restarting(session: Session, restart: Restart, console: Console) -> Non
         session.emit("run.restarting", restart.run, console=console)
 
 
-async def find_matching(session: Session, planned: Plan) -> tuple[Run, ...]:
-    """The completed or terminated runs of the same operation with the same flags, newest first."""
+async def find_matching(
+    session: Session, planned: Plan, states: frozenset[State] = MATCHING
+) -> tuple[Run, ...]:
+    """The runs in ``states`` of the same operation with the same flags, newest first."""
     flags, batch = concealed_flags(session, planned.operation, planned.flags, planned.batch)
     planned = structs.replace(planned, flags=flags, batch=batch)
-    page = await session.store.query(RunQuery(states=MATCHING, kinds=frozenset((planned.kind,))))
+    page = await session.store.query(RunQuery(states=states, kinds=frozenset((planned.kind,))))
     return tuple(run for run in page.runs if _is_match(run, planned))
 
 

@@ -48,6 +48,8 @@ class Chooser:
         self.control = control
         self.aborted: Callable[[Run], object] = lambda run: None
         """Told of runs that can never be started."""
+        self.passed_over: Callable[[Run], object] = lambda run: None
+        """Told of staged runs, as they are looked at, that are meant for other devices."""
         self.warn: Callable[[str], object] = lambda message: None
         """Told what keeps something from being known or done."""
         self.session = session
@@ -170,7 +172,12 @@ class Chooser:
             return False
         self.set_aside.pop(run.id, None)
         # One whose record is damaged is found here, too, and can't be started.
-        return run.state == "staged" and run.kind != "queue" and fits_gpus(run, self.gpus)
+        if run.state != "staged" or run.kind == "queue":
+            return False
+        if fits_gpus(run, self.gpus):
+            return True
+        self.passed_over(run)
+        return False
 
     async def _with_targets(self, situation: Situation, staged: Sequence[Run]) -> Situation:
         wanted = {condition.partition(":")[0] for run in staged for condition in run.after}

@@ -46,7 +46,7 @@ async def attempt_in_process(
         fence = records.hold(directory, session.worker.nonce, fsync=session.fsync)
     except records.FenceLost:
         raise RunBusy(f"run {run.id} is being started by somebody else") from None
-    with fence, OutputWriter(directory) as output:
+    with fence, OutputWriter(directory, session.settings.most_output) as output:
         # By the records, as for any other run: who looked meanwhile may have seen the start before us.
         run = await settle(session, run, console=console)
         attempt = InProcessAttempt(run, directory, RecordingConsole(console, output))
@@ -71,7 +71,7 @@ async def attempt_in_process(
                     stopped=session.clock.now(),
                     size=output.size,
                     stopped_by=attempt.stopped_by,
-                    reason=attempt.reason,
+                    reason="; ".join(filter(None, (attempt.reason, output.missing))) or None,
                 ),
                 fsync=session.fsync,
             )

@@ -23,7 +23,7 @@ from orchestra.model.filters import RunQuery
 from orchestra.model.marks import bears_marks
 from orchestra.model.run import ACTIVE, FINAL, Run
 from orchestra.workspace import durable, records
-from orchestra.workspace.fence import shares_our_kernel
+from orchestra.workspace.fence import shares_our_kernel, shares_our_pids
 from orchestra.workspace.layout import REPLACING
 
 GONE_GRACE = 120.0
@@ -171,11 +171,13 @@ def watcher_is_gone(run: Run, now: int) -> bool:
 
 
 def is_alive(identity: Identity) -> bool | None:
-    """Whether that very process lives; None where it can't be known (another host)."""
+    """Whether that very process lives; None where it can't be known (another host, or a container on this one)."""
     if identity.host != supervisor.host_id():
         return None
     if identity.boot != supervisor.boot_id():
         return False
+    if not shares_our_pids(identity):
+        return None
     return supervisor.process_start(identity.pid) == identity.start
 
 

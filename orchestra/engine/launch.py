@@ -311,6 +311,7 @@ def _orders(session: Session, run: Run, command: tuple[str, ...], nonce: str, ho
         time_limit=run.time_limit,
         warning=warning[0],
         warn_before=warning[1],
+        output_limit=session.settings.most_output,
     )
 
 

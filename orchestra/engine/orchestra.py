@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, 
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, Unpack, cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -29,6 +29,7 @@ from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import find_run
 from orchestra.engine.results import column_value, results_of
 from orchestra.engine.runs import delete_runs, select_runs, stop_runs
+from orchestra.engine.search import without_results
 from orchestra.engine.series import series_of
 from orchestra.engine.session import Session, open_session
 from orchestra.engine.stopping import not_stopped
@@ -40,6 +41,7 @@ from orchestra.model.differences import Differences, Section
 from orchestra.model.duration import parse_duration
 from orchestra.model.events import Event
 from orchestra.model.filters import RunQuery
+from orchestra.model.narrowing import Filters, narrowed, narrowing_of
 from orchestra.model.operation import FlagValue
 from orchestra.model.resources import Resources, parse_resources
 from orchestra.model.retry import Retry, parse_retry
@@ -361,10 +363,18 @@ class Orchestra:
         """
         return await settle(self.session, await find_run(self.session, run, cwd=self._cwd))
 
-    async def list(self, query: RunQuery | None = None) -> tuple[Run, ...]:
-        """The runs that match, newest first, in their true states."""
+    async def list(self, query: RunQuery | None = None, **filters: Unpack[Filters]) -> tuple[Run, ...]:
+        """The runs that match, newest first, in their true states.
+
+        ``filters`` are those of the command line: ``expr="loss < 0.1"``, ``ops="train"``, ``tags=["a", "b"]``,
+        ``started="last 2 hours"``, ``error=True``, ``not_staged=True``, ...
+
+        Raises:
+            UserError: a filter has no meaning.
+        """
         await settle_active(self.session)
-        return (await self.session.store.query(query or RunQuery())).runs
+        asked = narrowed(query or RunQuery(), narrowing_of(filters), self.session.clock.now())
+        return (await self.session.store.query(await without_results(self.session, asked))).runs
 
     async def results(self, run: str) -> Results:
         """The scalars and attributes of a run's newest attempt, as far as it has come."""
@@ -399,15 +409,21 @@ class Orchestra:
         """What runs were given and what they came to, as a table: of all runs, or those that are named or match.
 
         ``options`` are those of :func:`~orchestra.engine.comparing.compare_request`: ``cols="min loss as best"``,
-        ``strict_cols``, ``min="loss"``, ``top=10``, ``repeats=True``, ``group_by="lr"``, ``agg="mean,std,n"``, ...
+        ``strict_cols``, ``min="loss"``, ``top=10``, ``repeats=True``, ``group_by="lr"``, ``agg="mean,std,n"``, ...;
+        and the filters of :meth:`list`.
 
         Raises:
             RunNotFound: one that is named is not there.
-            UserError: a column has no meaning, or no run has anything in it.
+            UserError: a column or a filter has no meaning, or no run has anything in a column.
         """
+        names = Filters.__annotations__.keys() & options
+        filters = cast("Filters", {name: options.pop(name) for name in names})
+        asked = narrowed(query or RunQuery(), narrowing_of(filters), self.session.clock.now())
+        # Who says which states are wanted wants them as repeats, too.
+        options.setdefault("only_completed", asked.states is None)
         request = compare_request(**options)
         await settle_active(self.session)
-        chosen = await select_runs(self.session, runs, query=query, default="all")
+        chosen = await select_runs(self.session, runs, query=asked, default="all")
         subjects = await subjects_of(self.session, chosen, self._cwd, include_batch=request.include_batch)
         return make_comparison(subjects, request)
 

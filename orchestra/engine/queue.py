@@ -23,12 +23,13 @@ from orchestra.engine.execute import execute
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import settle_active, settle_or_spoil
 from orchestra.engine.launch import Launch, with_handle
-from orchestra.engine.limits import fits_gpus, gpu_environment
+from orchestra.engine.limits import gpu_environment
 from orchestra.engine.lines import LineConsole
 from orchestra.engine.machine import ThisMachine
 from orchestra.engine.queue_settings import MOST_JOBS, QueueSettings
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.supervise import keep_leases, supervise
+from orchestra.engine.watchdog import watch_loop
 from orchestra.errors import OrchestraError, StoreError, StoreUnavailable
 from orchestra.model import lifecycle
 from orchestra.model.events import Level
@@ -101,6 +102,7 @@ class _Queue:
         self.chooser.aborted = lambda run: self._tell(
             "log.message", "warning", f"{run.id} was {run.reason}", failed=run.id
         )
+        self.chooser.passed_over = self._tell_of_other_gpus
         self.chooser.warn = lambda message: self._tell("log.message", "warning", message)
         self.ignored: set[str] = set()
         """Staged runs for other devices."""
@@ -122,6 +124,7 @@ class _Queue:
         self._tell("queue.started", "debug", "Starting queue")
         async with AsyncExitStack() as stack, anyio.create_task_group() as group:
             group.start_soon(keep_leases, self.session)
+            group.start_soon(watch_loop, self.session)
             changes = await self._changes(stack)
             if changes is not None:
                 self.hears_changes = True
@@ -194,7 +197,6 @@ class _Queue:
         free = self._free_slots()
         if free <= 0:
             return False
-        await self._tell_of_other_gpus()
         page = await self.session.store.query(RunQuery(states=ACTIVE, oldest_first=True))
         if await self._is_blocked(page.runs):
             return False
@@ -219,23 +221,19 @@ class _Queue:
         wanted = self.chooser.groups().get("", Group()).limit or self.settings.jobs
         return MOST_JOBS if wanted is None else wanted
 
-    async def _tell_of_other_gpus(self) -> None:
-        """Say once of each staged run that is meant for other devices that it is left to other queues."""
-        if self.settings.gpus is None:
+    def _tell_of_other_gpus(self, run: Run) -> None:
+        """Say once of a staged run that is meant for other devices that it is left to other queues."""
+        if run.id in self.ignored:
             return
-        staged = await self.session.store.query(RunQuery(states=STAGED, claim_order=True))
-        for run in staged.runs:
-            if run.id in self.ignored or fits_gpus(run, self.settings.gpus):
-                continue
-            self.ignored.add(run.id)
-            self._say_processing()
-            self._tell(
-                "queue.ignored",
-                "info",
-                f"Ignorning staged run {run.id} "
-                f"(GPU spec mismatch: run is {run.gpus}, queue is {self.settings.gpus})",
-                staged=run.id,
-            )
+        self.ignored.add(run.id)
+        self._say_processing()
+        self._tell(
+            "queue.ignored",
+            "info",
+            f"Ignorning staged run {run.id} "
+            f"(GPU spec mismatch: run is {run.gpus}, queue is {self.settings.gpus})",
+            staged=run.id,
+        )
 
     async def _is_blocked(self, active: Sequence[Run]) -> bool:
         """Whether runs that no queue started hold the staged ones back; says so once for each staged run."""
@@ -265,7 +263,7 @@ class _Queue:
 
     async def _start(self, run: Run) -> None:
         """Execute one claimed run; whatever goes wrong with it, the queue goes on."""
-        console = LineConsole(self.console) if self._jobs() > 1 else self.console
+        console = self._console_of(run)
         control = self.running[run.id]
         try:
             how = Launch(environment=self._environment())
@@ -292,6 +290,12 @@ class _Queue:
             self.running.pop(run.id, None)
             self.ending.discard(run.id)
             self._look_again()
+
+    def _console_of(self, run: Run) -> Console:
+        """What shows the output of ``run``: lines stay whole where those of others come between them."""
+        if self.session.prefixed is not None:
+            return self.session.prefixed(self.console, run)
+        return LineConsole(self.console) if self._jobs() > 1 else self.console
 
     def _too_many_failed(self) -> bool:
         limit = self.settings.max_fails

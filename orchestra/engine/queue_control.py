@@ -60,7 +60,7 @@ async def set_group(
     Raises:
         UserError: the limit is none.
     """
-    if limit is not None and not 0 <= limit <= MOST_JOBS:
+    if limit is not None and not _is_limit(limit):
         raise UserError(
             f"invalid number of runs {limit}", f"Give a number from 1 to {MOST_JOBS}, or 0 for none."
         )
@@ -78,6 +78,18 @@ async def set_group(
     return group
 
 
+def _is_limit(limit: object) -> bool:
+    # Programs give what they like.
+    return isinstance(limit, int) and not isinstance(limit, bool) and 0 <= limit <= MOST_JOBS
+
+
+async def groups_in_use(session: Session) -> frozenset[str]:
+    """The groups of which something is set, or of which runs are staged, claimed or running."""
+    page = await session.store.query(RunQuery(states=ACTIVE | STAGED))
+    named = {run.group for run in page.runs if run.group is not None}
+    return frozenset(named | GroupsFile(session.layout.home).read().keys()) - {EVERYTHING}
+
+
 async def wake_queues(session: Session) -> None:
     """Let all queues look at once: what is written anew in the store is a change that they hear of."""
     for queue in await _queues(session):
@@ -90,13 +102,13 @@ async def _queues(session: Session) -> tuple[Run, ...]:
 
 
 async def set_priority(session: Session, runs: Sequence[Run], priority: int) -> tuple[Run, ...]:
-    """Give runs that wait another priority.
+    """Give runs that wait another priority; a batch stands for its staged trials.
 
     Raises:
         UserError: one of them does not wait, or there is no such priority.
     """
     check_priority(priority)
-    _require_waiting(runs)
+    runs = await _waiting(session, runs)
     kept = [await change(session, run, lambda now: structs.replace(now, priority=priority)) for run in runs]
     await _record(session, kept)
     return tuple(kept)
@@ -107,12 +119,15 @@ async def move(
 ) -> tuple[Run, ...]:
     """Let staged runs be the next of all (``first``), come right before another one, or be the last of all.
 
-    They take over the priority of those that they come before, or behind, and keep their order.
+    They take over the priority of those that they come before, or behind, and keep their order. A batch stands for its
+    staged trials.
 
     Raises:
         UserError: one of them does not wait, or is to come before itself.
     """
-    _require_waiting((*runs, *([before] if before is not None else [])))
+    runs = await _waiting(session, runs)
+    if before is not None:
+        before = (await _waiting(session, (before,)))[0]
     moved = {run.id for run in runs}
     page = await session.store.query(RunQuery(states=STAGED, claim_order=True))
     others = [run for run in page.runs if run.id not in moved]
@@ -172,12 +187,38 @@ def _turns_at(others: Sequence[Run], place: int, count: int, now: int) -> tuple[
     return following.priority, [begin + round(step * (number + 1)) for number in range(count)]
 
 
-def _require_waiting(runs: Sequence[Run]) -> None:
+async def _waiting(session: Session, runs: Sequence[Run]) -> tuple[Run, ...]:
+    """``runs``, with each batch that does not wait itself replaced by its trials that do, in their turn.
+
+    Raises:
+        UserError: one of them does not wait.
+    """
+    waiting: dict[str, Run] = {}
     for run in runs:
-        if run.state != "staged":
+        found: Sequence[Run] = (run,)
+        if run.kind == "batch" and run.state != "staged":
+            found = (await session.store.query(RunQuery(batch=run.id, states=STAGED, claim_order=True))).runs
+            if not found:
+                raise UserError(
+                    f"no trial of batch {run.short_id} waits for a queue", "Choose one with staged trials."
+                )
+        elif run.state != "staged":
             raise UserError(
                 f"run {run.short_id} is {run.state} and waits for no queue", "Choose runs that are staged."
             )
+        waiting |= {one.id: one for one in found}
+    return tuple(waiting.values())
+
+
+async def with_trials(session: Session, runs: Sequence[Run]) -> tuple[Run, ...]:
+    """``runs``, each batch followed by its trials: it has ended when they have."""
+    found: dict[str, Run] = {}
+    for run in runs:
+        found[run.id] = run
+        if run.kind == "batch":
+            trials = (await session.store.query(RunQuery(batch=run.id, oldest_first=True))).runs
+            found |= {trial.id: trial for trial in trials}
+    return tuple(found.values())
 
 
 async def queue_status(
@@ -287,7 +328,7 @@ class Queues:
         await set_group(self._session, group, limit=runs)
 
     async def priority(self, runs: Sequence[str], priority: int) -> tuple[Run, ...]:
-        """Give staged runs another priority.
+        """Give staged runs, and the staged trials of batches, another priority.
 
         Raises:
             UserError: one of them is not staged, or there is no such run.
@@ -297,7 +338,7 @@ class Queues:
     async def move(
         self, runs: Sequence[str], *, first: bool = False, before: str | None = None
     ) -> tuple[Run, ...]:
-        """Let staged runs be the next, come right before another one, or be the last.
+        """Let staged runs, or the staged trials of batches, be the next, come before another one, or be the last.
 
         Raises:
             UserError: one of them is not staged, or there is no such run.
@@ -308,8 +349,10 @@ class Queues:
     async def wait(
         self, runs: Sequence[str] | None = None, *, timeout: float | None = None
     ) -> tuple[Run, ...]:
-        """Wait until runs have ended, or nothing is staged or running any more: at most ``timeout`` seconds."""
-        ids = None if runs is None else [run.id for run in await self._named(runs)]
+        """Wait until runs, and the trials of batches, have ended, or nothing is staged or running any more: at most
+        ``timeout`` seconds."""
+        named = None if runs is None else await with_trials(self._session, await self._named(runs))
+        ids = None if named is None else [run.id for run in named]
         return await wait_for(self._session, ids, timeout=timeout)
 
     async def _named(self, runs: Sequence[str]) -> tuple[Run, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, UserError
+from orchestra.model.attributes import ATTRIBUTES
 from orchestra.model.columns import Column
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run
@@ -18,6 +19,8 @@ from orchestra.workspace.results import Results, read_results
 
 DEEPEST = 8
 """Pipelines within pipelines that are looked into."""
+OWN_NAMES = frozenset((*ATTRIBUTES, *Run.__struct_fields__, "run_dir"))
+"""Attributes that every run has."""
 MOST_NAMED = 10
 """Columns that a hint lists."""
 
@@ -67,13 +70,16 @@ def below_step(step: str, key: str) -> str:
     return f"{step}/{prefix}#{tag}" if separator else f"{step}#{tag}"
 
 
-def column_value(session: Session, run: Run, column: Column) -> FlagValue:
-    """What ``run`` has in ``column``; None if nothing. Of its results no more is read than that takes."""
+def column_value(session: Session, run: Run, column: Column, results: Results | None = None) -> FlagValue:
+    """What ``run`` has in ``column``; None if nothing. Its results, if not given, are read where that takes them."""
     if column.kind == "flag":
         return run.flags.get(column.name)
+    if column.kind == "attribute" and column.name in OWN_NAMES:
+        return _own_attribute(session, run, column.name)
+    results = results or results_of(session, run)
     if column.kind == "attribute":
-        return _attribute(session, run, column.name)
-    scalar = find_scalar(results_of(session, run).scalars, column.name)
+        return results.attributes.get(column.name)
+    scalar = find_scalar(results.scalars, column.name)
     if scalar is None:
         return None
     return scalar.point(column.qualifier)[1 if column.step else 0]
@@ -103,24 +109,17 @@ def _names(session: Session, run: Run, kind: str) -> Iterable[str]:
     if kind == "flag":
         return run.flags
     if kind == "attribute":
-        return (*Run.__struct_fields__, *results_of(session, run).attributes)
+        return (*OWN_NAMES, *results_of(session, run).attributes)
     return (name for name in results_of(session, run).scalars if not name.startswith(SYSTEM))
 
 
-def _attribute(session: Session, run: Run, name: str) -> FlagValue:
-    known: dict[str, FlagValue] = {
-        "run": run.short_id,
-        "short_id": run.short_id,
-        "operation": run.operation_name,
-        "op": run.operation.name,
-        "status": run.state,
-        "time": None if run.stopped is None or run.started is None else (run.stopped - run.started) / 1e6,
-        "exit_status": run.exit_code,
-        "run_dir": str(session.directory(run)),
-        "from": run.operation.source,
-    }
-    if name in known:
-        return known[name]
-    if name in Run.__struct_fields__:
-        return getattr(run, name)
-    return results_of(session, run).attributes.get(name)
+def asks_results(column: Column) -> bool:
+    """Whether it takes a run's results to tell what it has in ``column``."""
+    return column.kind == "scalar" or (column.kind == "attribute" and column.name not in OWN_NAMES)
+
+
+def _own_attribute(session: Session, run: Run, name: str) -> FlagValue:
+    if name == "run_dir":
+        return str(session.directory(run))
+    found = ATTRIBUTES.get(name)
+    return getattr(run, name) if found is None else found(run)

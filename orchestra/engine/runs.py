@@ -23,6 +23,8 @@ Default = Literal["all", "latest", "none"]
 
 CANDIDATES = 10
 """How many runs are named when a prefix fits several."""
+LAST = "last"
+"""Stands for the newest run of a listing, unless that is a run's id."""
 _HINT = "Try 'orchestra runs list' for a list of runs."
 _SLICE = re.compile(r"([0-9]{0,9}):([0-9]{0,9})")
 
@@ -33,7 +35,8 @@ async def select_runs(
     """The runs that ``specs`` name among those that ``query`` finds, each once, in the order they are named.
 
     A spec is the whole id of a run, its 1-based index in the listing of ``query``, the beginning of an id
-    that no other id begins with, or a slice of the listing: ``2:4`` is 2, 3 and 4, ``:3``, ``2:``, ``:``.
+    that no other id begins with, a slice of the listing (``2:4`` is 2, 3 and 4, ``:3``, ``2:``, ``:``), or ``last``,
+    the newest run of the listing.
     Without specs ``default`` says which runs are meant. Runs whose directory is gone are forgotten.
 
     Raises:
@@ -76,6 +79,8 @@ async def _named(session: Session, spec: str, query: RunQuery) -> tuple[Run, ...
     if part is not None:
         first, last = int(part[1] or 1), int(part[2]) if part[2] else None
         runs = await _sliced(session, max(first, 1), last, query)
+    elif spec == LAST:
+        runs = await _sliced(session, 1, 1, query)
     elif place is not None:
         runs = await _sliced(session, place, place, query) or await _beginning(session, spec, query)
     else:

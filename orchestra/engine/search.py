@@ -70,16 +70,14 @@ def names_of_results(session: Session) -> set[str]:
 
 async def without_results(session: Session, query: RunQuery) -> RunQuery:
     """``query`` in words that a store understands: it finds the same runs, and asks for nobody's results."""
-    if query.where is None:
-        return query
-    from orchestra.model.conditions import leaves
-
-    asked = [leaf for leaf in map(_asks_results, leaves(query.where)) if leaf is not None]
-    if not asked:
+    if query.where is None or not _asked(query.where):
         return query
     from orchestra.workspace.results_index import IndexLost, ResultsIndex
 
-    search = _Search(session, query, asked)
+    query, flagless = await _told_apart(session, query, query.where)
+    if query.where is None or not _asked(query.where):
+        return query
+    search = _Search(session, query, query.where, flagless)
     try:
         with _index(session) as index:
             return await search.in_other_words(index)
@@ -96,64 +94,84 @@ def _asks_results(leaf: Condition) -> Comparison | None:
     return leaf
 
 
+def _asked(where: Condition) -> list[Comparison]:
+    """What asks for results, or may."""
+    from orchestra.model.conditions import leaves
+
+    return [leaf for leaf in map(_asks_results, leaves(where)) if leaf is not None]
+
+
+async def _told_apart(session: Session, query: RunQuery, where: Condition) -> tuple[RunQuery, frozenset[str]]:
+    """``query`` with names told to be of flags where all runs have such a flag, and the names that no run has as one.
+
+    What is left of plain names may be of a flag of some runs, and of a result of others.
+    """
+    from orchestra.model.conditions import Comparison, Name, with_leaves
+
+    names = {each.name.name for each in _asked(where) if each.name.kind == "any"}
+    everybody = structs.replace(query, where=None, limit=1, offset=0, claim_order=False)
+    total = (await session.store.query(everybody)).total if names else 0
+    are_flags: set[str] = set()
+    are_none: set[str] = set()
+    for name in names:
+        lacking = (await session.store.query(structs.replace(everybody, where=_lacks(name)))).total
+        if not lacking:
+            are_flags.add(name)
+        elif lacking == total:
+            are_none.add(name)
+
+    def told(leaf: Condition) -> Condition:
+        asked = _asks_results(leaf)
+        if asked is None or asked.name.kind != "any" or asked.name.name not in are_flags:
+            return leaf
+        return Comparison(Name(asked.name.name, "flag"), asked.operator, asked.value)
+
+    return structs.replace(query, where=with_leaves(where, told)), frozenset(are_none)
+
+
 class _Search:
     """One query that asks for results."""
 
-    def __init__(self, session: Session, query: RunQuery, asked: Sequence[Comparison]) -> None:
+    def __init__(self, session: Session, query: RunQuery, where: Condition, flagless: frozenset[str]) -> None:
         self._session = session
         self._query = query
-        self._asked = asked
+        self._where = where
+        self._asked = _asked(where)
+        self._flagless = flagless
         self._live: dict[str, Results] = {}
         """Of runs whose results are not kept."""
-        self._all_lack_flags = False
 
     async def in_other_words(self, index: ResultsIndex) -> RunQuery:
         """The query with the runs themselves in the place of what asks for their results."""
         from orchestra.model.conditions import with_leaves
 
-        before = self._query.where
-        assert before is not None
         self._live = {}
         await self._look(index)
-        where = await off_loop(lambda: with_leaves(before, lambda leaf: self._answer(leaf, index)))
+        where = await off_loop(lambda: with_leaves(self._where, lambda leaf: self._answer(leaf, index)))
         return structs.replace(self._query, where=where)
 
     async def _look(self, index: ResultsIndex) -> None:
         """Make sure that the results of all runs that may be found are known."""
-        known = self._known()
-        candidates = self._lacking_flags(known)
+        candidates = self._candidates()
         marks = await _marks(self._session, candidates)
-        if known.where is None and candidates is known and not _narrows(known):
+        if candidates == RunQuery(oldest_first=candidates.oldest_first):
             await off_loop(lambda: index.forget_others(len(marks)))
         unknown = await off_loop(lambda: index.without(marks))
         for part in _parts(unknown):
             runs = (await self._session.store.query(RunQuery(ids=tuple(part)))).runs
             found, kept = await off_loop(lambda runs=runs: _read(self._session, index, runs))
             self._live |= {run_id: results for run_id, results in found.items() if run_id not in kept}
-        every = await self._session.store.query(structs.replace(known, limit=1))
-        self._all_lack_flags = candidates is not known and every.total == len(marks)
 
-    def _known(self) -> RunQuery:
-        """The query without what asks for results."""
-        from orchestra.model.conditions import all_of, conjuncts, leaves
+    def _candidates(self) -> RunQuery:
+        """The runs whose results count: those that meet all else, and lack the flag where a name may be a flag's."""
+        from orchestra.model.conditions import all_of, any_of, conjuncts
 
-        parts = [
-            part
-            for part in conjuncts(self._query.where)
-            if not any(_asks_results(leaf) is not None for leaf in leaves(part))
-        ]
+        parts = [part for part in conjuncts(self._where) if not _asked(part)]
+        names = {each.name.name for each in self._asked if each.name.kind == "any"} - self._flagless
+        if names and all(each.name.name in names for each in self._asked):
+            lacking = any_of([_lacks(name) for name in sorted(names)])
+            parts += [] if lacking is None else [lacking]
         return structs.replace(self._query, where=all_of(parts), limit=None, offset=0, claim_order=False)
-
-    def _lacking_flags(self, known: RunQuery) -> RunQuery:
-        """The runs of ``known`` of which results count: of a name that may be a flag's, those without the flag."""
-        from orchestra.model.conditions import AllOf, any_of
-
-        names = {each.name.name for each in self._asked if each.name.kind == "any"}
-        if len(names) == 0 or any(each.name.kind != "any" for each in self._asked):
-            return known
-        lacking = any_of([_lacks(name) for name in sorted(names)])
-        assert lacking is not None
-        return structs.replace(known, where=lacking if known.where is None else AllOf((known.where, lacking)))
 
     def _answer(self, leaf: Condition, index: ResultsIndex) -> Condition:
         from orchestra.model.conditions import AllOf, Among, AnyOf, Comparison, Name, Not, compare
@@ -170,22 +188,13 @@ class _Search:
                 ids.add(run_id)
         among = Among(frozenset(ids))
         answer = Not(among) if holds_for_nothing else among
-        if asked.name.kind != "any" or (self._all_lack_flags and len(self._names()) == 1):
+        if asked.name.kind != "any" or asked.name.name in self._flagless:
             return answer
         flag = Comparison(Name(asked.name.name, "flag"), asked.operator, asked.value)
         if not ids:
             return flag
         lacks = _lacks(asked.name.name)
         return AnyOf((AllOf((Not(lacks), flag)), AllOf((lacks, answer))))
-
-    def _names(self) -> set[str]:
-        return {each.name.name for each in self._asked}
-
-
-def _narrows(query: RunQuery) -> bool:
-    return any(
-        part is not None for part in (query.ids, query.id_prefix, query.states, query.kinds, query.batch)
-    )
 
 
 def _lacks(flag: str) -> Comparison:

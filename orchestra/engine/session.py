@@ -27,6 +27,7 @@ from orchestra.workspace.layout import Layout
 
 if TYPE_CHECKING:
     from orchestra.engine.hosting import PluginHost
+    from orchestra.engine.lines import LineConsole
     from orchestra.workspace.fence import HeldFence
     from orchestra.workspace.vault import Vault
 
@@ -90,6 +91,8 @@ class Session:
         """Warnings of a project that were given: every step of a pipeline would give them again."""
         self.hosted: set[str] = set()
         """The runs that these attempts are of: queues, batches and pipelines."""
+        self.prefixed: Callable[[Console, Run], LineConsole] | None = None
+        """What shows the output of a run that a queue starts, with the run before each line; None: nothing does."""
         self._stack = stack
         self._open_plugin = open_plugin
         self.host: PluginHost | None = None

@@ -24,6 +24,7 @@ from orchestra.engine.step_checks import check_step
 from orchestra.engine.step_request import request_of_step, step_arguments
 from orchestra.engine.steps_ahead import check_ahead
 from orchestra.engine.supervise import keep_leases, watch_on
+from orchestra.engine.watchdog import watch_loop
 from orchestra.errors import OrchestraError, RunNotFound, UserError, text_of_os_error
 from orchestra.model.filters import RunQuery
 from orchestra.model.operation import Step
@@ -50,6 +51,7 @@ async def run_steps(
         anyio.create_task_group() as group,
     ):
         group.start_soon(keep_leases, session)
+        group.start_soon(watch_loop, session)
         try:
             await _Pipeline(session, attempt, control, Launch(environment=given)).work()
         except OrchestraError as error:

@@ -18,6 +18,7 @@ from orchestra.model import lifecycle
 from orchestra.model.execution import Fence, Identity
 from orchestra.model.run import ACTIVE, Run
 from orchestra.workspace import records
+from orchestra.workspace.fence import shares_our_pids
 
 TIMEOUT = 30.0
 """Seconds to wait for runs that were told to stop."""
@@ -85,8 +86,9 @@ async def stop_runs(
             told.append((run, fence.identity.pid))
         else:
             host = fence.identity.host.partition("/")[0]
+            place = "in another container on" if fence.identity.host == supervisor.host_id() else "on"
             report = structs.replace(report, elsewhere=(*report.elsewhere, (run, host)))
-            say(f"Run {run.id} runs on host {host} and can't be stopped from here")
+            say(f"Run {run.id} runs {place} host {host} and can't be stopped from here")
     if timeout is None:
         return structs.replace(report, stopped=tuple(run for run, _ in told))
     return await _await_end(session, told, report, timeout, force)
@@ -186,4 +188,5 @@ async def _signal(session: Session, run: Run, identity: Identity, how: StopHow) 
 
 
 def _is_here(identity: Identity) -> bool:
-    return identity.host == supervisor.host_id() and identity.boot == supervisor.boot_id()
+    here = identity.host == supervisor.host_id() and identity.boot == supervisor.boot_id()
+    return here and shares_our_pids(identity)

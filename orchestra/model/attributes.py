@@ -10,8 +10,9 @@ from orchestra.model.run import Run
 
 
 def bare_operation(run: Run) -> str:
-    """The operation's name without its model."""
-    return bare_name(run.operation)
+    """The operation's name as listings show it, without its model."""
+    model = run.operation.model
+    return run.operation_name.removeprefix(f"{model}:") if model else run.operation_name
 
 
 def bare_name(operation: Operation) -> str:

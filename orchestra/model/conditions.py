@@ -6,17 +6,14 @@ to nobody who has only the record: the engine puts :class:`Among` in the place o
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from msgspec import Struct
 
-from orchestra.errors import UserError
 from orchestra.model.attributes import ATTRIBUTES
 from orchestra.model.operation import FlagValue
+from orchestra.model.operation_patterns import operation_matcher
 from orchestra.model.run import Run
 from orchestra.model.scalars import Qualifier
 
@@ -63,7 +60,7 @@ class Not(Struct, frozen=True, tag="not"):
 
 class OfOperation(Struct, frozen=True, tag="operation"):
     """The run is of the operation that a person calls so: ``NAME``, ``MODEL:NAME``, a glob, or a regular expression
-    that begins with ``^`` or ends with ``$``."""
+    that begins with ``^`` or ends with ``$``. A batch is ``NAME+``, as in listings."""
 
     pattern: str
 
@@ -216,51 +213,7 @@ def _is_number(value: FlagValue) -> bool:
 
 
 def _operation_holds(condition: OfOperation, run: Run) -> bool:
-    return _operation_matcher(condition.pattern)(run)
-
-
-def check_operation(pattern: str) -> str:
-    """Return ``pattern`` if it can be one.
-
-    Raises:
-        UserError: it is a regular expression that can't be read.
-    """
-    _operation_matcher(pattern)
-    return pattern
-
-
-@lru_cache(maxsize=64)
-def _operation_matcher(pattern: str) -> Callable[[Run], bool]:
-    if pattern.startswith("^") or pattern.endswith("$"):
-        try:
-            search = re.compile(pattern).search
-        except (re.error, OverflowError, RecursionError) as error:
-            raise UserError(f"invalid regular expression '{pattern}' for the operation: {error}") from None
-        return lambda run: any(search(name) for name in {run.operation_name, run.operation.name})
-    model, colon, name = pattern.rpartition(":")
-    fits_name, fits_model = _glob(name), _glob(model)
-
-    def fits(run: Run) -> bool:
-        own = run.operation.model or run.operation.name.rpartition(":")[0]
-        if colon and not fits_model(own):
-            return False
-        names = {_bare(run.operation_name, own), _bare(run.operation.name, own)}
-        return any(map(fits_name, names)) or (not colon and any(fits_name(_last(each)) for each in names))
-
-    return fits
-
-
-def _bare(name: str, model: str) -> str:
-    return name.removeprefix(f"{model}:") if model else name
-
-
-def _last(name: str) -> str:
-    """A script's own name."""
-    return name.rpartition("/")[2]
-
-
-def _glob(pattern: str) -> Callable[[str], object]:
-    return re.compile(fnmatch.translate(pattern)).match if pattern else lambda name: not name
+    return operation_matcher(condition.pattern)(run)
 
 
 def _label_holds(condition: Labelled, run: Run) -> bool:

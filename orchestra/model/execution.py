@@ -17,6 +17,8 @@ class Identity(Struct, frozen=True, kw_only=True, gc=False):
     pid: int
     start: int
     """Start time in clock ticks since boot (field 22 of ``/proc/PID/stat``); 0 where it can't be read."""
+    namespace: str = ""
+    """Within what the pid means something (the link ``/proc/PID/ns/pid``); empty where it can't be read."""
 
 
 class Job(Struct, frozen=True, kw_only=True, gc=False):

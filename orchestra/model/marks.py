@@ -23,7 +23,7 @@ _SHORTEST = 16
 
 def may_hold_secrets(run: Run) -> bool:
     """Whether it is worth looking closely; cheap, for nearly all runs hold none."""
-    return any(_may_be_secret(name, value) for name, value in _places(run))
+    return any(may_be_secret(name, value) for name, value in _places(run))
 
 
 def _places(run: Run) -> Iterator[tuple[str, Any]]:
@@ -48,7 +48,8 @@ def _places(run: Run) -> Iterator[tuple[str, Any]]:
             yield from row.items()
 
 
-def _may_be_secret(name: str, value: Any) -> bool:
+def may_be_secret(name: str, value: Any) -> bool:
+    """Whether it is worth looking closely at a value of this name."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         value = str(value)
     if isinstance(value, str):
@@ -57,9 +58,9 @@ def _may_be_secret(name: str, value: Any) -> bool:
         lower = name.lower()
         return bool(value) and any(hint in lower for hint in _HINTS)
     if isinstance(value, dict):
-        return any(_may_be_secret(str(key), item) for key, item in cast("dict[Any, Any]", value).items())
+        return any(may_be_secret(str(key), item) for key, item in cast("dict[Any, Any]", value).items())
     if isinstance(value, list | tuple):
-        return any(_may_be_secret(name, item) for item in cast("list[Any]", value))
+        return any(may_be_secret(name, item) for item in cast("list[Any]", value))
     return False
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, TypedDict
 
 from msgspec import Struct, structs
 
@@ -12,6 +12,7 @@ from orchestra.model import conditions as are
 from orchestra.model.condition_text import parse_condition
 from orchestra.model.conditions import Condition
 from orchestra.model.filters import RunQuery
+from orchestra.model.operation_patterns import check_operation
 from orchestra.model.run import ACTIVE, FINAL, State
 from orchestra.model.time_range import parse_moment, parse_range
 
@@ -50,6 +51,67 @@ class Narrowing(Struct, frozen=True, kw_only=True):
     """None of these."""
 
 
+class Filters(TypedDict, total=False):
+    """The same as keywords, by the predecessor's names. One text stands for a list of it alone."""
+
+    expr: str | Sequence[str]
+    ops: str | Sequence[str]
+    labels: str | Sequence[str]
+    tags: str | Sequence[str]
+    comments: str | Sequence[str]
+    digest: str | Sequence[str]
+    started: str | None
+    unlabeled: bool
+    marked: bool
+    unmarked: bool
+    running: bool
+    completed: bool
+    error: bool
+    terminated: bool
+    pending: bool
+    staged: bool
+    not_running: bool
+    not_completed: bool
+    not_error: bool
+    not_terminated: bool
+    not_pending: bool
+    not_staged: bool
+
+
+_LISTS: Final = {
+    "expr": "expressions",
+    "ops": "operations",
+    "labels": "labels",
+    "tags": "tags",
+    "comments": "comments",
+    "digest": "digests",
+}
+
+
+def narrowing_of(filters: Filters) -> Narrowing:
+    """What keywords ask for.
+
+    Raises:
+        TypeError: there is no such keyword.
+    """
+    given: dict[str, Any] = dict(filters)
+    for name in given:
+        if name not in Filters.__annotations__:
+            raise TypeError(f"there is no filter '{name}': there are {', '.join(Filters.__annotations__)}")
+    lists: dict[str, Any] = {
+        field: (given[name],) if isinstance(given[name], str) else tuple(given[name])
+        for name, field in _LISTS.items()
+        if name in given
+    }
+    alone = {name: given[name] for name in ("started", "unlabeled", "marked", "unmarked") if name in given}
+    return Narrowing(
+        **lists,
+        **alone,
+        statuses=[name for name in STATES if given.get(name)],
+        not_statuses=[name for name in STATES if given.get(f"not_{name}")],
+    )
+
+
 def narrowed(base: RunQuery, wanted: Narrowing, now: int) -> RunQuery:
     """``base`` with what is ``wanted`` beyond it, at ``now`` (microseconds since the epoch).
 
@@ -74,7 +136,7 @@ def _conditions(wanted: Narrowing, now: int) -> list[Condition]:
     if wanted.marked and wanted.unmarked:
         raise UsageError("--marked and --unmarked cannot both be used")
     alternatives = (
-        are.any_of([are.OfOperation(are.check_operation(each)) for each in wanted.operations]),
+        are.any_of([are.OfOperation(check_operation(each)) for each in wanted.operations]),
         are.any_of([are.Labelled(each) for each in wanted.labels]),
         are.any_of([are.Comparison(are.Name("tags", "attribute"), "contains", each) for each in wanted.tags]),
         are.any_of([are.Commented(each) for each in wanted.comments]),

@@ -12,7 +12,7 @@ from orchestra.errors import UserError
 
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 """Of memory: powers of 1024, as Slurm and Kubernetes' ``Ki`` have them."""
-_MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*((?:[kmgt](?:i?b)?|b)?)", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _HINT = "Give some of gpus=N, cpus=N and memory=SIZE, such as 'gpus=1 cpus=4 memory=8G'."
 
@@ -76,16 +76,16 @@ def checked(resources: Resources) -> Resources:
 
 
 def parse_memory(text: str) -> int:
-    """Bytes: ``8G``, ``512M``, ``1.5GiB``; a bare number is bytes.
+    """Bytes: ``8G``, ``512M``, ``1.5GiB``, ``900B``. A bare number is refused: some schedulers take megabytes.
 
     Raises:
         UserError: it is no such size.
     """
     match = _MEMORY.fullmatch(text.strip())
-    if match is None:
+    if match is None or match[2] == "":
         raise UserError(f"invalid size of memory '{text}'", "Give a number with a unit, such as 512M or 8G.")
     number = float(match[1]) if "." in match[1] else int(match[1])
-    return round(number * UNITS[match[2].lower()])
+    return round(number * UNITS[match[2][0].lower().replace("b", "")])
 
 
 def format_memory(size: int) -> str:
@@ -102,7 +102,7 @@ def _exact(size: int) -> str:
     for unit in ("T", "G", "M", "K"):
         if size >= UNITS[unit.lower()] and size % UNITS[unit.lower()] == 0:
             return f"{size // UNITS[unit.lower()]}{unit}"
-    return str(size)
+    return f"{size}B"
 
 
 def _amount(name: str, value: str) -> float:

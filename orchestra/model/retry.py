@@ -20,6 +20,8 @@ ANY = ("any",)
 
 _CAUSE = re.compile(r"any|oom|lost|timeout|(?:exit|signal):[0-9]{1,3}")
 
+_HIGHEST = {"exit": 255, "signal": 64}
+
 
 class Retry(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """When a run that failed is started again by itself."""
@@ -63,6 +65,12 @@ def parse_retry(limit: int, on: str = "any", delay: float = 0.0, scale: str = ""
             raise UserError(
                 f"invalid cause '{cause}' to try again",
                 "Give any, oom, lost, timeout, exit:CODE or signal:NUMBER.",
+            )
+        kind, _, number = cause.partition(":")
+        if number and not 1 <= int(number) <= _HIGHEST[kind]:
+            raise UserError(
+                f"invalid cause '{cause}' to try again: no run that fails ends so",
+                f"Give {kind}:1 to {kind}:{_HIGHEST[kind]}.",
             )
     if not 0 <= delay <= LONGEST_DELAY:
         raise UserError(

@@ -7,15 +7,13 @@ from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct, structs
 
+from orchestra.model import versions
 from orchestra.model.batch import Batch
 from orchestra.model.execution import Handle, Identity
 from orchestra.model.ids import short_id
 from orchestra.model.operation import FlagValue, Operation
 from orchestra.model.resources import Resources
 from orchestra.model.retry import Retry
-
-SCHEMA = 1
-"""The version of the record. A reader ignores fields that it doesn't know."""
 
 State: TypeAlias = Literal[
     "staged",
@@ -45,7 +43,21 @@ Starter: TypeAlias = Literal["command", "queue", "batch"]
 
 
 OWN_ATTRIBUTES: Final = frozenset(
-    ("run", "short_id", "operation", "op", "status", "time", "exit_status", "run_dir", "from")
+    (
+        *(
+            "run",
+            "short_id",
+            "operation",
+            "op",
+            "op_model",
+            "status",
+            "time",
+            "exit_status",
+            "run_dir",
+            "from",
+        ),
+        "sourcecode",
+    )
 )
 """What is known of every run beyond the fields of its record."""
 
@@ -92,7 +104,8 @@ class Comment(Struct, frozen=True, kw_only=True, gc=False):
 class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One intended execution. Times are microseconds since the epoch."""
 
-    schema: int = SCHEMA
+    schema: int = versions.FIRST
+    """The version of the record. A reader ignores fields that it doesn't know."""
     id: str
     kind: RunKind = "run"
     operation: Operation

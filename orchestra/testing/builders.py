@@ -95,6 +95,7 @@ def a_full_run(**fields: Any) -> Run:
         flags={"epochs": 3, "lr": 0.1, "name": None},
         label="lr=0.1",
         label_template="lr=${lr}",
+        marked=True,
         tags=("a", "b"),
         directory="/elsewhere/run",
         batch="b" * 32,

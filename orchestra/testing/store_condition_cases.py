@@ -31,7 +31,7 @@ from orchestra.testing.store_race import StoreOpener
 
 _VALUES: tuple[Any, ...] = (
     *(0.1, 1, 1.0, True, False, None, "1", "yes", "", 'It\'s "odd"\n\x00\udce9', math.nan, math.inf, 10**30),
-    *([1, "a"], {"a": 1}, -0.0, 2**53 + 1),
+    *([1, "a"], {"a": 1}, -0.0, 2**53 + 1, 1e-05, 1e22, 10**22, 5.0, 1.5e300, "a b"),
 )
 _EXPRESSIONS = (
     "x = 0.1",
@@ -51,6 +51,14 @@ _EXPRESSIONS = (
     f"x = {2**53 + 1}",
     f"x = {float(2**53)}",
     "x in [0.1, yes, 'yes']",
+    "x = 0",
+    "x = 5",
+    "x = 1e-05",
+    "x = 1e22",
+    "x = 1.5e300",
+    "x in [1e-05, 5, 'a b']",
+    "x in []",
+    "x = 'a b'",
     "x contains A",
     "x contains 1",
     "'a.b \"c' = 2",

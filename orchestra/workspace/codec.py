@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from typing import TypeVar
 
+from msgspec import Struct
+
 from orchestra.errors import OrchestraError, RunBroken, StoreUnavailable
+from orchestra.model import versions
 from orchestra.model.encoding import decode
 from orchestra.workspace.durable import storage_error
 
@@ -15,11 +18,15 @@ READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 """How records are opened: a pipe in the place of one must not hold us up."""
 
 
-def read_record(path: str | os.PathLike[str], kind: type[T]) -> T | None:
-    """The record in file ``path``; None when there is no such file.
+class _Versioned(Struct, frozen=True):
+    schema: int = versions.FIRST
+
+
+def read_record(path: str | os.PathLike[str], kind: type[T], known: int = versions.FIRST) -> T | None:
+    """The record in file ``path``; None when there is no such file. ``known``: its newest version that we can read.
 
     Raises:
-        RunBroken: the file is torn, of another kind, or can't be read.
+        RunBroken: the file is torn, of another kind or a newer version, or can't be read.
         StoreUnavailable: it can't be read just now.
     """
     try:
@@ -28,10 +35,40 @@ def read_record(path: str | os.PathLike[str], kind: type[T]) -> T | None:
         return None
     except OSError as error:
         raise unreadable(error, path) from error
+    return decode_record(data, kind, path, known)
+
+
+def decode_record(data: bytes, kind: type[T], path: str | os.PathLike[str], known: int = versions.FIRST) -> T:
+    """The record that ``data``, the content of file ``path``, is.
+
+    Raises:
+        RunBroken: it is torn, of another kind or a newer version.
+    """
+    if (version := version_of(data)) > known:
+        raise newer(path, version, known)
     try:
         return decode(data, kind)
     except ValueError as error:
         raise damaged(path, data, error) from error
+
+
+def version_of(data: bytes) -> int:
+    """The version that a record says it is of."""
+    if b'"schema"' not in data:
+        return versions.FIRST
+    try:
+        return decode(data, _Versioned).schema
+    except ValueError:
+        # What is wrong with it is told by whoever knows what it is to be.
+        return versions.FIRST
+
+
+def newer(path: str | os.PathLike[str], version: int, known: int) -> RunBroken:
+    """The error for a record of a version that we don't know: it might mean another thing than we take it for."""
+    return RunBroken(
+        f"'{os.fspath(path)}' was written by a newer version of orchestra (schema {version}, we know {known})",
+        "Upgrade orchestra to use it.",
+    )
 
 
 def unreadable(error: OSError, path: str | os.PathLike[str]) -> OrchestraError:

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from orchestra.model import versions
 from orchestra.model.encoding import encode
 from orchestra.model.redaction import allowed_environment, is_secret, redact_text
 from orchestra.workspace.codec import read_bytes, read_record
 from orchestra.workspace.durable import write_atomic
 
 ENVIRONMENT = "environment.json"
-SCHEMA = 1
 
 _LOCK_FILES = (
     ".python-version",
@@ -63,7 +63,7 @@ class LockFile(Struct, frozen=True, kw_only=True):
 class EnvironmentRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was there when an attempt was started."""
 
-    schema: int = SCHEMA
+    schema: int = versions.FIRST
     captured: int
     """Microseconds since the epoch."""
     platform: dict[str, str] = {}
@@ -93,7 +93,7 @@ def read_environment(attempt_dir: Path) -> EnvironmentRecord | None:
     Raises:
         RunBroken, StoreUnavailable: it can't be read.
     """
-    return read_record(os.path.join(attempt_dir, ENVIRONMENT), EnvironmentRecord)
+    return read_record(os.path.join(attempt_dir, ENVIRONMENT), EnvironmentRecord, versions.ENVIRONMENT)
 
 
 def describe_variables(

@@ -16,11 +16,18 @@ from typing import Literal
 
 from msgspec import Struct, convert, to_builtins
 
-from orchestra.child.supervisor import boot_id, host_id, own_identity, process_start, win_fence
+from orchestra.child.supervisor import (
+    boot_id,
+    host_id,
+    own_identity,
+    pid_namespace,
+    process_start,
+    win_fence,
+)
 from orchestra.errors import RunBusy, RunNotFound
-from orchestra.model.encoding import decode
+from orchestra.model import versions
 from orchestra.model.execution import Fence, Identity
-from orchestra.workspace.codec import READ, damaged, read_open, read_record, unreadable
+from orchestra.workspace.codec import READ, decode_record, read_open, read_record, unreadable
 from orchestra.workspace.durable import fail, make_dirs
 
 FENCE = "fence"
@@ -48,7 +55,7 @@ def read_fence(attempt_dir: Path) -> Fence | None:
     Raises:
         RunBroken: it can't be read.
     """
-    return read_record(os.path.join(attempt_dir, FENCE), Fence)
+    return read_record(os.path.join(attempt_dir, FENCE), Fence, versions.FENCE)
 
 
 def probe(attempt_dir: Path) -> Probe | None:
@@ -64,14 +71,10 @@ def probe(attempt_dir: Path) -> Probe | None:
         return None
     except OSError as error:
         raise unreadable(error, path) from error
-    data = b""
     try:
         touched = os.fstat(descriptor).st_mtime_ns // 1000
-        data = read_open(descriptor)
-        fence = decode(data, Fence)
+        fence = decode_record(read_open(descriptor), Fence, path, versions.FENCE)
         return Probe(fence=fence, alive=_is_alive(descriptor, fence), seen=touched)
-    except ValueError as error:
-        raise damaged(path, data, error) from error
     except OSError as error:
         raise unreadable(error, path) from error
     finally:
@@ -102,7 +105,8 @@ def _is_alive(descriptor: int, fence: Fence) -> bool | None:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        return _is_running(fence.identity) if fence.identity.host == host_id() else None
+        here = fence.identity.host == host_id() and shares_our_pids(fence.identity)
+        return _is_running(fence.identity) if here else None
     return False
 
 
@@ -112,6 +116,15 @@ def shares_our_kernel(identity: Identity) -> bool:
     Then its lock can be believed here, and what it left behind, if we see it, be ended.
     """
     return identity.boot == boot_id() and (bool(identity.boot) or identity.host == host_id())
+
+
+def shares_our_pids(identity: Identity) -> bool:
+    """Whether its pid means the same to us: containers on one host may have that host's name, and each its own pids.
+
+    What was noted by those who did not know of that is taken for ours.
+    """
+    ours = pid_namespace()
+    return not identity.namespace or not ours or identity.namespace == ours
 
 
 def revoke(attempt_dir: Path, *, fsync: bool = True) -> bool:

@@ -9,12 +9,12 @@ from typing import Literal, TypeAlias, cast
 from msgspec import Struct
 
 from orchestra.errors import RunBroken, UserError
+from orchestra.model import versions
 from orchestra.model.operation import OutputMode
-from orchestra.workspace.codec import read_bytes, unreadable
+from orchestra.workspace.codec import newer, read_bytes, unreadable
 from orchestra.workspace.durable import make_dirs, write_atomic
 
 ORDERS = "orders"
-VERSION = 1
 GRACE = 5.0
 STOP_TIMEOUT = 10.0
 """Seconds, where nothing is said of them."""
@@ -59,6 +59,8 @@ class Orders(Struct, frozen=True, kw_only=True):
     """The number of a signal for the operation ahead of that; 0: none."""
     warn_before: float = 0.0
     """How long before the time limit."""
+    output_limit: int | None = None
+    """Bytes of output beyond which its middle is given up."""
 
 
 def encode_orders(orders: Orders) -> bytes:
@@ -71,7 +73,7 @@ def encode_orders(orders: Orders) -> bytes:
     # What need not be there comes first: a file that was cut lacks something that must be.
     entries = [
         *_optional_entries(orders),
-        ("version", str(VERSION)),
+        ("version", str(versions.ORDERS)),
         ("run", orders.run),
         ("attempt", str(orders.attempt)),
         ("nonce", orders.nonce),
@@ -103,6 +105,8 @@ def _optional_entries(orders: Orders) -> list[tuple[str, str]]:
         entries.append(("time_limit", repr(float(orders.time_limit))))
     if orders.warning:
         entries += [("warning", str(orders.warning)), ("warn_before", repr(float(orders.warn_before)))]
+    if orders.output_limit is not None:
+        entries.append(("output_limit", str(orders.output_limit)))
     return entries
 
 
@@ -161,6 +165,7 @@ def _build(values: dict[str, str], repeated: dict[str, list[str]]) -> Orders:
             time_limit=float(values["time_limit"]) if "time_limit" in values else None,
             warning=int(values.get("warning", 0)),
             warn_before=float(values.get("warn_before", 0)),
+            output_limit=int(values["output_limit"]) if "output_limit" in values else None,
         )
     except KeyError as error:
         raise ValueError(f"no entry '{error.args[0]}'") from None
@@ -184,15 +189,25 @@ def read_orders(attempt_dir: Path) -> Orders | None:
     """The orders of an attempt, or None if it has none.
 
     Raises:
-        RunBroken: they are torn or can't be read.
+        RunBroken: they are torn, of a newer version, or can't be read.
         StoreUnavailable: they can't be read just now.
     """
     path = os.path.join(attempt_dir, ORDERS)
     try:
-        return decode_orders(read_bytes(path))
+        data = read_bytes(path)
+        if (version := _version_of(data)) > versions.ORDERS:
+            raise newer(path, version, versions.ORDERS)
+        return decode_orders(data)
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise RunBroken(f"'{path}' is damaged: {error}") from error
     except OSError as error:
         raise unreadable(error, path) from error
+
+
+def _version_of(data: bytes) -> int:
+    for entry in data.split(b"\0"):
+        if entry.startswith(b"version=") and entry[8:].isdigit():
+            return int(entry[8:])
+    return versions.FIRST

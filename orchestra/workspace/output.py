@@ -13,11 +13,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from orchestra.child.supervisor import Middle
 from orchestra.errors import text_of_os_error
+from orchestra.workspace.codec import read_bytes
 from orchestra.workspace.durable import fail, write_all
 
 OUTPUT = "output"
 INDEX = "output.index"
+GAP = "output.gap"
+"""Which bytes were given up, for there were too many: ``BEGIN END``. It is written before they are gone."""
 
 BOTH = 0
 """The stream of both, or of standard output."""
@@ -34,6 +38,31 @@ _ENTRY = struct.Struct(">QQB")
 _INDEX_INTERVAL = 50_000
 _READ = os.O_RDONLY | os.O_CLOEXEC
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+
+
+_LEAST_HEAD = 256 << 10
+"""So much of the beginning is kept of any output."""
+
+
+def read_gap(attempt_dir: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Which bytes of an attempt's output were given up: the first of them, and the first behind them."""
+    try:
+        begin, end = read_bytes(os.path.join(attempt_dir, GAP)).split()
+        return int(begin), int(end)
+    except (OSError, ValueError):
+        return None
+
+
+def _without_gap(attempt_dir: str | os.PathLike[str], start: int, data: bytes) -> tuple[bytes, int, bool]:
+    """``data``, read at ``start``, up to what was given up, or what is said in its place; where to go on; and whether
+    it is the latter."""
+    end = start + len(data)
+    gap = read_gap(attempt_dir) if end > _LEAST_HEAD else None
+    if gap is None or end <= gap[0] or start >= gap[1]:
+        return data, end, False
+    if start < gap[0]:
+        return data[: gap[0] - start], gap[0], False
+    return b"\n... %d bytes of output were not kept ...\n" % (gap[1] - start), gap[1], True
 
 
 class OutputFollower:
@@ -82,10 +111,12 @@ class OutputFollower:
             data = os.pread(self._descriptor, min(limit, available), self.offset)
         except OSError as error:
             fail(error, self._path)
-        start = self.offset
-        self.offset += len(data)
         if not data:
             return []
+        start = self.offset
+        data, self.offset, is_gap = _without_gap(os.path.dirname(self._path), start, data)
+        if is_gap:
+            return [(BOTH, data)]
         return self._index.split(start, data) if self._index is not None else [(BOTH, data)]
 
     def close(self) -> None:
@@ -201,8 +232,10 @@ def read_output(attempt_dir: Path) -> Iterator[bytes]:
     path = os.path.join(attempt_dir, OUTPUT)
     try:
         with open(path, "rb", buffering=0) as file:
-            while chunk := file.read(CHUNK):
-                yield chunk
+            offset = 0
+            while chunk := os.pread(file.fileno(), CHUNK, offset):
+                kept, offset, _ = _without_gap(attempt_dir, offset, chunk)
+                yield kept
     except FileNotFoundError:
         return
     except OSError as error:
@@ -212,11 +245,13 @@ def read_output(attempt_dir: Path) -> Iterator[bytes]:
 class OutputWriter:
     """Writes the output of an attempt that executes in this process."""
 
-    def __init__(self, attempt_dir: Path) -> None:
-        """
+    def __init__(self, attempt_dir: Path, limit: int | None = None) -> None:
+        """``limit``: bytes that it may take on the disk, beyond which its middle is given up.
+
         Raises:
             HomeError, StoreUnavailable: the output can't be opened.
         """
+        self._middle = Middle(os.fsencode(attempt_dir), limit or 0)
         self.truncated: str | None = None
         """Why, and where, the output ends before the attempt did; later writes are dropped."""
         path = os.path.join(attempt_dir, OUTPUT)
@@ -250,9 +285,16 @@ class OutputWriter:
                 write_all(self._index, _ENTRY.pack(self.size, now, stream))
                 self._stream, self._indexed = stream, now
             self.size += write_all(self._output, data)
+            if self.size >= self._middle.due_at:
+                self._middle.give_up(self._output, self.size)
         except OSError as error:
             self.size = os.fstat(self._output).st_size
             self.truncated = f"output truncated at {self.size}: {text_of_os_error(error)}"
+
+    @property
+    def missing(self) -> str | None:
+        """What of the output is not there, in a sentence."""
+        return self.truncated or self._middle.reason() or None
 
     def sync(self) -> None:
         """Let the output reach the disk; a failure is noted in :attr:`truncated`."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from orchestra.model import versions
 from orchestra.model.encoding import encode
 from orchestra.model.scheduling import Group
 from orchestra.workspace.codec import read_record
@@ -48,7 +49,7 @@ class GroupsFile:
             fail(error, self._path)
         seen = (status.st_mtime_ns, status.st_ino)
         if seen != self._seen:
-            record = read_record(self._path, QueueGroups)
+            record = read_record(self._path, QueueGroups, versions.QUEUE_GROUPS)
             self._groups = {} if record is None else record.groups
             self._seen = seen
         return self._groups
@@ -60,13 +61,14 @@ class GroupsFile:
 
 
 @contextmanager
-def try_turn(home: Path) -> Generator[bool]:
-    """Have it to oneself to decide what is started in a home; yields False if somebody else has.
+def try_turn(home: Path, lock: str = _LOCK) -> Generator[bool]:
+    """Have it to oneself to decide what is started in a home (or what else ``lock`` is for); yields False if somebody
+    else has.
 
     Raises:
         StoreUnavailable, HomeError: the lock's file can't be used.
     """
-    path = home / _LOCK
+    path = home / lock
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:

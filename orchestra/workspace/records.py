@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from orchestra.errors import HomeError, RunBroken, RunNotFound
+from orchestra.model import versions
 from orchestra.model.encoding import decode, encode
 from orchestra.model.execution import Exit, Fence
-from orchestra.model.run import SCHEMA, Run
-from orchestra.workspace.codec import read_bytes, read_record
+from orchestra.model.run import Run
+from orchestra.workspace.codec import read_bytes, read_record, version_of
 from orchestra.workspace.durable import (
     append_line,
     fail,
@@ -53,10 +54,6 @@ EXIT = "exit"
 EVENTS = "events.jsonl"
 
 
-class _Schema(Struct, frozen=True):
-    schema: int = SCHEMA
-
-
 def write_run(run_dir: Path, run: Run, *, fsync: bool) -> None:
     """Replace the record of ``run``, making its directory if need be.
 
@@ -64,13 +61,15 @@ def write_run(run_dir: Path, run: Run, *, fsync: bool) -> None:
         HomeError: it can't be written, or was written by a newer version and would lose what we don't know.
         StoreUnavailable: no space, I/O error.
     """
-    if run.schema > SCHEMA:
+    if run.schema > versions.RUN:
         raise HomeError(
             f"run {run.id} was written by a newer version of orchestra and is left as it is",
             "Upgrade orchestra to change this run.",
         )
     folder = os.path.join(run_dir, CONTROL)
     path = os.path.join(folder, RUN)
+    if run.schema != versions.RUN:
+        run = structs.replace(run, schema=versions.RUN)
     data = encode(run) + b"\n"
     new = not os.path.exists(path)
     if new:
@@ -100,14 +99,10 @@ def read_run(run_dir: Path) -> Run:
 
     Raises:
         RunNotFound: no run is there.
-        RunBroken: the record is missing, torn, or of a newer kind that we can't read; the message names the
-            file.
+        RunBroken: the record is missing, torn, or of a newer version; the message names the file.
     """
     path = os.path.join(run_dir, CONTROL, RUN)
-    try:
-        run = read_record(path, Run)
-    except RunBroken as error:
-        raise _too_new(path) or error from error
+    run = read_record(path, Run, versions.RUN)
     if run is None:
         if os.path.isdir(os.path.join(run_dir, CONTROL, ATTEMPTS)):
             raise RunBroken(f"'{path}' is missing")
@@ -115,17 +110,11 @@ def read_run(run_dir: Path) -> Run:
     return run
 
 
-def _too_new(path: str) -> RunBroken | None:
+def _is_newer(path: str) -> bool:
     try:
-        schema = decode(read_bytes(path), _Schema).schema
-    except (OSError, ValueError):
-        return None
-    if schema <= SCHEMA:
-        return None
-    return RunBroken(
-        f"'{path}' was written by a newer version of orchestra (schema {schema}, we know {SCHEMA})",
-        "Upgrade orchestra to use this run.",
-    )
+        return version_of(read_bytes(path)) > versions.RUN
+    except OSError:
+        return False
 
 
 def set_record_aside(run_dir: Path, now: int) -> bool:
@@ -135,7 +124,7 @@ def set_record_aside(run_dir: Path, now: int) -> bool:
         HomeError, StoreUnavailable: it can't be renamed.
     """
     path = os.path.join(run_dir, CONTROL, RUN)
-    if _too_new(path) is not None:
+    if _is_newer(path):
         return False
     try:
         os.rename(path, f"{path}.broken-{now}")
@@ -152,7 +141,7 @@ def read_exit(attempt_dir: Path) -> Exit | None:
     Raises:
         RunBroken: it is torn or can't be read.
     """
-    return read_record(os.path.join(attempt_dir, EXIT), Exit)
+    return read_record(os.path.join(attempt_dir, EXIT), Exit, versions.EXIT)
 
 
 def write_exit(attempt_dir: Path, exit: Exit, *, fsync: bool) -> None:

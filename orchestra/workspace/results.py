@@ -22,6 +22,7 @@ from orchestra.errors import (
     UserError,
     text_of_os_error,
 )
+from orchestra.model import versions
 from orchestra.model.encoding import encode
 from orchestra.model.execution import Exit
 from orchestra.model.operation import FlagValue
@@ -39,8 +40,6 @@ from orchestra.workspace.records import read_exit
 from orchestra.workspace.samples import sampled_points
 
 SCALARS = "scalars.json"
-VERSION = 1
-"""Grows when the same output is to be read in another way: what was kept before is then worked out anew."""
 AT_ONCE = 64 << 20
 """Bytes of output after which is kept what they told: who interrupts the reading of a huge one does not lose it."""
 CLOCKS_APART = 2_000_000
@@ -82,7 +81,7 @@ def read_results(run_dir: Path, run: Run) -> Results:
     if not run.attempt:
         return Results(attributes=dict(run.operation.run_attrs))
     path = os.path.join(run_dir, CONTROL, SCALARS)
-    index = _kept(path, run.attempt) or _Index(version=VERSION, attempt=run.attempt, told=Told())
+    index = _kept(path, run.attempt) or _Index(version=versions.RESULTS, attempt=run.attempt, told=Told())
     # A run may print faster than we read: what comes from now on is for the next time.
     size = 0 if index.final else _size(attempt_directory(run_dir, run.attempt))
     whole = index.final
@@ -107,7 +106,7 @@ def _kept(path: str, attempt: int) -> _Index | None:
         index = read_record(path, _Index)
     except OrchestraError:
         return None
-    usable = index is not None and index.version == VERSION and index.attempt == attempt
+    usable = index is not None and index.version == versions.RESULTS and index.attempt == attempt
     return index if usable and index is not None and len(index.rests) == 2 else None
 
 
@@ -155,7 +154,9 @@ def _take_output(index: _Index, directory: Path, rules: OutputRules, *, ended: b
     with OutputFollower(directory, index.offset) as follower:
         if follower.size < index.offset:
             # It was cut short, or replaced: what it tells now is all that counts.
-            index = _Index(version=VERSION, attempt=index.attempt, told=Told(), problems=index.problems)
+            index = _Index(
+                version=versions.RESULTS, attempt=index.attempt, told=Told(), problems=index.problems
+            )
             follower.offset = 0
         end = follower.offset + AT_ONCE
         while chunks := follower.read_new(min(CHUNK, AT_ONCE)):

@@ -16,25 +16,23 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from orchestra.model import versions
 from orchestra.model.conditions import Comparison, compare
 from orchestra.model.encoding import decode, encode
 from orchestra.model.scalars import Scalar, natural_key
-from orchestra.workspace import results
 from orchestra.workspace.results import Results
 
 T = TypeVar("T")
 
 FILE = "results.sqlite"
-VERSION = 1
-"""Grows with the tables; what the results themselves are has a version of its own."""
-_STAMP = results.VERSION * 1000 + VERSION
+_STAMP = versions.RESULTS * 1000 + versions.RESULTS_INDEX
 _TABLES = (
     """
     CREATE TABLE runs (
-        number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, revision INTEGER NOT NULL, time INTEGER NOT NULL,
-        results BLOB NOT NULL
+        number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, revision INTEGER NOT NULL, time INTEGER NOT NULL
     )
     """,
+    "CREATE TABLE whole (number INTEGER PRIMARY KEY, results BLOB NOT NULL)",
     """
     CREATE TABLE scalars (
         name TEXT NOT NULL, number INTEGER NOT NULL,
@@ -48,10 +46,12 @@ _TABLES = (
         name TEXT NOT NULL, number INTEGER NOT NULL, value BLOB NOT NULL, PRIMARY KEY (name, number)
     ) WITHOUT ROWID
     """,
-    "CREATE INDEX marks ON runs (id, revision, time)",
 )
 _COLUMNS = {"avg": "total / count"}
 _NUMERIC = ("=", "<", "<=", ">", ">=")
+_AMONG = "id IN (SELECT value FROM json_each(?))"
+_FEW = 2_000
+"""Up to so many runs are looked up one by one."""
 _LARGEST = 2**63
 _PATIENCE = 5.0
 """Seconds that others' writing is waited for."""
@@ -110,7 +110,12 @@ class ResultsIndex:
     def without(self, marks: Sequence[Mark]) -> list[str]:
         """The ids of the runs of which nothing is kept that counts."""
         with self._used() as connection:
-            known: set[Mark] = set(connection.execute("SELECT id, revision, time FROM runs"))
+            select = "SELECT id, revision, time FROM runs"
+            if len(marks) < _FEW:
+                rows = connection.execute(f"{select} WHERE {_AMONG}", (_ids(marks),))
+            else:
+                rows = connection.execute(select)
+            known: set[Mark] = set(rows)
         return [mark[0] for mark in marks if mark not in known]
 
     def keep(self, entries: Iterable[tuple[Mark, Results]]) -> list[str]:
@@ -131,12 +136,11 @@ class ResultsIndex:
 
     def results(self, marks: Sequence[Mark]) -> dict[str, Results]:
         """What is kept of these runs and counts, by their ids."""
-        wanted = msgspec.json.encode([run_id for run_id, _, _ in marks if _is_text(run_id)]).decode()
         known = set(marks)
         with self._used() as connection:
             rows = connection.execute(
-                "SELECT id, revision, time, results FROM runs WHERE id IN (SELECT value FROM json_each(?))",
-                (wanted,),
+                f"SELECT id, revision, time, results FROM runs JOIN whole USING (number) WHERE {_AMONG}",
+                (_ids(marks),),
             )
             return {
                 run_id: decode(data, Results)
@@ -195,7 +199,7 @@ class ResultsIndex:
         with self._used() as connection:
             (numbers,) = connection.execute("SELECT coalesce(max(number), 0) FROM runs").fetchone()
             if numbers > 2 * count + 1000:
-                for table in ("runs", "scalars", "attributes"):
+                for table in ("runs", "whole", "scalars", "attributes"):
                     connection.execute(f"DELETE FROM {table}")
 
 
@@ -241,11 +245,9 @@ def _version(connection: sqlite3.Connection) -> int:
 
 def _insert(connection: sqlite3.Connection, mark: Mark, found: Results) -> None:
     # Rows of what a run was before lead nowhere.
-    cursor = connection.execute(
-        "INSERT OR REPLACE INTO runs (id, revision, time, results) VALUES (?, ?, ?, ?)",
-        (*mark, encode(found)),
-    )
+    cursor = connection.execute("INSERT OR REPLACE INTO runs (id, revision, time) VALUES (?, ?, ?)", mark)
     number = cursor.lastrowid
+    connection.execute("INSERT OR REPLACE INTO whole VALUES (?, ?)", (number, encode(found)))
     rows = [
         (name, number, *msgspec.structs.astuple(scalar)) for name, scalar in _by_every_name(found.scalars)
     ]
@@ -272,6 +274,10 @@ def _rows(connection: sqlite3.Connection, statement: str, *parameters: Any) -> I
     if not all(_is_text(each) for each in parameters if isinstance(each, str)):
         return ()
     return connection.execute(statement, parameters)
+
+
+def _ids(marks: Sequence[Mark]) -> str:
+    return msgspec.json.encode([run_id for run_id, _, _ in marks if _is_text(run_id)]).decode()
 
 
 def _is_text(text: str) -> bool:

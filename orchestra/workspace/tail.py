@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from orchestra.workspace.durable import fail
-from orchestra.workspace.output import OUTPUT
+from orchestra.workspace.output import OUTPUT, read_gap
 
 BLOCK = 64 << 10
 """Bytes that are read at once, from the end."""
@@ -28,8 +28,11 @@ def offset_of_last(attempt_dir: Path, lines: int) -> int:
         with open(path, "rb", buffering=0) as file:
             begin = end = file.seek(0, os.SEEK_END)
             left = lines
-            while begin:
-                start = max(0, begin - BLOCK)
+            gap = read_gap(attempt_dir)
+            # What was given up has no lines.
+            first = 0 if gap is None else gap[1]
+            while begin > first:
+                start = max(first, begin - BLOCK)
                 block = os.pread(file.fileno(), begin - start, start)
                 if begin == end and block.endswith(b"\n"):
                     # The end of the last line, behind which none begins.
@@ -40,7 +43,7 @@ def offset_of_last(attempt_dir: Path, lines: int) -> int:
                     if left <= 0:
                         return start + place + 1 if lines else end
                 begin = start
-            return 0 if lines else end
+            return first if lines else end
     except FileNotFoundError:
         return 0
     except OSError as error:

@@ -8,8 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from msgspec import structs
+
 from orchestra.model.run import Run
+from orchestra.model.scalars import single
 from orchestra.workspace.layout import Layout
+from orchestra.workspace.results import Results
+from orchestra.workspace.results_index import FILE, ResultsIndex
 from tests.benchmarks import homes
 from tests.benchmarks.rows import PASS, Bench, Figure, Row
 from tests.benchmarks.timing import Failed, interleave, percentile, timed
@@ -81,6 +86,58 @@ def _newest(bench: Bench, count: int, target: float) -> Figure:
         floor_is="bare SQLite",
         scale="scaled",
     )
+
+
+def filtered(bench: Bench) -> list[Figure]:
+    """The runs of 10,000, and of 100,000, that have a flag's value, and that came to a result."""
+    figures: list[Figure] = []
+    for count, of_flag, of_scalar in (
+        (bench.few(10_000, 500), 350, 350),
+        (bench.few(100_000, 1_000), 500, 1000),
+    ):
+        home = bench.new_home()
+        runs = [_varied(homes.finished_run(number, bench.project), number) for number in range(count)]
+        homes.fill_store(home, runs)
+        homes.make_directories(home, runs, records=False)
+        _keep_results(home, runs)
+        commands = bench.commands(home)
+        measured = {
+            "pass": commands.measure(PASS),
+            "flag": commands.measure(bench.orchestra("runs", "-F", "lr = 0.05")),
+            "scalar": commands.measure(bench.orchestra("runs", "-F", "loss < 0.05")),
+        }
+        took = interleave(bench.few(7, 2), measured)
+        homes.remove(home)
+        figures += [
+            Figure(
+                f"{count:,} runs filtered by a {what}",
+                took[what] * 1000,
+                "ms",
+                target,
+                target / 2,
+                floor=took["pass"] * 1000,
+                floor_is="python -c pass",
+                scale="scaled",
+            )
+            for what, target in (("flag", of_flag), ("scalar", of_scalar))
+        ]
+    return figures
+
+
+def _varied(run: Run, number: int) -> Run:
+    return structs.replace(run, flags={**run.flags, "lr": number % 100 / 1000, "depth": number % 7})
+
+
+def _keep_results(home: Path, runs: list[Run]) -> None:
+    """What they came to, as it is kept once somebody has looked at it."""
+    with ResultsIndex(Layout(home).cache_dir / FILE) as index:
+        index.keep(
+            (
+                (run.id, 1, run.time),
+                Results(scalars={"loss": single(number % 997 / 997, 1), "acc": single(0.5, 1)}),
+            )
+            for number, run in enumerate(runs)
+        )
 
 
 def all_as_json(bench: Bench) -> list[Figure]:
@@ -220,6 +277,7 @@ ROWS = [
     Row("newest-100k", newest_of_100_000),
     Row("one-100k", one_of_100_000),
     Row("json-10k", all_as_json),
+    Row("filter", filtered),
     Row("claims", claims),
     Row("settle", settle),
     Row("rebuild", rebuild),

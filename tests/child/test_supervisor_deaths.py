@@ -172,6 +172,10 @@ def test_a_process_that_ended_and_was_not_reaped_is_no_process():
     assert supervisor.process_start(os.getpid()) == supervisor.own_identity()["start"] > 0
 
 
+def test_a_process_tells_within_what_its_pid_means_something():
+    assert supervisor.own_identity()["namespace"] == os.readlink(f"/proc/{os.getpid()}/ns/pid")
+
+
 def test_a_name_with_parentheses_does_not_confuse_the_start_time(tmp_path):
     odd = tmp_path / "a) R 1 (b"
     odd.symlink_to("/bin/sleep")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestra.child import supervisor
 from tests.child.attempts import eventually
 
 
@@ -246,3 +247,63 @@ def test_a_run_that_was_deleted_meanwhile_ends_its_supervisor(plain):
     attempt.directory.rename(plain.root / "trash")
 
     assert attempt.process.wait(20) == 74
+
+
+MOST = 1 << 20
+"""What the outputs below may take on the disk."""
+NUMBERED = """\
+import os
+for number in range(60):
+    os.write(1, b"".join(b"%09d\\n" % (number * 8192 + line) for line in range(8192)))
+"""
+SIZE = 60 * 8192 * 10
+
+
+@pytest.mark.parametrize("output", ["piped", "direct"])
+def test_of_an_output_beyond_its_limit_the_beginning_and_the_end_are_kept(plain, output):
+    if output == "direct":
+        # The supervisor looks from time to time.
+        script = NUMBERED.replace("import os", "import os, time") + "    time.sleep(0.01)\ntime.sleep(0.3)\n"
+    else:
+        script = NUMBERED
+    attempt = plain.python(script, output=output, output_limit=MOST)
+
+    found, path = attempt.exit, attempt.directory / "output"
+    begin, end = map(int, (attempt.directory / "output.gap").read_text().split())
+    assert (found.code, found.size, path.stat().st_size) == (0, SIZE, SIZE)
+    assert path.stat().st_blocks * 512 <= MOST + (128 << 10 if output == "piped" else SIZE)
+    assert begin == MOST // 4 and SIZE - end >= MOST // 2
+    whole = b"".join(b"%09d\n" % number for number in range(60 * 8192))
+    assert attempt.output[:begin] == whole[:begin]
+    assert attempt.output[end:] == whole[end:]
+    assert not attempt.output[begin:end].strip(b"\0")
+    assert (
+        found.reason
+        == f"{end - begin} bytes in the middle of its output were given up: it is larger than {MOST}"
+    )
+
+
+def test_an_output_within_its_limit_is_kept_whole(plain):
+    attempt = plain.python("import os\nos.write(1, b'x' * 1000000)", output_limit=MOST)
+
+    assert (attempt.output, attempt.exit.reason) == (b"x" * 1_000_000, None)
+    assert not (attempt.directory / "output.gap").exists()
+
+
+def test_where_no_middle_can_be_given_up_the_output_ends_at_its_limit(plain, tmp_path):
+    # Of another file system there is none here, but a descriptor that is no file is as good.
+    kept = supervisor._Output(os.fsencode(tmp_path), MOST)
+    real, pipe = kept.fd, os.pipe()
+    os.close(real)
+    kept.fd = pipe[1]
+    os.set_blocking(pipe[1], False)
+    kept.size = MOST - 10
+    kept.write(memoryview(b"x" * 20), 0)
+    kept.write(memoryview(b"y" * 30), 0)
+
+    assert os.read(pipe[0], 100) == b"x" * 20
+    why = f"it is larger than {MOST} bytes, and its middle can't be given up"
+    assert kept.reason() == f"output truncated at {MOST + 10} (30 bytes lost): {why}"
+    assert not (tmp_path / "output.gap").exists()
+    os.close(pipe[0])
+    os.close(pipe[1])

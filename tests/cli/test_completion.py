@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestra.cli.completing import split_line
-from orchestra.testing.builders import a_run
+from orchestra.testing.builders import a_run, an_operation
 from tests.cli.test_results import printed
 from tests.process import Shell
 from tests.saved_runs import saved
@@ -99,6 +99,25 @@ def test_what_may_come_next_is_offered(
 ) -> None:
     assert set(expected) <= set(words(offered(*typed)))
     assert expected or not offered(*typed)
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["runs", "-Fo", ""], ["prep.py", "train.py"]),
+        (["select", "--operation", "t"], ["train.py"]),
+        (["runs", "rm", "-Ft", ""], ["new", "old"]),
+        (["runs", "list", "-Fs", "last w"], ["last week"]),
+        (["stop", "--not-ru"], ["--not-running"]),
+    ],
+    ids=" ".join,
+)
+def test_filters_offer_what_runs_have(
+    offered: Callable[..., list[str]], shell: Shell, typed: list[str], expected: list[str]
+) -> None:
+    saved(shell.home, a_run(tags=("new", "old")), a_run(operation=an_operation(name="prep.py")))
+
+    assert words(offered(*typed)) == expected
 
 
 def test_what_is_offered_is_explained(offered: Callable[..., list[str]]) -> None:

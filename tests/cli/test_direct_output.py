@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,33 @@ def test_a_way_to_write_that_there_is_not_is_refused(call: Call, project: Path) 
 
     assert refused.code == 1
     assert "output" in refused.error and "fast" in refused.error
+
+
+def test_an_output_that_is_too_large_keeps_its_beginning_and_its_end(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "talk.py").write_text("for n in range(300000): print('%09d' % n)\n")
+    shell.environment["ORCHESTRA_OUTPUT_LIMIT"] = "1M"
+
+    ended = shell.run("run", "-y", "talk.py")
+    kept = shell.run("cat", "--output").output
+    info = shell.run("runs", "info").output
+
+    assert (ended.code, ended.output.splitlines()[-1]) == (0, "000299999")
+    lines = kept.splitlines()
+    assert (lines[0], lines[-1]) == ("000000000", "000299999")
+    (notice,) = (line for line in lines if "bytes of output were not kept" in line)
+    assert "\0" not in kept and len(kept) < 1_200_000
+    count = notice.split()[1]
+    assert f"{count} bytes in the middle of its output were given up: it is larger than 1048576" in info
+    assert "status: completed" in info
+
+
+def test_a_queue_keeps_the_ends_of_what_it_passes_on(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "talk.py").write_text("for n in range(300000): print('%09d' % n)\n")
+    shell.environment["ORCHESTRA_OUTPUT_LIMIT"] = "1M"
+    shell.run("run", "-y", "talk.py", "--stage")
+
+    shell.run("queue", "run-once=yes")
+    (queue,) = [run for run in json.loads(shell.run("runs", "--json").output) if run["operation"] == "queue"]
+
+    info = shell.run("runs", "info", queue["id"]).output
+    assert "status: completed" in info and "bytes in the middle of its output were given up" in info

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orchestra.model.batch import Batch
 from orchestra.model.run import Comment
 from orchestra.testing.builders import a_run, an_operation
 from tests.cli.conftest import Call
@@ -77,14 +78,16 @@ def test_an_unknown_status_letter_is_refused(call: Call) -> None:
         ("train", "ab"),
         ("pre*", "cd"),
         ("m:train", "b"),
-        ("m:*", "bd"),
+        ("m:*", "bdf"),
         ("*:train", "ab"),
         ("^train", "a"),
         ("train$", "abcd"),
-        ("^(train|m:.*)$", "abd"),
+        ("^(train|m:[a-z]*)$", "abd"),
         ("model.py", "e"),
         ("dir/model.py", "e"),
         ("model", ""),
+        ("train+", "f"),
+        ("m:*+*", "f"),
         ("TRAIN", ""),
     ],
 )
@@ -101,6 +104,7 @@ def test_an_operation_is_filtered_by_name_model_glob_or_expression(
         run_called("c", **of("pretrain")),
         run_called("d", **of("pretrain", "m")),
         run_called("e", **of("dir/model.py")),
+        run_called("f", **of("train", "m"), kind="batch", batch_spec=Batch(space={}, seed=1)),
     )
 
     assert listed(call, "-Fo", pattern) == expected
@@ -169,6 +173,8 @@ def test_marked_and_unmarked_cannot_both_be_wanted(call: Call) -> None:
 def test_indexes_and_slices_count_what_is_left(call: Call) -> None:
     assert listed(call, "2", "-Ft", "new") == "b"
     assert listed(call, "2:", "-Fn") == "cd"
+    assert listed(call, "last", "-Fn") == "b"
+    assert listed(call, "last") == "a"
     assert call("select", "3", "-Ft", "new").error.startswith("orchestra: could not find a run matching '3'")
     assert call("select", "c", "-Ft", "new").error.startswith("orchestra: could not find a run matching 'c'")
 

@@ -97,6 +97,51 @@ def test_a_pause_a_limit_and_their_end_are_told(call: Call, staged: Call) -> Non
     assert call("queue", "parallel", "-3").code == 1
 
 
+def test_a_group_that_no_run_is_of_is_told_of(call: Call, staged: Call) -> None:
+    staged("1", "--group", "gpus")
+
+    said = call("queue", "pause", "--group", "gpu")
+
+    assert said.error.splitlines() == [
+        "No run of group 'gpu' is staged or running. Did you mean 'gpus'?",
+        "Paused group gpu",
+    ]
+    # From now on something is set of it.
+    assert call("queue", "resume", "--group", "gpu").error == "Resumed group gpu\n"
+    told = call("queue", "pause", "--group", "quite another").error
+    assert told.splitlines()[0] == "No run of group 'quite another' is staged or running."
+
+
+def test_a_limit_can_be_set_ahead_of_the_runs_that_it_is_for(call: Call, staged: Call) -> None:
+    staged("1", "--group", "gpus")
+
+    assert (
+        call("queue", "parallel", "2", "--group", "other").error
+        == "At most 2 run(s) at once of group other\n"
+    )
+    told = call("queue", "parallel", "2", "--group", "gpu").error
+    assert told.splitlines()[0] == "No run of group 'gpu' is staged or running. Did you mean 'gpus'?"
+
+
+def test_a_batch_stands_for_its_staged_trials(call: Call, staged: Call) -> None:
+    staged("0")
+    call("run", "train.py", "x=[1,2]", "--stage-trials", "-y", "--run-id", "b")
+    one, two = order(call)[1:]
+
+    assert call("queue", "move", "b", "--first").error == "Moved 2 run(s)\n"
+    assert order(call) == [one, two, "r0"]
+    assert call("queue", "move", "b", "r0", "--last").error == "Moved 3 run(s)\n"
+    call("queue", "move", "r0", "--before", "b")
+    assert order(call) == ["r0", one, two]
+    assert call("queue", "priority", "b", "4").error == "Priority 4 for 2 run(s)\n"
+    assert order(call) == [one, two, "r0"]
+    assert call("queue", "wait", "b", "--timeout", "0.1s").error == "2 run(s) have not ended yet\n"
+    call("run", "-y", "queue", "run-once=yes")
+    assert call("queue", "wait", "b").code == 0
+    refused = call("queue", "priority", "b", "4")
+    assert (refused.code, "no trial of batch b waits for a queue" in refused.error) == (1, True)
+
+
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
@@ -189,6 +234,9 @@ def test_a_run_is_warned_and_ended_at_its_time_limit(shell: Shell, tmp_path: Pat
         (("--retries", "1", "--retry-on", "never"), 1, "invalid cause 'never'"),
         (("--retries", "-1"), 1, "invalid number of retries"),
         (("--time-limit", "90"), 1, "invalid time '90'"),
+        (("--time-limit", "-5s"), 1, "invalid time '-5s'"),
+        (("--retries", "1", "--retry-delay", "-5s"), 1, "invalid time '-5s'"),
+        (("--resources", "memory=8"), 1, "invalid size of memory '8'"),
         (("--warn", "USR1@5"), 1, "a warning needs a time limit"),
         (("--after", "nosuch"), 1, "could not find a run matching 'nosuch'"),
         (("--after", "r1:ever"), 1, "invalid condition 'r1:ever' of --after"),
@@ -265,3 +313,17 @@ def wait_until(holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_runs_are_named_by_filters_too(call: Call, staged: Call) -> None:
+    for name in "1234":
+        staged(name)
+    call("run", "train.py", "x=5", "-y", "--run-id", "done")
+
+    assert call("queue", "priority", "-F", "x > 2", "7").error == "Priority 7 for 2 run(s)\n"
+    assert order(call) == ["r3", "r4", "r1", "r2"]
+    assert call("queue", "move", "--filter", "x = 2", "--first").error == "Moved 1 run(s)\n"
+    assert order(call) == ["r2", "r3", "r4", "r1"]
+    assert call("queue", "wait", "-F", "x > 1", "--timeout", "0.1s").error == "3 run(s) have not ended yet\n"
+    assert call("queue", "wait", "-F", "x = 5").code == 0
+    assert call("queue", "priority", "-F", "x = 9", "7").error == "Priority 7 for 0 run(s)\n"

@@ -13,6 +13,7 @@ from msgspec import structs
 from orchestra.cli import run_text
 from orchestra.cli.context import drive
 from orchestra.model.batch import Batch, Choices, Interval
+from orchestra.model.run import Comment
 from orchestra.testing.builders import a_run, an_operation, some_runs
 from orchestra.workspace import records
 from tests.cli.conftest import Call
@@ -252,3 +253,48 @@ def test_a_batch_is_told_with_what_its_trials_have_in_common(call: Call, home: P
     assert (proto["id"], proto["operation"], proto["status"]) == (None, "train.py", "pending")
     assert run["tags"] == ["own"]
     assert call("runs", "info", "--json").json["proto-flags"] == proto["flags"]
+
+
+def test_what_is_printed_as_json_is_as_its_schema_says(call: Call, home: Path) -> None:
+    import jsonschema
+
+    import orchestra
+
+    schema = json.loads((Path(orchestra.__file__).parent / "schemas" / "runs.schema.json").read_text())
+    batch = Batch(space={"lr": Choices(values=(1, 2))}, seed=1)
+    saved(
+        home,
+        ended(batch_spec=batch, kind="batch"),
+        ended(flags={"x": [1, {"a": None}]}, tags=("a",), trial=1, batch="b", label=None),
+        a_run(comments=(Comment(body="b", user="u", host="h", time=1),)),
+    )
+
+    printed = call("runs", "--json").json
+
+    jsonschema.validate(printed, schema)
+    assert list(printed[0]) == schema["$defs"]["run"]["required"]
+    assert list(printed[2]) == [*schema["$defs"]["run"]["required"], "batch_proto"]
+
+
+def test_on_a_narrow_terminal_start_times_are_short_so_that_the_status_can_be_read(
+    call: Call, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(
+        home,
+        ended(id="3fa9c1d2" * 4, started=MOMENT, label="ラベル and more of it"),
+        a_run(id="77ab01ee" * 4, state="pending", created=1),
+    )
+
+    def shown(columns: int) -> list[str]:
+        monkeypatch.setattr("orchestra.cli.terminal.width", lambda: columns)
+        return call("runs").lines
+
+    assert shown(40) == [
+        "[1:3fa9c1d2]  train.py  01-02  complete…",
+        "[2:77ab01ee]  train.py         pending",
+    ]
+    assert shown(60) == [
+        "[1:3fa9c1d2]  train.py  2025-01-02 10:11:12  completed  ラ…",
+        "[2:77ab01ee]  train.py                       pending",
+    ]
+    assert shown(200)[0].endswith("  completed  ラベル and more of it")

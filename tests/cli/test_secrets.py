@@ -247,3 +247,31 @@ def test_a_secret_that_is_a_number_is_kept_apart_and_is_one_again_for_the_operat
     holding = [path for path in shell.home.rglob("*") if path.is_file() and b"8372615" in path.read_bytes()]
     assert {path.relative_to(shell.home).parts[0] for path in holding} == {"secrets"}
     assert "8372615" not in shell.run("runs", "info", "1").output
+
+
+def test_what_is_shown_before_a_run_has_no_secrets(secrets: Secrets) -> None:
+    shell = secrets.shell
+    (secrets.folder / "orchestra.yml").write_text(
+        f"train:\n  main: train\n  flags-import: all\n  env: {{DB_PASSWORD: {PASSWORD}, PLAIN: seen}}\n"
+    )
+    shown = shell.run("run", "train", *GIVEN, stdin="n\n").output
+    shown += shell.run("run", "train", f"api-key=[{PASSWORD},b{PASSWORD}]", stdin="n\n").output
+    commands = ("train", *GIVEN), ("train", f"api-key=[{PASSWORD},b{PASSWORD}]", "lr=[1,2]")
+    printed = "".join(shell.run("run", *given, "--print-cmd").output for given in commands)
+    printed += shell.run("run", *commands[1], "--print-trials").output
+    environment = "".join(shell.run("run", *given, "--print-env").output for given in commands)
+    secrets.run("train", *GIVEN)
+    printed += shell.run("run", "--restart", "1", f"api-key=c{PASSWORD}", "--print-cmd").output
+    shown += shell.run("run", "--restart", "1", f"api-key=c{PASSWORD}", stdin="n\n").output
+
+    assert PASSWORD not in shown + printed + environment and "pw9pw9" not in shown + printed + environment
+    assert "  api-key: [redacted]\n" in shown and "  url: postgres://me:[redacted]@host/db\n" in shown
+    assert "--api-key '[redacted]'" in printed and "--lr 2" in printed
+    assert "DB_PASSWORD=[redacted]\n" in environment and "PLAIN=seen\n" in environment
+    assert "FLAG_API_KEY=[redacted]\n" in environment
+
+
+def test_trials_are_saved_with_their_secrets_for_they_are_input(secrets: Secrets) -> None:
+    secrets.shell.run("run", "train.py", f"api-key=[{PASSWORD},x]", "--save-trials", "trials.csv")
+
+    assert PASSWORD in (secrets.folder / "trials.csv").read_text()

@@ -124,10 +124,9 @@ def test_every_command_is_shown_with_what_it_prints_or_prints_nothing() -> None:
 def test_all_settings_are_named_with_where_they_are_kept() -> None:
     (told,) = re.findall(r"^- \*\*Settings\*\*.*?(?=^- )", README.read_text(), re.MULTILINE | re.DOTALL)
 
-    wanted = [f"`{name}`" for name in Settings.__struct_fields__]
-    wanted += [
-        f"ORCHESTRA_{name.upper()}" for name in ("executor", "store", "durability", "output", "interim")
-    ]
+    wanted = [f"`{name}`" for name in Settings.__struct_encode_fields__]
+    names = ("executor", "store", "durability", "output", "output_limit", "interim")
+    wanted += [f"ORCHESTRA_{name.upper()}" for name in names]
     wanted += [HOME_VARIABLE, CONFIG_VARIABLE, f".config/orchestra/{CONFIG_NAME}"]
     assert [name for name in wanted if name not in told] == []
 

@@ -39,7 +39,9 @@ async def test_runs_are_compared_as_they_are_named_or_found(
         everything = await orch.compare(cols="min loss as best", max="loss")
         named = await orch.compare([good.id, failed.id[:8]], strict_cols="loss")
         found = await orch.compare(query=RunQuery(states=frozenset(("error",))), strict_cols=".id")
+        filtered = await orch.compare(expr="loss > 1", ops="train.py", max="loss", strict_cols="loss")
         repeats = await orch.compare(repeats=True, agg="mean")
+        failures = await orch.compare(repeats=True, agg="mean", error=True)
         with pytest.raises(RunNotFound):
             await orch.compare(["zzz"])
         with pytest.raises(UserError, match="no run has 'los'"):
@@ -51,4 +53,6 @@ async def test_runs_are_compared_as_they_are_named_or_found(
     assert [record["best"] for record in everything.records()] == [3.0, 2.0, 1.0]
     assert [row.values for row in named.rows] == [(good.short_id, 1.0), (failed.short_id, 2.0)]
     assert found.records() == [{"run": failed.short_id, "id": failed.id}]
+    assert [row.values[1] for row in filtered.rows] == [3.0, 2.0]
+    assert [record["loss mean"] for record in failures.records()] == [2.0]
     assert repeats.records() == [{"operation": "train.py", "lr": 1, "runs": 2, "loss mean": 2.0}]

@@ -66,6 +66,23 @@ async def test_a_worker_of_this_host_that_is_dead_is_not_waited_for(bench: Bench
     assert (await settle(bench.session, run)).state == "staged"
 
 
+async def test_a_worker_in_another_container_of_this_host_is_not_taken_for_dead(bench: Bench) -> None:
+    # Its pid is somebody else's here, or nobody's.
+    other = Identity(**{**supervisor.own_identity(), "pid": 2**22 + 7, "namespace": "pid:[7]"})
+    run = await claimed(bench, identity=other)
+
+    assert await settle(bench.session, run) is run
+    bench.clock.advance(20)
+    assert (await settle(bench.session, run)).state == "staged"
+
+
+async def test_a_worker_that_noted_no_container_is_looked_for_by_its_pid(bench: Bench) -> None:
+    earlier = Identity(**{**supervisor.own_identity(), "start": 1, "namespace": ""})
+    run = await claimed(bench, identity=earlier)
+
+    assert (await settle(bench.session, run)).state == "staged"
+
+
 async def test_our_own_claim_is_released_when_we_give_it_up(bench: Bench) -> None:
     run = await bench.claim(await bench.make())
 

@@ -9,10 +9,11 @@ from typing import Any
 import anyio
 import pytest
 
+from orchestra.contracts import Page
 from orchestra.engine.control import Control, Wish
 from orchestra.errors import StoreUnavailable
 from orchestra.model.execution import Exit
-from orchestra.model.filters import Wanted
+from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.run import Run, Worker
 from orchestra.project.find import queue_operation
 from orchestra.testing.builders import a_batch, a_worker
@@ -377,6 +378,33 @@ async def test_a_store_that_is_away_for_a_while_is_waited_for(bench: Bench) -> N
 
     assert queue.state == "completed"
     assert bench.lines[0] == "WARNING: [queue] The store can't be used: the store is locked"
+
+
+class _Asked(MemoryStore):
+    """Notes what is asked for."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench.data)
+        self.queries: list[RunQuery] = []
+
+    async def query(self, query: RunQuery) -> Page:
+        self.queries.append(query)
+        return await super().query(query)
+
+
+async def test_a_queue_with_devices_never_reads_all_that_is_staged_and_tells_of_what_it_passes_over(
+    bench: Bench,
+) -> None:
+    store = _Asked(bench)
+    others = [await bench.make(gpus="1") for _ in range(3)]
+    mine = [await bench.make(gpus="0") for _ in range(3)]
+
+    await bench.queue(session=bench.open(store=store), gpus="0")
+
+    assert [bench.state(run) for run in (*others, *mine)] == ["staged"] * 3 + ["completed"] * 3
+    told = [line for line in bench.lines if "Ignorning staged run" in line]
+    assert [next(run.id for run in others if run.id in line) for line in told] == [run.id for run in others]
+    assert all(query.limit is not None for query in store.queries if query.states == {"staged"})
 
 
 async def test_an_idle_queue_looks_again_when_the_poll_interval_is_over(bench: Bench) -> None:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import anyio
 import pytest
 
 from orchestra.contracts import Page
-from orchestra.engine.queue_control import WAIT_POLL, move, queue_status, set_group, set_priority, wait_for
+from orchestra.engine.queue_control import (
+    WAIT_POLL,
+    Queues,
+    move,
+    queue_status,
+    set_group,
+    set_priority,
+    wait_for,
+)
 from orchestra.errors import UserError
 from orchestra.model.filters import RunQuery
 from orchestra.model.resources import Resources
@@ -204,3 +214,18 @@ async def test_a_run_whose_directory_goes_while_it_is_claimed_ends_no_queue(
 
     assert bench.state(good) == "completed"
     assert bench.state(gone) not in ("staged", "pending", "running")
+
+
+@pytest.mark.parametrize("limit", ["x", True, 1.5, -1, 9999])
+async def test_what_is_no_number_of_runs_is_refused_also_from_a_program(bench: Bench, limit: Any) -> None:
+    with pytest.raises(UserError, match=f"invalid number of runs {limit}"):
+        await Queues(bench.session).parallel(limit)
+
+
+async def test_waiting_for_a_batch_is_waiting_for_its_trials(bench: Bench) -> None:
+    batch = await bench.make(kind="batch", state="completed", exit_code=0)
+    trial = await bench.make(batch=batch.id, trial=1)
+
+    left = await Queues(bench.session).wait([batch.id], timeout=0)
+
+    assert {run.id for run in left} == {batch.id, trial.id}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -13,10 +14,12 @@ import anyio
 import pytest
 from msgspec import structs
 
+from orchestra.child import supervisor
 from orchestra.engine.removal import remove_tree
 from orchestra.engine.runs import delete_runs, finish_deletions, select_runs, stop_runs
-from orchestra.engine.session import Session
+from orchestra.engine.session import Session, hostname
 from orchestra.errors import RunBusy, RunNotFound, UserError
+from orchestra.model.execution import Identity
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 from orchestra.testing.builders import a_fence, a_run, an_identity, some_runs
@@ -387,6 +390,30 @@ async def test_a_run_of_another_host_is_said_to_be_there(home: Path) -> None:
 
         assert not report.done
         assert lines == [f"Run {run.id} runs on host far-away and can't be stopped from here"]
+
+
+async def test_a_run_in_another_container_of_this_host_is_not_signalled_by_its_pid(
+    home: Path, bystander: subprocess.Popen[bytes]
+) -> None:
+    own = Identity(**supervisor.own_identity())
+    start = supervisor.process_start(bystander.pid) or 0
+    there = structs.replace(own, pid=bystander.pid, start=start, namespace="pid:[7]")
+    async with opened(home) as session:
+        worker = structs.replace(session.worker, identity=there)
+        run = a_run(state="running", attempt=1, worker=worker, lease=session.clock.now() + 10**9)
+        (run,) = await save(session, run)
+        write_fence(session, run, a_fence(identity=there))
+        said: list[str] = []
+        with open(attempt_directory(session.directory(run), 1) / "fence", "rb") as fence:
+            # It lives.
+            fcntl.flock(fence, fcntl.LOCK_EX)
+            report = await stop_runs(session, (run,), timeout=0, tell=said.append)
+
+    assert [place.partition("/")[0] for _, place in report.elsewhere] == [hostname()]
+    assert said == [
+        f"Run {run.id} runs in another container on host {hostname()} and can't be stopped from here"
+    ]
+    assert bystander.poll() is None
 
 
 @pytest.fixture

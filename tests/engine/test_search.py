@@ -260,7 +260,7 @@ def _no_tables(path: Path) -> None:
 
 def _bad_rows(path: Path) -> None:
     with sqlite3.connect(path) as connection:
-        connection.execute("UPDATE runs SET results = 'x'")
+        connection.execute("UPDATE whole SET results = 'x'")
 
 
 @pytest.mark.parametrize("damage", [_garbage, _half, _other_version, _no_tables, _bad_rows, os.unlink])
@@ -341,3 +341,19 @@ def test_a_query_that_asks_for_no_results_stays_as_it_is(session: Session) -> No
     for query in (RunQuery(limit=3), RunQuery(where=parse_condition("=lr = 0.1 and status = error"))):
         assert drive(without_results(session, query)) is query
     assert not (session.layout.cache_dir / FILE).exists()
+
+
+@pytest.mark.anyio
+async def test_many_runs_are_looked_through_beside_an_event_loop(home: Path) -> None:
+    async with opened(home) as session:
+        operation = an_operation(run_attrs={"lot": "x1"})
+        others = [a_run(id=f"o{number:04}", flags={"y": number % 2}) for number in range(2_100)]
+        await session.store.create([*others, a_run(id="r", operation=operation, flags={"y": 1})])
+        for expression, total in (
+            ("lot = x1", 1),
+            ("lot = x1 or =y = 0", 1051),
+            ("not lot = x1 and y = 1", 1050),
+        ):
+            asked = await without_results(session, RunQuery(where=parse_condition(expression), limit=1))
+
+            assert (await session.store.query(asked)).total == total, expression

@@ -49,9 +49,11 @@ ELSEWHERE = {
     "delete.renamed",
     "source.copied",
     "source.swapping",
+    "store.backed_up",
+    "store.upgraded",
     *(point.partition(":")[0] for point in PROVIDING),
 }
-"""Points of deletions, of restarts and of dependencies, whose tests are beside theirs."""
+"""Points of deletions, of restarts, of dependencies and of upgrades, whose tests are beside theirs."""
 
 
 def strike(point: str) -> str:

@@ -41,7 +41,8 @@ def test_people_are_shown_a_size_of_memory_in_its_biggest_unit(size: int, text: 
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("8G", 8 << 30), ("512m", 512 << 20), ("1.5GiB", 3 << 29), ("100", 100), ("2kB", 2048)]
+    ("text", "size"),
+    [("8G", 8 << 30), ("512m", 512 << 20), ("1.5GiB", 3 << 29), ("100B", 100), ("7 b", 7), ("2kB", 2048)],
 )
 def test_memory_is_given_with_a_unit(text: str, size: int) -> None:
     assert parse_memory(text) == size
@@ -57,6 +58,8 @@ def test_memory_is_given_with_a_unit(text: str, size: int) -> None:
         "gpus=x",
         "gpus=inf",
         "memory=8X",
+        "memory=8",
+        "memory=",
         "cpus=1 cpus=2",
         "gpus=1.5",
         "=1",

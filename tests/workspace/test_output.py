@@ -15,8 +15,10 @@ from orchestra.workspace.output import (
     OutputFollower,
     OutputWriter,
     WholeLines,
+    read_gap,
     read_output,
 )
+from orchestra.workspace.tail import offset_of_last
 
 from .samples import run_python
 
@@ -200,3 +202,83 @@ def test_a_line_without_end_is_passed_on_in_pieces(tmp_path: Path) -> None:
     assert whole.feed(1, b"other\nrest") == b"other\n"
     assert whole.finish() == [(0, b"x" * (1_000_000 - shown) + b"\n"), (1, b"rest\n")]
     assert whole.finish() == []
+
+
+HEAD, TAIL, SIZE = 300 << 10, 2 << 20, 5 << 19
+"""Of an output whose middle was given up: up to here, from here on, and all of it."""
+NOTICE = b"\n... %d bytes of output were not kept ...\n"
+
+
+@pytest.fixture
+def holed(tmp_path: Path) -> Path:
+    """An attempt whose output has lost its middle. The lines at both ends are numbered."""
+    lines = b"".join(b"%07d\n" % number for number in range(SIZE // 8))
+    (tmp_path / "output").write_bytes(lines[:HEAD] + bytes(TAIL - HEAD) + lines[TAIL:])
+    (tmp_path / "output.gap").write_text(f"{HEAD} {TAIL}\n")
+    return tmp_path
+
+
+def test_a_reader_passes_over_what_was_given_up_and_says_so(holed: Path) -> None:
+    whole = (holed / "output").read_bytes()
+    wanted = whole[:HEAD] + NOTICE % (TAIL - HEAD) + whole[TAIL:]
+
+    with OutputFollower(holed) as follower:
+        followed = b"".join(
+            data for chunks in iter(lambda: follower.read_new(77_777), []) for _, data in chunks
+        )
+        assert follower.offset == follower.size == SIZE
+
+    assert followed == b"".join(read_output(holed)) == wanted
+
+
+def test_streams_are_known_again_behind_what_was_given_up(holed: Path) -> None:
+    entries = [(0, 1, 0), (TAIL - 10, 2, 1), (TAIL + 10, 3, 0)]
+    (holed / "output.index").write_bytes(b"".join(struct.pack(">QQB", *entry) for entry in entries))
+
+    with OutputFollower(holed, HEAD) as follower:
+        ((_, notice),) = follower.read_new()
+        chunks = follower.read_new()
+
+    assert notice == NOTICE % (TAIL - HEAD)
+    assert [(stream, len(data)) for stream, data in chunks] == [(1, 10), (0, SIZE - TAIL - 10)]
+
+
+def test_what_is_given_up_while_a_reader_is_in_it_is_counted_from_there(holed: Path) -> None:
+    gap = holed / "output.gap"
+    gap.unlink()
+    with OutputFollower(holed) as follower:
+        while follower.offset < 1 << 20:
+            follower.read_new(1 << 18)
+        gap.write_text(f"{HEAD} {TAIL}\n")
+        assert follower.read_new() == [(0, NOTICE % (TAIL - (1 << 20)))]
+
+
+def test_a_note_of_what_was_given_up_that_is_torn_means_nothing(holed: Path) -> None:
+    (holed / "output.gap").write_text("12")
+
+    assert b"".join(read_output(holed)) == (holed / "output").read_bytes()
+
+
+def test_the_last_lines_of_an_output_begin_behind_what_was_given_up(holed: Path) -> None:
+    lines = (SIZE - TAIL) // 8
+
+    assert offset_of_last(holed, 3) == SIZE - 24
+    assert offset_of_last(holed, lines + 1000) == TAIL
+
+
+def test_what_executes_in_this_process_keeps_the_ends_of_a_large_output_too(tmp_path: Path) -> None:
+    lines = b"".join(b"%07d\n" % number for number in range(1 << 19))
+    with OutputWriter(tmp_path, 1 << 20) as writer:
+        for start in range(0, len(lines), 1 << 16):
+            writer.write(0, lines[start : start + (1 << 16)])
+        size, missing = writer.size, writer.missing
+
+    gap = read_gap(tmp_path)
+    assert gap is not None
+    begin, end = gap
+    assert (tmp_path / "output").stat().st_blocks * 512 <= (1 << 20) + (128 << 10)
+    assert b"".join(read_output(tmp_path)) == lines[:begin] + NOTICE % (end - begin) + lines[end:]
+    assert (size, missing) == (
+        len(lines),
+        f"{end - begin} bytes in the middle of its output were given up: it is larger than 1048576",
+    )

@@ -221,18 +221,21 @@ def _rewrite(run_dir: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def test_fields_of_a_newer_version_are_ignored(tmp_path: Path) -> None:
+def test_fields_that_we_do_not_know_are_ignored(tmp_path: Path) -> None:
     records.write_run(tmp_path, a_run(), fsync=False)
-    _rewrite(tmp_path, schema=2, colour="red", operation={"name": "x", "kind": "script", "new": [1]})
+    _rewrite(tmp_path, colour="red", operation={"name": "x", "kind": "script", "new": [1]})
     assert records.read_run(tmp_path).operation.name == "x"
 
 
-def test_a_record_of_a_newer_version_that_means_nothing_to_us_says_so(tmp_path: Path) -> None:
+def test_a_record_of_a_newer_version_says_so_whether_we_could_read_it_or_not(tmp_path: Path) -> None:
     records.write_run(tmp_path, a_run(), fsync=False)
-    _rewrite(tmp_path, schema=2, state="suspended")
-    with pytest.raises(RunBroken, match=r"newer version of orchestra \(schema 2") as caught:
+    _rewrite(tmp_path, schema=2)
+    with pytest.raises(RunBroken, match=r"newer version of orchestra \(schema 2, we know 1\)") as caught:
         records.read_run(tmp_path)
     assert "Upgrade" in (caught.value.hint or "")
+    _rewrite(tmp_path, schema=2, state="suspended")
+    with pytest.raises(RunBroken, match=r"newer version of orchestra \(schema 2, we know 1\)"):
+        records.read_run(tmp_path)
     _rewrite(tmp_path, schema=1)
     with pytest.raises(RunBroken, match="damaged: Invalid enum value 'suspended'"):
         records.read_run(tmp_path)
@@ -240,10 +243,10 @@ def test_a_record_of_a_newer_version_that_means_nothing_to_us_says_so(tmp_path: 
 
 def test_a_record_of_a_newer_version_is_never_written_over(tmp_path: Path) -> None:
     records.write_run(tmp_path, a_run(), fsync=False)
-    _rewrite(tmp_path, schema=2, colour="red")
+    newer = structs.replace(a_run(), schema=2)
     before = (control(tmp_path) / "run.json").read_bytes()
     with pytest.raises(HomeError, match="newer version"):
-        records.write_run(tmp_path, records.read_run(tmp_path), fsync=False)
+        records.write_run(tmp_path, newer, fsync=False)
     assert (control(tmp_path) / "run.json").read_bytes() == before
 
 
