@@ -39,10 +39,16 @@ __all__ = [
     "RunError",
     "attributes",
     "compare",
+    "mark",
     "run",
     "run_capture_output",
+    "runs_comment",
     "runs_delete",
+    "runs_label",
     "runs_list",
+    "runs_purge",
+    "runs_restore",
+    "runs_tag",
     "scalar",
     "scalars",
     "series",
@@ -171,9 +177,10 @@ def runs_list(
     cwd: str | os.PathLike[str] | None = None,
     states: Sequence[State] | None = None,
     limit: int | None = None,
+    deleted: bool = False,
     **filters: Unpack[Filters],
 ) -> list[Run]:
-    """The runs of a home, newest first. ``run.get("flags")`` is a plain dict.
+    """The runs of a home, or those in its trash, newest first. ``run.get("flags")`` is a plain dict.
 
     ``filters`` are those of the command line: ``expr`` (``"loss < 0.1 and op = train"``), ``ops``, ``labels``,
     ``tags``, ``comments``, ``digest`` (each a text, or a list of alternatives; of ``expr``, all hold), ``started``
@@ -184,18 +191,141 @@ def runs_list(
     async def call() -> list[Run]:
         async with Orchestra(orchestra_home or home, cwd=cwd) as orch:
             query = RunQuery(states=frozenset(states) if states is not None else None, limit=limit)
-            return list(await orch.list(query, **filters))
+            look = orch.deleted if deleted else orch.list
+            return list(await look(query, **filters))
 
     return _wait(call)
 
 
-def runs_delete(runs: Sequence[str] | None = None, *, home: Home = None, orchestra_home: Home = None) -> int:
-    """Delete runs (all of them, if none are named) and return how many there were."""
+def runs_delete(
+    runs: Sequence[str] | None = None,
+    *,
+    permanent: bool = False,
+    home: Home = None,
+    orchestra_home: Home = None,
+) -> int:
+    """Delete runs (all of them, if none are named), into the trash or for good, and return how many there were."""
 
     async def call() -> int:
         async with Orchestra(orchestra_home or home) as orch:
             names = runs if runs is not None else [run.id for run in await orch.list()]
-            return await orch.delete(names)
+            return await orch.delete(names, permanent=permanent)
+
+    return _wait(call)
+
+
+def runs_restore(
+    runs: Sequence[Run | str] | None = None, *, home: Home = None, orchestra_home: Home = None
+) -> list[Run]:
+    """Take runs (all of them, if none are named) out of the trash, and return them."""
+
+    async def call() -> list[Run]:
+        async with Orchestra(orchestra_home or home) as orch:
+            return list(await orch.restore(_ids_of(runs)))
+
+    return _wait(call)
+
+
+def runs_purge(
+    runs: Sequence[Run | str] | None = None,
+    *,
+    older_than: float | str | None = None,
+    home: Home = None,
+    orchestra_home: Home = None,
+) -> int:
+    """Delete runs in the trash (all of them, if none are named) for good, and return how many there were.
+
+    ``older_than``: only those that were deleted so many seconds ago, or so long (``"30d"``).
+    """
+
+    async def call() -> int:
+        async with Orchestra(orchestra_home or home) as orch:
+            return await orch.purge(_ids_of(runs), older_than=older_than)
+
+    return _wait(call)
+
+
+def runs_label(
+    runs: Sequence[Run | str] | None = None,
+    *,
+    set: str | None = None,
+    append: str | None = None,
+    prepend: str | None = None,
+    remove: Sequence[str] = (),
+    clear: bool = False,
+    home: Home = None,
+    orchestra_home: Home = None,
+) -> list[Run]:
+    """Change the labels of runs (of the latest, if none are named) and return these."""
+
+    async def call(orch: Orchestra, names: Sequence[str]) -> tuple[Run, ...]:
+        return await orch.label(names, set=set, append=append, prepend=prepend, remove=remove, clear=clear)
+
+    return _annotate(runs, orchestra_home or home, call)
+
+
+def runs_tag(
+    runs: Sequence[Run | str] | None = None,
+    *,
+    add: Sequence[str] = (),
+    remove: Sequence[str] = (),
+    clear: bool = False,
+    sync_labels: bool = False,
+    home: Home = None,
+    orchestra_home: Home = None,
+) -> list[Run]:
+    """Change the tags of runs (of the latest, if none are named) and return these."""
+
+    async def call(orch: Orchestra, names: Sequence[str]) -> tuple[Run, ...]:
+        return await orch.tag(names, add=add, delete=remove, clear=clear, sync_labels=sync_labels)
+
+    return _annotate(runs, orchestra_home or home, call)
+
+
+def runs_comment(
+    runs: Sequence[Run | str] | None = None,
+    text: str | None = None,
+    *,
+    user: str | None = None,
+    delete: int | None = None,
+    clear: bool = False,
+    home: Home = None,
+    orchestra_home: Home = None,
+) -> list[Run]:
+    """Add a comment to runs (to the latest, if none are named), or delete comments, and return the runs."""
+
+    async def call(orch: Orchestra, names: Sequence[str]) -> tuple[Run, ...]:
+        return await orch.comment(names, text, by=user, delete=delete, clear=clear)
+
+    return _annotate(runs, orchestra_home or home, call)
+
+
+def mark(
+    runs: Sequence[Run | str] | None = None,
+    *,
+    clear: bool = False,
+    home: Home = None,
+    orchestra_home: Home = None,
+) -> list[Run]:
+    """Mark runs (the latest, if none are named), or take their marks away, and return them."""
+
+    async def call(orch: Orchestra, names: Sequence[str]) -> tuple[Run, ...]:
+        return await orch.mark(names, clear=clear)
+
+    return _annotate(runs, orchestra_home or home, call)
+
+
+def _annotate(
+    runs: Sequence[Run | str] | None,
+    home: Home,
+    how: Callable[[Orchestra, Sequence[str]], Awaitable[tuple[Run, ...]]],
+) -> list[Run]:
+    async def call() -> list[Run]:
+        async with Orchestra(home) as orch:
+            names = _ids_of(runs)
+            if names is None:
+                names = [run.id for run in await orch.list(RunQuery(limit=1))]
+            return list(await how(orch, names))
 
     return _wait(call)
 
@@ -275,6 +405,10 @@ def _results(run: Run | str, home: Home) -> Results:
             return await orch.results(_id_of(run))
 
     return _wait(call)
+
+
+def _ids_of(runs: Sequence[Run | str] | None) -> list[str] | None:
+    return None if runs is None else [_id_of(run) for run in runs]
 
 
 def _id_of(run: Run | str) -> str:
@@ -388,10 +522,24 @@ class Project:
         """The values over steps of scalars of a run, as :func:`series` has them."""
         return series(run, names, most=most, home=self.home)
 
-    def delete_runs(self, runs: Sequence[Run | str] | None = None) -> None:
-        """Delete runs (all of them, if none are named) and say how many."""
-        names = None if runs is None else [each if isinstance(each, str) else each.id for each in runs]
-        print(f"Deleted {runs_delete(names, home=self.home)} run(s)")  # noqa: T201
+    def label(self, runs: Sequence[Run | str] | None = None, **options: Any) -> None:
+        """Change labels, as :func:`runs_label` does, and say of how many runs."""
+        count = len(runs_label(runs, home=self.home, **options))
+        print(f"{'Cleared label for' if options.get('clear') else 'Labeled'} {count} run(s)")  # noqa: T201
+
+    def tag(self, runs: Sequence[Run | str] | None = None, **options: Any) -> None:
+        """Change tags, as :func:`runs_tag` does, and say of how many runs."""
+        print(f"Modified tags for {len(runs_tag(runs, home=self.home, **options))} run(s)")  # noqa: T201
+
+    def mark(self, runs: Sequence[Run | str] | None = None, *, clear: bool = False) -> None:
+        """Mark runs, or take their marks away, and say how many."""
+        count = len(mark(runs, clear=clear, home=self.home))
+        print(f"{'Unmarked' if clear else 'Marked'} {count} run(s)")  # noqa: T201
+
+    def delete_runs(self, runs: Sequence[Run | str] | None = None, *, permanent: bool = False) -> None:
+        """Delete runs (all of them, if none are named), into the trash or for good, and say how many."""
+        count = runs_delete(_ids_of(runs), permanent=permanent, home=self.home)
+        print(f"{'Permanently deleted' if permanent else 'Deleted'} {count} run(s)")  # noqa: T201
 
 
 def _wait(call: Callable[[], Awaitable[T]]) -> T:

@@ -163,6 +163,40 @@ def test_batch_files_tags_and_comments_are_given_as_they_come(project: api.Proje
     assert (trial.label, trial.tags, trial.get("comments")[0]["body"]) == ("a b x=3", ("a", "b"), "of each")
 
 
+def test_runs_are_annotated_deleted_and_restored(
+    project: api.Project, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project.run("job.py", quiet=True)
+    project.run("job.py", quiet=True)
+    newest, oldest = project.list_runs()
+    capsys.readouterr()
+
+    project.label(set="best")
+    project.tag([oldest, newest.id], add="t")
+    project.mark([oldest])
+    project.mark([oldest], clear=True)
+    project.label([oldest], clear=True)
+    (commented,) = api.runs_comment([newest], "looks good", user="ada@lab", home=home)
+    api.runs_comment([newest], delete=1, home=home)
+    assert [run.id for run in api.mark(home=home)] == [newest.id]
+
+    assert [comment["body"] for comment in commented.get("comments")] == ["looks good"]
+    found = [(run.label, run.tags, run.marked, run.comments) for run in project.list_runs()]
+    assert found == [("best", ("t",), True, ()), ("", ("t",), False, ())]
+    project.delete_runs([oldest])
+    assert [run.id for run in api.runs_restore([oldest], home=home)] == [oldest.id]
+    project.delete_runs(permanent=True)
+    assert capsys.readouterr().out.splitlines() == [
+        "Labeled 1 run(s)",
+        "Modified tags for 2 run(s)",
+        "Marked 1 run(s)",
+        "Unmarked 1 run(s)",
+        "Cleared label for 1 run(s)",
+        "Deleted 1 run(s)",
+        "Permanently deleted 2 run(s)",
+    ]
+
+
 def test_runs_are_filtered_by_keywords_as_on_the_command_line(project: api.Project, home: Path) -> None:
     for x, tag in ((1, "odd"), (2, "even"), (3, "odd")):
         project.run_capture("job.py", flags={"x": x}, tags=[tag], label=f"run {x}")

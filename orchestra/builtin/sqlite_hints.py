@@ -9,11 +9,14 @@ from typing import Any, cast
 
 import msgspec
 
-from orchestra.model.conditions import Comparison, Condition, Labelled, is_attribute
+from orchestra.model.conditions import Comparison, Condition, Labelled, Name, is_attribute
 from orchestra.model.operation import FlagValue
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.\-/ =]*")
 """Text that is in JSON as it is, whoever writes it."""
+
+
+_MARKED = Comparison(Name("marked", "attribute"), "=", True)
 
 
 def hint(part: Condition) -> tuple[str, list[Any]] | None:
@@ -27,6 +30,9 @@ def hint(part: Condition) -> tuple[str, list[Any]] | None:
 
 def _texts(part: Condition) -> list[str] | None:
     """One of these is in each of the glimpses."""
+    if part == _MARKED:
+        # The mark is what a glimpse ends with.
+        return ["true]"]
     if isinstance(part, Labelled):
         return [part.text] if part.text not in ("", "-") and _PLAIN.fullmatch(part.text) else None
     if not isinstance(part, Comparison) or is_attribute(part.name) or part.name.kind not in ("any", "flag"):

@@ -103,7 +103,12 @@ FAILPOINTS = {
     "source.swapping": "a run's source was moved away, what replaces it has not taken its place",
     "store.backed_up": "an earlier version's store was copied, and is as it was",
     "store.upgraded": "it was upgraded, in a transaction that has not ended",
+    "run.annotated": "the store knows what was said of a run, its record does not",
+    "delete.recorded": "the record of a run that is being deleted is as the store has it, nothing was moved",
     "delete.renamed": "a run's directory was moved to the trash, the store still knows the run",
+    "delete.forgotten": "the store has forgotten a run that is in the trash, or is to be removed",
+    "restore.renamed": "a run's directory was moved out of the trash, the store does not know the run",
+    "purge.renamed": "a run's directory was moved from the trash to what is removed for good",
 }
 """Every point at which ``ORCHESTRA_FAILPOINT=NAME:ACTION[:N][,...]`` can strike, and where it is.
 

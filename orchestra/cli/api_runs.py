@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -9,7 +10,7 @@ from msgspec import structs
 
 from orchestra.cli import run_text, terminal
 from orchestra.cli.context import complete, current
-from orchestra.cli.selection import FILTERS, Filters, chosen
+from orchestra.cli.selection import FILTERS, Filters, chosen, query_of
 from orchestra.engine.recorded_environment import recorded_environment
 from orchestra.engine.results import results_of
 from orchestra.engine.run_files import ListedFile, dependencies_of, files_of_run
@@ -28,6 +29,7 @@ def api_runs(
     filters: Filters = FILTERS,
     format_: Annotated[bool, Parameter(name=("--format", "-f"))] = False,
     include_batch: Annotated[bool, Parameter(name="--include-batch")] = False,
+    deleted: Annotated[bool, Parameter(name=("--deleted", "-d"))] = False,
 ) -> int:
     """Print runs as an array of JSON objects, the newest first; all but batches and queues unless told otherwise.
 
@@ -43,17 +45,30 @@ def api_runs(
         Break and indent the lines.
     include_batch
         Batches and queues, too.
+    deleted
+        Deleted runs, which 'runs restore' brings back, instead.
     """
     base = RunQuery() if include_batch else RunQuery(kinds=PLAIN_KINDS)
-    return complete(lambda: _api_runs(runs, filters, base, indented=format_))
+    return complete(lambda: _api_runs(runs, filters, base, deleted=deleted, indented=format_))
 
 
-async def _api_runs(specs: tuple[str, ...], filters: Filters, base: RunQuery, *, indented: bool) -> int:
+async def _api_runs(
+    specs: tuple[str, ...], filters: Filters, base: RunQuery, *, deleted: bool, indented: bool
+) -> int:
     async with current().session(looking=True) as session:
-        found = await chosen(session, specs, filters, default="all", base=base)
+        if deleted:
+            found = await _deleted(session, specs, query_of(filters, base))
+        else:
+            found = await chosen(session, specs, filters, default="all", base=base)
         described = [_described(session, run) for run in found]
     terminal.write_json(described, indented=indented)
     return 0
+
+
+async def _deleted(session: Session, specs: Sequence[str], query: RunQuery) -> Sequence[Run]:
+    from orchestra.engine.trashing import deleted_runs, select_deleted
+
+    return [one.run for one in await select_deleted(await deleted_runs(session), specs, query=query)]
 
 
 def _described(session: Session, run: Run) -> dict[str, Any]:

@@ -27,6 +27,8 @@ RUN_NAMES = frozenset(("run", "runs", "run_ids", "start", "extend", "proto"))
 COLUMN_NAMES = frozenset(("min_", "max_", "cols", "strict_cols", "group_by", "agg"))
 """Options of verbs that stand for columns, or for what is told of them."""
 
+TRASH = frozenset(("runs restore", "runs purge"))
+"""Verbs whose runs are deleted ones."""
 LOOKING = frozenset(("ls", "cat", "open", "diff", "runs diff"))
 """Verbs whose paths are those of a run's files."""
 FILTERED = (("--operation", "-Fo"), ("--tag", "-Ft"), ("--started", "-Fs"))
@@ -152,7 +154,7 @@ def _of_verb(name: str, words: list[str], current: str) -> Iterator[Candidate]:
     positional = [one for one in known if one.positional]
     field = positional[min(len(arguments), len(positional) - 1)].field if positional else ""
     if field in RUN_NAMES:
-        yield from _runs()
+        yield from _runs(deleted=name in TRASH)
     elif field == "queues":
         yield from _runs("queue")
     elif positional:
@@ -269,13 +271,13 @@ def _operations() -> Iterator[Candidate]:
         yield Candidate(listed.name, listed.description)
 
 
-def _runs(kind: RunKind | None = None) -> Iterator[Candidate]:
-    for run in _newest(kind):
+def _runs(kind: RunKind | None = None, *, deleted: bool = False) -> Iterator[Candidate]:
+    for run in _newest(kind, deleted=deleted):
         text = f"{run.operation_name} {run.state} {run.label or ''}"
         yield Candidate(run.short_id, " ".join(text.split()))
 
 
-def _newest(kind: RunKind | None = None) -> Sequence[Run]:
+def _newest(kind: RunKind | None = None, *, deleted: bool = False) -> Sequence[Run]:
     from orchestra.cli.context import complete
     from orchestra.cli.context import current as context
     from orchestra.model.filters import RunQuery
@@ -287,7 +289,12 @@ def _newest(kind: RunKind | None = None) -> Sequence[Run]:
     async def newest() -> Any:
         async with here.session(looking=True) as session:
             kinds = None if kind is None else frozenset((kind,))
-            return await session.store.query(RunQuery(kinds=kinds, limit=MOST_RUNS))
+            query = RunQuery(kinds=kinds, limit=MOST_RUNS)
+            if not deleted:
+                return await session.store.query(query)
+            from orchestra.engine.trashing import deleted_runs
+
+            return await (await deleted_runs(session)).query(query)
 
     return complete(newest).runs
 

@@ -25,7 +25,7 @@ def edit_comment(text: str | None, what: str) -> str:
     kept = "\n".join(line for line in edited.splitlines() if not line.startswith("#")).strip()
     if not kept:
         raise UserError(
-            "the comment is empty: nothing was run", "Write one, or leave out the option to edit it."
+            "the comment is empty: nothing was done", "Write one, or leave out the option to edit it."
         )
     return kept
 

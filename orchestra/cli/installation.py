@@ -24,6 +24,7 @@ from orchestra.settings import Settings, parse_plugin_spec
 from orchestra.workspace.environment import Interpreter
 from orchestra.workspace.git import Git
 from orchestra.workspace.layout import Layout
+from orchestra.workspace.trash import Trash
 
 Level: TypeAlias = Literal["ok", "note", "problem"]
 LITTLE, TOO_LITTLE = 1 << 30, 100 << 20
@@ -105,6 +106,7 @@ def _home(layout: Layout, settings: Settings) -> Iterator[Item]:
         return
     yield _item("home", str(home))
     yield _space(home)
+    yield from _trash(layout)
     yield _copies(home)
     yield _store(layout, settings)
 
@@ -113,6 +115,12 @@ def _space(home: Path) -> Item:
     free = shutil.disk_usage(home).free
     level: Level = "problem" if free < TOO_LITTLE else "note" if free < LITTLE else "ok"
     return _item("space", f"{free / (1 << 30):.1f} GiB free in the home", level)
+
+
+def _trash(layout: Layout) -> Iterator[Item]:
+    if count := len(Trash(layout).entries()):
+        what = f"{count} deleted run{'' if count == 1 else 's'}"
+        yield _item("trash", f"{what}: 'orchestra runs purge' frees the room they take")
 
 
 def _copies(home: Path) -> Item:

@@ -10,7 +10,6 @@ _NO_REMOTE: Final = (
     "there are no remotes",
     "Let an executor start runs elsewhere (--executor), in a home that both computers see.",
 )
-_NO_TRASH: Final = ("deleted runs are gone for good: there is no trash to look into", None)
 _NO_ARCHIVES: Final = ("there are no archives yet", "Name another home with 'orchestra -H PATH'.")
 _CHECKED: Final = (
     "what can be checked always is: 'orchestra check' has no option for parts of it",
@@ -38,7 +37,6 @@ _NOT_HERE: Final[dict[str, dict[str, _Instead]]] = {
     },
     "runs list": {
         _REMOTE: _NO_REMOTE,
-        r"-d|--deleted": _NO_TRASH,
         r"-A|--archive": _NO_ARCHIVES,
     },
     "runs info": {
@@ -46,6 +44,14 @@ _NOT_HERE: Final[dict[str, dict[str, _Instead]]] = {
         r"-p|--plugins": ("runs have no data of plugins", None),
     },
     "runs delete": {_REMOTE: _NO_REMOTE, r"-A|--archive": _NO_ARCHIVES},
+    "runs restore": {_REMOTE: _NO_REMOTE},
+    "runs purge": {_REMOTE: _NO_REMOTE},
+    "label": {_REMOTE: _NO_REMOTE},
+    "runs label": {_REMOTE: _NO_REMOTE},
+    "tag": {_REMOTE: _NO_REMOTE},
+    "runs tag": {_REMOTE: _NO_REMOTE},
+    "comment": {_REMOTE: _NO_REMOTE},
+    "runs comment": {_REMOTE: _NO_REMOTE},
     "select": {_REMOTE: _NO_REMOTE},
     "cat": {_REMOTE: _NO_REMOTE},
     "ls": {_REMOTE: _NO_REMOTE},

@@ -37,11 +37,10 @@ def format_time(microseconds: int | None) -> str:
 
 
 def operation(run: Run, here: str) -> str:
-    """The operation's name, with the project's directory unless that is ``here``."""
+    """The operation's name, with the project's directory unless that is ``here``, and whether the run is marked."""
     where = run.operation.source
-    if where is None or _is_same(where, here):
-        return run.operation_name
-    return f"{run.operation_name} ({directory(where, here)})"
+    elsewhere = "" if where is None or _is_same(where, here) else f" ({directory(where, here)})"
+    return f"{run.operation_name}{elsewhere}{' [marked]' if run.marked else ''}"
 
 
 @lru_cache(maxsize=1024)
@@ -121,7 +120,7 @@ def _own_fields(session: Session, run: Run) -> dict[str, Any]:
         "label": run.label,
         "tags": run.tags,
         "comments": run.comments,
-        "marked": False,
+        "marked": run.marked,
         "cmd": run.command,
         "created": run.created,
         "staged": run.staged,

@@ -8,15 +8,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from orchestra.cli import prompts, run_text, tables, terminal
+from orchestra.cli import prompts, terminal
+from orchestra.cli.changing import MOST_LISTED, Rows, preview, question
 from orchestra.cli.context import complete, current, in_event_loop
+from orchestra.cli.disk_usage import room_of
 from orchestra.cli.selection import FILTERS, Filters, chosen
 from orchestra.engine.runs import delete_runs, finish_deletions
 from orchestra.model.filters import RunQuery
+from orchestra.model.resources import format_memory
 from orchestra.model.run import Run
-
-MOST_LISTED = 10
-"""How many runs the question lists."""
 
 
 def runs_delete(
@@ -26,9 +26,10 @@ def runs_delete(
     permanent: Annotated[bool, Parameter(name=("--permanent", "-p"))] = False,
     stop: bool = False,
 ) -> int:
-    """Delete runs, with their directories and for good; all of them unless told otherwise.
+    """Delete runs; all of them unless told otherwise. 'orchestra runs restore' brings them back.
 
-    Of a run whose directory was chosen with --run-dir, the files in it are kept.
+    They take as much room as before, until 'orchestra runs purge' deletes them for good, or --permanent does at once.
+    Of a run whose directory was chosen with --run-dir, the files in it are kept in any case.
 
     Parameters
     ----------
@@ -37,39 +38,57 @@ def runs_delete(
     yes
         Do not ask.
     permanent
-        Accepted for the scripts of the predecessor: a deletion is always permanent.
+        Delete them for good.
     stop
         Stop those that are running instead of refusing to delete them.
     """
-    wanted, rows = complete(lambda: _choose(runs, filters))
+    wanted, rows, freed = complete(lambda: _choose(runs, filters, measured=permanent and not yes))
     if not wanted:
         os.write(2, b"Nothing to delete.\n")
         return 0
     if not yes:
         # Not in an event loop: there Ctrl-C would have to wait for the answer.
-        prompts.insist(_question(wanted, rows))
-    count = in_event_loop(lambda: _delete(wanted, stop))
-    _tell_kept(wanted)
+        if permanent:
+            insist_on_purge(rows, len(wanted), freed)
+        else:
+            ask = f"Delete {len(wanted)} run(s)?"
+            intro = "You are about to delete the following runs:"
+            prompts.insist(question(intro, rows, len(wanted), ask))
+    count = in_event_loop(lambda: _delete(wanted, stop, permanent))
+    if permanent:
+        tell_kept(wanted)
     terminal.write(f"{'Permanently deleted' if permanent else 'Deleted'} {count} run(s)\n")
     return 0
 
 
-async def _choose(specs: tuple[str, ...], filters: Filters) -> tuple[tuple[Run, ...], list[tuple[str, ...]]]:
+async def _choose(
+    specs: tuple[str, ...], filters: Filters, *, measured: bool
+) -> tuple[tuple[Run, ...], Rows, int]:
     context = current()
     async with context.session() as session:
         await finish_deletions(session)
         found = await chosen(session, specs, filters, default="all")
-        here = str(context.cwd)
-        return found, [run_text.preview_row(session, run, here) for run in found[:MOST_LISTED]]
+        rows = preview(session, found, str(context.cwd))
+        return found, rows, room_of(session, found) if measured else 0
 
 
-async def _delete(runs: tuple[Run, ...], stop: bool) -> int:
+async def _delete(runs: tuple[Run, ...], stop: bool, permanent: bool) -> int:
     async with current().session() as session:
         known = await session.store.query(RunQuery(ids=tuple(run.id for run in runs)))
-        return await delete_runs(session, known.runs, stop=stop)
+        return await delete_runs(session, known.runs, stop=stop, permanent=permanent)
 
 
-def _tell_kept(deleted: Sequence[Run]) -> None:
+def insist_on_purge(rows: Rows, count: int, freed: int) -> None:
+    """Ask before runs are deleted for good.
+
+    Raises:
+        Aborted: the answer was no, as it is unless it is yes.
+    """
+    intro = f"You are about to permanently delete the following runs, which frees {format_memory(freed)}:"
+    prompts.insist(question(intro, rows, count, f"Permanently delete {count} run(s)?"), default=False)
+
+
+def tell_kept(deleted: Sequence[Run]) -> None:
     """Say of which runs only the records were removed: a directory that a person chose may hold other things."""
     kept = [run.directory for run in deleted if run.directory is not None and os.path.isdir(run.directory)]
     more = f"\n  ... and {len(kept) - MOST_LISTED} more" if len(kept) > MOST_LISTED else ""
@@ -77,10 +96,3 @@ def _tell_kept(deleted: Sequence[Run]) -> None:
         listed = "".join(f"\n  {directory}" for directory in kept[:MOST_LISTED])
         text = f"The files in directories that were chosen with --run-dir are kept:{listed}{more}\n"
         os.write(2, os.fsencode(text))
-
-
-def _question(runs: tuple[Run, ...], rows: list[tuple[str, ...]]) -> str:
-    listed = tables.render(rows, indent="  ")
-    more = f"  ... and {len(runs) - len(rows)} more\n" if len(runs) > len(rows) else ""
-    question = f"Delete {len(runs)} run(s)?"
-    return f"You are about to delete the following runs:\n{listed}{more}{question}"

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from orchestra.cli import run_text, terminal
 from orchestra.cli.context import complete, current
+from orchestra.cli.disk_usage import disk_usage
 from orchestra.cli.one_run import one_run
 from orchestra.cli.run_ending import attempt_lines, ending_fields, one_line
 from orchestra.cli.scalars import scalar_text, shown_scalars
@@ -24,6 +25,7 @@ from orchestra.engine.run_files import dependencies_of, manifest_of
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
 from orchestra.model.flags import encode
+from orchestra.model.resources import format_memory
 from orchestra.model.run import Comment, Run
 from orchestra.model.scalars import natural
 from orchestra.workspace import records
@@ -45,6 +47,7 @@ def runs_info(
     deps: Annotated[bool, Parameter(name=("--deps", "-d"))] = False,
     comments: Annotated[bool, Parameter(name=("--comments", "-c"))] = False,
     manifest: Annotated[bool, Parameter(name=("--manifest", "-m"))] = False,
+    size: bool = False,
     private_attrs: Annotated[bool, Parameter(name="--private-attrs")] = False,
 ) -> int:
     """Show what is known of a run; of the latest one unless told otherwise.
@@ -68,6 +71,8 @@ def runs_info(
         Show the comments, also where there are none.
     manifest
         Show the files that were copied for the run, with their SHA-256 and where they came from.
+    size
+        Show how much room the run takes on the disk.
     private_attrs
         Show what else the run's record has, for Orchestra's own use: it may change from version to version.
     """
@@ -78,6 +83,7 @@ def runs_info(
         deps=deps,
         manifest=manifest,
         private=private_attrs,
+        size=size,
     )
     return complete(lambda: _info(run, filters, wanted, as_json=json))
 
@@ -90,6 +96,7 @@ class Extras(NamedTuple):
     env: bool = False
     deps: bool = False
     manifest: bool = False
+    size: bool = False
     private: bool = False
 
 
@@ -118,6 +125,8 @@ def as_lines(fields: dict[str, Any], run: Run) -> dict[str, Any]:
     shown["scalars"] = {name: scalar_text(value) for name, value in fields["scalars"].items()}
     if "manifest" in fields:
         shown["manifest"] = [" ".join(filter(None, one.values())) for one in fields["manifest"]]
+    if "size" in fields:
+        shown["size"] = format_memory(fields["size"])
     if "reason" in fields:
         shown["reason"] = one_line(fields["reason"])
     attempts = attempt_lines(shown.pop("attempts", []))
@@ -141,6 +150,8 @@ def describe(session: Session, run: Run, results: Results, wanted: Extras) -> di
         fields["dependencies"] = dependencies_of(run)
     if wanted.manifest:
         fields["manifest"] = manifest_of(session, run)
+    if wanted.size:
+        fields["size"] = disk_usage(session, run)
     fields.update(term_fields(run))
     ours = {"batch": run.batch, "parent": run.parent}
     fields |= {name: value for name, value in ours.items() if value} | ending_fields(session, run)
@@ -158,7 +169,7 @@ def core_fields(session: Session, run: Run) -> dict[str, Any]:
         "status": run_text.status(session, run),
         "started": run_text.format_time(run.started),
         "stopped": run_text.format_time(run.stopped),
-        "marked": False,
+        "marked": run.marked,
         "label": run.label or "",
         "sourcecode_digest": run.sourcecode_digest or "",
         "vcs_commit": run.vcs_commit or "",

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Annotated, NamedTuple
+from collections.abc import Sequence
+from typing import Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 
 from orchestra.cli import run_text, tables, terminal
 from orchestra.cli.context import complete, current
+from orchestra.cli.disk_usage import disk_usage
 from orchestra.cli.selection import FILTERS, Filters, query_of, tell_of_nothing
 from orchestra.engine.judge import settle_active
 from orchestra.engine.presence import existing_runs
 from orchestra.engine.session import Session
 from orchestra.errors import UsageError
 from orchestra.model.filters import RunQuery
+from orchestra.model.resources import format_memory
 from orchestra.model.run import Run
 
 PAGE = 20
 """How many runs are listed unless more are asked for, and how many each ``--more`` adds."""
 
-WITH_TIME = 5
-"""Columns of a row that has a start time, the third one."""
 DATE = len("2025-01-02")
 
 
@@ -35,6 +36,8 @@ def runs_list(
     simplified: Annotated[bool, Parameter(name=("--simplified", "-s"))] = False,
     comments: Annotated[bool, Parameter(name=("--comments", "-c"))] = False,
     verbose: Annotated[bool, Parameter(name=("--verbose", "-v"))] = False,
+    size: bool = False,
+    deleted: Annotated[bool, Parameter(name=("--deleted", "-d"))] = False,
     json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> int:
     """List runs, newest first.
@@ -43,7 +46,8 @@ def runs_list(
     the keys id, short_id, run_dir, operation, opref, kind, status, reason, exit_status, flags, label, tags,
     comments, marked, cmd, created, staged, started, stopped, attempt, batch, trial, executor,
     sourcecode_digest and vcs_commit; a batch has batch_proto, too: the same keys of what its trials have in
-    common. Times are whole microseconds since 1970 (UTC); what is not known is null.
+    common. Times are whole microseconds since 1970 (UTC); what is not known is null. With --size there is size, too,
+    in bytes, and with --deleted deleted, the time of that.
 
     Parameters
     ----------
@@ -59,50 +63,76 @@ def runs_list(
         Show the comments below each run.
     verbose
         Show what is known of each run below it.
+    size
+        Show how much room each run takes on the disk.
+    deleted
+        List deleted runs, which 'runs restore' brings back.
     json
         Print all runs as JSON.
     """
     if limit is not None and limit < 1:
         raise UsageError(f"invalid value {limit} for --limit: it is 1 or more")
     wanted = None if all_ or (json and limit is None and not more) else limit or PAGE * (1 + more)
-    below = Below(comments=comments, details=verbose)
-    return complete(lambda: _list(wanted, filters, simplified=simplified, below=below, json=json))
+    shown = Shown(simplified=simplified, comments=comments, details=verbose, size=size)
+    return complete(lambda: _list(wanted, filters, shown, deleted=deleted, json=json))
 
 
-class Below(NamedTuple):
-    """What is shown below each run."""
+class Shown(NamedTuple):
+    """What is shown of each run."""
 
+    simplified: bool
     comments: bool
     details: bool
+    size: bool
 
 
-async def _list(limit: int | None, filters: Filters, *, simplified: bool, below: Below, json: bool) -> int:
+async def _list(limit: int | None, filters: Filters, shown: Shown, *, deleted: bool, json: bool) -> int:
     context = current()
     here = str(context.cwd)
     query = query_of(filters, RunQuery(limit=limit))
     async with context.session(looking=True) as session:
-        await settle_active(session)
-        runs, total = await existing_runs(session, query)
-        if not runs:
-            await tell_of_nothing(session, query)
+        runs, total, more = await _found(session, query, deleted)
+        sizes = [disk_usage(session, run) if shown.size else 0 for run in runs]
         if json:
-            terminal.write_json([run_text.as_json(session, run) for run in runs])
+            sized = [{"size": size} if shown.size else {} for size in sizes]
+            fields = zip(runs, more, sized, strict=True)
+            terminal.write_json(
+                [run_text.as_json(session, run) | other | size for run, other, size in fields]
+            )
             return 0
-        more = [_below(session, run, below) for run in runs]
-        rows = [_row(session, index, run, here, simplified) for index, run in enumerate(runs, 1)]
+        below = [_below(session, run, shown) for run in runs]
+        numbered = enumerate(zip(runs, sizes, strict=True), 1)
+        rows = [_row(session, index, run, here, shown, size) for index, (run, size) in numbered]
     if rows:
-        lines = _lines(rows, terminal.width())
-        terminal.write("".join(line + rest for line, rest in zip(lines, more, strict=True)))
+        lines = _lines(rows, terminal.width(), timed=not shown.simplified)
+        terminal.write("".join(line + rest for line, rest in zip(lines, below, strict=True)))
     if limit == PAGE and total > PAGE:
         os.write(2, f"Showing the first {PAGE} runs ({total} total) - use --all to show all\n".encode())
     return 0
 
 
-def _lines(rows: list[tuple[str, ...]], width: int | None) -> list[str]:
-    """The rows as lines. Where not even the status fits into ``width``, start times are shortened."""
+async def _found(
+    session: Session, query: RunQuery, deleted: bool
+) -> tuple[Sequence[Run], int, list[dict[str, Any]]]:
+    """The runs, how many there are in all, and what else JSON tells of each."""
+    if not deleted:
+        await settle_active(session)
+        runs, total = await existing_runs(session, query)
+        if not runs:
+            await tell_of_nothing(session, query)
+        return runs, total, [{}] * len(runs)
+    from orchestra.engine.trashing import deleted_runs
+
+    there = await deleted_runs(session)
+    page = await there.query(query)
+    return page.runs, page.total, [{"deleted": there.deleted_at(run)} for run in page.runs]
+
+
+def _lines(rows: list[tuple[str, ...]], width: int | None, *, timed: bool) -> list[str]:
+    """The rows as lines. Where not even the status fits into ``width``, start times are shortened, if ``timed``."""
     without_labels = tables.render([row[:-1] for row in rows])
     widest = max(map(tables.text_width, without_labels.splitlines()))
-    if width is not None and widest > width and len(rows[0]) == WITH_TIME:
+    if width is not None and widest > width and timed:
         today = run_text.format_time(time.time_ns() // 1000)[:DATE]
         rows = [(*row[:2], _short_time(row[2], today), *row[3:]) for row in rows]
     return tables.render(rows, width=width).splitlines(keepends=True)
@@ -113,19 +143,21 @@ def _short_time(shown: str, today: str) -> str:
     return shown[DATE + 1 : -3] if shown.startswith(today) else shown[5:DATE]
 
 
-def _below(session: Session, run: Run, below: Below) -> str:
+def _below(session: Session, run: Run, shown: Shown) -> str:
     lines: list[str] = []
-    if below.details:
+    if shown.details:
         from orchestra.cli.runs_info import core_fields, field_lines
 
         lines += map(field_lines, core_fields(session, run).items())
-    if below.comments:
+    if shown.comments:
         lines += (f"{line}\n" for each in run.comments for line in run_text.comment_lines(each))
     return "".join(f"  {line}" for line in lines)
 
 
-def _row(session: Session, index: int, run: Run, here: str, simplified: bool) -> tuple[str, ...]:
+def _row(session: Session, index: int, run: Run, here: str, shown: Shown, size: int) -> tuple[str, ...]:
     name, state, label = run_text.operation(run, here), run_text.status(session, run), run.label or ""
-    if simplified:
-        return f"[{index}]", name, state, label
-    return f"[{index}:{run.short_id}]", name, run_text.format_time(run_text.start_time(run)), state, label
+    room = (f"{format_memory(size):>6}",) if shown.size else ()
+    if shown.simplified:
+        return f"[{index}]", name, state, *room, label
+    started = run_text.format_time(run_text.start_time(run))
+    return f"[{index}:{run.short_id}]", name, started, state, *room, label

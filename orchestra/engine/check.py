@@ -27,7 +27,10 @@ FindingKind: TypeAlias = Literal[
 ]
 OLD = 600.0
 """Seconds after which a temporary file is rubbish, not work."""
-SETTINGS = ("flags", "batch_spec", "label", "label_template", "tags", "executor", "environment")
+SETTINGS = (
+    *("flags", "batch_spec", "executor", "environment"),
+    *("label", "label_template", "tags", "comments", "marked", "trial_tags", "trial_comments"),
+)
 """The fields that the record keeps up with; of the rest, attempts' records and the store know more."""
 
 

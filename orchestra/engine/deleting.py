@@ -1,14 +1,14 @@
 """Delete runs so that each is whole or gone, whenever we are killed.
 
-A run's directory is moved into the home's trash by one rename, then the store forgets the run, then the files
-are removed. What is in the trash is listed nowhere; each deletion first finishes those that were cut short.
+A run's directory is moved into the trash by one rename, then the store forgets the run. One that is deleted for good
+is moved to where it is removed; each deletion first finishes those that were cut short.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -16,40 +16,39 @@ from msgspec import Struct
 
 from orchestra.child.supervisor import failpoint
 from orchestra.engine.judge import settle
+from orchestra.engine.off_loop import off_loop
 from orchestra.engine.removal import remove_tree
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.stopping import stop_runs
 from orchestra.errors import OrchestraError, RunBusy, UserError, text_of_os_error
-from orchestra.model import lifecycle
+from orchestra.model import lifecycle, versions
 from orchestra.model.filters import RunQuery, Wanted
-from orchestra.model.ids import new_run_id
 from orchestra.model.run import ACTIVE, Run
 from orchestra.workspace import records
-from orchestra.workspace.durable import storage_error
 from orchestra.workspace.layout import ATTEMPTS, CONTROL
+from orchestra.workspace.trash import Trash
 
 CHUNK = 100
 NAMED = 10
 """How many runs an error names."""
 _WAITING = frozenset(("staged", "pending"))
-_DELETED = ".deleted-"
-"""The beginning of names in the folder of runs that stand for the trash, where that is on another disk."""
 
 
 class _Moved(Struct, frozen=True, kw_only=True):
-    """A run on its way out: where its directory was, and where it is now."""
+    """A run on its way out: where its directory is now."""
 
     run: Run
-    origin: str
-    trash: str | None
+    place: str | None
     """None: there was no directory."""
 
 
-async def delete_runs(session: Session, runs: Sequence[Run], *, stop: bool = False) -> int:
-    """Delete ``runs`` with their directories and return how many there were.
+async def delete_runs(
+    session: Session, runs: Sequence[Run], *, stop: bool = False, permanent: bool = False
+) -> int:
+    """Move ``runs`` into the trash, or delete them for good, and return how many there were.
 
-    Running ones are stopped first if ``stop``. Of a run in a directory of the person's own choice
-    (``--run-dir``) only the records are removed.
+    Running ones are stopped first if ``stop``. A directory of the person's own choice (``--run-dir``) stays where it
+    is; for good only the records are removed from it.
 
     Raises:
         RunBusy: one of them is running, or was started meanwhile.
@@ -63,9 +62,11 @@ async def delete_runs(session: Session, runs: Sequence[Run], *, stop: bool = Fal
     count, busy = 0, list[Run]()
     remaining = iter(idle)
     while chunk := tuple(islice(remaining, CHUNK)):
-        deleted, refused = await _delete_chunk(session, chunk)
+        deleted, refused = await _delete_chunk(session, chunk, permanent)
         count += deleted
         busy += refused
+    if session.fsync and count and not permanent:
+        await off_loop(Trash(session.layout).sync)
     if busy:
         raise RunBusy(f"{_named(busy)} just been started", "The other runs were deleted.")
     return count
@@ -118,23 +119,27 @@ def _refuse_strange(session: Session, run: Run) -> None:
         )
 
 
-async def _delete_chunk(session: Session, runs: Sequence[Run]) -> tuple[int, list[Run]]:
+async def _delete_chunk(session: Session, runs: Sequence[Run], permanent: bool) -> tuple[int, list[Run]]:
     """Delete some runs; return how many that were, and those that somebody started meanwhile."""
     mine, busy = await _take_from_queues(session, runs)
     moved: list[_Moved] = []
     try:
         for run in runs:
             if run not in busy:
-                moved.append(_move_to_trash(session, run))
+                moved.append(_move(session, run, permanent))
                 failpoint("delete.renamed")
     except BaseException:
         await _give_back(session, [run for run in mine if not any(one.run.id == run.id for one in moved)])
         raise
     finally:
         kept = await _forget(session, moved)
+        failpoint("delete.forgotten")
         for one in moved:
-            if one.run not in kept:
-                await _remove(session, one)
+            if one.run in kept:
+                continue
+            session.emit("run.deleted", one.run, data={"permanent": permanent})
+            if permanent:
+                await remove(session, one.run, one.place)
     return len(moved) - len(kept), [*busy, *kept]
 
 
@@ -157,21 +162,17 @@ async def _give_back(session: Session, claimed: Sequence[Run]) -> None:
             session.emit("log.message", run, level="warning", message=f"run {run.id}: {error.message}")
 
 
-def _move_to_trash(session: Session, run: Run) -> _Moved:
-    origin = os.path.join(session.layout.runs_dir, run.id)
-    name = f"{run.id}.{new_run_id()[:8]}"
-    trash = os.path.join(session.layout.trash_dir, name)
-    try:
-        os.rename(origin, trash)
-    except FileNotFoundError:
-        return _Moved(run=run, origin=origin, trash=None)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise storage_error(error, origin) from error
-        # The trash is on another disk: stay on this one, under a name that no run can have.
-        trash = os.path.join(session.layout.runs_dir, f"{_DELETED}{name}")
-        os.rename(origin, trash)
-    return _Moved(run=run, origin=origin, trash=trash)
+def _move(session: Session, run: Run, permanent: bool) -> _Moved:
+    trash, origin = Trash(session.layout), os.path.join(session.layout.runs_dir, run.id)
+    is_there = os.path.isdir(session.layout.control(session.directory(run)))
+    if permanent or not is_there:
+        return _Moved(run=run, place=trash.drop(origin, run.id))
+    if run.state != "broken" and run.worker is None and run.schema <= versions.RUN:
+        # So that nothing that only the store knows is lost. No room for that is no reason not to delete.
+        with suppress(OrchestraError):
+            records.write_run(session.directory(run), run, fsync=False, create=False)
+    failpoint("delete.recorded")
+    return _Moved(run=run, place=trash.put(run.id, session.clock.now(), target=run.directory))
 
 
 async def _forget(session: Session, moved: Sequence[_Moved]) -> list[Run]:
@@ -182,34 +183,43 @@ async def _forget(session: Session, moved: Sequence[_Moved]) -> list[Run]:
     for one in moved:
         current = known.get(one.run.id)
         others = current is not None and current.worker not in (None, session.worker)
-        if others and one.trash is not None:
-            os.rename(one.trash, one.origin)
+        if others and one.place is not None:
+            os.rename(one.place, os.path.join(session.layout.runs_dir, one.run.id))
             kept.append(one.run)
     await session.store.delete([one.run.id for one in moved if one.run not in kept])
     return kept
 
 
-async def _remove(session: Session, one: _Moved) -> None:
-    session.emit("run.deleted", one.run)
-    session.vault.forget(one.run.id)
+async def remove(session: Session, run: Run, place: str | None) -> None:
+    """Remove the files of a run that was moved out of the way for good, and the secrets that only it needs."""
+    _forget_secrets(session, run.id)
     try:
-        if one.run.directory is not None:
-            await _in_thread(_remove_records, one.run.directory, one.run.id)
-        if one.trash is not None:
-            await _in_thread(remove_tree, one.trash)
+        await off_loop(lambda: _remove_files(place, run.directory, run.id))
     except OSError as error:
         session.emit(
             "log.message",
-            one.run,
+            run,
             level="warning",
-            message=f"the files of run {one.run.id} can't be removed: {text_of_os_error(error)}",
+            message=f"the files of run {run.id} can't be removed: {text_of_os_error(error)}",
         )
 
 
-async def _in_thread(work: object, *arguments: str) -> None:
-    import anyio.to_thread
+def _forget_secrets(session: Session, run_id: str) -> None:
+    """Unless another run has this id: one that was made since, or one in the trash."""
+    if not os.path.exists(session.layout.secrets_dir):
+        return
+    if os.path.lexists(os.path.join(session.layout.runs_dir, run_id)):
+        return
+    if not Trash(session.layout).holds(run_id):
+        session.vault.forget(run_id)
 
-    await anyio.to_thread.run_sync(work, *arguments)  # type: ignore[arg-type]
+
+def _remove_files(place: str | None, chosen: str | None, run_id: str) -> None:
+    """``chosen``: a directory that a person chose, of which only what is ours is removed."""
+    if chosen is not None:
+        _remove_records(chosen, run_id)
+    if place is not None:
+        remove_tree(place)
 
 
 def _remove_records(directory: str, run_id: str) -> None:
@@ -223,17 +233,18 @@ def _remove_records(directory: str, run_id: str) -> None:
 
 
 async def finish_deletions(session: Session) -> int:
-    """Finish the deletions that were cut short; return how many there were."""
-    left = list(_trash(session))
+    """Finish the deletions for good that were cut short; return how many there were."""
+    trash = Trash(session.layout)
+    left = trash.leaving()
     for path, run_id in left:
         target = os.readlink(path) if os.path.islink(path) else None
         if not os.path.lexists(os.path.join(session.layout.runs_dir, run_id)):
             await session.store.delete((run_id,))
-            session.vault.forget(run_id)
+        _forget_secrets(session, run_id)
         try:
-            if target is not None:
-                await _in_thread(_remove_records, target, run_id)
-            await _in_thread(remove_tree, path)
+            await off_loop(
+                lambda place=path, chosen=target, run_id=run_id: _remove_files(place, chosen, run_id)
+            )
         except OSError as error:
             session.emit(
                 "log.message",
@@ -244,16 +255,5 @@ async def finish_deletions(session: Session) -> int:
 
 
 def pending_deletions(session: Session) -> list[str]:
-    """The ids of the runs whose deletion was cut short."""
-    return [run_id for _, run_id in _trash(session)]
-
-
-def _trash(session: Session) -> Iterator[tuple[str, str]]:
-    """What is on its way out: the path, and the run's id."""
-    with os.scandir(session.layout.trash_dir) as entries:
-        for entry in entries:
-            yield entry.path, entry.name.rpartition(".")[0] or entry.name
-    with os.scandir(session.layout.runs_dir) as entries:
-        for entry in entries:
-            if entry.name.startswith(_DELETED):
-                yield entry.path, entry.name.removeprefix(_DELETED).rpartition(".")[0]
+    """The ids of the runs whose deletion for good was cut short."""
+    return [run_id for _, run_id in Trash(session.layout).leaving()]

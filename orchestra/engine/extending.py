@@ -103,7 +103,9 @@ async def plan_extension(session: Session, request: RunRequest) -> Restart:
     extension = _extension_of(session, run, request)
     changed = extension.of(run)
     if changed is run:
-        return Restart(run=run, unchanged=True, idle=f"Nothing to do: batch {run.id} has all of that already")
+        return Restart(
+            run=run, before=run, unchanged=True, idle=f"Nothing to do: batch {run.id} has all of that already"
+        )
     assert changed.batch_spec is not None
     await _require_more(session, run, changed.batch_spec)
     if run.worker is None and run.state != "staged":
@@ -116,7 +118,7 @@ async def plan_extension(session: Session, request: RunRequest) -> Restart:
         changed = extension.of(structs.replace(planned.run, batch_spec=spec))
     else:
         _check_open(run, request)
-    return Restart(run=changed, unchanged=False, extension=extension)
+    return Restart(run=changed, before=run, unchanged=False, extension=extension)
 
 
 def _extension_of(session: Session, run: Run, request: RunRequest) -> Extension:

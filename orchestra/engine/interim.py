@@ -17,7 +17,7 @@ async def delete_interim(session: Session, run: Run, *, console: Console) -> Non
     message = f"Deleting interim run {run.id} ('{run.operation_name}' is configured for deletion on success)"
     session.emit("log.message", run, level="info", message=message, console=console)
     try:
-        await delete_runs(session, (run,))
+        await delete_runs(session, (run,), permanent=True)
     except OrchestraError as error:
         text = f"run {run.id} is kept: {error.message}"
         session.emit("log.message", run, level="warning", message=text, console=console)

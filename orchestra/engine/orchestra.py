@@ -14,6 +14,7 @@ from anyio.abc import TaskGroup
 from msgspec import ValidationError, convert, structs
 
 from orchestra.console import Console, SilentConsole
+from orchestra.engine import annotating
 from orchestra.engine.begin import Begun, begin, prepare
 from orchestra.engine.comparing import compare_request, make_comparison, subjects_of
 from orchestra.engine.control import Control, Wish
@@ -34,6 +35,14 @@ from orchestra.engine.series import series_of
 from orchestra.engine.session import Session, open_session
 from orchestra.engine.stopping import not_stopped
 from orchestra.engine.supervise import keep_leases, supervise
+from orchestra.engine.trashing import (
+    Deleted,
+    DeletedRuns,
+    deleted_runs,
+    purge_runs,
+    restore_runs,
+    select_deleted,
+)
 from orchestra.errors import OrchestraError, RunBusy, UserError
 from orchestra.model.columns import parse_column
 from orchestra.model.comparison import Comparison
@@ -41,6 +50,7 @@ from orchestra.model.differences import Differences, Section
 from orchestra.model.duration import parse_duration
 from orchestra.model.events import Event
 from orchestra.model.filters import RunQuery
+from orchestra.model.label_edits import LabelEdit
 from orchestra.model.narrowing import Filters, narrowed, narrowing_of
 from orchestra.model.operation import FlagValue
 from orchestra.model.resources import Resources, parse_resources
@@ -74,6 +84,17 @@ def _typed(options: Mapping[str, Any]) -> dict[str, Any]:
     if typed.get("run_dir") is not None:
         typed["run_dir"] = Path(typed["run_dir"])
     return {**typed, **_typed_terms(typed)}
+
+
+def _several(given: Sequence[str]) -> tuple[str, ...]:
+    """A text alone is one of several."""
+    return (given,) if isinstance(given, str) else tuple(given)
+
+
+async def _named_among(found: DeletedRuns, runs: Sequence[str] | None) -> list[Deleted]:
+    """Those of the trash that are named; all of them for None."""
+    specs = () if runs is None else _several(runs)
+    return await select_deleted(found, specs, default="all" if runs is None else "none")
 
 
 _TERM_TYPES: Final[dict[str, tuple[type, ...]]] = {
@@ -460,10 +481,106 @@ class Orchestra:
         other = await self.get(after)
         return await off_loop(lambda: differences(self.session, one, other, sections=sections, paths=paths))
 
-    async def delete(self, runs: Sequence[str], *, stop: bool = False) -> int:
-        """Delete runs and return how many there were; running ones only with ``stop``."""
-        found = [await self.get(run) for run in runs]
-        return await delete_runs(self.session, found, stop=stop)
+    async def label(
+        self,
+        runs: Sequence[str],
+        *,
+        set: str | None = None,
+        append: str | None = None,
+        prepend: str | None = None,
+        remove: Sequence[str] = (),
+        clear: bool = False,
+    ) -> tuple[Run, ...]:
+        """Change the labels of runs, as ``orchestra label`` does, and return the runs."""
+        edit = LabelEdit(
+            set=set,
+            append=() if append is None else (append,),
+            prepend=() if prepend is None else (prepend,),
+            remove=_several(remove),
+            clear=clear,
+        )
+        return await annotating.label_runs(self.session, await self._named(runs), edit)
+
+    async def tag(
+        self,
+        runs: Sequence[str],
+        *,
+        add: Sequence[str] = (),
+        delete: Sequence[str] = (),
+        clear: bool = False,
+        sync_labels: bool = False,
+    ) -> tuple[Run, ...]:
+        """Take tags from runs, then add some, and return the runs."""
+        return await annotating.tag_runs(
+            self.session,
+            await self._named(runs),
+            add=_several(add),
+            delete=_several(delete),
+            clear=clear,
+            sync_labels=sync_labels,
+        )
+
+    async def comment(
+        self,
+        runs: Sequence[str],
+        text: str | None = None,
+        *,
+        by: str | None = None,
+        delete: int | None = None,
+        clear: bool = False,
+    ) -> tuple[Run, ...]:
+        """Add a comment to runs, by ``USER`` or ``USER@HOST``; or ``delete`` the one of that number, from 1, or all.
+
+        Raises:
+            UserError: it is empty, or there is no such comment.
+        """
+        found = await self._named(runs)
+        if clear:
+            return await annotating.clear_comments(self.session, found)
+        if delete is not None:
+            return await annotating.delete_comment(self.session, found, delete)
+        return await annotating.add_comment(self.session, found, text or "", by=by)
+
+    async def mark(self, runs: Sequence[str], *, clear: bool = False) -> tuple[Run, ...]:
+        """Mark runs, or take their marks away, and return the runs."""
+        return await annotating.mark_runs(self.session, await self._named(runs), marked=not clear)
+
+    async def _named(self, runs: Sequence[str]) -> tuple[Run, ...]:
+        return tuple([await self.get(run) for run in _several(runs)])
+
+    async def delete(self, runs: Sequence[str], *, stop: bool = False, permanent: bool = False) -> int:
+        """Move runs into the trash, or delete them for good, and return how many there were.
+
+        Running ones only with ``stop``.
+        """
+        return await delete_runs(self.session, await self._named(runs), stop=stop, permanent=permanent)
+
+    async def deleted(self, query: RunQuery | None = None, **filters: Unpack[Filters]) -> tuple[Run, ...]:
+        """The runs in the trash that match, as of :meth:`list`. The directory of each is where it is now."""
+        asked = narrowed(query or RunQuery(), narrowing_of(filters), self.session.clock.now())
+        return (await (await deleted_runs(self.session)).query(asked)).runs
+
+    async def restore(self, runs: Sequence[str] | None = None) -> tuple[Run, ...]:
+        """Take runs (all of them, if none are named) out of the trash, and return them.
+
+        Raises:
+            IdTaken: there is a run with the same id.
+            RunNotFound: one of them is not in the trash.
+        """
+        found = await deleted_runs(self.session)
+        return await restore_runs(self.session, await _named_among(found, runs))
+
+    async def purge(self, runs: Sequence[str] | None = None, *, older_than: float | str | None = None) -> int:
+        """Delete runs that are in the trash (all of them, if none are named) for good; return how many there were.
+
+        ``older_than``: only those that were deleted so many seconds ago, or so long (``"30d"``).
+
+        Raises:
+            RunNotFound: one of them is not in the trash.
+        """
+        age = parse_duration(older_than) if isinstance(older_than, str) else older_than
+        found = await deleted_runs(self.session, older_than=age)
+        return await purge_runs(self.session, await _named_among(found, runs))
 
     async def stop(self, run: str) -> Run:
         """Stop a run, its whole tree of processes included, and return it when it has ended.

@@ -15,6 +15,8 @@ from orchestra.model.run import ACTIVE, Run, State
 from orchestra.workspace import records
 from orchestra.workspace.layout import CONTROL
 
+_TELLING = 4
+"""So many characters of an id, or more, are hardly meant for another run than one that was deleted."""
 _FEW = 200
 """Up to so many runs are looked for one by one; of more, all names are listed once."""
 
@@ -31,6 +33,16 @@ def _is_there(run: Run, root: str, names: set[str] | None) -> bool:
         # Chosen by a person, who may have deleted our records there and nothing else.
         return os.path.lexists(f"{run.directory}/{CONTROL}")
     return run.id in names if names is not None else os.path.lexists(f"{root}/{run.id}")
+
+
+def hint_of_missing(session: Session, spec: str) -> str:
+    """What to do where no run is called so: it may have been deleted."""
+    if len(spec) >= _TELLING:
+        from orchestra.workspace.trash import Trash
+
+        if any(entry.run_id.startswith(spec) for entry in Trash(session.layout).entries()):
+            return f"It was deleted: use 'orchestra runs restore {spec}' to bring it back."
+    return "Try 'orchestra runs list' for a list of runs."
 
 
 async def forget_gone(session: Session, runs: Sequence[Run]) -> bool:

@@ -116,16 +116,27 @@ def read_recorded(session: Session, name: str) -> Run | None:
         check_run_id(name)
     except UserError:
         return None
-    directory = Path(session.layout.runs_dir, name)
+    try:
+        return run_in(Path(session.layout.runs_dir, name), name)
+    except RunNotFound:
+        return None
+
+
+def run_in(directory: Path, run_id: str) -> Run:
+    """The run with this id that is in ``directory``, as of :func:`read_recorded`.
+
+    Raises:
+        RunNotFound: no run is there.
+    """
     try:
         run = records.read_run(directory)
-        if run.id != name:
+        if run.id != run_id:
             raise RunBroken(f"'{directory}' holds the record of another run, {run.id}")
         return _in_its_state(run, directory)
     except RunNotFound:
-        return None
+        raise
     except (OrchestraError, OSError) as error:
-        return _broken(name, directory, str(error))
+        return _broken(run_id, directory, str(error))
 
 
 def as_found(run: Run) -> Run:

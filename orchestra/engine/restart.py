@@ -13,6 +13,7 @@ from orchestra.engine.judge import settle
 from orchestra.engine.limits import check_fails, check_limits
 from orchestra.engine.marking import marks_of_restart
 from orchestra.engine.off_loop import off_loop
+from orchestra.engine.presence import hint_of_missing
 from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.request import RunRequest
 from orchestra.engine.requested_flags import settled_flags
@@ -43,6 +44,8 @@ class Restart(Struct, frozen=True, kw_only=True):
 
     run: Run
     """The run as it is, with the flags, label and settings of the coming start."""
+    before: Run
+    """The run as it was when that was planned."""
     unchanged: bool
     """Its flags are those that it has been started with already: what ``--needed`` asks."""
     snapshot: Snapshot | None = None
@@ -82,9 +85,7 @@ async def find_run(session: Session, spec: str, *, cwd: Path) -> Run:
     if not runs and spec:
         runs = list((await session.store.query(RunQuery(id_prefix=spec, limit=CANDIDATES + 1))).runs)
     if not runs:
-        raise RunNotFound(
-            f"could not find a run matching '{spec}'", "Try 'orchestra runs list' for a list of runs."
-        )
+        raise RunNotFound(f"could not find a run matching '{spec}'", hint_of_missing(session, spec))
     if len(runs) > 1:
         names = ", ".join(run.short_id for run in runs[:CANDIDATES])
         raise RunNotFound(f"'{spec}' matches multiple runs: {names}", "Give more of the id.")
@@ -148,7 +149,7 @@ async def plan_restart(session: Session, request: RunRequest) -> Restart:
         return await _plan_redo(session, run, request)
     if not request.force_sourcecode:
         changed = concealed(session, _with_request(session, run, request))
-        return Restart(run=changed, unchanged=_same_start(run, changed))
+        return Restart(run=changed, before=run, unchanged=_same_start(run, changed))
     from orchestra.engine.proto import defined_now
 
     operation = await off_loop(lambda: defined_now(session, run))
@@ -162,7 +163,7 @@ async def plan_restart(session: Session, request: RunRequest) -> Restart:
         **redefined_terms(run, operation),
     )
     changed = concealed(session, _with_request(session, redefined, request))
-    return Restart(run=changed, unchanged=False, snapshot=taken)
+    return Restart(run=changed, before=run, unchanged=False, snapshot=taken)
 
 
 async def _plan_redo(session: Session, run: Run, request: RunRequest) -> Restart:
@@ -176,7 +177,7 @@ async def _plan_redo(session: Session, run: Run, request: RunRequest) -> Restart
     changed = concealed(session, _with_request(session, run, request))
     todo = await look_for_work(session, changed)
     idle = nothing_to_do(changed, todo) if todo.is_nothing else None
-    return Restart(run=changed, unchanged=False, todo=todo, idle=idle)
+    return Restart(run=changed, before=run, unchanged=False, todo=todo, idle=idle)
 
 
 def require_startable(session: Session, run: Run) -> None:

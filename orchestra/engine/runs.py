@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
 
 from msgspec import structs
 
+from orchestra.contracts import Page
 from orchestra.engine.deleting import delete_runs, finish_deletions
-from orchestra.engine.presence import forget_gone
+from orchestra.engine.presence import forget_gone, hint_of_missing
 from orchestra.engine.session import Session
 from orchestra.engine.stopping import StopReport, stop_runs
 from orchestra.errors import RunNotFound
@@ -17,15 +18,23 @@ from orchestra.model.filters import RunQuery
 from orchestra.model.ids import listing_place, short_id
 from orchestra.model.run import Run
 
-__all__ = ["StopReport", "delete_runs", "finish_deletions", "select_runs", "stop_runs"]
+__all__ = ["StopReport", "delete_runs", "finish_deletions", "select_among", "select_runs", "stop_runs"]
 
 Default = Literal["all", "latest", "none"]
+
+
+class Listed(Protocol):
+    """Runs that can be listed: those of a store, or those in the trash."""
+
+    async def query(self, query: RunQuery) -> Page:
+        """As of a store."""
+        ...
+
 
 CANDIDATES = 10
 """How many runs are named when a prefix fits several."""
 LAST = "last"
 """Stands for the newest run of a listing, unless that is a run's id."""
-_HINT = "Try 'orchestra runs list' for a list of runs."
 _SLICE = re.compile(r"([0-9]{0,9}):([0-9]{0,9})")
 
 
@@ -48,62 +57,76 @@ async def select_runs(
 
         query = await without_results(session, query)
     while True:
-        chosen = await _select(session, specs, query, default)
+        chosen = await select_among(
+            session.store,
+            specs,
+            query=query,
+            default=default,
+            hint=lambda spec: hint_of_missing(session, spec),
+        )
         if not await forget_gone(session, chosen):
             return chosen
 
 
-async def _select(
-    session: Session, specs: Sequence[str], query: RunQuery, default: Default
+async def select_among(
+    listed: Listed,
+    specs: Sequence[str],
+    *,
+    query: RunQuery | None = None,
+    default: Default = "all",
+    hint: Callable[[str], str],
 ) -> tuple[Run, ...]:
+    """As :func:`select_runs`, among the runs that are ``listed``, whether they have a directory or not.
+
+    ``hint``: what to do where a spec names no run.
+    """
+    query = query or RunQuery()
     if not specs:
         if default == "none":
             return ()
         limited = structs.replace(query, limit=1) if default == "latest" else query
-        return (await session.store.query(limited)).runs
+        return (await listed.query(limited)).runs
     chosen: dict[str, Run] = {}
-    whole = await _by_id(session, specs, query)
+    whole = await _by_id(listed, specs, query)
     for spec in specs:
-        found = (whole[spec],) if spec in whole else await _named(session, spec, query)
+        found = (whole[spec],) if spec in whole else await _named(listed, spec, query)
+        if not found:
+            raise RunNotFound(f"could not find a run matching '{spec}'", hint(spec))
         chosen.update((run.id, run) for run in found)
     return tuple(chosen.values())
 
 
-async def _by_id(session: Session, specs: Sequence[str], query: RunQuery) -> dict[str, Run]:
-    page = await session.store.query(structs.replace(query, ids=tuple(dict.fromkeys(specs))))
+async def _by_id(listed: Listed, specs: Sequence[str], query: RunQuery) -> dict[str, Run]:
+    page = await listed.query(structs.replace(query, ids=tuple(dict.fromkeys(specs))))
     return {run.id: run for run in page.runs}
 
 
-async def _named(session: Session, spec: str, query: RunQuery) -> tuple[Run, ...]:
+async def _named(listed: Listed, spec: str, query: RunQuery) -> tuple[Run, ...]:
     part, place = _SLICE.fullmatch(spec), listing_place(spec)
     if part is not None:
         first, last = int(part[1] or 1), int(part[2]) if part[2] else None
-        runs = await _sliced(session, max(first, 1), last, query)
-    elif spec == LAST:
-        runs = await _sliced(session, 1, 1, query)
-    elif place is not None:
-        runs = await _sliced(session, place, place, query) or await _beginning(session, spec, query)
-    else:
-        runs = await _beginning(session, spec, query)
-    if not runs:
-        raise RunNotFound(f"could not find a run matching '{spec}'", _HINT)
-    return runs
+        return await _sliced(listed, max(first, 1), last, query)
+    if spec == LAST:
+        return await _sliced(listed, 1, 1, query)
+    if place is not None:
+        return await _sliced(listed, place, place, query) or await _beginning(listed, spec, query)
+    return await _beginning(listed, spec, query)
 
 
-async def _sliced(session: Session, first: int, last: int | None, query: RunQuery) -> tuple[Run, ...]:
+async def _sliced(listed: Listed, first: int, last: int | None, query: RunQuery) -> tuple[Run, ...]:
     if last is not None and last < first:
         return ()
     limit = None if last is None else last - first + 1
     part = structs.replace(query, offset=query.offset + first - 1, limit=limit)
-    return (await session.store.query(part)).runs
+    return (await listed.query(part)).runs
 
 
-async def _beginning(session: Session, spec: str, query: RunQuery) -> tuple[Run, ...]:
+async def _beginning(listed: Listed, spec: str, query: RunQuery) -> tuple[Run, ...]:
     """The one run whose id begins with ``spec``. Only the store is asked: a spec never becomes a path."""
     if not spec or not spec.isascii():
         return ()
     prefix = structs.replace(query, id_prefix=spec, limit=CANDIDATES + 1)
-    page = await session.store.query(prefix)
+    page = await listed.query(prefix)
     if page.total > 1:
         names = ", ".join(_told_apart(run, spec) for run in page.runs[:CANDIDATES])
         more = f" and {page.total - CANDIDATES} more" if page.total > CANDIDATES else ""

@@ -86,6 +86,30 @@ async def without_results(session: Session, query: RunQuery) -> RunQuery:
             return await search.in_other_words(index)
 
 
+async def answered_among(session: Session, query: RunQuery, runs: Sequence[Run]) -> RunQuery:
+    """As :func:`without_results`, of a query for some of ``runs``, which no store has: deleted ones."""
+    if query.where is None:
+        return query
+    from orchestra.model.conditions import Among, compare, leaves, with_leaves
+
+    if all(_asks_results(leaf) is None for leaf in leaves(query.where)):
+        return query
+    where = query.where
+
+    def value(run: Run, name: Name) -> FlagValue:
+        flag = run.flags.get(name.name) if name.kind == "any" else None
+        return _value(results_of(session, run), name) if flag is None else flag
+
+    def holds(run: Run, asked: Comparison) -> bool:
+        return compare(value(run, asked.name), asked.operator, asked.value)
+
+    def answer(leaf: Condition) -> Condition:
+        asked = _asks_results(leaf)
+        return leaf if asked is None else Among(frozenset(run.id for run in runs if holds(run, asked)))
+
+    return structs.replace(query, where=await off_loop(lambda: with_leaves(where, answer)))
+
+
 def _asks_results(leaf: Condition) -> Comparison | None:
     from orchestra.model.conditions import Comparison, is_attribute
 

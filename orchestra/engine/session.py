@@ -323,6 +323,10 @@ async def _reconcile(session: Session) -> None:
     That is so when it is empty, was replaced, has lost runs since we looked last, or when the computer was
     started since: with the power, a store may lose the last of what it was told.
     """
+    if os.path.lexists(session.layout.restoring_mark):
+        from orchestra.engine.trashing import finish_restoring
+
+        await finish_restoring(session)
     page = await session.store.query(RunQuery(limit=1))
     note = _Note(session, page.total)
     before = note.read()

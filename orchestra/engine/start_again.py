@@ -121,11 +121,12 @@ async def _incoming_source(
 
 
 async def _keep(session: Session, restart: Restart, claimed: Run, how: Callable[[Run], Run]) -> Run:
-    """Carry the settings of the restart over to the run that we have claimed, all at once, and what ``how`` does."""
-    wished = restart.run
-    changes = {
-        name: getattr(wished, name) for name in KEPT if getattr(wished, name) != getattr(claimed, name)
-    }
+    """Carry the settings of the restart over to the run that we have claimed, all at once, and what ``how`` does.
+
+    What somebody has changed since it was planned, its label say, is kept unless the request is about that.
+    """
+    wished, before = restart.run, restart.before
+    changes = {name: getattr(wished, name) for name in KEPT if getattr(wished, name) != getattr(before, name)}
 
     def kept(current: Run) -> Run:
         if not current.claimed or current.worker != session.worker or current.attempt != claimed.attempt:

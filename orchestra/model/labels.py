@@ -111,13 +111,14 @@ def render_label(
     default: str,
     tags: Iterable[str] = (),
     is_path: PathCheck = _no_path,
+    label: str = "",
 ) -> str:
-    """Fill in ``${flag}``, ``${default_label}`` and ``${tags}``.
+    """Fill in ``${flag}``, ``${default_label}``, ``${tags}`` and ``${label}``, that which a run has so far.
 
     Filters follow a bar: ``${x|default:V}``, ``${x|basename}``, ``${x|unquote}`` and a number format such as
     ``${x|%.2f}``. An undefined name is empty, a filter that is unknown or can't be applied gives ``#error#``.
     """
-    shown = {"default_label": default, "tags": " ".join(tags)}
+    shown = {"default_label": default, "tags": " ".join(tags), "label": label}
 
     def fill(reference: re.Match[str]) -> str:
         name, *filters = (part.strip() for part in reference[1].split("|"))

@@ -9,6 +9,7 @@ from msgspec import structs
 
 from orchestra.contracts import RunReader
 from orchestra.errors import ResolveError
+from orchestra.model.conditions import Comparison, Name
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 
@@ -22,7 +23,8 @@ class OtherOperation(ResolveError):
 
 async def choose_run(value: str, runs: RunReader, *, pipeline: str | None = None) -> Run:
     """The run that ``operation:VALUE`` stands for: the newest completed one of that operation (which may be a
-    pipeline), or the run whose id is, or begins with, VALUE. A name wins over an id.
+    pipeline) that is marked, else the newest completed one, or the run whose id is, or begins with, VALUE. A name
+    wins over an id.
 
     Args:
         value: names of operations separated by commas (regular expressions are fine, and the model before a name may
@@ -49,8 +51,15 @@ async def choose_run(value: str, runs: RunReader, *, pipeline: str | None = None
 
 
 async def _by_name(value: str, runs: RunReader, pipeline: str | None) -> Run | None:
-    is_meant = named_by(value)
     completed = RunQuery(states=frozenset(("completed",)), kinds=frozenset(("run", "steps")), limit=_PAGE)
+    marked = Comparison(Name("marked", "attribute"), "=", True)
+    return await _first(
+        value, runs, pipeline, structs.replace(completed, where=marked, limit=None)
+    ) or await _first(value, runs, pipeline, completed)
+
+
+async def _first(value: str, runs: RunReader, pipeline: str | None, completed: RunQuery) -> Run | None:
+    is_meant = named_by(value)
     offset = 0
     while True:
         page = await runs.query(structs.replace(completed, offset=offset))

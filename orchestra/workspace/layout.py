@@ -71,8 +71,13 @@ class Layout:
 
     @property
     def trash_dir(self) -> Path:
-        """Run directories that are being deleted."""
+        """The directories of deleted runs: see :mod:`orchestra.workspace.trash`."""
         return self.home / "trash"
+
+    @property
+    def restoring_mark(self) -> Path:
+        """The file that is there, and locked, while runs are taken out of the trash."""
+        return self.trash_dir / "restoring"
 
     @property
     def lib_dir(self) -> Path:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +55,17 @@ EXIT = "exit"
 EVENTS = "events.jsonl"
 
 
-def write_run(run_dir: Path, run: Run, *, fsync: bool) -> None:
-    """Replace the record of ``run``, making its directory if need be.
+class _Revised(Struct, frozen=True):
+    revision: int = 0
+
+
+def write_run(run_dir: Path, run: Run, *, fsync: bool, create: bool = True) -> None:
+    """Replace the record of ``run``, making its directory if need be; one of a higher revision stays.
+
+    Several may have changed the run, one after the other, and come here in another order.
 
     Raises:
+        RunNotFound: its directory is gone and must not be made again (not ``create``).
         HomeError: it can't be written, or was written by a newer version and would lose what we don't know.
         StoreUnavailable: no space, I/O error.
     """
@@ -71,23 +79,56 @@ def write_run(run_dir: Path, run: Run, *, fsync: bool) -> None:
     if run.schema != versions.RUN:
         run = structs.replace(run, schema=versions.RUN)
     data = encode(run) + b"\n"
-    new = not os.path.exists(path)
-    if new:
-        make_dirs(folder)
+    if not create or os.path.exists(path):
+        with _turn(folder):
+            if _revision(path) <= run.revision:
+                write_atomic(path, data, fsync=fsync)
+        return
+    make_dirs(folder)
     write_atomic(path, data, fsync=fsync)
-    if new and fsync:
+    if fsync:
         sync_directories(run_dir, os.path.dirname(run_dir))
 
 
+@contextlib.contextmanager
+def _turn(folder: str) -> Generator[None]:
+    """Keep others from writing the record in ``folder`` meanwhile, where the file system has locks."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise RunNotFound(f"there is no run in '{os.path.dirname(folder)}'") from None
+    except OSError as error:
+        fail(error, folder)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _revision(path: str) -> int:
+    """Of the record that is there; 0 of one that can't be read."""
+    try:
+        return decode(read_bytes(path), _Revised).revision
+    except (OSError, ValueError):
+        return 0
+
+
 def write_runs(runs: Iterable[tuple[Path, Run]], *, fsync: bool) -> None:
-    """:func:`write_run` for many: with ``fsync`` all of them reach the disk with one wait.
+    """Replace the records of runs: with ``fsync`` all of them reach the disk with one wait.
+
+    What has no directory any more is left out: it was deleted.
 
     Raises:
         HomeError, StoreUnavailable: as :func:`write_run`.
     """
     devices: dict[int, Path] = {}
     for run_dir, run in runs:
-        write_run(run_dir, run, fsync=False)
+        try:
+            write_run(run_dir, run, fsync=False, create=False)
+        except RunNotFound:
+            continue
         if fsync:
             devices.setdefault(os.stat(run_dir).st_dev, run_dir)
     for run_dir in devices.values():

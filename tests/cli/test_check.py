@@ -32,6 +32,15 @@ def test_all_is_well_and_said_line_by_line(call: Call, home: Path) -> None:
     assert checked.lines[-1].split() == ["ok", "runs", "all", "fits", "together"]
 
 
+def test_what_is_in_the_trash_is_told(call: Call, home: Path) -> None:
+    saved(home, a_run(state="staged"))
+    assert "trash" not in levels(call)
+    assert call("runs", "rm", "-y").code == 0
+
+    assert message(call, "trash") == "1 deleted run: 'orchestra runs purge' frees the room they take"
+    assert levels(call)["trash"] == "ok"
+
+
 def test_a_home_that_is_not_there_is_not_made(call: Call, home: Path) -> None:
     assert call("check").code == 0
     assert levels(call)["home"] == "note"

@@ -135,7 +135,7 @@ def test_an_empty_comment_in_the_editor_runs_nothing(shell: Shell) -> None:
 
     assert (refused.code, refused.output.splitlines()[0]) == (
         1,
-        "orchestra: the comment is empty: nothing was run",
+        "orchestra: the comment is empty: nothing was done",
     )
     assert shell.run("runs").output == ""
 

@@ -12,7 +12,6 @@ from tests.cli.conftest import Call
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("runs", "--deleted"), "deleted runs are gone for good: there is no trash to look into"),
         (("compare", "--tool", "hiplot"), "runs are compared by no other tool"),
         (("runs", "info", "--plugins"), "runs have no data of plugins"),
         (("run", "train.py", "--remote", "gpu", "-y"), "there are no remotes"),

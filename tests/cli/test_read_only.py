@@ -16,6 +16,9 @@ from tests.process import Shell
 # To root all is writable, unless it lays its capabilities down.
 UNPRIVILEGED = "setpriv --bounding-set -all --inh-caps -all " if os.geteuid() == 0 else ""
 
+ANNOTATIONS = ("label -s x -y", "tag -a x -y", "comment -a x -y", "mark -y")
+TRASH = ("runs restore -y", "runs purge -y")
+
 pytestmark = pytest.mark.skipif(
     bool(UNPRIVILEGED) and shutil.which("setpriv") is None, reason="root can't lay its capabilities down"
 )
@@ -25,6 +28,8 @@ pytestmark = pytest.mark.skipif(
 def locked(shell: Shell, tmp_path: Path) -> Iterator[Path]:
     """A home with two runs, which nobody may write."""
     (tmp_path / "train.py").write_text("x = 1\nprint('loss:', x)\n")
+    assert shell.run("run", "train.py", "x=3", "-y").code == 0
+    assert shell.run("runs", "rm", "-y").code == 0
     assert shell.run("run", "train.py", "x=[2,1]", "-y").code == 0
     for path in [*shell.home.rglob("*"), shell.home]:
         path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o222)
@@ -42,6 +47,10 @@ def test_runs_can_be_looked_at(shell: Shell, locked: Path) -> None:
         return looked.output
 
     assert len(look("runs").splitlines()) == 3
+    assert look("runs --deleted -s").split()[1:] == ["train.py", "completed", "x=3"]
+    assert look("runs --deleted -F 'loss = 3'").count("x=3") == 1
+    assert look("comment --list 1").endswith("<no comments>\n") and look("tag --list-all") == ""
+    assert "K" in look("runs --size")
     assert look("select --min loss -a flags") == "x: 1\n"
     assert look("cat 1 -O") == "loss: 1\n"
     assert "status: completed" in look("runs info 1 --all-scalars")
@@ -51,7 +60,14 @@ def test_runs_can_be_looked_at(shell: Shell, locked: Path) -> None:
 
 
 def test_what_would_write_is_refused(shell: Shell, locked: Path) -> None:
-    for command in ("run train.py -y", "runs delete 1 -y", "stop 1 -y", "check --runs --fix"):
+    for command in (
+        "run train.py -y",
+        "runs delete 1 -y",
+        "stop 1 -y",
+        "check --runs --fix",
+        *ANNOTATIONS,
+        *TRASH,
+    ):
         refused = shell.bash(f"{UNPRIVILEGED}{sys.executable} -m orchestra {command}")
         assert refused.code == 1
         assert f"the orchestra home '{locked}' is not writable" in refused.output

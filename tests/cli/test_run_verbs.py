@@ -244,12 +244,15 @@ def test_delete_tells_of_files_that_it_keeps(call: Call, tmp_path: Path) -> None
     assert call("run", "train.py", "-y").code == 0
 
     assert call("runs", "delete", "1", "-y") == (0, "Deleted 1 run(s)\n", "")
-    deleted = call("runs", "delete", "-y")
+    assert call("runs", "delete", "1", "-y") == (0, "Deleted 1 run(s)\n", "")
+    deleted = call("runs", "delete", "-p", "-y")
+    assert (deleted.code, deleted.output) == (0, "Permanently deleted 1 run(s)\n")
+    purged = call("runs", "purge", "-y")
 
-    assert (deleted.code, deleted.output) == (0, "Deleted 2 run(s)\n")
-    assert deleted.error == (
+    assert (purged.code, purged.output) == (0, "Permanently deleted 2 run(s)\n")
+    assert deleted.error + purged.error.split("\n", 1)[1] == (
         "The files in directories that were chosen with --run-dir are kept:\n"
-        f"  {tmp_path / 'out2'}\n  {tmp_path / 'out1'}\n"
+        f"  {tmp_path / 'out1'}\n  {tmp_path / 'out2'}\n"
     )
     assert (tmp_path / "out1" / "result").exists()
 

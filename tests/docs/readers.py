@@ -15,6 +15,7 @@ PLUGINS = "A plugin of each kind"
 QUEUES = "Queues: order, resources, failures"
 SWEEP = "Finish a sweep"
 COMPARE = "Compare"
+KEEPING = "Keep what is good"
 PLOTS = "Plots"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from orchestra.settings import CONFIG_NAME, CONFIG_VARIABLE, HOME_VARIABLE, Settings
 from tests.docs.documents import ROOT, blocks_of, commands_of, play
-from tests.docs.readers import COMPARE, PLOTS, PLUGINS, QUEUES, SWEEP, install_plugins, readme_reader
+from tests.docs.readers import COMPARE, KEEPING, PLOTS, PLUGINS, QUEUES, SWEEP, install_plugins, readme_reader
 
 README = ROOT / "README.md"
 TOUR = "Five minutes"
@@ -48,6 +48,11 @@ def test_a_sweep_is_finished_as_it_is_shown(tmp_path: Path) -> None:
 def test_runs_are_compared_as_it_is_shown(tmp_path: Path) -> None:
     with readme_reader(tmp_path, COMPARE) as shell:
         assert play(blocks_of(README, section=COMPARE), shell) == 6
+
+
+def test_runs_are_annotated_and_restored_as_it_is_shown(tmp_path: Path) -> None:
+    with readme_reader(tmp_path, KEEPING) as shell:
+        assert play(blocks_of(README, section=KEEPING), shell) == 11
 
 
 def test_plots_are_drawn_as_they_are_shown(tmp_path: Path) -> None:

@@ -269,7 +269,7 @@ async def test_files_of_writers_that_died_are_removed_once_they_are_old(home: Pa
 async def test_a_deletion_that_was_cut_short_is_finished(home: Path) -> None:
     async with opened(home) as session:
         (run,) = await save(session, ended())
-        os.rename(session.directory(run), session.layout.trash_dir / f"{run.id}.0")
+        os.rename(session.directory(run), session.layout.trash_dir / f"{run.id}.00c0ffee")
 
         (before, ghost) = await check_runs(session)
         (fixed,) = await check_runs(session, fix=True)

@@ -15,6 +15,7 @@ import pytest
 from msgspec import structs
 
 from orchestra.child import supervisor
+from orchestra.engine.annotating import label_runs, tag_runs
 from orchestra.engine.control import Control
 from orchestra.engine.launch import fail_to_start
 from orchestra.errors import (
@@ -29,6 +30,7 @@ from orchestra.errors import (
 from orchestra.model.batch import Choices
 from orchestra.model.encoding import encode
 from orchestra.model.execution import Exit, Handle, Identity, Job
+from orchestra.model.label_edits import LabelEdit
 from orchestra.model.run import Run, State
 from orchestra.project.find import queue_operation
 from orchestra.testing.builders import a_batch, a_fence, a_worker
@@ -399,3 +401,21 @@ async def test_a_lost_run_is_not_started_again_while_processes_of_it_live(bench:
             process.kill()
 
     assert (await restarted(bench, run)).state == "completed"
+
+
+async def test_what_somebody_says_of_a_run_while_a_restart_waits_for_an_answer_is_kept(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = await ended(bench, label="old", tags=("old",))
+    claim = bench.store.claim
+
+    async def late(*wanted: Any) -> tuple[Run, ...]:
+        monkeypatch.setattr(bench.store, "claim", claim)
+        await label_runs(bench.session, [run], LabelEdit(set="mine"))
+        await tag_runs(bench.session, [run], add=("mine",))
+        return await claim(*wanted)
+
+    monkeypatch.setattr(bench.store, "claim", late)
+    again = await restarted(bench, run, environment={"A": "1"})
+
+    assert (again.label, again.tags, again.environment) == ("mine", ("mine", "old"), {"A": "1"})

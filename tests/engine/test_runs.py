@@ -143,11 +143,11 @@ async def test_a_thousand_ids_can_be_given(home: Path) -> None:
 # Deleting
 
 
-async def test_a_deleted_run_leaves_nothing_behind(home: Path) -> None:
+async def test_a_run_that_is_deleted_for_good_leaves_nothing_behind(home: Path) -> None:
     async with opened(home) as session:
         first, second = await save(session, ended(), a_run())
 
-        assert await delete_runs(session, (first, second)) == 2
+        assert await delete_runs(session, (first, second), permanent=True) == 2
 
         assert (await session.store.query(RunQuery())).total == 0
         assert os.listdir(session.layout.runs_dir) == os.listdir(session.layout.trash_dir) == []
@@ -162,7 +162,7 @@ async def test_what_links_in_a_run_point_to_is_not_deleted(home: Path, tmp_path:
         (session.directory(run) / "folder").symlink_to(precious)
         (session.directory(run) / "file").symlink_to(precious / "file")
 
-        await delete_runs(session, (run,))
+        await delete_runs(session, (run,), permanent=True)
 
     assert (precious / "file").read_text() == "kept"
 
@@ -176,7 +176,7 @@ async def test_of_a_directory_of_ones_own_only_the_records_are_deleted(home: Pat
         await save(session, run)
         (mine / "thesis.tex").write_text("kept")
 
-        assert await delete_runs(session, (run,)) == 1
+        assert await delete_runs(session, (run,), permanent=True) == 1
 
     assert os.listdir(mine) == ["thesis.tex"]
     assert os.listdir(home / "runs") == []
@@ -233,7 +233,7 @@ async def test_a_running_run_is_deleted_only_when_it_is_to_be_stopped(shell: She
 async def test_a_deletion_that_was_killed_is_finished_by_the_next(home: Path, shell: Shell) -> None:
     async with opened(home) as session:
         runs = await save(session, *(ended() for _ in range(4)))
-    killed = shell.run("runs", "rm", "-y", ORCHESTRA_FAILPOINT="delete.renamed:kill9:2")
+    killed = shell.run("runs", "rm", "-p", "-y", ORCHESTRA_FAILPOINT="delete.renamed:kill9:2")
     assert killed.code == -signal.SIGKILL
 
     async with opened(home) as session:

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from orchestra.workspace import records
+from orchestra.workspace.trash import Trash
 from tests.faults.site import Site
 
 CALLS = {
@@ -99,8 +100,32 @@ def test_a_deletion_that_is_killed_at_any_call_takes_whole_runs(site: Site, call
             assert run.id not in there
         directory = site.layout.run_directory(run)
         assert directory.exists() == (run.id in there), f"{run.id} is half deleted"
+        assert directory.exists() != Trash(site.layout).holds(run.id), (
+            f"{run.id} is in two places, or in none"
+        )
+        sweep(site)
         site.check()
         if ended.returncode == 0 and number > 1:
             break
     assert site.run("check", "--runs", "--fix").code == 0
-    assert list(site.layout.trash_dir.iterdir()) == []
+    assert Trash(site.layout).leaving() == []
+
+
+@pytest.mark.parametrize("calls", CALLS.values(), ids=CALLS)
+def test_a_restoring_that_is_killed_at_any_call_leaves_whole_runs_in_one_place(
+    site: Site, calls: str
+) -> None:
+    for number in range(1, MOST):
+        (run,) = site.stage("quick.sh")
+        assert site.run("runs", "delete", "-y", run.id).code == 0
+        ended = struck(site, calls, number, "runs", "restore", "-y", run.id)
+        assert "Traceback" not in ended.stdout, ended.stdout
+        site.run("runs")
+        there = {each.id for each in site.runs()}
+        assert (run.id in there) != Trash(site.layout).holds(run.id), f"{run.id} is in two places, or in none"
+        assert site.layout.run_directory(run).exists() == (run.id in there)
+        site.check()
+        if ended.returncode == 0 and number > 1:
+            assert run.id in there
+            break
+    assert site.run("check", "--runs").code == 0

@@ -46,14 +46,19 @@ SUPERVISOR = {
 }
 """State, number of executions (None: either) and exit code when a run's supervisor is killed at a point."""
 ELSEWHERE = {
+    "run.annotated",
+    "delete.recorded",
     "delete.renamed",
+    "delete.forgotten",
+    "restore.renamed",
+    "purge.renamed",
     "source.copied",
     "source.swapping",
     "store.backed_up",
     "store.upgraded",
     *(point.partition(":")[0] for point in PROVIDING),
 }
-"""Points of deletions, of restarts, of dependencies and of upgrades, whose tests are beside theirs."""
+"""Points of annotations, deletions, restarts, dependencies and upgrades, whose tests are beside theirs."""
 
 
 def strike(point: str) -> str:

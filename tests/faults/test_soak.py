@@ -21,6 +21,7 @@ import pytest
 from orchestra.child.supervisor import COOKIE
 from orchestra.model.run import FINAL
 from orchestra.workspace import records
+from orchestra.workspace.trash import Trash
 from tests.faults.site import Site, kill, wait_for
 
 STAGED = 12
@@ -48,7 +49,9 @@ class Soak:
             self.run: 2,
             self.search: 1,
             self.restart: 1,
+            self.annotate: 2,
             self.delete: 1,
+            self.restore: 1,
             self.list_all: 1,
             self.repair: 1,
         }
@@ -81,6 +84,10 @@ class Soak:
         self.site.wait_for_rest()
         assert self.site.run("check", "--runs", "--fix").code == 0
         self.site.check(acknowledged=self.acknowledged - self.site.deleted)
+        trash = Trash(self.site.layout)
+        for run_id in self.site.deleted:
+            is_there = (self.site.layout.runs_dir / run_id).exists()
+            assert is_there != trash.holds(run_id), f"{run_id} is in two places, or in none"
         for run in self.site.runs():
             assert run.state in FINAL or run.batch is not None, f"{run.id} never ends: {run.state}"
 
@@ -146,6 +153,13 @@ class Soak:
             run_id = self.random.choice(ended)
             self.site.deleted.add(run_id)
             self.people.append(self._start("runs", "delete", "-y", run_id))
+
+    def restore(self) -> None:
+        self.people.append(self._start("runs", "restore", "-y"))
+
+    def annotate(self) -> None:
+        words = self.random.choice((["label", "-s", "x ${number}"], ["tag", "-a", "t"], ["mark"]))
+        self.people.append(self._start(*words, "-y", "1:3"))
 
     def list_all(self) -> None:
         assert self.site.run("runs", "--json").code == 0

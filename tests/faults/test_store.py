@@ -144,9 +144,10 @@ def test_runs_are_deleted_whole_where_the_trash_is_on_another_disk(site: Site) -
     script = f"""
         mount -t tmpfs none {site.layout.trash_dir} || exit 9
         ORCHESTRA_FAILPOINT=delete.renamed:kill9 {orchestra} runs delete -y {first.id}; echo "code $?"
-        {orchestra} runs -s; ls -A {runs}
-        {orchestra} runs delete -y {second.id} || exit 8
-        ls -A {runs}
+        {orchestra} runs -s
+        {orchestra} runs delete -p -y {second.id} || exit 8
+        ls {runs}; ls {runs}/.trash
+        {orchestra} runs restore -y || exit 7
     """
 
     ended = in_mounts(site, script)
@@ -154,10 +155,10 @@ def test_runs_are_deleted_whole_where_the_trash_is_on_another_disk(site: Site) -
     assert ended.returncode == 0, ended.stdout
     assert "code 137" in ended.stdout and "Traceback" not in ended.stdout
     assert "WARNING" not in ended.stdout
-    assert ended.stdout.count("  staged\n") == 2, "it is listed though it is half deleted"
-    *_, left = ended.stdout.partition("Deleted")
-    assert left.splitlines()[-1] == kept.id and first.id not in left and second.id not in left
-    assert [run.id for run in site.runs()] == [kept.id]
+    assert ended.stdout.count("  staged\n") == 2, "it is listed though it is deleted"
+    *_, left = ended.stdout.partition("Permanently deleted")
+    assert left.splitlines()[1:] == [kept.id, "runs", "Restored 1 run(s)"]
+    assert {run.id for run in site.runs()} == {kept.id, first.id}
 
 
 def test_who_changes_a_run_while_it_is_started_and_ends_loses_no_change(site: Site) -> None:

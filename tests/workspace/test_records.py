@@ -62,15 +62,22 @@ def test_a_run_can_be_written_read_and_replaced(tmp_path: Path) -> None:
         run = a_full_run()
         records.write_run(tmp_path / "r", run, fsync=fsync)
         assert records.read_run(tmp_path / "r") == run
-        records.write_run(tmp_path / "r", a_run(), fsync=fsync)
-        assert records.read_run(tmp_path / "r") == a_run()
+        newer = a_run(revision=run.revision)
+        records.write_run(tmp_path / "r", newer, fsync=fsync)
+        assert records.read_run(tmp_path / "r") == newer
     assert os.listdir(control(tmp_path / "r")) == ["run.json"]
     assert stat.S_IMODE((tmp_path / "r").stat().st_mode) == 0o700
 
 
 def test_many_runs_can_be_written_at_once(tmp_path: Path) -> None:
     runs = [(tmp_path / f"r{n}", a_run(id=f"r{n}")) for n in range(20)]
+    for directory, run in runs[:-1]:
+        records.write_run(directory, structs.replace(run, label="old"), fsync=False)
+
     records.write_runs(runs, fsync=True)
+
+    *runs, (deleted, _) = runs
+    assert not deleted.exists()
     assert [records.read_run(directory) for directory, _ in runs] == [run for _, run in runs]
 
 
