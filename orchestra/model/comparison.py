@@ -116,10 +116,14 @@ class Comparison(Struct, frozen=True, kw_only=True):
         if len(self.rows) < 2:
             return {}
         first = self.rows[0].values
+        # The mark of a run is shown with its operation.
+        marks = {run.marked for row in self.rows for run in row.runs}
         return {
             column.heading: first[place]
             for place, column in enumerate(self.columns)
-            if place and all(is_same(row.values[place], first[place]) for row in self.rows)
+            if place
+            and not (column.kind == "attribute" and column.name == "operation" and len(marks) > 1)
+            and all(is_same(row.values[place], first[place]) for row in self.rows)
         }
 
     def without(self, headings: Iterable[str]) -> Comparison:

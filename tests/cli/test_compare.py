@@ -145,6 +145,15 @@ def test_marked_runs_say_so_behind_their_operation(call: Call, home: Path) -> No
     assert "[marked]" not in call("compare", "--csv", "-").output
 
 
+def test_on_a_terminal_marks_are_shown_where_runs_differ_in_nothing_else(
+    call: Call, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(home, ended(marked=True), ended())
+    window(monkeypatch, 100)
+
+    assert "train.py [marked]" in call("compare", "-t").output
+
+
 def test_no_runs_print_nothing(call: Call) -> None:
     for options in (["-t"], ["--csv", "-"], ["--min", "loss"], ["--repeats"], ["--print-scalars"]):
         called = call("compare", *options)
