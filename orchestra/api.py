@@ -30,6 +30,7 @@ from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run, State
 from orchestra.model.scalars import Scalar
 from orchestra.model.series import MOST_POINTS, Series
+from orchestra.model.subjects import Value
 from orchestra.workspace.layout import Layout
 from orchestra.workspace.results import Results
 
@@ -37,6 +38,7 @@ __all__ = [
     "Project",
     "RunError",
     "attributes",
+    "compare",
     "export_runs",
     "import_runs",
     "mark",
@@ -390,6 +392,32 @@ def scalar(
     return _wait(call)
 
 
+def compare(
+    runs: Sequence[Run | str] | None = None,
+    *,
+    home: Home = None,
+    orchestra_home: Home = None,
+    cwd: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> list[list[Value]]:
+    """A table of runs (all of them, if none are named): the headings, then the values of each row.
+
+    Times are microseconds since the epoch, how long a run took is in seconds. ``options`` are those of
+    :meth:`~orchestra.engine.orchestra.Orchestra.compare`, which returns more than the values.
+
+    Raises:
+        RunNotFound: a run that is named is not there.
+        UserError: a column has no meaning, or no run has anything in it.
+    """
+
+    async def call() -> list[list[Value]]:
+        async with Orchestra(orchestra_home or home, cwd=cwd) as orch:
+            made = await orch.compare([_id_of(run) for run in runs or ()], **options)
+            return [list(made.headings), *(list(row.values) for row in made.rows)]
+
+    return _wait(call)
+
+
 def series(
     run: Run | str,
     names: str | Sequence[str],
@@ -519,6 +547,10 @@ class Project:
     def scalar(self, run: Run | str, column: str) -> float | int | None:
         """One number of a run, as :func:`scalar` has it."""
         return scalar(run, column, home=self.home)
+
+    def compare(self, runs: Sequence[Run | str] | None = None, **options: Any) -> list[list[Value]]:
+        """A table of runs, as :func:`compare` has it."""
+        return compare(runs, home=self.home, cwd=self.cwd, **options)
 
     def series(
         self, run: Run | str, names: str | Sequence[str], *, most: int = MOST_POINTS

@@ -127,6 +127,23 @@ def test_the_numbers_of_a_run_are_at_hand(project: api.Project) -> None:
     assert api.attributes(run, home=project.home) == {"kind": "a"}
 
 
+def test_runs_are_compared(project: api.Project) -> None:
+    (project.cwd / "fit.py").write_text("lr = 1\nseed = 1\nprint('loss:', lr + seed)\n")
+    project.run_capture("fit.py", flags={"lr": [1, 2], "seed": [0, 2]})
+    runs = project.list_runs()
+
+    assert project.compare(strict_cols="=lr,loss", min="loss", top=2)[::2] == [
+        ["run", "lr", "loss"],
+        [runs[1].short_id, 2, 2.0],
+    ]
+    assert project.compare(group_by="lr", agg="mean,n") == [
+        ["lr", "runs", "loss mean", "loss n"],
+        [1, 2, 2.0, 2],
+        [2, 2, 3.0, 2],
+    ]
+    assert len(api.compare(runs[:2], home=project.home)) == 3
+
+
 def test_batch_files_tags_and_comments_are_given_as_they_come(project: api.Project, home: Path) -> None:
     (project.cwd / "t.csv").write_text("x\n2\n3\n")
 

@@ -87,8 +87,13 @@ VERBS: dict[str, Verb] = {
     "diff": Verb("orchestra.cli.diff:diff", "Show how two runs differ.", "[OPTIONS] [RUN [RUN]]"),
     "runs diff": Verb("orchestra.cli.diff:diff", "Show how two runs differ.", "[OPTIONS] [RUN [RUN]]"),
     "watch": Verb("orchestra.cli.watch:watch", "Show what a run prints, as it prints it."),
+    "compare": Verb("orchestra.cli.compare:compare", "Compare runs."),
+    "runs compare": Verb("orchestra.cli.compare:compare", "Compare runs."),
     "plot": Verb("orchestra.cli.plot:plot", "Draw what runs came to."),
     "select": Verb("orchestra.cli.select:select", "Print the ids of runs, or one of their attributes."),
+    "api compare": Verb(
+        "orchestra.cli.api_compare:api_compare", "Print a table of runs as JSON.", "[OPTIONS] [RUN]..."
+    ),
     "api runs": Verb("orchestra.cli.api_runs:api_runs", "Print runs as JSON.", "[OPTIONS] [RUN]..."),
     "api ops": Verb("orchestra.cli.api_operations:api_ops", "Print operations as JSON."),
     "api help-op": Verb("orchestra.cli.api_operations:api_help_op", "Print an operation as JSON."),

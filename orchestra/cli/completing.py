@@ -24,6 +24,8 @@ MOST_RUNS = 50
 """So many runs are offered, the newest first."""
 RUN_NAMES = frozenset(("run", "runs", "run_ids", "start", "extend", "proto"))
 """Parameters of verbs that stand for runs."""
+COLUMN_NAMES = frozenset(("min_", "max_", "cols", "strict_cols", "group_by", "agg"))
+"""Options of verbs that stand for columns, or for what is told of them."""
 
 TRASH = frozenset(("runs restore", "runs purge"))
 """Verbs whose runs are deleted ones."""
@@ -192,6 +194,12 @@ def _values(option: Option, current: str) -> Iterator[Candidate]:
         yield from _of_filter(option.names[-1])
     elif option.field in RUN_NAMES:
         yield from _runs()
+    elif option.field in COLUMN_NAMES:
+        from orchestra.cli.completing_columns import columns
+
+        # Of several with commas between them, the last one is being typed.
+        before, comma, _ = current.rpartition(",")
+        yield from (Candidate(f"{before}{comma}{column}") for column in columns(option.field, MOST_RUNS))
     else:
         yield from _archives() if option.field == "archive" else ()
         yield from _files(current)

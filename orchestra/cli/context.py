@@ -109,16 +109,22 @@ class Context:
         return (file,)
 
     @asynccontextmanager
-    async def session(self, *, looking: bool = False) -> AsyncGenerator[Session]:
+    async def session(
+        self, *, looking: bool = False, console: Console | None = None
+    ) -> AsyncGenerator[Session]:
         """An open session, of one who is only ``looking`` or not. Suspends nowhere while the store is a local,
-        uncontended one.
+        uncontended one. ``console``: another than the global options ask for.
 
         Raises:
             UserError: the home, a setting or the log file can't be used.
             StoreError: the store can't be opened.
         """
         async with open_session(
-            self.home, self.settings, console=self.console(), sinks=self.sinks(), looking=looking
+            self.home,
+            self.settings,
+            console=console or self.console(),
+            sinks=self.sinks(),
+            looking=looking,
         ) as opened:
             opened.sinks.output_readers += self.wants_output_events
             yield opened

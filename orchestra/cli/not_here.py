@@ -16,6 +16,10 @@ _CHECKED: Final = (
     "Use --runs to check the runs, too.",
 )
 _REMOTE: Final = r"-r|--remote"
+_NO_TOOLS: Final = (
+    "runs are compared by no other tool",
+    "Give it what 'orchestra compare --csv FILE' writes: HiPlot, for one, reads it.",
+)
 
 _Instead = tuple[str, str | None]
 _NOT_HERE: Final[dict[str, dict[str, _Instead]]] = {
@@ -56,6 +60,8 @@ _NOT_HERE: Final[dict[str, dict[str, _Instead]]] = {
     "runs stop": {_REMOTE: _NO_REMOTE},
     "archive": {r"-c": _TWO_MEANINGS},
     "runs archive": {r"-c": _TWO_MEANINGS},
+    "compare": {r"--tool": _NO_TOOLS},
+    "runs compare": {r"--tool": _NO_TOOLS},
     "check": {
         r"--(env|tensorflow|pytorch|r-script|space|notify|no-info|skip|fast|verbose|(no-)?offline)|-[nsfv]": _CHECKED,
         r"-T|--tests|-t|--test|--force-test|-c|--concurrency": (

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from orchestra.console import printable
+from orchestra.engine.presence import shown_state as status
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
 from orchestra.model.attributes import bare_name
@@ -17,22 +18,10 @@ from orchestra.model.batch import Batch, Interval, unexpanded
 from orchestra.model.flags import encode
 from orchestra.model.labels import trial_label
 from orchestra.model.operation import FlagValue, Operation
-from orchestra.model.run import Comment, Run, State
-from orchestra.workspace import records
+from orchestra.model.run import Comment, Run
 from orchestra.workspace.orders import read_orders
 
 LONGEST_DIRECTORY = 28
-
-
-def status(session: Session, run: Run) -> State:
-    """The state to show: a claimed run whose start the store has not heard of yet is running."""
-    if not run.claimed:
-        return run.state
-    try:
-        fence = records.read_fence(session.attempt_directory(run))
-    except OrchestraError:
-        return run.state
-    return "running" if fence is not None and fence.fence == "started" else run.state
 
 
 def start_time(run: Run) -> int | None:

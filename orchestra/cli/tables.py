@@ -15,6 +15,7 @@ def cell(text: str) -> str:
     """``text`` as it is shown in one line: what would break or drive the line is escaped."""
     if text.isprintable():
         return text
+    text = text.encode(errors="backslashreplace").decode()
     return printable(text.replace("\t", "\\t").replace("\n", "\\n"))
 
 

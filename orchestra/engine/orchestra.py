@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, 
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeVar, Unpack
+from typing import Any, Final, TypeVar, Unpack, cast
 
 import anyio
 from anyio.abc import TaskGroup
@@ -16,6 +16,7 @@ from msgspec import ValidationError, convert, structs
 from orchestra.console import Console, SilentConsole
 from orchestra.engine import annotating
 from orchestra.engine.begin import Begun, begin, prepare
+from orchestra.engine.comparing import compare_request, make_comparison, subjects_of
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.following import follow_attempt
@@ -28,7 +29,7 @@ from orchestra.engine.queue_control import Queues
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import find_run
 from orchestra.engine.results import column_value, results_of
-from orchestra.engine.runs import delete_runs, stop_runs
+from orchestra.engine.runs import delete_runs, select_runs, stop_runs
 from orchestra.engine.search import without_results
 from orchestra.engine.series import series_of
 from orchestra.engine.session import Session, open_session
@@ -44,6 +45,7 @@ from orchestra.engine.trashing import (
 )
 from orchestra.errors import OrchestraError, RunBusy, UserError
 from orchestra.model.columns import parse_column
+from orchestra.model.comparison import Comparison
 from orchestra.model.differences import Differences, Section
 from orchestra.model.duration import parse_duration
 from orchestra.model.events import Event
@@ -421,6 +423,30 @@ class Orchestra:
         wanted = parse_column(column)
         record = await self.get(run)
         return await off_loop(lambda: column_value(self.session, record, wanted))
+
+    async def compare(
+        self, runs: Sequence[str] = (), *, query: RunQuery | None = None, **options: Any
+    ) -> Comparison:
+        """What runs were given and what they came to, as a table: of all runs, or those that are named or match.
+
+        ``options`` are those of :func:`~orchestra.engine.comparing.compare_request`: ``cols="min loss as best"``,
+        ``strict_cols``, ``min="loss"``, ``top=10``, ``repeats=True``, ``group_by="lr"``, ``agg="mean,std,n"``, ...;
+        and the filters of :meth:`list`.
+
+        Raises:
+            RunNotFound: one that is named is not there.
+            UserError: a column or a filter has no meaning, or no run has anything in a column.
+        """
+        names = Filters.__annotations__.keys() & options
+        filters = cast("Filters", {name: options.pop(name) for name in names})
+        asked = narrowed(query or RunQuery(), narrowing_of(filters), self.session.clock.now())
+        # Who says which states are wanted wants them as repeats, too.
+        options.setdefault("only_completed", asked.states is None)
+        request = compare_request(**options)
+        await settle_active(self.session)
+        chosen = await select_runs(self.session, runs, query=asked, default="all")
+        subjects = await subjects_of(self.session, chosen, self._cwd, include_batch=request.include_batch)
+        return make_comparison(subjects, request)
 
     async def diff(
         self,

@@ -1,4 +1,7 @@
-"""Which runs still have a directory: one that was removed behind our back is no run any more."""
+"""What runs are at this moment: whether one still has a directory, and the state to show of it.
+
+One whose directory was removed behind our back is no run any more.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,10 @@ import os
 from collections.abc import Sequence
 
 from orchestra.engine.session import Session
+from orchestra.errors import OrchestraError
 from orchestra.model.filters import RunQuery
-from orchestra.model.run import ACTIVE, Run
+from orchestra.model.run import ACTIVE, Run, State
+from orchestra.workspace import records
 from orchestra.workspace.layout import CONTROL
 
 _TELLING = 4
@@ -61,3 +66,14 @@ async def existing_runs(session: Session, query: RunQuery) -> tuple[Sequence[Run
         page = await session.store.query(query)
         if not await forget_gone(session, page.runs):
             return page.runs, page.total
+
+
+def shown_state(session: Session, run: Run) -> State:
+    """The state to show: a claimed run whose start the store has not heard of yet is running."""
+    if not run.claimed:
+        return run.state
+    try:
+        fence = records.read_fence(session.attempt_directory(run))
+    except OrchestraError:
+        return run.state
+    return "running" if fence is not None and fence.fence == "started" else run.state

@@ -46,6 +46,20 @@ def list_operations(directory: Path, *, everything: bool = False) -> list[Listed
     return sorted([*defined, *(one for one in others if one.name not in names)])
 
 
+def compare_columns(file: Path) -> dict[str, tuple[str, ...] | None]:
+    """By the full name of each operation of the project's file: the columns that it is compared by, if it says so.
+
+    Raises:
+        ProjectFileError: the file can't be read, or says something that has no meaning.
+    """
+    from orchestra.project.project_file import load_project
+
+    return {
+        one.full_name: None if one.section.compare is None else tuple(one.section.compare)
+        for one in load_project(file).operations()
+    }
+
+
 def _list_defined(file: Path, hidden: bool) -> list[Listed]:
     """The operations of the project's file; ``hidden`` ones have names that begin with an underscore."""
     from orchestra.project.defined_operations import describe

@@ -110,7 +110,9 @@ def test_the_group_alone_tells_what_it_has(call: Call, arguments: tuple[str, ...
     shown = call("api", *arguments)
 
     assert shown.code == 0
-    assert [line.split()[0] for line in shown.lines if line.startswith("  ")] >= ["help-op", "ops", "runs"]
+    assert [line.split()[0] for line in shown.lines if line.startswith("  ")] == [
+        *("compare", "help-op", "ops", "runs"),
+    ]
     assert "alone is" not in shown.output
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from orchestra.cli.completing import split_line
 from orchestra.testing.builders import a_run, an_operation
+from tests.cli.test_results import printed
 from tests.process import Shell
 from tests.saved_runs import saved
 
@@ -46,6 +47,24 @@ def offered(shell: Shell, project: Path) -> Callable[..., list[str]]:
 
 def words(lines: list[str]) -> list[str]:
     return [line.partition("\t")[0] for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["compare", "--min", ""], ["loss", "=lr", "=seed"]),
+        (["select", "--max", "=l"], ["=lr"]),
+        (["compare", "--cols", "loss,=s"], ["loss,=seed"]),
+        (["compare", "--group-by", ""], ["lr", "seed"]),
+        (["compare", "--agg", "mean,s"], ["mean,std", "mean,sem"]),
+    ],
+)
+def test_columns_are_those_of_the_runs_that_are_there(
+    offered: Callable[..., list[str]], shell: Shell, typed: list[str], expected: list[str]
+) -> None:
+    printed(shell.home, "loss: 1\n", flags={"lr": 1, "seed": 2})
+
+    assert words(offered(*typed)) == expected
 
 
 @pytest.mark.parametrize(
@@ -177,7 +196,7 @@ def terminal(shell: Shell, project: Path, tmp_path: Path) -> Callable[..., str]:
         ("orchestra run tr", "train.py"),
         ("orchestra run train.py opt=", "adam sgd"),
         ("orchestra run train.py o", "opt="),
-        ("orchestra comp", "completion"),
+        ("orchestra compl", "completion"),
     ],
 )
 def test_bash_completes(terminal: Callable[..., str], typed: str, expected: str) -> None:

@@ -12,6 +12,7 @@ from tests.cli.conftest import Call
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("compare", "--tool", "hiplot"), "runs are compared by no other tool"),
         (("runs", "info", "--plugins"), "runs have no data of plugins"),
         (("archive", "old", "-c"), "-c stood for two options"),
         (("run", "train.py", "--remote", "gpu", "-y"), "there are no remotes"),

@@ -20,6 +20,10 @@ def test_a_cell_never_breaks_its_line_or_drives_the_terminal() -> None:
     assert render([("a\nb\tc", "\x1b[31mred\u202e")]) == "a\\nb\\tc  \\x1b[31mred\\u202e\n"
 
 
+def test_bytes_that_are_no_text_are_as_wide_as_they_are_shown() -> None:
+    assert render([("\udcff", "x"), ("abcdef", "y")]) == "\\udcff  x\nabcdef  y\n"
+
+
 @pytest.mark.parametrize(("width", "shown"), [(7, "abc漢字"), (6, "abc漢…"), (5, "abc…"), (1, "…"), (0, "")])
 def test_a_line_is_cut_to_the_columns_there_are(width: int, shown: str) -> None:
     assert cut("abc漢字", width) == shown

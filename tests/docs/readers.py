@@ -14,6 +14,7 @@ from tests.docs.documents import NAMED, ROOT, Shell, blocks_of
 PLUGINS = "A plugin of each kind"
 QUEUES = "Queues: order, resources, failures"
 SWEEP = "Finish a sweep"
+COMPARE = "Compare"
 KEEPING = "Keep what is good"
 PLOTS = "Plots"
 SHARING = "Move and share runs"
@@ -29,7 +30,7 @@ def readme_reader(place: Path, section: str) -> Iterator[Shell]:
     shell = Shell(clone, home, {"PYTHONPATH": str(site)})
     shell.files = {PLUGINS: site, SWEEP: clone, PLOTS: clone}.get(section, clone / "examples" / "argparse")
     try:
-        if section in (PLUGINS, QUEUES, SHARING):
+        if section in (PLUGINS, QUEUES, COMPARE, SHARING):
             shell.run("cd examples/argparse")
         yield shell
     finally:

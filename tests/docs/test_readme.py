@@ -12,6 +12,7 @@ import pytest
 from orchestra.settings import CONFIG_NAME, CONFIG_VARIABLE, HOME_VARIABLE, Settings
 from tests.docs.documents import ROOT, blocks_of, commands_of, play
 from tests.docs.readers import (
+    COMPARE,
     KEEPING,
     PLOTS,
     PLUGINS,
@@ -52,6 +53,11 @@ def test_queues_do_what_it_shows(tmp_path: Path) -> None:
 def test_a_sweep_is_finished_as_it_is_shown(tmp_path: Path) -> None:
     with readme_reader(tmp_path, SWEEP) as shell:
         assert play(blocks_of(README, section=SWEEP), shell) == 5
+
+
+def test_runs_are_compared_as_it_is_shown(tmp_path: Path) -> None:
+    with readme_reader(tmp_path, COMPARE) as shell:
+        assert play(blocks_of(README, section=COMPARE), shell) == 6
 
 
 def test_runs_are_annotated_and_restored_as_it_is_shown(tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""Files that a person names, outside of the home: whole, or as they were."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from orchestra.errors import UserError
+from orchestra.workspace.durable import TEMPORARY, write_all
+
+
+def write_file(path: Path, data: bytes, shown: str) -> None:
+    """Replace the file at ``path``, called ``shown``, by ``data``: who reads it sees the old content or the new one.
+
+    A link stays one. What is no regular file, such as a pipe, is written to. Folders are made as needed.
+
+    Raises:
+        UserError: it can't be written; the old content is still there.
+    """
+    target = os.path.realpath(path)
+    try:
+        found = _status(target)
+        if found is not None and not stat.S_ISREG(found.st_mode):
+            with open(target, "wb", buffering=0) as file:
+                write_all(file.fileno(), data)
+            return
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        _replace(target, data, None if found is None else stat.S_IMODE(found.st_mode))
+    except OSError as error:
+        raise UserError(f"cannot write '{shown}': {error.strerror or error}") from None
+
+
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        return None
+
+
+def _replace(target: str, data: bytes, mode: int | None) -> None:
+    temporary = f"{target}.{os.urandom(6).hex()}{TEMPORARY}"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    try:
+        try:
+            if mode is not None:
+                os.fchmod(descriptor, mode)
+            write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, target)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
