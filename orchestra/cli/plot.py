@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import stat
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -17,6 +14,7 @@ from orchestra.engine.plotting import PlotRequest, gather, trials_for_batches
 from orchestra.errors import RunNotFound, UsageError, UserError
 from orchestra.model.columns import Column, parse_column, parse_columns
 from orchestra.model.plotting import Plots
+from orchestra.workspace.personal_files import write_file
 
 DEFAULT_PAGE = "plot.html"
 STDOUT = "-"
@@ -157,22 +155,5 @@ def _put(path: str, data: bytes, plots: Plots) -> None:
     if path == STDOUT:
         terminal.write_bytes(data)
         return
-    target = os.path.realpath(current().cwd / os.path.expanduser(path))
-    try:
-        if os.path.lexists(target) and not stat.S_ISREG(os.stat(target).st_mode):
-            Path(target).write_bytes(data)
-        else:
-            _replace(target, data)
-    except OSError as error:
-        raise UserError(f"'{path}' can't be written: {error.strerror}") from None
+    write_file(current().cwd / os.path.expanduser(path), data, path)
     terminal.write(f"Wrote {len(plots.runs)} run(s) to {terminal.defuse(path)}\n")
-
-
-def _replace(target: str, data: bytes) -> None:
-    beside = f"{target}.{os.getpid()}.tmp"
-    try:
-        Path(beside).write_bytes(data)
-        os.replace(beside, target)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside)
