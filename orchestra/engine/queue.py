@@ -197,6 +197,10 @@ class _Queue:
         self.chooser.waits = {}
         free = self._free_slots()
         if free <= 0:
+            if not self.running:
+                # Runs that a queue before this one has started hold all slots, and will free them.
+                staged = await self.session.store.query(RunQuery(states=STAGED, limit=1))
+                self.chooser.hopes = bool(staged.runs)
             return False
         page = await self.session.store.query(RunQuery(states=ACTIVE, oldest_first=True))
         if await self._is_blocked(page.runs):

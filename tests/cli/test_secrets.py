@@ -176,13 +176,15 @@ def test_secrets_go_with_the_last_run_that_needs_them(secrets: Secrets) -> None:
     secrets.run("train.py", f"api-key={PASSWORD}", "lr=0.2")
     secrets.run("train.py", "api-key=another")
     assert len(secrets.vault()) == 2
-    assert secrets.shell.run("runs", "delete", "-y", "1").code == 0
+    assert secrets.shell.run("runs", "delete", "-p", "-y", "1").code == 0
     assert len(secrets.vault()) == 1
-    assert secrets.shell.run("runs", "delete", "-y", "1").code == 0
+    assert secrets.shell.run("runs", "delete", "-p", "-y", "1").code == 0
     assert len(secrets.vault()) == 1
     secrets.run("--restart", "1")
     assert [seen[0] for seen in secrets.seen()][-1] == PASSWORD
     assert secrets.shell.run("runs", "delete", "-y").code == 0
+    assert len(secrets.vault()) == 1, "what is in the trash can be restored, with its secrets"
+    assert secrets.shell.run("runs", "purge", "-y").code == 0
     assert secrets.vault() == []
 
 

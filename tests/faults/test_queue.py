@@ -32,12 +32,29 @@ def test_runs_outlive_the_queue_that_started_them_and_the_next_goes_on(site: Sit
 
     assert site.run("runs", "-s").output.count("  running  ") == 3
     site.stage()
-    assert site.queue().code == 0
+    assert site.queue("jobs=4").code == 0
     assert sorted(site.states()) == ["completed"] + ["running"] * 3
     site.open_gate()
     site.wait_for_rest()
     assert site.states() == ["completed"] * 4
     assert [queue.state for queue in site.runs("queue")] == ["lost", "completed"]
+
+
+def test_a_queue_that_is_to_run_once_waits_for_the_slots_of_runs_that_a_killed_one_left(site: Site) -> None:
+    site.stage(gate=str(site.gate))
+    queue = site.start_queue("jobs=1")
+    site.wait_for_starts(1)
+    running(site, 1)
+    site.stage()
+    kill(queue)
+
+    following = site.start_queue("jobs=1", "run-once=yes")
+    wait_for(lambda: any(run.state == "running" for run in site.runs("queue")), "the next queue")
+    time.sleep(0.3)
+    assert (site.states(), following.poll()) == (["running", "staged"], None)
+    site.open_gate()
+    assert following.wait(timeout=30) == 0
+    assert site.states() == ["completed"] * 2
 
 
 def test_told_to_end_a_queue_leaves_its_runs_running_and_the_next_watches_them(site: Site) -> None:
