@@ -61,7 +61,7 @@ def test_plots_are_drawn_as_they_are_shown(tmp_path: Path) -> None:
 
 def test_runs_are_moved_and_shared_as_it_is_shown(tmp_path: Path) -> None:
     with readme_reader(tmp_path, SHARING) as shell:
-        assert play(blocks_of(README, section=SHARING), shell) == 8
+        assert play(blocks_of(README, section=SHARING), shell) == 10
 
 
 def test_runs_of_guild_are_taken_over_as_it_is_shown(tmp_path: Path) -> None:
