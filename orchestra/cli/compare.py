@@ -231,12 +231,7 @@ def _write_csv(comparison: Comparison, target: str, cwd: Path, *, raw: bool) -> 
     from orchestra.workspace.personal_files import write_file
 
     write_file(cwd / os.path.expanduser(target), data, target)
-    os.write(
-        2,
-        f"Wrote {len(comparison.rows)} row(s) to {terminal.defuse(target)}\n".encode(
-            errors="backslashreplace"
-        ),
-    )
+    terminal.tell(f"Wrote {len(comparison.rows)} row(s) to {target}")
 
 
 def _scalar_lines(subject: Subject) -> str:

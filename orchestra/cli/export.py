@@ -30,6 +30,8 @@ def export(
     copy_resources: Annotated[bool, Parameter(name=("--copy-resources", "-r", "--dereference"))] = False,
     environment: Annotated[bool, Parameter(name="--environment")] = False,
     force: Annotated[bool, Parameter(name="--force")] = False,
+    ro_crate: Annotated[bool, Parameter(name="--ro-crate")] = False,
+    license: Annotated[str | None, Parameter(name="--license")] = None,
     yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
 ) -> int:
     """Export runs to a directory, or to an archive file; all of them unless told otherwise.
@@ -53,9 +55,22 @@ def export(
         Include the environment variables that were recorded.
     force
         Replace the file, or runs that are there already.
+    ro_crate
+        Make LOCATION, a new directory or zip file, an RO-Crate: for repositories and people who have no orchestra.
+        It can't be imported.
+    license
+        Of an RO-Crate: the address or name of its license.
     yes
         Do not ask.
     """
+    if ro_crate:
+        from orchestra.cli.export_crate import export_ro_crate
+
+        if move or copy_resources or environment or force:
+            raise UsageError("--ro-crate goes with --license, filters and --yes alone")
+        return export_ro_crate(location, runs, filters, yes=yes, license=license)
+    if license is not None:
+        raise UsageError("--license is for an RO-Crate", "Use it with --ro-crate.")
     how = How(move=move, copy_resources=copy_resources, environment=environment, force=force)
     target, (found, rows) = complete(lambda: _choose(location, runs, filters, how))
     if not found:
@@ -68,7 +83,7 @@ def export(
         )
     exported = in_event_loop(lambda: _export(found, target, how))
     if exported.runs and not environment:
-        _tell("Environment variables were left out (use --environment to include them).")
+        terminal.tell("Environment variables were left out (use --environment to include them).")
     terminal.write(f"Exported {len(exported.runs)} run(s) to {terminal.defuse(location)}\n")
     return 0
 
@@ -139,7 +154,7 @@ def archive(
             question(f"You are about to {verb} the following runs to archive '{name}':", rows, len(found))
         )
     if is_new:
-        _tell(f"Creating '{name}'")
+        terminal.tell(f"Creating '{name}'")
         os.makedirs(layout.home / ARCHIVES, mode=0o700, exist_ok=True)
     exported = in_event_loop(lambda: _export(found, target, how))
     terminal.write(f"Archived {len(exported.runs)} run(s) to '{terminal.defuse(name)}'\n")
@@ -179,7 +194,3 @@ def _list(as_json: bool) -> int:
 
 def _row(one: NamedArchive) -> tuple[str, ...]:
     return one.name, f"{one.runs} run{'' if one.runs == 1 else 's'}", one.description
-
-
-def _tell(text: str) -> None:
-    os.write(2, f"{terminal.defuse(text)}\n".encode(errors="backslashreplace"))

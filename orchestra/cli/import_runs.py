@@ -1,4 +1,4 @@
-"""``orchestra import``: take runs from a directory, a file, or an archive of the home."""
+"""``orchestra import``: take runs from a directory, a file, an archive of the home, or a Guild home."""
 
 import os
 from typing import Annotated
@@ -13,6 +13,7 @@ from orchestra.engine.archived import Archive, find_archive, looked_into
 from orchestra.engine.importing import ImportedRuns, import_runs, require_movable
 from orchestra.engine.incoming import Importing
 from orchestra.engine.runs import with_members
+from orchestra.errors import UsageError
 from orchestra.model.run import Run
 from orchestra.workspace.layout import Layout
 
@@ -26,6 +27,8 @@ def import_(
     copy_resources: Annotated[bool, Parameter(name=("--copy-resources", "-r", "--dereference"))] = False,
     new_id: bool = False,
     allow_damaged: bool = False,
+    from_guild: Annotated[bool, Parameter(name="--from-guild")] = False,
+    deleted: Annotated[bool, Parameter(name="--deleted")] = False,
     yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
 ) -> int:
     """Import runs from what 'orchestra export' or 'orchestra archive' has made; all of them unless told otherwise.
@@ -47,9 +50,21 @@ def import_(
         Give a run another id if a different run has its id here.
     allow_damaged
         Import what differs from its checksums, too.
+    from_guild
+        SOURCE is a Guild home (~/.guild), or its folder of runs: take over what is not here yet. It stays as it is.
+    deleted
+        Of a Guild home: take over the runs in its trash instead.
     yes
         Do not ask.
     """
+    if from_guild:
+        from orchestra.cli.import_guild import import_guild
+
+        if move or copy_resources or new_id or allow_damaged:
+            raise UsageError("--from-guild goes with --deleted, filters and --yes alone")
+        return import_guild(source, runs, filters, yes=yes, deleted=deleted)
+    if deleted:
+        raise UsageError("--deleted is for runs of a Guild home", "Use it with --from-guild.")
     context = current()
     archive = find_archive(Layout(context.home), source, context.cwd)
     how = Importing(move=move, copy_resources=copy_resources, new_id=new_id, allow_damaged=allow_damaged)

@@ -1,4 +1,4 @@
-"""Writing to standard output: whole, at once, whatever the locale and the bytes are."""
+"""Writing to standard output, and telling on standard error: whole, at once, whatever the locale and the bytes are."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ def write(text: str) -> None:
         BrokenPipeError: nobody reads any more.
     """
     write_bytes(text.encode(errors="backslashreplace"))
+
+
+def tell(text: str) -> None:
+    """Write a line to standard error, such that nothing in it drives the terminal."""
+    os.write(2, f"{defuse(text)}\n".encode(errors="backslashreplace"))
 
 
 def write_exact(text: str) -> None:

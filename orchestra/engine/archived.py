@@ -277,5 +277,9 @@ def require_runs(archive: Archive, folder: Path) -> list[str]:
     # The runs of a home may be in directories that a person chose.
     found = run_folders(folder, linked=archive.home is not None)
     if not found:
+        from orchestra.workspace.guild_runs import is_guild_home
+
+        if archive.kind is None and is_guild_home(archive.path):
+            raise UserError(f"'{archive.shown}' is a Guild home", "Use --from-guild to take over its runs.")
         raise UserError(f"there are no runs in '{archive.shown}'")
     return found

@@ -334,7 +334,7 @@ class _Batch:
         # The trials run the source that the batch took along, not today's project.
         directory = self.session.directory(self.run)
         has_source = self.run.operation.source and self.run.operation.kind != "steps" and proposed
-        selection = await off_loop(lambda: source.select_all(directory)) if has_source else None
+        selection = await off_loop(lambda: source.select_copied(directory)) if has_source else None
         most = min(CHUNK, 1 + CHUNK_FILES // (len(selection.files) or 1)) if selection else CHUNK
         begin = 0
         while begin < len(proposed) and self.control.wish < Wish.DRAIN:

@@ -145,6 +145,10 @@ async def plan_restart(session: Session, request: RunRequest) -> Restart:
     if run.worker is not None:
         raise RunBusy(f"run {run.id} is already being started by {run.worker.name}")
     require_startable(session, run)
+    if run.imported is not None and not request.force_sourcecode:
+        from orchestra.engine.missing_parts import require_parts
+
+        require_parts(session, run)
     if request.redo:
         return await _plan_redo(session, run, request)
     if not request.force_sourcecode:

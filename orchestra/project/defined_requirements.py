@@ -47,7 +47,7 @@ def _requirement(
         section = project.reader.read(item, RequirementSection, what)
         return _named(section.resource, section.description, place, project, model, defined)
     if "sources" in item:
-        return _resource(None, item, what, project.reader)
+        return resource_of(None, item, what, project.reader)
     source = _source(item, what, project.reader)
     return Requirement(name=source_name(source), sources=(source,))
 
@@ -73,7 +73,7 @@ def _named(
     if isinstance(given, Seq):
         found = Requirement(name=rest, sources=_sources(given, what, project.reader))
     elif isinstance(given, Map) and "sources" in given:
-        found = _resource(rest, given, what, project.reader)
+        found = resource_of(rest, given, what, project.reader)
     elif isinstance(given, str | Map):
         found = Requirement(name=rest, sources=(_source(given, what, project.reader),))
     else:
@@ -83,7 +83,12 @@ def _named(
     return structs.replace(found, description=description) if description else found
 
 
-def _resource(name: str | None, given: Map, what: str, reader: Reader) -> Requirement:
+def resource_of(name: str | None, given: Map, what: str, reader: Reader) -> Requirement:
+    """The resource that ``given``, a mapping with ``sources``, describes.
+
+    Raises:
+        ProjectFileError: not as one can be.
+    """
     # The sources are read one by one: their places are better known then.
     outer = given.like()
     for key, value in given.items():

@@ -113,7 +113,7 @@ class _Copier:
             if signature_of(os.fstat(source)) == file.signature:
                 self._can_clone = self._can_clone and clone(source, descriptor)
                 if not self._can_clone:
-                    _copy_bytes(source, descriptor, size)
+                    copy_bytes(source, descriptor, size)
             if signature_of(os.fstat(source)) == file.signature:
                 return
             if not still_holds(file.signature, os.fstat(source)) or not _copy_checked(
@@ -142,7 +142,7 @@ def _same(path: str) -> ScriptError:
     )
 
 
-def _copy_bytes(source: int, target: int, size: int) -> None:
+def copy_bytes(source: int, target: int, size: int) -> None:
     """Copy by the kernel, which can share blocks of a file where the file system knows how; else by hand."""
     copied = 0
     if hasattr(os, "copy_file_range"):

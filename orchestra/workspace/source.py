@@ -17,7 +17,7 @@ from msgspec import Struct, structs
 from orchestra.errors import ScriptError, UserError, text_of_os_error
 from orchestra.model.operation import SourceCode
 from orchestra.workspace.manifest import SOURCE, ManifestEntry, read_manifest, read_raw_manifest, render
-from orchestra.workspace.walk import Found, Walked, walk, walk_all
+from orchestra.workspace.walk import Found, Walked, walk
 
 if TYPE_CHECKING:
     from hashlib import _Hash as _Digest  # pyright: ignore[reportPrivateUsage]
@@ -122,19 +122,6 @@ def _dest(wanted: SourceCode) -> str:
     return "" if dest == "." else f"{dest}/"
 
 
-def select_all(run_dir: Path) -> Selection:
-    """The source that a run has taken along, for those that a batch makes of it: all files, by no rules.
-
-    Raises:
-        ScriptError: a file can't be read, or kept changing while it was read.
-        RunBroken, StoreUnavailable: the run's manifest can't be read.
-    """
-    root = os.path.abspath(run_dir)
-    selection = _read_all(root, walk_all(root), "", with_digest=True)
-    # Where the files came from in the first place, not where they were on the way.
-    return structs.replace(selection, manifest=read_raw_manifest(root))
-
-
 def select_copied(run_dir: Path) -> Selection:
     """The source that a run has taken along, as far as it is still there, without what the run has written.
 
@@ -146,6 +133,7 @@ def select_copied(run_dir: Path) -> Selection:
     paths = sorted(entry.path for entry in read_manifest(root) if entry.kind == SOURCE)
     there = tuple(Found(path, True) for path in paths if os.path.isfile(os.path.join(root, path)))
     selection = _read_all(root, Walked(there, (), ()), "", with_digest=True)
+    # Where the files came from in the first place, not where they were on the way.
     return structs.replace(selection, manifest=read_raw_manifest(root))
 
 

@@ -102,22 +102,6 @@ def _compiled(root: str, rules: Sequence[SourceRule]) -> SourceRules | None:
     return SourceRules(rules, lambda path: os.path.isdir(os.path.join(root, path)))
 
 
-def walk_all(root: str) -> Walked:
-    """Every file below ``root``, a run's directory: what a snapshot left there, without our own records."""
-    found: list[Found] = []
-    folders = [""]
-    while folders:
-        relative = folders.pop()
-        for entry in _entries(os.path.join(root, relative)):
-            path = relative + entry.name
-            if entry.is_dir(follow_symlinks=False):
-                if path not in _CONTROL:
-                    folders.append(f"{path}/")
-            elif entry.is_file():
-                found.append(Found(path, True))
-    return Walked(tuple(sorted(found)), (), ())
-
-
 def _check(root: str, path: str) -> str:
     relative = os.path.normpath(path)
     if os.path.isabs(relative) or relative.split(os.sep, 1)[0] == "..":

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from orchestra.testing.distributions import FakeSite
 from tests.docs.documents import NAMED, ROOT, Shell, blocks_of
+from tests.guild_homes import STARTED, GuildHome
 
 PLUGINS = "A plugin of each kind"
 QUEUES = "Queues: order, resources, failures"
@@ -18,6 +19,7 @@ COMPARE = "Compare"
 KEEPING = "Keep what is good"
 PLOTS = "Plots"
 SHARING = "Move and share runs"
+GUILD = "From Guild AI"
 
 
 @contextmanager
@@ -30,6 +32,12 @@ def readme_reader(place: Path, section: str) -> Iterator[Shell]:
     shell = Shell(clone, home, {"PYTHONPATH": str(site)})
     shell.files = {PLUGINS: site, SWEEP: clone, PLOTS: clone}.get(section, clone / "examples" / "argparse")
     try:
+        if section == GUILD:
+            guild = GuildHome(home / ".guild", project=clone)
+            guild.run("0c9f8c4d2a6f4e0d9f6a3c4b5d6e7f80", "error", flags={"x": 1.0}, label="x=1.0")
+            guild.run(
+                "5be1a7c3a0d94f0e8d1c2b3a49586776", flags={"x": 2.0}, label="x=2.0", started=STARTED + 1
+            )
         if section in (PLUGINS, QUEUES, COMPARE, SHARING):
             shell.run("cd examples/argparse")
         yield shell

@@ -13,6 +13,7 @@ from orchestra.settings import CONFIG_NAME, CONFIG_VARIABLE, HOME_VARIABLE, Sett
 from tests.docs.documents import ROOT, blocks_of, commands_of, play
 from tests.docs.readers import (
     COMPARE,
+    GUILD,
     KEEPING,
     PLOTS,
     PLUGINS,
@@ -72,7 +73,12 @@ def test_plots_are_drawn_as_they_are_shown(tmp_path: Path) -> None:
 
 def test_runs_are_moved_and_shared_as_it_is_shown(tmp_path: Path) -> None:
     with readme_reader(tmp_path, SHARING) as shell:
-        assert play(blocks_of(README, section=SHARING), shell) == 8
+        assert play(blocks_of(README, section=SHARING), shell) == 10
+
+
+def test_runs_of_guild_are_taken_over_as_it_is_shown(tmp_path: Path) -> None:
+    with readme_reader(tmp_path, GUILD) as shell:
+        assert play(blocks_of(README, section=GUILD), shell) == 4
 
 
 def test_the_main_job_runs_once_it_is_installed(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from orchestra.cli.context import drive
 from orchestra.engine.session import Session
 from orchestra.workspace import records
 from tests.faults.site import wait_for
+from tests.guild_homes import GuildHome
 from tests.process import Shell
 from tests.saved_runs import ended, opened, save
 
@@ -175,3 +176,21 @@ def test_a_full_disk_leaves_nothing_half_there(shell: Shell, tmp_path: Path) -> 
     assert ended.returncode == 75, ended.stderr
     assert ended.stderr.splitlines()[-2].startswith("orchestra: File too large: ")
     assert [path.name for path in tmp_path.iterdir() if "out" in path.name] == []
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_import_from_guild_enters_whole_runs_alone_and_goes_on(
+    other: Shell, tmp_path: Path, count: int
+) -> None:
+    guild = GuildHome(tmp_path / "guild")
+    for run_id in IDS:
+        guild.run(run_id, files={"model.bin": run_id * 100_000})
+    strike(other, f"import.placed:kill9:{count}", "import", "--from-guild", str(guild.path), "-y")
+    placed = whole(other.home / "runs")
+    assert len(placed) == count
+
+    again = other.run("import", "--from-guild", str(guild.path), "-y")
+
+    assert f"Imported {3 - count} run(s)" in again.output
+    assert stored(other.home) == whole(other.home / "runs") == set(IDS)
+    assert [path.name for path in (other.home / "runs").iterdir() if path.name.startswith(".")] == []

@@ -41,7 +41,7 @@ def test_trials_have_the_manifest_of_their_batch(tmp_path: Path) -> None:
     selection = source.select(tmp_path / "project")
     copy_selection(selection, tmp_path / "batch")
     manifest.write_manifest(tmp_path / "batch", selection.manifest)
-    assert source.select_all(tmp_path / "batch").manifest == selection.manifest
+    assert source.select_copied(tmp_path / "batch").manifest == selection.manifest
     (entry,) = manifest.read_manifest(tmp_path / "batch")
     assert entry.origin == str(tmp_path / "project" / "say.py")
 

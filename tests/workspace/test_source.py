@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from orchestra.errors import HomeError, ScriptError
 from orchestra.workspace import copies, file_kinds, source, walk
+from orchestra.workspace.manifest import write_manifest
 
 from .samples import run_python
 
@@ -236,7 +237,8 @@ def test_the_digest_is_that_of_sorted_paths_and_contents(project: Path, tmp_path
     expected = hashlib.md5(b"a.py\0\0" + "a/é.py".encode() + b"\0one\0\0" + b"b.py\0two\0").hexdigest()
     result = copy_source(project, tmp_path / "run", always=("a/é.py",))
     assert result.digest == expected
-    assert source.select_all(tmp_path / "run").digest == expected
+    write_manifest(tmp_path / "run", result.manifest)
+    assert source.select_copied(tmp_path / "run").digest == expected
 
 
 def test_nothing_has_no_digest(project: Path, tmp_path: Path) -> None:
@@ -265,7 +267,8 @@ def test_files_of_any_name_are_copied_as_they_are(
     expected = {path: content for path, content in expected.items() if ".egg-info/" not in path}
     result = copy_source(root / "project", root / "run")
     assert {path: (root / "run" / path).read_bytes() for path in result.paths} == expected
-    assert source.select_all(root / "run").digest == result.digest
+    write_manifest(root / "run", result.manifest)
+    assert source.select_copied(root / "run").digest == result.digest
 
 
 def test_trials_have_copies_of_their_own_and_the_source_of_when_it_was_selected(

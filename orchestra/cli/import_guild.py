@@ -1,0 +1,74 @@
+"""``orchestra import --from-guild``: take over the runs of a Guild home."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from orchestra.cli import prompts, terminal
+from orchestra.cli.changing import Rows, preview, question
+from orchestra.cli.context import current, in_event_loop
+from orchestra.cli.selection import Filters, query_of
+from orchestra.engine.guild_home import Found, choose, look_into, take_over
+from orchestra.engine.guild_records import GuildRun
+from orchestra.engine.off_loop import off_loop
+
+
+class _Wanted(Struct, frozen=True):
+    found: Found
+    runs: tuple[GuildRun, ...]
+    rows: Rows
+
+
+def import_guild(
+    path: str, specs: Sequence[str], filters: Filters, *, yes: bool = False, deleted: bool = False
+) -> int:
+    """Take over those runs of the Guild home at ``path`` that are not here yet, and return the exit code.
+
+    Raises:
+        UserError: it is no Guild home, or a run is named that it doesn't have.
+        Aborted: a person did not want that.
+    """
+    wanted = in_event_loop(lambda: _look(path, specs, filters, deleted))
+    _tell_left(wanted.found)
+    if not wanted.runs:
+        terminal.tell("Nothing to import.")
+        return 0
+    if not yes:
+        intro = f"You are about to import the following runs from '{path}':"
+        prompts.insist(question(intro, wanted.rows, len(wanted.runs)))
+    count = in_event_loop(lambda: _take_over(wanted.runs, str(_place(path))))
+    terminal.write(f"Imported {count} run(s) from {terminal.defuse(path)}\n")
+    return 0
+
+
+async def _look(path: str, specs: Sequence[str], filters: Filters, deleted: bool) -> _Wanted:
+    context = current()
+    place = _place(path)
+    async with context.session() as session:
+        found = await off_loop(lambda: look_into(session, place, deleted=deleted))
+        runs = await choose(session, found, specs, query_of(filters))
+        rows = preview(session, [one.run for one in runs], str(context.cwd))
+        return _Wanted(found, runs, rows)
+
+
+def _place(path: str) -> Path:
+    return Path(os.path.abspath(current().cwd / os.path.expanduser(path)))
+
+
+async def _take_over(runs: tuple[GuildRun, ...], source: str) -> int:
+    async with current().session() as session:
+        return await take_over(session, runs, source, tell=terminal.tell)
+
+
+def _tell_left(found: Found) -> None:
+    """Say what is not taken over, and why."""
+    for one in found.going_on:
+        terminal.tell(f"WARNING: run {one.run.id} is left out: {one.going_on}; import it once it has ended")
+    for name in found.strange:
+        terminal.tell(f"WARNING: '{name}' is left out: that can't be the id of a run")
+    if found.known:
+        terminal.tell(f"{found.known} run(s) are here already and are left as they are.")
