@@ -244,7 +244,7 @@ def _read_all(descriptor: int) -> _Content:
 def _heading(side: Side, path: str, content: _Content | None) -> str:
     if content is None:
         return "/dev/null"
-    return printable(f"{side.name}/{path}".replace("\t", "\\t").replace("\n", "\\n"))
+    return printable(f"{side.name.rstrip('/')}/{path}".replace("\t", "\\t").replace("\n", "\\n"))
 
 
 def _described(
