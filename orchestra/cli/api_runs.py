@@ -107,10 +107,11 @@ def _recorded(session: Session, run: Run) -> dict[str, Any]:
     """What the run's directory tells; nothing of a run whose records can't be read."""
     try:
         environment = recorded_environment(session, run)["environment"]
-        files = files_of_run(session, run)
-        source = files_of_run(session, run, kinds=("source",))
+        found = files_of_run(session, run, hidden=True)
     except OrchestraError:
-        environment, files, source = {}, [], []
+        environment, found = {}, []
+    source = [file for file in found if file.kind == "source" and (file.type != "directory" or file.link)]
+    files = [file for file in found if file.type == "file" and not _is_hidden(file)]
     rules = run.operation.sourcecode
     return {
         "env": environment,
@@ -119,8 +120,12 @@ def _recorded(session: Session, run: Run) -> dict[str, Any]:
             "digest": run.sourcecode_digest or "",
             "files": [file.path for file in source],
         },
-        "files": [_file(file) for file in files if file.type == "file"],
+        "files": [_file(file) for file in files],
     }
+
+
+def _is_hidden(file: ListedFile) -> bool:
+    return any(part.startswith(".") for part in file.path.split("/"))
 
 
 def _file(file: ListedFile) -> dict[str, Any]:

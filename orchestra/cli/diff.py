@@ -30,13 +30,14 @@ def diff(
     flags: Annotated[bool, Parameter(name=("--flags", "-f", "-g"))] = False,
     sourcecode: Annotated[bool, Parameter(name=("--sourcecode", "-s"))] = False,
     env: Annotated[bool, Parameter(name=("--env", "-e"))] = False,
-    deps: Annotated[bool, Parameter(name=("--deps", "-D"))] = False,
+    deps: Annotated[bool, Parameter(name=("--deps", "-d", "-D"))] = False,
     scalars: Annotated[bool, Parameter(name="--scalars")] = False,
     output: Annotated[bool, Parameter(name=("--output", "-O", "-o"))] = False,
     attrs: Annotated[bool, Parameter(name=("--attrs", "-a"))] = False,
+    all_: Annotated[bool, Parameter(name=("--all", "-A"))] = False,
     path: Annotated[tuple[str, ...], Parameter(name=("--path", "-p"), negative=())] = (),
     working: Annotated[bool, Parameter(name=("--working", "-w"))] = False,
-    dir_: Annotated[str | None, Parameter(name=("--dir", "-d"))] = None,
+    dir_: Annotated[str | None, Parameter(name="--dir")] = None,
     cmd: Annotated[str | None, Parameter(name=("--cmd", "-c"), allow_leading_hyphen=True)] = None,
     json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> int:
@@ -66,6 +67,8 @@ def diff(
         Compare what the runs printed.
     attrs
         Compare attributes: label, tags, status, command, commit, and those that the runs printed.
+    all_
+        Compare all of these, attributes, too.
     path
         Compare this file or folder, relative to the runs' directories. May be repeated.
     working
@@ -87,7 +90,7 @@ def diff(
         "source": sourcecode,
         "output": output,
     }
-    asked = _Asked(tuple(name for name, given in sections.items() if given), path, working, dir_)
+    asked = _Asked(tuple(name for name, given in sections.items() if given or all_), path, working, dir_)
     _check(runs, asked)
     if json and cmd is not None:
         raise UsageError("--json and --cmd cannot both be used")
@@ -173,6 +176,16 @@ def _diff_by_command(specs: Sequence[str], filters: Filters, asked: _Asked, comm
 
 
 async def _two(session: Session, specs: Sequence[str], filters: Filters) -> tuple[Run, Run]:
+    try:
+        return await _two_runs(session, specs, filters)
+    except RunNotFound as error:
+        folders = [spec for spec in specs if os.path.isdir(spec)]
+        if not folders:
+            raise
+        raise UserError(error.message, f"Compare with a folder by '--dir {folders[0]}'.") from None
+
+
+async def _two_runs(session: Session, specs: Sequence[str], filters: Filters) -> tuple[Run, Run]:
     """As they are named, one by one; the older one first otherwise."""
     if len(specs) == 2:
         named = [await chosen(session, (spec,), filters, default="none") for spec in specs]

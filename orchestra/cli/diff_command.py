@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import shlex
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from orchestra.cli.programs import run_program, words_of_option
 from orchestra.engine import file_differences as files
 from orchestra.engine.differences import values_of
 from orchestra.engine.run_files import real_run_path
 from orchestra.engine.session import Session
-from orchestra.errors import UsageError, UserError, text_of_os_error
+from orchestra.errors import UserError, text_of_os_error
 from orchestra.model.differences import Section
 from orchestra.model.run import Run
 
@@ -69,18 +68,10 @@ def run_command(command: str, pairs: Sequence[Pair]) -> None:
     Raises:
         UserError, UsageError: it can't be started.
     """
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise UsageError(f"invalid value '{command}' for --cmd: {error}") from None
-    if not words:
-        raise UsageError(f"invalid value '{command}' for --cmd: it names no command")
+    words = words_of_option("--cmd", command)
     for pair in pairs:
-        try:
-            # Its code tells whether they differ, which is no failure.
-            subprocess.run([*words, *pair], check=False)
-        except OSError as error:
-            raise UserError(f"'{words[0]}' can't be started: {text_of_os_error(error)}") from error
+        # Its code tells whether they differ, which is no failure.
+        run_program(words, *pair)
 
 
 def _written(session: Session, run: Run, section: Section, folder: Path) -> Path:

@@ -18,6 +18,10 @@ from orchestra.model.scalars import natural
 _COLOURS: Final = {"-": "31", "+": "32", "@": "36", "bold": "1"}
 _PLAIN_COLOUR: Final = re.compile("\x1b\\[")
 _RETURN: Final = re.compile("\r(?!\n)")
+LONGEST: Final = 300
+"""Characters of a value that are shown."""
+_AHEAD: Final = 40
+"""Those before what differs, where values begin with more than there is room for."""
 _WORDS: Final = {"lock_files": "lock files"}
 
 
@@ -60,12 +64,31 @@ def _change_lines(
             yield from _change_lines(inner, colour, indent=f"{indent}  ")
         elif before is UNSET or after is UNSET:
             sign = "+" if before is UNSET else "-"
-            line = f"{sign} {cell(change.name)}: {_text(change.after if before is UNSET else change.before, scalars)}"
-            yield f"{indent}{_painted(line, sign, colour)}\n"
+            text = _cut(_text(after if before is UNSET else before, scalars))
+            yield f"{indent}{_painted(f'{sign} {cell(change.name)}: {text}', sign, colour)}\n"
         else:
-            one = _painted(_text(before, scalars), "-", colour)
-            other = _painted(_text(after, scalars), "+", colour)
-            yield f"{indent}{cell(change.name)}: {one} -> {other}\n"
+            one, other = _cut_both(_text(before, scalars), _text(after, scalars))
+            told = f"{_painted(one, '-', colour)} -> {_painted(other, '+', colour)}"
+            yield f"{indent}{cell(change.name)}: {told}\n"
+
+
+def _cut_both(one: str, other: str) -> tuple[str, str]:
+    """Two values as far as there is room for them, from shortly before they differ."""
+    start = 0
+    if max(len(one), len(other)) > LONGEST:
+        pairs = enumerate(zip(one, other, strict=False))
+        same = next((place for place, (first, second) in pairs if first != second), min(len(one), len(other)))
+        start = max(same - _AHEAD, 0)
+    return _cut(one, start), _cut(other, start)
+
+
+def _cut(text: str, start: int = 0) -> str:
+    shown = text[start : start + LONGEST]
+    if len(shown) == len(text):
+        return text
+    return (
+        f"{'…' if start else ''}{shown}{'…' if start + LONGEST < len(text) else ''} ({len(text)} characters)"
+    )
 
 
 def _inner(before: dict[str, Any], after: dict[str, Any]) -> Iterator[Change]:

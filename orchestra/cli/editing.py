@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
 import subprocess
 import tempfile
 from pathlib import Path
 
-from orchestra.errors import UserError, text_of_os_error
+from orchestra.cli.programs import starting, words_of
+from orchestra.errors import UserError
 
 
 def edit_comment(text: str | None, what: str) -> str:
@@ -41,11 +41,8 @@ def edit_text(text: str, name: str) -> str:
     with tempfile.TemporaryDirectory(prefix="orchestra-") as directory:
         path = Path(directory) / name
         path.write_text(text)
-        try:
-            code = subprocess.run([*shlex.split(editor), str(path)], check=False).returncode
-        except (OSError, ValueError) as error:
-            reason = text_of_os_error(error) if isinstance(error, OSError) else str(error)
-            raise UserError(f"the editor '{editor}' can't be started: {reason}", hint) from error
+        with starting(f"the editor '{editor}'", hint):
+            code = subprocess.run([*words_of(editor), path], check=False).returncode
         if code:
             raise UserError(f"the editor '{editor}' failed with exit code {code}", hint)
         try:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
-import subprocess
 import sys
-from collections.abc import Sequence
 from typing import Annotated, Final
 
 from cyclopts import Parameter
 
 from orchestra.cli.context import complete, current
 from orchestra.cli.one_run import one_run
+from orchestra.cli.programs import run_program, words_of_option
 from orchestra.cli.selection import FILTERS, Filters
 from orchestra.console import printable
 from orchestra.engine.run_files import real_run_path, source_path
 from orchestra.engine.session import Session
-from orchestra.errors import UsageError, UserError, text_of_os_error
+from orchestra.errors import UsageError, UserError
 from orchestra.model.run import Run
 from orchestra.workspace.layout import attempt_directory
 from orchestra.workspace.output import OUTPUT
@@ -27,10 +25,28 @@ OPENERS: Final = {"darwin": "open", "linux": "xdg-open"}
 """The programs that choose one by the kind of a file."""
 
 PASSIVE: Final = frozenset(
-    (
-        *(".bmp", ".csv", ".gif", ".jpeg", ".jpg", ".json", ".jsonl", ".log", ".md", ".pdf", ".png", ".rst"),
-        *(".tif", ".tiff", ".toml", ".tsv", ".txt", ".webp", ".yaml", ".yml"),
-    )
+    [
+        ".bmp",
+        ".csv",
+        ".gif",
+        ".jpeg",
+        ".jpg",
+        ".json",
+        ".jsonl",
+        ".log",
+        ".md",
+        ".pdf",
+        ".png",
+        ".rst",
+        ".tif",
+        ".tiff",
+        ".toml",
+        ".tsv",
+        ".txt",
+        ".webp",
+        ".yaml",
+        ".yml",
+    ]
 )
 """Endings of what is only shown by whatever opens it. A run may be anybody's: nothing else is given to a program that
 nobody has named, for it may be one itself, or have one in it."""
@@ -82,7 +98,8 @@ def open_run(
     target = complete(lambda: _target(run, filters, path, of_source=sourcecode, output=output))
     if shell or shell_cmd is not None:
         return _start_shell(target, shell_cmd or os.environ.get("SHELL") or "sh")
-    return _run(_words("--cmd", cmd) if cmd is not None else [_opener(target)], target)
+    words = words_of_option("--cmd", cmd) if cmd is not None else [_opener(target)]
+    return run_program(words, target)
 
 
 async def _target(
@@ -118,19 +135,9 @@ def _opener(target: str) -> str:
     return opener
 
 
-def _words(option: str, command: str) -> list[str]:
-    try:
-        words = shlex.split(command)
-    except ValueError as error:
-        raise UsageError(f"invalid value '{command}' for {option}: {error}") from None
-    if not words:
-        raise UsageError(f"invalid value '{command}' for {option}: it names no command")
-    return words
-
-
 def _start_shell(target: str, shell: str) -> int:
     folder = target if os.path.isdir(target) else os.path.dirname(target)
-    first, *rest = _words("--shell-cmd", shell)
+    first, *rest = words_of_option("--shell-cmd", shell)
     # Looked for from here: the folder may have one of that name, too.
     found = shutil.which(first)
     if found is None:
@@ -138,12 +145,4 @@ def _start_shell(target: str, shell: str) -> int:
     os.write(
         2, f"Running a shell in {printable(folder)}\nType 'exit' to leave it.\n".encode(errors="replace")
     )
-    return _run([os.path.abspath(found), *rest], cwd=folder)
-
-
-def _run(words: Sequence[str], *paths: str, cwd: str | None = None) -> int:
-    try:
-        code = subprocess.run([*words, *paths], cwd=cwd, check=False).returncode
-    except OSError as error:
-        raise UserError(f"'{words[0]}' can't be started: {text_of_os_error(error)}") from error
-    return code if code >= 0 else 256 + code
+    return run_program([os.path.abspath(found), *rest], cwd=folder)

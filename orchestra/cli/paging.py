@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import subprocess
 from collections.abc import Callable, Generator
 
 from orchestra.cli import terminal
-from orchestra.errors import UserError, text_of_os_error
-
-_HINT = "Name another one in PAGER, or leave out --page."
+from orchestra.cli.programs import starting, words_of
 
 
 @contextlib.contextmanager
@@ -27,11 +24,8 @@ def pager() -> Generator[Callable[[bytes], None]]:
     command = os.environ.get("PAGER") or "less"
     # As others do: colours are shown, and what fits the screen is not paged.
     environment = {"LESS": "FRX", **os.environ}
-    try:
-        process = subprocess.Popen(shlex.split(command), stdin=subprocess.PIPE, env=environment)
-    except (OSError, ValueError, IndexError) as error:
-        reason = text_of_os_error(error) if isinstance(error, OSError) else str(error)
-        raise UserError(f"the pager '{command}' can't be started: {reason}", _HINT) from error
+    with starting(f"the pager '{command}'", "Name another one in PAGER, or leave out --page."):
+        process = subprocess.Popen(words_of(command), stdin=subprocess.PIPE, env=environment)
     assert process.stdin is not None
     try:
         # Whoever leaves the pager has seen enough.

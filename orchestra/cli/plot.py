@@ -10,13 +10,13 @@ from cyclopts import Parameter
 from orchestra.cli import terminal
 from orchestra.cli.context import complete, current
 from orchestra.cli.selection import FILTERS, Filters, chosen
+from orchestra.engine.off_loop import off_loop
 from orchestra.engine.plotting import PlotRequest, gather, trials_for_batches
 from orchestra.errors import RunNotFound, UsageError, UserError
 from orchestra.model.columns import Column, parse_column, parse_columns
-from orchestra.model.plotting import Plots
+from orchestra.model.plotting import Plots, as_json
 from orchestra.workspace.personal_files import write_file
 
-DEFAULT_PAGE = "plot.html"
 STDOUT = "-"
 _File = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
 
@@ -35,7 +35,7 @@ def plot(
     text: bool = False,
     json: bool = False,
 ) -> int:
-    """Draw what runs came to: in the terminal, else as a page (plot.html); of all runs unless told otherwise.
+    """Draw what runs came to, with characters, or into the files that are named; all runs unless told otherwise.
 
     Shown are curves of scalars, parallel coordinates of the flags that changed, which of them matter, and scalars over
     them; or those of these that are asked for. A batch stands for its trials.
@@ -62,19 +62,13 @@ def plot(
     png
         Write a picture to this file. It takes matplotlib: pip install 'orchestra-runs[plots]'.
     text
-        Draw with characters.
+        Draw with characters, whatever files are written.
     json
         Print all that would be drawn, as JSON.
     """
     if min_ is not None and max_ is not None:
         raise UsageError("--min and --max cannot both be used")
-    for option, file in (("--html", html), ("--png", png)):
-        if file is not None and (not file or (file.startswith("-") and file != STDOUT)):
-            raise UsageError(
-                f"{option} takes the path of a file, not '{file}'", f"Write it as ./{file or 'FILE'}."
-            )
-    if sum((text, json, STDOUT in (html, png))) > 1 or html == png == STDOUT:
-        raise UsageError("only one thing can go to standard output")
+    _check_targets(html, png, text=text, json=json)
     request = PlotRequest(
         curves=_curves(curves),
         parallel=parallel,
@@ -85,14 +79,11 @@ def plot(
     )
     plots = complete(lambda: _plots(runs, filters, request))
     if json:
-        _print_json(plots)
+        terminal.write_json(as_json(plots))
     elif plots.is_empty:
         raise UserError("there is nothing to plot", " ".join(plots.notes) or None)
-    nothing_said = not (html or png or text or json)
-    if text or (nothing_said and os.isatty(1)):
+    if text or not (html or png or json):
         _print_text(plots)
-    elif nothing_said:
-        html = DEFAULT_PAGE
     if html:
         from orchestra.plots.page import page_of
 
@@ -102,6 +93,16 @@ def plot(
 
         _put(png, png_of(plots), plots)
     return 0
+
+
+def _check_targets(html: str | None, png: str | None, *, text: bool, json: bool) -> None:
+    for option, file in (("--html", html), ("--png", png)):
+        if file is not None and (not file or (file.startswith("-") and file != STDOUT)):
+            raise UsageError(
+                f"{option} takes the path of a file, not '{file}'", f"Write it as ./{file or 'FILE'}."
+            )
+    if sum((text, json, STDOUT in (html, png))) > 1 or html == png == STDOUT:
+        raise UsageError("only one thing can go to standard output")
 
 
 def _curves(given: str | None) -> tuple[Column, ...]:
@@ -125,19 +126,13 @@ async def _plots(specs: tuple[str, ...], filters: Filters, request: PlotRequest)
         trials, objective = await trials_for_batches(session, found, also=bool(specs))
         if not trials:
             raise RunNotFound("no matching runs")
-        return gather(session, trials, request, objective)
+        return await off_loop(lambda: gather(session, trials, request, objective))
 
 
 def _title(plots: Plots) -> str:
     operations = list(dict.fromkeys(run.operation for run in plots.runs))
     named = ", ".join(operations[:3]) + (", ..." if len(operations) > 3 else "")
     return f"{named}: {len(plots.runs)} run{'' if len(plots.runs) == 1 else 's'}"
-
-
-def _print_json(plots: Plots) -> None:
-    from orchestra.model.plotting import as_json
-
-    terminal.write_json(as_json(plots))
 
 
 def _print_text(plots: Plots) -> None:

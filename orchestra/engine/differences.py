@@ -14,24 +14,36 @@ from orchestra.engine.run_files import dependencies_of
 from orchestra.engine.session import Session
 from orchestra.errors import UserError
 from orchestra.model.attributes import ATTRIBUTES
-from orchestra.model.differences import Change, Differences, Section, changes
+from orchestra.model.differences import SECTIONS, Change, Differences, Section, changes
 from orchestra.model.run import Run
 from orchestra.model.scalars import SYSTEM
 
-EVERYTHING: Final[tuple[Section, ...]] = (
-    *("flags", "environment", "dependencies", "scalars", "source", "output"),
+EVERYTHING: Final[tuple[Section, ...]] = tuple(
+    section for section in SECTIONS if section not in ("attributes", "files")
 )
 """What is compared of two runs unless some of it is asked for."""
 
 _OWN: Final = frozenset(
-    (
-        *("id", "run", "short_id", "created", "staged", "started", "stopped", "time", "attempt"),
-        *("batch", "trial", "parent", "op", "op_model", "sourcecode"),
-    )
+    [
+        "id",
+        "run",
+        "short_id",
+        "created",
+        "staged",
+        "started",
+        "stopped",
+        "time",
+        "attempt",
+        "batch",
+        "trial",
+        "parent",
+        "op",
+        "op_model",
+        "sourcecode",
+    ]
 )
 """Attributes that are every run's own, or told by another name."""
 _OWN_VARIABLES: Final = frozenset(("RUN_ATTEMPT", "RUN_DIR", "RUN_ID"))
-
 
 _NAMED: Final[tuple[Section, ...]] = ("flags", "attributes", "dependencies", "scalars")
 

@@ -244,7 +244,7 @@ def _read_all(descriptor: int) -> _Content:
 def _heading(side: Side, path: str, content: _Content | None) -> str:
     if content is None:
         return "/dev/null"
-    return printable(f"{side.name}/{path}".replace("\t", "\\t").replace("\n", "\\n"))
+    return printable(f"{side.name.rstrip('/')}/{path}".replace("\t", "\\t").replace("\n", "\\n"))
 
 
 def _described(
@@ -267,7 +267,7 @@ def _described(
     texts = [data.decode(errors="surrogateescape") for data in (one.data, other.data)]
     diff = unified_diff(texts[0], texts[1], names)
     if diff is None:
-        notes.append(f"too many lines to be compared: {sizes}")
+        notes.append(f"too many lines differ to be compared one by one: {sizes}")
     elif not diff:
         notes.append("empty")
     return FileChange(path=path, change=change, diff=diff or "", note="; ".join(notes))

@@ -224,8 +224,10 @@ class _Gathering:
         for column in columns:
             self._values(column)
         series = [self._series(run, names) for run in self._runs] if names else []
-        found = [(name, curves_of(name, [one.get(name) for one in series])) for name in names]
-        return [curves for _, curves in found if curves is not None]
+        found = {name: curves_of(name, [one.get(name) for one in series]) for name in names}
+        without = [f"No run has a finite '{name}'." for name, curves in found.items() if curves is None]
+        self._notes += without if series else ()
+        return [curves for curves in found.values() if curves is not None]
 
     def _has_steps(self, name: str) -> bool:
         scalars = (find_scalar(self._scalars[run.id], name) for run in self._runs)

@@ -40,7 +40,7 @@ def _series_in(
         return found
     for name, step in linked_steps(directory):
         try:
-            inner = _series_in(step, records.read_run(step), _wantedbelow_step(name, wants), most, depth - 1)
+            inner = _series_in(step, records.read_run(step), _wanted_below_step(name, wants), most, depth - 1)
         except OrchestraError:
             # The results of the pipeline tell of it.
             continue
@@ -48,5 +48,5 @@ def _series_in(
     return found
 
 
-def _wantedbelow_step(step: str, wants: Callable[[str], bool]) -> Callable[[str], bool]:
+def _wanted_below_step(step: str, wants: Callable[[str], bool]) -> Callable[[str], bool]:
     return lambda key: not key.startswith(SYSTEM) and wants(below_step(step, key))

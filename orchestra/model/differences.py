@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias, get_args
+from itertools import chain
+from typing import Any, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from msgspec import UNSET, Struct, UnsetType
 
 from orchestra.model.decoding import encode
+from orchestra.model.matching_lines import NOWHERE, partners
 from orchestra.model.scalars import natural
 
 Section: TypeAlias = Literal[
@@ -18,8 +20,6 @@ SECTIONS: Final[tuple[Section, ...]] = get_args(Section)
 
 CONTEXT: Final = 3
 """Lines that are shown around those that differ."""
-MOST_LINES: Final = 20_000
-"""So many lines of two texts are compared, less what they begin and end with in common."""
 
 NO_NEWLINE: Final = "\\ No newline at end of file\n"
 
@@ -85,24 +85,17 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change
 def unified_diff(before: str, after: str, names: tuple[str, str]) -> str | None:
     """The difference of two texts as ``diff -u`` writes it, with a heading of ``names``; empty if they are the same.
 
-    None: there are too many lines to compare.
+    None: too many lines differ.
     """
     if before == after:
         return ""
     one, other = _lines(before), _lines(after)
-    start = _common(one, other)
-    end = _common(one[start:][::-1], other[start:][::-1])
-    if len(one) + len(other) - 2 * (start + end) > MOST_LINES:
+    edits = _edits(one, other)
+    if edits is None:
         return None
-    # What is the same at both ends is compared no further than it is shown.
-    skipped = max(start - CONTEXT, 0)
-    kept = max(end - CONTEXT, 0)
-    one, other = one[skipped : len(one) - kept], other[skipped : len(other) - kept]
-    from difflib import SequenceMatcher
-
     parts = [f"--- {names[0]}\n+++ {names[1]}\n"]
-    for group in SequenceMatcher(None, one, other).get_grouped_opcodes(CONTEXT):
-        parts += _hunk(group, one, other, skipped)
+    for hunk in _hunks(_joined(edits, one, other)):
+        parts += _shown_hunk(hunk, one, other)
     return "".join(parts)
 
 
@@ -113,34 +106,89 @@ def _lines(text: str) -> list[str]:
     return [f"{line}\n" for line in lines] + ([last] if last else [])
 
 
-def _common(one: Sequence[str], other: Sequence[str]) -> int:
-    """With how many equal lines both begin."""
-    count = 0
-    for first, second in zip(one, other, strict=False):
-        if first != second:
-            break
-        count += 1
-    return count
+class _Edit(NamedTuple):
+    """Lines that others have taken the place of: from a place to another, of the one text and of the other."""
+
+    start: int
+    end: int
+    other_start: int
+    other_end: int
 
 
-def _hunk(
-    group: Sequence[tuple[str, int, int, int, int]], one: list[str], other: list[str], skipped: int
-) -> list[str]:
-    first, last = group[0], group[-1]
-    parts = [f"@@ -{_range(first[1], last[2], skipped)} +{_range(first[3], last[4], skipped)} @@\n"]
-    for tag, from_one, to_one, from_other, to_other in group:
-        if tag == "equal":
-            parts += (_shown(" ", line) for line in one[from_one:to_one])
-            continue
-        parts += (_shown("-", line) for line in one[from_one:to_one])
-        parts += (_shown("+", line) for line in other[from_other:to_other])
-    return parts
+def _edits(one: Sequence[str], other: Sequence[str]) -> list[_Edit] | None:
+    found = partners(one, other)
+    if found is None:
+        return None
+    edits: list[_Edit] = []
+    done = other_done = 0
+    pairs = ((place, partner) for place, partner in enumerate(found) if partner != NOWHERE)
+    for place, partner in chain(pairs, ((len(one), len(other)),)):
+        if (place, partner) != (done, other_done):
+            edits.append(_Edit(done, place, other_done, partner))
+        done, other_done = place + 1, partner + 1
+    return edits
 
 
-def _range(start: int, end: int, skipped: int) -> str:
+def _joined(edits: Sequence[_Edit], one: Sequence[str], other: Sequence[str]) -> list[_Edit]:
+    """Those as one that become so where either begins a few of the same lines later, or earlier."""
+    joined: list[_Edit] = []
+    for edit in edits:
+        before = joined[-1] if joined else None
+        gap = edit.start - before.end if before is not None else 0
+        if before is not None and _moves(before, gap, one, other):
+            joined[-1] = _Edit(before.start + gap, edit.end, before.other_start + gap, edit.other_end)
+        elif before is not None and _moves(edit, -gap, one, other):
+            joined[-1] = _Edit(before.start, edit.end - gap, before.other_start, edit.other_end - gap)
+        else:
+            joined.append(edit)
+    return joined
+
+
+def _moves(edit: _Edit, by: int, one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether lines of one text alone may as well be those that come so much later, or earlier."""
+    if edit.other_start == edit.other_end:
+        return _same(one, edit.start, edit.end, by)
+    return edit.start == edit.end and _same(other, edit.other_start, edit.other_end, by)
+
+
+def _same(lines: Sequence[str], start: int, end: int, by: int) -> bool:
+    if by < 0:
+        start, end = start + by, end + by
+    return lines[start : start + abs(by)] == lines[end : end + abs(by)]
+
+
+def _hunks(edits: Sequence[_Edit]) -> list[list[_Edit]]:
+    """Those together that are shown with the same lines around them."""
+    hunks: list[list[_Edit]] = []
+    for edit in edits:
+        if hunks and edit.start - hunks[-1][-1].end <= 2 * CONTEXT:
+            hunks[-1].append(edit)
+        else:
+            hunks.append([edit])
+    return hunks
+
+
+def _shown_hunk(hunk: Sequence[_Edit], one: Sequence[str], other: Sequence[str]) -> list[str]:
+    ahead = min(CONTEXT, hunk[0].start)
+    after = min(CONTEXT, len(one) - hunk[-1].end)
+    done = start = hunk[0].start - ahead
+    ranges = (
+        _range(start, hunk[-1].end + after),
+        _range(hunk[0].other_start - ahead, hunk[-1].other_end + after),
+    )
+    parts = [f"@@ -{ranges[0]} +{ranges[1]} @@\n"]
+    for edit in hunk:
+        parts += (_shown(" ", line) for line in one[done : edit.start])
+        parts += (_shown("-", line) for line in one[edit.start : edit.end])
+        parts += (_shown("+", line) for line in other[edit.other_start : edit.other_end])
+        done = edit.end
+    return parts + [_shown(" ", line) for line in one[done : done + after]]
+
+
+def _range(start: int, end: int) -> str:
     """As the format has it: from 1, but of nothing the line before."""
     length = end - start
-    first = skipped + start + (1 if length else 0)
+    first = start + (1 if length else 0)
     return f"{first}" if length == 1 else f"{first},{length}"
 
 

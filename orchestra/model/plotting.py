@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -149,9 +150,9 @@ def _legend(run: Run, changed: Sequence[str], *, named: bool) -> str:
 
 
 def curves_of(scalar: str, series: Sequence[Series | None]) -> Curves | None:
-    """The curves of a scalar, of each run its series; None if no run has one."""
+    """The curves of a scalar, of each run its series; None if no run has a point that can be drawn."""
     lines = tuple((place, one) for place, one in enumerate(series) if one is not None)
-    if not lines:
+    if not any(math.isfinite(value) for _, one in lines for value in one.values):
         return None
     return Curves(
         scalar=scalar,
@@ -214,55 +215,49 @@ def about(bars: Bars) -> str:
 
 def as_json(plots: Plots) -> dict[str, Any]:
     """All that would be drawn, for programs."""
-    runs = plots.runs
-    parallel = plots.parallel
+    ids = [run.id for run in plots.runs]
     return {
         "version": VERSION,
         "objective": plots.objective,
         "maximize": plots.largest_first,
-        "runs": [
-            {
-                "id": run.id,
-                "operation": run.operation,
-                "label": run.label,
-                "status": run.state,
-                "flags": run.flags,
-                "objective": run.objective,
-            }
-            for run in runs
-        ],
-        "curves": [
-            {
-                "scalar": one.scalar,
-                "runs": [
-                    {"run": runs[place].id, "steps": line.steps, "values": line.values, "count": line.count}
-                    for place, line in one.lines
-                ],
-            }
-            for one in plots.curves
-        ],
-        "parallel": None
-        if parallel is None
-        else {
-            "columns": [axis.name for axis in parallel.axes],
-            "rows": [{"run": runs[place].id, "values": values} for place, values in parallel.rows],
-        },
-        "scatter": [
-            {
-                "x": one.x.name,
-                "y": one.y.name,
-                "points": [{"run": runs[place].id, "x": x, "y": y} for place, x, y in one.points],
-            }
-            for one in plots.scatters
-        ],
-        "importance": [
-            {
-                "scalar": one.scalar,
-                "runs": one.importance.runs,
-                "fit": one.importance.fit,
-                "flags": one.importance.flags,
-            }
-            for one in plots.bars
-        ],
+        "runs": [_run_as_json(run) for run in plots.runs],
+        "curves": [_curves_as_json(one, ids) for one in plots.curves],
+        "parallel": None if plots.parallel is None else _parallel_as_json(plots.parallel, ids),
+        "scatter": [_scatter_as_json(one, ids) for one in plots.scatters],
+        "importance": [_bars_as_json(one) for one in plots.bars],
         "notes": plots.notes,
     }
+
+
+def _run_as_json(run: PlotRun) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "operation": run.operation,
+        "label": run.label,
+        "status": run.state,
+        "flags": run.flags,
+        "objective": run.objective,
+    }
+
+
+def _curves_as_json(curves: Curves, ids: Sequence[str]) -> dict[str, Any]:
+    lines = [
+        {"run": ids[place], "steps": line.steps, "values": line.values, "count": line.count}
+        for place, line in curves.lines
+    ]
+    return {"scalar": curves.scalar, "runs": lines}
+
+
+def _parallel_as_json(parallel: Parallel, ids: Sequence[str]) -> dict[str, Any]:
+    rows = [{"run": ids[place], "values": values} for place, values in parallel.rows]
+    return {"columns": [axis.name for axis in parallel.axes], "rows": rows}
+
+
+def _scatter_as_json(scatter: Scatter, ids: Sequence[str]) -> dict[str, Any]:
+    points = [{"run": ids[place], "x": x, "y": y} for place, x, y in scatter.points]
+    return {"x": scatter.x.name, "y": scatter.y.name, "points": points}
+
+
+def _bars_as_json(bars: Bars) -> dict[str, Any]:
+    found = bars.importance
+    return {"scalar": bars.scalar, "runs": found.runs, "fit": found.fit, "flags": found.flags}

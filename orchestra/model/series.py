@@ -24,11 +24,6 @@ class Series(Struct, frozen=True, kw_only=True):
     count: int
     """How many points there are in all."""
 
-    @property
-    def is_thinned(self) -> bool:
-        """Whether there are more points than are kept."""
-        return self.count > len(self.steps)
-
 
 class _Point(NamedTuple):
     place: int

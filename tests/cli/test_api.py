@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestra.engine import run_files
 from orchestra.model.batch import Batch, Choices
 from orchestra.model.run import Comment
+from orchestra.workspace.run_files import list_files
 from tests.cli.conftest import Call
 from tests.engine.test_differences import with_files
 from tests.process import Shell
@@ -50,6 +52,22 @@ def test_runs_are_told_with_all_that_is_known(call: Call, home: Path) -> None:
     scalar = next(one for one in told["scalars"] if one["tag"] == "loss")
     assert (scalar["lastVal"], scalar["lastStep"], scalar["avgVal"], scalar["count"]) == (2.0, 0, 2.0, 1)
     assert told["opRef"]["opName"] == "train.py"
+
+
+def test_the_files_of_a_run_are_looked_for_once_and_hidden_ones_are_told_as_source_alone(
+    call: Call, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_files(home, ended(), {"a.py": b"a", ".hidden.py": b"b"})
+    looked: list[str] = []
+    monkeypatch.setattr(
+        run_files, "list_files", lambda root, **how: looked.append(root) or list_files(root, **how)
+    )
+
+    (told,) = call("api", "runs").json
+
+    assert looked == [told["dir"]]
+    assert told["sourcecode"]["files"] == [".hidden.py", "a.py"]
+    assert [file["path"] for file in told["files"]] == ["a.py"]
 
 
 def test_batches_are_told_only_where_they_are_asked_for(call: Call, home: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestra.cli import difference_text
-from orchestra.model.differences import Differences, FileChange
+from orchestra.model.differences import SECTIONS, Differences, FileChange
 from orchestra.testing.builders import an_operation
 from tests.cli.conftest import Call
 from tests.engine.test_differences import with_files
@@ -75,7 +75,11 @@ def test_runs_that_are_named_are_compared_in_that_order(call: Call, runs: tuple[
         (("-o",), ["output"]),
         (("-a",), ["attributes"]),
         (("-e",), ["environment"]),
+        (("-d",), ["dependencies"]),
         (("-D",), ["dependencies"]),
+        (("-oegad",), ["flags", "attributes", "environment", "dependencies", "output"]),
+        (("-A",), [section for section in SECTIONS if section != "files"]),
+        (("-A", "-p", "a.py"), list(SECTIONS)),
         (("--scalars",), ["scalars"]),
         (("-p", "a.py"), ["files"]),
         (("-p", "a.py", "-f"), ["flags", "files"]),
@@ -110,8 +114,8 @@ def test_one_run_is_compared_with_its_project_or_a_folder(
 
     assert call("diff", "--working").output.endswith("@@ -1 +1 @@\n-two\n+working\n")
     assert call("diff", "2", "-w", "-s").output.endswith("@@ -1 +1 @@\n-one\n+working\n")
-    assert call("diff", "-d", "other").output.endswith("@@ -1 +1 @@\n-two\n+other\n")
-    assert call("diff", "-d", "other", "-p", "a.py").output.endswith("@@ -1 +1 @@\n-two\n+other\n")
+    assert call("diff", "--dir", "other").output.endswith("@@ -1 +1 @@\n-two\n+other\n")
+    assert call("diff", "--dir", "other", "-p", "a.py").output.endswith("@@ -1 +1 @@\n-two\n+other\n")
 
 
 def test_what_can_not_be_compared_is_refused(call: Call, runs: tuple[str, str], tmp_path: Path) -> None:
@@ -125,11 +129,56 @@ def test_what_can_not_be_compared_is_refused(call: Call, runs: tuple[str, str], 
     assert call("diff", "-Fl", "nothing") == (1, "", "orchestra: no matching runs\n")
     assert call("diff", "1", "2", "3").error.startswith("orchestra: cannot compare more than two runs\n")
     assert call("diff", "1", "9").error.startswith("orchestra: could not find a run matching '9'\n")
-    for options in (("1", "2", "-w"), ("-w", "-d", "."), ("-w", "-f"), ("--json", "-c", "true"), ("-c", " ")):
+    for options in (
+        ("1", "2", "-w"),
+        ("-w", "--dir", "."),
+        ("-w", "-f"),
+        ("--json", "-c", "true"),
+        ("-c", " "),
+    ):
         assert call("diff", *options).code == 2, options
-    assert call("diff", "-d", "nope").error.startswith("orchestra: '")
+    assert call("diff", "--dir", "nope").error.startswith("orchestra: '")
     (tmp_path / "project").rename(tmp_path / "moved")
     assert "is not there\nName a folder: --dir DIR.\n" in call("diff", "-w").error
+
+
+def test_a_folder_that_is_taken_for_a_run_is_pointed_to_its_option(
+    call: Call, runs: tuple[str, str], tmp_path: Path
+) -> None:
+    assert call("diff", "-d", "project").error == (
+        "orchestra: could not find a run matching 'project'\nCompare with a folder by '--dir project'.\n"
+    )
+
+
+def test_files_of_the_root_are_named_once_from_it(call: Call, runs: tuple[str, str], tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("x\n")
+
+    shown = call("diff", "--dir", "/", "-p", str(tmp_path / "x").removeprefix("/"))
+
+    assert shown.output.endswith(f"--- /dev/null\n+++ {tmp_path}/x\n@@ -0,0 +1 @@\n+x\n")
+
+
+def test_of_long_values_what_differs_is_shown_and_json_has_all(call: Call, home: Path) -> None:
+    same = "ab" * 3000
+    for value in ("ends", "begins"):
+        with_files(home, ended(flags={"text": f"{same}{value}{same}", "short": value}), {})
+
+    shown = call("diff", "-f").lines
+
+    before, after = shown[-1].removeprefix("  text: ").split(" -> ")
+    assert len(shown[-1]) < 800
+    assert f"{same[-40:]}ends" in before and f"{same[-40:]}begins" in after
+    assert (before[0], before[-20:]) == ("…", "… (12004 characters)")
+    assert "  short: ends -> begins" in shown
+    told = {change["name"]: change for change in call("diff", "-f", "--json").json["flags"]}
+    assert told["text"] == {"name": "text", "before": f"{same}ends{same}", "after": f"{same}begins{same}"}
+
+
+def test_a_long_value_of_one_run_alone_is_cut(call: Call, home: Path) -> None:
+    for flags in ({}, {"text": "a" * 12_000}):
+        with_files(home, ended(flags=flags), {})
+
+    assert call("diff", "-f").lines[-1] == f"  + text: {'a' * 300}… (12000 characters)"
 
 
 def test_filters_leave_the_runs_to_compare(call: Call, home: Path, runs: tuple[str, str]) -> None:
@@ -176,8 +225,8 @@ def test_a_command_gets_the_project_itself(call: Call, runs: tuple[str, str], tm
 
     assert project == str(tmp_path / "project") and source.endswith(f"{runs[1]}/source")
     assert call("diff", "-w", "-c", "diff -r").output.endswith("\n< two\n---\n> working\n")
-    assert call("diff", "-w", "-c", "no-such-command").error.startswith(
-        "orchestra: 'no-such-command' can't be started: "
+    assert call("diff", "-w", "-c", "no-such-command").error == (
+        "orchestra: 'no-such-command' can't be started: No such file or directory\n"
     )
 
 

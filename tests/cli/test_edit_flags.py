@@ -95,7 +95,12 @@ def test_to_delete_everything_is_to_say_no(shell: Shell, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("command", "told"),
-    [("false", "failed with exit code 1"), ("/no/editor", "can't be started"), ("'", "can't be started")],
+    [
+        ("false", "failed with exit code 1"),
+        ("/no/editor", "can't be started: No such file or directory\n"),
+        ("'", "can't be started: No closing quotation\n"),
+        (" ", "can't be started: it names no command\n"),
+    ],
 )
 def test_an_editor_that_fails_is_told(shell: Shell, tmp_path: Path, command: str, told: str) -> None:
     (tmp_path / "train.py").write_text(SHOWS)

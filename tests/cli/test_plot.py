@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import pty
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestra.cli import plot
 from orchestra.model.run import Run
 from orchestra.testing.builders import a_batch, a_run, an_exit, an_operation, some_runs
 from orchestra.workspace import records
@@ -35,10 +37,21 @@ def sweep(home: Path, **fields: Any) -> list[Run]:
     ]
 
 
-def test_without_options_there_is_a_page_of_each_kind(call: Call, home: Path, tmp_path: Path) -> None:
+def test_without_a_file_text_is_printed_and_none_is_written(call: Call, home: Path, tmp_path: Path) -> None:
     sweep(home)
 
-    assert call("plot") == (0, "Wrote 6 run(s) to plot.html\n", "")
+    shown = call("plot")
+
+    assert (shown.code, shown.lines[0]) == (0, "loss over steps")
+    assert shown == call("plot", "--text")
+    assert "\x1b" not in shown.output
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_a_page_has_each_kind(call: Call, home: Path, tmp_path: Path) -> None:
+    sweep(home)
+
+    assert call("plot", "--html", "plot.html") == (0, "Wrote 6 run(s) to plot.html\n", "")
 
     page = (tmp_path / "plot.html").read_text()
     assert all(f'<svg class="{kind}"' in page for kind in ("curves", "parallel", "bars", "scatter"))
@@ -184,6 +197,30 @@ def test_what_was_measured_is_drawn_if_it_is_asked_for(call: Call, home: Path) -
     assert told["curves"][0]["runs"][0]["values"] == [102400.0, 204800.0]
 
 
+def test_a_scalar_without_a_finite_value_has_no_chart_and_it_is_said(call: Call, home: Path) -> None:
+    printed(home, "loss: 2\nacc: nan\nloss: 1\nacc: inf\n")
+
+    told = call("plot", "--curves", "loss,acc", "--json").json
+
+    assert [one["scalar"] for one in told["curves"]] == ["loss"]
+    assert told["notes"] == ["No run has a finite 'acc'."]
+
+
+def test_runs_are_looked_through_beside_the_event_loop(
+    call: Call, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed(home, "loss: 2\nloss: 1\n")
+    beside: list[str] = []
+
+    async def off_loop(work: Callable[[], Any]) -> Any:
+        beside.append("work")
+        return work()
+
+    monkeypatch.setattr(plot, "off_loop", off_loop)
+
+    assert call("plot", "--json").json["curves"] and beside == ["work"]
+
+
 def test_one_run_has_its_curves(call: Call, home: Path) -> None:
     printed(home, "loss: 2\nloss: 1\n")
 
@@ -216,6 +253,7 @@ def test_several_files_are_written_at_once_and_replaced_as_a_whole(
 ) -> None:
     sweep(home)
     (tmp_path / "a.html").write_text("old")
+    (tmp_path / "a.html").chmod(0o600)
     (tmp_path / "link.html").symlink_to("a.html")
 
     shown = call("plot", "--html", "link.html", "--png", "new/b.png")
@@ -225,6 +263,7 @@ def test_several_files_are_written_at_once_and_replaced_as_a_whole(
     assert (tmp_path / "a.html").read_text().startswith("<!DOCTYPE html>")
     assert (tmp_path / "new" / "b.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "home", "link.html", "new"]
+    assert (tmp_path / "a.html").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_page_can_go_to_standard_output(call: Call, home: Path) -> None:
@@ -287,7 +326,7 @@ def test_a_thousand_runs_are_drawn(call: Call, home: Path, tmp_path: Path) -> No
         (directory / "output").write_text(f"loss: 1\nloss: {number % 7}\n")
         records.write_exit(directory, an_exit(size=16), fsync=False)
 
-    assert call("plot").output == "Wrote 1000 run(s) to plot.html\n"
+    assert call("plot", "--html", "plot.html").output == "Wrote 1000 run(s) to plot.html\n"
     assert (tmp_path / "plot.html").stat().st_size < 3_000_000
 
 

@@ -170,10 +170,12 @@ def test_what_is_paged_can_not_drive_the_terminal(
 
     assert call("cat", "-pa", "-p", "evil").code == 0
     assert (tmp_path / "paged").read_text() == "\\x1b]0;EVIL\\x07\ufffd"
-    monkeypatch.setenv("PAGER", "no-such-pager")
-    assert call("cat", "-pa", "-p", "evil").error.startswith(
-        "orchestra: the pager 'no-such-pager' can't be started: "
-    )
+    for pager, reason in (("no-such-pager", "No such file or directory"), (" ", "it names no command")):
+        monkeypatch.setenv("PAGER", pager)
+        assert call("cat", "-pa", "-p", "evil").error == (
+            f"orchestra: the pager '{pager}' can't be started: {reason}\n"
+            "Name another one in PAGER, or leave out --page.\n"
+        )
 
 
 # open
@@ -223,8 +225,9 @@ def test_what_may_run_is_opened_only_by_a_command_that_is_named(
 
 def test_open_ends_with_the_code_of_the_command(call: Call, directory: Path) -> None:
     assert call("open", "-c", "sh -c 'exit 3'").code == 3
-    assert call("open", "-c", "no-such-command").error.startswith(
-        "orchestra: 'no-such-command' can't be started: "
+    assert call("open", "-c", "sh -c 'kill -9 $$'").code == 247
+    assert call("open", "-c", "no-such-command").error == (
+        "orchestra: 'no-such-command' can't be started: No such file or directory\n"
     )
     assert call("open", "-c", "'").code == 2
 

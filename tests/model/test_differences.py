@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import subprocess
 import time
 from pathlib import Path
@@ -12,7 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from orchestra.model.differences import MOST_LINES, Change, Differences, changes, unified_diff
+from orchestra.model import matching_lines
+from orchestra.model.differences import Change, Differences, changes, unified_diff
+from orchestra.model.matching_lines import NOWHERE, partners
 
 LINES = st.lists(st.sampled_from(["a", "b", "", "é\r", "-- x", "\x0c\x1c\u2028"]), max_size=12)
 TEXTS = st.builds(lambda lines, end: "\n".join(lines) + end, LINES, st.sampled_from(["", "\n"]))
@@ -81,12 +84,71 @@ def test_no_more_than_the_lines_around_are_shown_and_counted_from_the_beginning(
     )
 
 
-def test_long_texts_are_compared_as_long_as_what_differs_is_short() -> None:
-    same = "".join(f"step {number}\n" for number in range(10 * MOST_LINES))
-    others = "".join(f"other {number}\n" for number in range(MOST_LINES))
+def signs(before: list[str], after: list[str]) -> str:
+    """The first characters of the lines of a difference that differ."""
+    difference = unified_diff("\n".join(before), "\n".join(after), ("a", "b"))
+    assert difference is not None
+    return "".join(line[0] for line in difference.splitlines()[2:] if line[0] in "+-")
+
+
+def test_of_lines_that_say_the_same_again_and_again_only_those_that_changed_are_told() -> None:
+    chosen = random.Random(1)
+    labels = [chosen.choice(["cat", "dog"]) for _ in range(1500)]
+    changed = list(labels)
+    changed[500] = changed[1000] = "bird"
+
+    assert signs(labels, changed) == "-+-+"
+    assert signs(["step"] * 3000, [*["step"] * 1000, "stop", *["step"] * 1999]) == "-+"
+    assert signs([*["step"] * 1000, "stop", *["step"] * 1999], ["step"] * 3000) == "-+"
+    difference = unified_diff("a\nx\nx\nx\n", "a\nx\nx\ny\n", ("a", "b"))
+    assert difference == "--- a\n+++ b\n@@ -1,4 +1,4 @@\n a\n x\n x\n-x\n+y\n"
+
+
+@given(LINES, LINES)
+@settings(deadline=None)
+def test_no_difference_is_shorter(before: list[str], after: list[str]) -> None:
+    found = partners(before, after)
+
+    assert found is not None
+    pairs = [(place, partner) for place, partner in enumerate(found) if partner != NOWHERE]
+    assert all(before[place] == after[partner] for place, partner in pairs)
+    assert [partner for _, partner in pairs] == sorted({partner for _, partner in pairs})
+    assert len(pairs) == most_in_common(before, after)
+
+
+def most_in_common(one: list[str], other: list[str]) -> int:
+    above = [0] * (len(other) + 1)
+    for line in one:
+        row = [0]
+        for place, second in enumerate(other):
+            row.append(above[place] + 1 if line == second else max(above[place + 1], row[-1]))
+        above = row
+    return above[-1]
+
+
+@given(LINES, LINES)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_where_much_differs_lines_are_matched_in_their_order_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, before: list[str], after: list[str]
+) -> None:
+    monkeypatch.setattr(matching_lines, "FURTHEST", 1)
+
+    found = partners(before, after)
+
+    assert found is not None
+    pairs = [(place, partner) for place, partner in enumerate(found) if partner != NOWHERE]
+    assert all(before[place] == after[partner] for place, partner in pairs)
+    assert [partner for _, partner in pairs] == sorted({partner for _, partner in pairs})
+
+
+def test_long_texts_are_compared_as_long_as_what_differs_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matching_lines, "MOST_STEPS", 400_000)
+    lines = [f"step {number}" for number in range(200_000)]
+    changed = list(lines)
+    changed[10] = changed[-10] = "other"
+    shuffled = random.Random(1).sample(lines, len(lines))
 
     began = time.monotonic()
-    short = unified_diff(f"{same}1\n{same}", f"{same}2\n{same}", ("a", "b"))
-    assert short is not None and len(short.splitlines()) == 11
-    assert unified_diff(same, others, ("a", "b")) is None
-    assert time.monotonic() - began < 5
+    assert signs(lines, changed) == "-+-+"
+    assert unified_diff("\n".join(lines), "\n".join(shuffled), ("a", "b")) is None
+    assert time.monotonic() - began < 10
