@@ -12,8 +12,9 @@ from orchestra.cli.context import complete, current, in_event_loop
 from orchestra.cli.selection import FILTERS, Filters, chosen
 from orchestra.console import printable
 from orchestra.engine import queue_control
+from orchestra.engine.queue_stopping import stop_queues
 from orchestra.engine.session import Session
-from orchestra.engine.stopping import TIMEOUT, StopReport, not_stopped, stop_runs
+from orchestra.engine.stopping import StopReport, not_stopped
 from orchestra.errors import UsageError
 from orchestra.model.duration import parse_duration
 from orchestra.model.filters import RunQuery
@@ -178,7 +179,7 @@ def stop(
     queues
         Which queues: indexes of 'orchestra runs', ids or beginnings of ids; all that are at work by default.
     stop_running
-        Stop the runs that they have started, too.
+        Stop the runs that they have started or taken over, too.
     """
     report = in_event_loop(lambda: _stop(queues, stop_running))
     if report.left:
@@ -197,22 +198,7 @@ async def _stop(specs: tuple[str, ...], stop_running: bool) -> StopReport:
                 raise UsageError(f"run {run.short_id} is no queue: use 'orchestra stop {run.short_id}'")
         if not found:
             _say("No queue is at work.")
-        report = await stop_runs(session, found, timeout=TIMEOUT, tell=_say)
-        if stop_running:
-            active = (await session.store.query(RunQuery(states=frozenset(("running", "pending"))))).runs
-            told = {run.id for run in found}
-            started = [run for run in active if run.queue in told and run.worker is not None]
-            report = _both(report, await stop_runs(session, started, timeout=TIMEOUT, tell=_say))
-        return report
-
-
-def _both(queues: StopReport, runs: StopReport) -> StopReport:
-    return StopReport(
-        stopped=queues.stopped + runs.stopped,
-        not_running=queues.not_running + runs.not_running,
-        elsewhere=queues.elsewhere + runs.elsewhere,
-        left=queues.left + runs.left,
-    )
+        return await stop_queues(session, found, and_runs=stop_running, tell=_say)
 
 
 def _set(name: str, how: Callable[[Session], Awaitable[Group]], *, ahead: bool = False) -> None:

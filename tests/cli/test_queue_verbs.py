@@ -304,6 +304,28 @@ def test_a_queue_that_is_stopped_with_its_runs_leaves_those_of_others_alone(
     assert states(call) == {"a": "terminated", "b": "terminated"}
 
 
+def test_a_queue_stops_its_runs_itself_and_those_that_it_took_over(
+    shell: Shell, call: Call, tmp_path: Path
+) -> None:
+    (tmp_path / "slow.py").write_text("import time\nx = 1\ntime.sleep(60)\n")
+    shell.run("run", "slow.py", "--stage", "-y", "--run-id", "old")
+    first = shell.start("queue", "ignore-running=yes")
+    wait_until(lambda: states(call).get("old") == "running")
+    first.terminate()
+    first.communicate()
+    shell.run("run", "slow.py", "--stage", "-y", "--run-id", "new")
+    second = shell.start("queue", "--jobs", "2", "ignore-running=yes")
+    wait_until(lambda: states(call).get("new") == "running")
+
+    stopped = shell.run("queue", "stop", "--stop-runs")
+    told, _ = second.communicate(timeout=30)
+
+    assert (stopped.code, second.returncode) == (0, 0)
+    assert states(call) == {"old": "terminated", "new": "terminated"}
+    assert "Leaving runs running" not in told
+    assert "Stopping queue" in told
+
+
 def states(call: Call) -> dict[str, str]:
     return {run["id"]: run["status"] for run in call("runs", "--json").json if run["kind"] == "run"}
 
