@@ -15,7 +15,7 @@ from orchestra.engine import queue_control
 from orchestra.engine.queue_stopping import stop_queues
 from orchestra.engine.session import Session
 from orchestra.engine.stopping import StopReport, not_stopped
-from orchestra.errors import UsageError
+from orchestra.errors import UsageError, UserError
 from orchestra.model.duration import parse_duration
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import FINAL, Run
@@ -146,7 +146,10 @@ def wait(
     timeout
         Give up after so long, e.g. 2h.
     """
-    limit = None if timeout is None else parse_duration(timeout)
+    try:
+        limit = None if timeout is None else parse_duration(timeout)
+    except UserError as error:
+        raise UsageError(f"--timeout: {error.message}", error.hint) from error
     ended = in_event_loop(lambda: _wait(runs, filters, limit))
     left = [run for run in ended if run.state not in FINAL]
     failed = [run for run in ended if run.state not in ("completed", "skipped", *(one.state for one in left))]

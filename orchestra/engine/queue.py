@@ -27,6 +27,7 @@ from orchestra.engine.launch import Launch, with_handle
 from orchestra.engine.limits import gpu_environment
 from orchestra.engine.lines import LineConsole
 from orchestra.engine.machine import ThisMachine
+from orchestra.engine.queue_control import holding_back
 from orchestra.engine.queue_settings import MOST_JOBS, QueueSettings
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.supervise import keep_leases, supervise
@@ -247,9 +248,7 @@ class _Queue:
         """Whether runs that no queue started hold the staged ones back; says so once for each staged run."""
         if self.settings.ignore_running:
             return False
-        blocking = [
-            run for run in active if run.worker is not None and run.kind != "queue" and run.starter != "queue"
-        ]
+        blocking = holding_back(active)
         if not blocking:
             return False
         staged = await self.session.store.query(

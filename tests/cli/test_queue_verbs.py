@@ -156,7 +156,9 @@ def test_a_batch_stands_for_its_staged_trials(call: Call, staged: Call) -> None:
         (("parallel",), 2, ""),
         (("parallel", "9999"), 1, "invalid number of runs 9999"),
         (("paus",), 2, "no such command 'queue paus' - did you mean 'pause'?"),
-        (("wait", "--timeout", "5"), 1, "invalid time '5'"),
+        (("wait", "--timeout", "5"), 2, "--timeout: invalid time '5'"),
+        (("run-once",), 2, "flag 'run-once' of queue needs a value: orchestra queue run-once=yes"),
+        (("executor=wram", "run-once=yes"), 1, "wram"),
         (("stop", "r1"), 2, "is no queue"),
     ],
 )
@@ -324,6 +326,38 @@ def test_a_queue_stops_its_runs_itself_and_those_that_it_took_over(
     assert states(call) == {"old": "terminated", "new": "terminated"}
     assert "Leaving runs running" not in told
     assert "Stopping queue" in told
+
+
+def test_an_executor_that_is_not_there_makes_no_error_of_staged_runs(call: Call, staged: Call) -> None:
+    staged("1")
+    kept = call("run", "queue", "run-once=yes", "--stage", "-y", "--run-id", "q")
+    assert kept.code == 0
+
+    refused = [
+        call("queue", "executor=wram", "run-once=yes"),
+        call("run", "--start", "q", "executor=wram", "-y"),
+    ]
+
+    assert [(one.code, "wram" in one.error) for one in refused] == [(1, True), (1, True)]
+    assert {run["id"]: run["status"] for run in call("runs", "--json").json} == {
+        "r1": "staged",
+        "q": "staged",
+    }
+
+
+def test_a_run_by_hand_that_holds_staged_ones_back_is_named(
+    shell: Shell, call: Call, staged: Call, tmp_path: Path
+) -> None:
+    (tmp_path / "slow.py").write_text("import time\nx = 1\ntime.sleep(60)\n")
+    shell.run("run", "slow.py", "-y", "-b", "--run-id", "byhand")
+    staged("1")
+    assert reasons(call) == ["a queue"]
+    shell.run("run", "queue", "-y", "-b", "--run-id", "q")
+    wait_until(lambda: bool(call("queue", "status", "--json").json["queues"]))
+
+    assert reasons(call) == ["run(s) to end that no queue started: byhand"]
+    call("queue", "stop")
+    call("stop", "byhand", "-y")
 
 
 def states(call: Call) -> dict[str, str]:
