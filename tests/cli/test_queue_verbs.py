@@ -345,6 +345,16 @@ def test_an_executor_that_is_not_there_makes_no_error_of_staged_runs(call: Call,
     }
 
 
+def test_where_trials_are_to_be_staged_one_run_is(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(SHOWS)
+
+    told = call("run", "train.py", "x=3", "--stage-trials", "-y", "--run-id", "one", "--priority", "4")
+
+    assert (told.code, told.error) == (0, "")
+    assert told.output == "train.py staged as one\nTo start the operation, use 'orchestra run --start one'\n"
+    assert order(call) == ["one"]
+
+
 def test_a_run_by_hand_that_holds_staged_ones_back_is_named(
     shell: Shell, call: Call, staged: Call, tmp_path: Path
 ) -> None:
