@@ -55,7 +55,9 @@ def resume(*, group: GroupName = "") -> int:
 
 
 def parallel(number: Annotated[int, Parameter(name="N")], /, *, group: GroupName = "") -> int:
-    """Let each queue run N runs at once, or all queues together N of a group; 0: as each queue was told.
+    """Let each queue run N runs at once, whatever its --jobs, or all queues together N of a group.
+
+    With 0 each queue runs as many as it was told by --jobs, or any number of the group.
 
     Parameters
     ----------
@@ -65,8 +67,14 @@ def parallel(number: Annotated[int, Parameter(name="N")], /, *, group: GroupName
         The group that the limit is for.
     """
     _set(group, lambda session: queue_control.set_group(session, group, limit=number), ahead=True)
-    limit = f"at most {number} run(s) at once" if number else "no limit"
-    _say(f"{limit[:1].upper()}{limit[1:]} {'in each queue' if not group else f'of group {group}'}")
+    if group:
+        _say(f"{f'At most {number} run(s) at once' if number else 'No limit'} of group {group}")
+    else:
+        _say(
+            f"{number} run(s) at once in each queue"
+            if number
+            else "As many runs at once as each queue was told"
+        )
     return 0
 
 

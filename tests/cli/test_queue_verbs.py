@@ -345,6 +345,22 @@ def test_an_executor_that_is_not_there_makes_no_error_of_staged_runs(call: Call,
     }
 
 
+def test_how_many_runs_each_queue_has_at_once_is_told_alike(shell: Shell, call: Call) -> None:
+    shell.run("run", "queue", "-y", "-b", "--run-id", "q")
+    wait_until(lambda: bool(call("queue", "status", "--json").json["queues"]))
+    (queue,) = call("queue", "status", "--json").json["queues"]
+    assert f"pid {queue['pid']} on {queue['host']}" in call("queue", "status").output
+
+    assert call("queue", "parallel", "2").error == "2 run(s) at once in each queue\n"
+    set_ = call("queue", "status").output
+    assert call("queue", "parallel", "0").error == "As many runs at once as each queue was told\n"
+
+    assert "2 job(s)" in set_
+    assert "2 run(s) at once in each queue, as 'orchestra queue parallel' has set." in set_
+    assert "1 job(s)" in call("queue", "status").output
+    call("queue", "stop")
+
+
 def test_where_trials_are_to_be_staged_one_run_is(call: Call, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(SHOWS)
 
