@@ -159,9 +159,19 @@ def run(arguments: list[str]) -> int:
     if name is None:
         raise UsageError(f"no such command '{first}'{_did_you_mean(first, _first_words())}")
     if name == "queue" and rest and "=" not in rest[0] and not rest[0].startswith("-"):
+        _hint_at_flag_of_queue(rest[0])
         verbs = [known.partition(" ")[2] for known in VERBS if known.startswith("queue ")]
         raise UsageError(f"no such command 'queue {rest[0]}'{_did_you_mean(rest[0], verbs)}")
     return _call(name, rest)
+
+
+def _hint_at_flag_of_queue(word: str) -> None:
+    from orchestra.project.find import queue_operation
+
+    for flag in queue_operation().flags:
+        if flag.name == word:
+            value = "yes" if flag.type == "boolean" else "VALUE"
+            raise UsageError(f"flag '{word}' of queue needs a value: orchestra queue {word}={value}")
 
 
 def _run_in_group(group: str, rest: list[str]) -> int:

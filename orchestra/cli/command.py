@@ -28,7 +28,7 @@ from orchestra.cli.preview import imported_lines, preview
 from orchestra.cli.prompts import confirm
 from orchestra.cli.run_options import COMMON, LOOK, Common, Look
 from orchestra.console import printable
-from orchestra.engine.begin import begin, prepare
+from orchestra.engine.begin import as_wanted, begin, prepare
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute, is_interim, tidy_up
 from orchestra.engine.launch import Launch, launch
@@ -199,6 +199,7 @@ class RunCommand:
             from orchestra.cli.edit_flags import edit_flags
 
             self.request, prepared = await edit_flags(session, self.request, prepared)
+        self.request = as_wanted(self.request, prepared)
         run_checks.check_directory(session, self.request, prepared)
         run_checks.warn_of_ignored(
             session, self.request, prepared, self.common, stop_runs=self.stop_runs, prefix=self.prefix

@@ -55,7 +55,7 @@ async def _status() -> QueueStatus:
 
 def _shown(found: QueueStatus, here: str) -> str:
     parts = [f"{notice}\n" for notice in notices(found)]
-    parts.append(_section("queue(s) at work", [_queue_row(run, found.now) for run in found.queues]))
+    parts.append(_section("queue(s) at work", [_queue_row(run, found) for run in found.queues]))
     parts.append(_section("running", [_running_row(run, here, found.now) for run in found.running]))
     parts.append(_section("staged", [staged_row(run, run.label or "", here, found) for run in found.staged]))
     return "".join(parts)
@@ -69,7 +69,7 @@ def notices(found: QueueStatus) -> list[str]:
     groups = {name: group for name, group in found.groups.items() if name}
     limit = found.groups.get("", Group()).limit
     if limit is not None:
-        told.append(f"At most {limit} run(s) at once in each queue.")
+        told.append(f"{limit} run(s) at once in each queue, as 'orchestra queue parallel' has set.")
     for name, group in sorted(groups.items()):
         words = ["paused"] if group.paused else []
         words += [f"at most {group.limit} run(s) at once"] if group.limit is not None else []
@@ -84,11 +84,11 @@ def _section(title: str, rows: Sequence[tuple[str, ...]]) -> str:
     return head + tables.render(rows, indent="  ", width=terminal.width())
 
 
-def _queue_row(run: Run, now: int) -> tuple[str, ...]:
-    settings = QueueSettings.from_flags(run.flags)
+def _queue_row(run: Run, found: QueueStatus) -> tuple[str, ...]:
+    jobs = found.groups.get("", Group()).limit or QueueSettings.from_flags(run.flags).jobs
     worker = run.worker
     where = "" if worker is None else f"pid {worker.identity.pid} on {run.host}"
-    return f"[{run.short_id}]", _since(run.started, now), f"{settings.jobs or 'auto'} job(s)", where
+    return f"[{run.short_id}]", _since(run.started, found.now), f"{jobs or 'auto'} job(s)", where
 
 
 def _running_row(run: Run, here: str, now: int) -> tuple[str, ...]:
@@ -148,7 +148,15 @@ def _as_json(found: QueueStatus) -> dict[str, Any]:
         "groups": groups,
         "gpus": list(found.machine.devices),
         "gpus_used_by_others": list(found.busy),
-        "queues": [{**one(run), "flags": run.flags} for run in found.queues],
+        "queues": [
+            {
+                **one(run),
+                "flags": run.flags,
+                "pid": None if run.worker is None else run.worker.identity.pid,
+                "host": run.host,
+            }
+            for run in found.queues
+        ],
         "running": [one(run) for run in found.running],
         "staged": [{**one(run), "waits_for": _reason(found, run)} for run in found.staged],
     }

@@ -12,9 +12,10 @@ from orchestra.cli.context import complete, current, in_event_loop
 from orchestra.cli.selection import FILTERS, Filters, chosen
 from orchestra.console import printable
 from orchestra.engine import queue_control
+from orchestra.engine.queue_stopping import stop_queues
 from orchestra.engine.session import Session
-from orchestra.engine.stopping import TIMEOUT, StopReport, not_stopped, stop_runs
-from orchestra.errors import UsageError
+from orchestra.engine.stopping import StopReport, not_stopped
+from orchestra.errors import UsageError, UserError
 from orchestra.model.duration import parse_duration
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import FINAL, Run
@@ -54,7 +55,9 @@ def resume(*, group: GroupName = "") -> int:
 
 
 def parallel(number: Annotated[int, Parameter(name="N")], /, *, group: GroupName = "") -> int:
-    """Let each queue run N runs at once, or all queues together N of a group; 0: as each queue was told.
+    """Let each queue run N runs at once, whatever its --jobs, or all queues together N of a group.
+
+    With 0 each queue runs as many as it was told by --jobs, or any number of the group.
 
     Parameters
     ----------
@@ -64,8 +67,14 @@ def parallel(number: Annotated[int, Parameter(name="N")], /, *, group: GroupName
         The group that the limit is for.
     """
     _set(group, lambda session: queue_control.set_group(session, group, limit=number), ahead=True)
-    limit = f"at most {number} run(s) at once" if number else "no limit"
-    _say(f"{limit[:1].upper()}{limit[1:]} {'in each queue' if not group else f'of group {group}'}")
+    if group:
+        _say(f"{f'At most {number} run(s) at once' if number else 'No limit'} of group {group}")
+    else:
+        _say(
+            f"{number} run(s) at once in each queue"
+            if number
+            else "As many runs at once as each queue was told"
+        )
     return 0
 
 
@@ -145,7 +154,10 @@ def wait(
     timeout
         Give up after so long, e.g. 2h.
     """
-    limit = None if timeout is None else parse_duration(timeout)
+    try:
+        limit = None if timeout is None else parse_duration(timeout)
+    except UserError as error:
+        raise UsageError(f"--timeout: {error.message}", error.hint) from error
     ended = in_event_loop(lambda: _wait(runs, filters, limit))
     left = [run for run in ended if run.state not in FINAL]
     failed = [run for run in ended if run.state not in ("completed", "skipped", *(one.state for one in left))]
@@ -178,7 +190,7 @@ def stop(
     queues
         Which queues: indexes of 'orchestra runs', ids or beginnings of ids; all that are at work by default.
     stop_running
-        Stop the runs that they have started, too.
+        Stop the runs that they have started or taken over, too.
     """
     report = in_event_loop(lambda: _stop(queues, stop_running))
     if report.left:
@@ -197,22 +209,7 @@ async def _stop(specs: tuple[str, ...], stop_running: bool) -> StopReport:
                 raise UsageError(f"run {run.short_id} is no queue: use 'orchestra stop {run.short_id}'")
         if not found:
             _say("No queue is at work.")
-        report = await stop_runs(session, found, timeout=TIMEOUT, tell=_say)
-        if stop_running:
-            active = (await session.store.query(RunQuery(states=frozenset(("running", "pending"))))).runs
-            told = {run.id for run in found}
-            started = [run for run in active if run.queue in told and run.worker is not None]
-            report = _both(report, await stop_runs(session, started, timeout=TIMEOUT, tell=_say))
-        return report
-
-
-def _both(queues: StopReport, runs: StopReport) -> StopReport:
-    return StopReport(
-        stopped=queues.stopped + runs.stopped,
-        not_running=queues.not_running + runs.not_running,
-        elsewhere=queues.elsewhere + runs.elsewhere,
-        left=queues.left + runs.left,
-    )
+        return await stop_queues(session, found, and_runs=stop_running, tell=_say)
 
 
 def _set(name: str, how: Callable[[Session], Awaitable[Group]], *, ahead: bool = False) -> None:

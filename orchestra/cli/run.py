@@ -155,9 +155,10 @@ def queue(
     What is told to all queues, instead of starting one: status, pause, resume, parallel, priority, move, wait,
     follow, stop (see 'orchestra queue status --help', and so on).
 
-    Flags: run-once=yes (end when nothing is left to start), poll-interval=N (look again at least every N seconds),
-    ignore-running=yes (start though runs that no queue started are running), gpus=IDS (CUDA_VISIBLE_DEVICES of the
-    runs).
+    Flags: run-once=yes (end when nothing is left to start), ignore-running=yes (start though runs that no queue
+    started are running: it waits for their end otherwise), poll-interval=N (look again at least every N seconds),
+    gpus=IDS (CUDA_VISIBLE_DEVICES of the runs), executor=NAME (give all runs to that one), jobs=N and max-fails=N
+    (as the options). 'orchestra run queue --help-op' lists them.
 
     Told to end (TERM, or Ctrl-C twice) a queue leaves its runs running; the next queue watches them on.
     """

@@ -62,7 +62,7 @@ class Trials:
     minimize: Annotated[str | None, Parameter(alias="-N", help="The scalar to be small, e.g. loss.")] = None
     maximize: Annotated[str | None, Parameter(alias="-X", help="The scalar to be great.")] = None
     random_seed: Annotated[int | None, Parameter(help="Makes sampling repeatable.")] = None
-    stage_trials: Annotated[bool, Parameter(help="Stage the trials; a queue runs them.")] = False
+    stage_trials: Annotated[bool, Parameter(help="Stage the trials, or the one run; for queues.")] = False
     fail_on_trial_error: Annotated[bool, Parameter(help="Stop the batch when a trial fails.")] = False
     max_fails: Annotated[int | None, Parameter(help="Stop (a queue, too) when so many failed.")] = None
     batch_label: Annotated[str | None, Parameter(alias="-bl", help="Label of the batch itself.")] = None

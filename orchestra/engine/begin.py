@@ -134,6 +134,15 @@ def _warn_of_no_trials(session: Session, batch: Batch) -> None:
             session.emit("log.message", level="warning", message=message, logger="")
 
 
+def as_wanted(request: RunRequest, prepared: Plan | Restart) -> RunRequest:
+    """``request``, where trials are to be staged and there are none: the run is, in their place.
+
+    A step is not: the ones after it may need what it makes.
+    """
+    is_single = request.stage_trials and request.parent is None and prepared.kind in ("run", "steps")
+    return structs.replace(request, stage=True) if is_single else request
+
+
 async def begin(
     session: Session,
     request: RunRequest,
@@ -144,6 +153,7 @@ async def begin(
     control: Control | None = None,
 ) -> Begun:
     """Make, stage, claim or skip the prepared run, and say so."""
+    request = as_wanted(request, prepared)
     if isinstance(prepared, Restart):
         return await _begin_again(session, request, prepared, console, quiet)
     request = structs.replace(request, after=await found_after(session, request))

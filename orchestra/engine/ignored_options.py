@@ -12,7 +12,10 @@ from orchestra.engine.stage import Plan
 def starts_at_once(request: RunRequest, prepared: Plan | Restart) -> bool:
     """Whether no queue has a hand in it: neither the run nor its trials are staged."""
     spec = prepared.run.batch_spec if isinstance(prepared, Restart) else prepared.batch
-    return not request.stage and not (spec is not None and spec.stage_trials)
+    has_staged_trials = spec is not None and spec.stage_trials
+    # Where there are no trials the run is staged in their place, unless it is a step.
+    is_in_their_place = request.stage_trials and request.parent is None
+    return not (request.stage or has_staged_trials or is_in_their_place)
 
 
 def ignored_options(request: RunRequest, prepared: Plan | Restart) -> Iterator[str]:
@@ -39,7 +42,7 @@ def _told(why: str, options: dict[str, bool]) -> Iterator[str]:
 def _of_batches(request: RunRequest) -> dict[str, bool]:
     return {
         "--max-trials": request.max_trials is not None,
-        "--stage-trials": request.stage_trials,
+        "--stage-trials": request.stage_trials and request.parent is not None,
         "--batch-label": request.batch_label is not None,
         "--batch-tag": bool(request.batch_tags),
         "--fail-on-trial-error": request.fail_on_trial_error,

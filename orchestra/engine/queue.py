@@ -27,6 +27,7 @@ from orchestra.engine.launch import Launch, with_handle
 from orchestra.engine.limits import gpu_environment
 from orchestra.engine.lines import LineConsole
 from orchestra.engine.machine import ThisMachine
+from orchestra.engine.queue_control import holding_back
 from orchestra.engine.queue_settings import MOST_JOBS, QueueSettings
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.supervise import keep_leases, supervise
@@ -37,6 +38,7 @@ from orchestra.model.events import Level
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.run import ACTIVE, Run
 from orchestra.model.scheduling import Group
+from orchestra.workspace.queue_orders import is_to_stop_runs
 
 HAND_OVER_PATIENCE = 1.5
 """Seconds that a queue takes at its end to let go of what is its own."""
@@ -96,6 +98,8 @@ class _Queue:
         """Those of them that ended well, whose records are being written: they hold no slot any more."""
         self.adopted: dict[str, Run] = {}
         """The runs whose watch this queue has taken over; those that a queue started take a slot here now."""
+        self.watches: dict[str, Control] = {}
+        """What stops them."""
         plain_cpus = 1 if settings.jobs is None else 0
         self.chooser = Chooser(
             session, ThisMachine(settings.gpus), settings.gpus, plain_cpus=plain_cpus, control=control
@@ -244,9 +248,7 @@ class _Queue:
         """Whether runs that no queue started hold the staged ones back; says so once for each staged run."""
         if self.settings.ignore_running:
             return False
-        blocking = [
-            run for run in active if run.worker is not None and run.kind != "queue" and run.starter != "queue"
-        ]
+        blocking = holding_back(active)
         if not blocking:
             return False
         staged = await self.session.store.query(
@@ -389,20 +391,22 @@ class _Queue:
     def _adopt(self, group: TaskGroup, run: Run) -> None:
         is_ours = self._is_mine(run) and run.kind == "run" and run.id not in self.adopted
         if is_ours and run.state == "running":
-            self.adopted[run.id] = run
+            self.adopted[run.id], self.watches[run.id] = run, Control()
             self.session.emit("run.adopted", run, console=self.console)
             group.start_soon(self._watch_adopted, run)
 
     async def _watch_adopted(self, run: Run) -> None:
         try:
             run = await with_handle(self.session, run)
-            await supervise(self.session, run, console=self.console, control=Control(), quiet=True)
+            control = self.watches[run.id]
+            await supervise(self.session, run, console=self.console, control=control, quiet=True)
         except Exception as error:
             self._tell("log.message", "warning", f"{run.id} can't be watched: {text_of(error)}")
             # Not again at once: what is wrong now may well be wrong for a while.
             await self.session.clock.sleep(LEASE)
         finally:
             self.adopted.pop(run.id, None)
+            self.watches.pop(run.id, None)
             self._look_again()
 
     async def _pause(self) -> None:
@@ -424,17 +428,18 @@ class _Queue:
         """Leave as was wished: wait for what runs, stop it, or leave it running."""
         if self.control.wish >= Wish.DRAIN:
             self._tell("queue.stopping", "info", "Stopping queue")
-        stop = Wish.TERMINATE if self.stop_runs else Wish.LEAVE
         told = False
-        while self.running:
+        while self.running or (self.watches and self._stops_runs() and self.control.wish >= Wish.DRAIN):
             self.news = anyio.Event()
-            if self.control.wish > Wish.DRAIN or (self.stop_runs and self.control.wish >= Wish.DRAIN):
+            if self._stops_runs() and self.control.wish >= Wish.DRAIN:
+                for control in (*self.running.values(), *self.watches.values()):
+                    control.raise_to(max(Wish.TERMINATE, self.control.wish))
+            elif self.control.wish > Wish.DRAIN:
                 for control in list(self.running.values()):
-                    control.raise_to(max(stop, self.control.wish) if self.stop_runs else stop)
+                    control.raise_to(Wish.LEAVE)
                 left = ", ".join(self.running)
-                if not self.stop_runs:
-                    self._tell("queue.stopping", "warning", f"Leaving runs running: {left}")
-                    break
+                self._tell("queue.stopping", "warning", f"Leaving runs running: {left}")
+                break
             elif self.control.wish == Wish.DRAIN and not told:
                 told = True
                 what, them = (
@@ -445,6 +450,10 @@ class _Queue:
             with self.control.calling(self.news.set):
                 await self.news.wait()
         group.cancel_scope.cancel()
+
+    def _stops_runs(self) -> bool:
+        """Whether runs are stopped when this queue is told to end: as it was started, or was told meanwhile."""
+        return self.stop_runs or is_to_stop_runs(self.session.attempt_directory(self.run))
 
     def _say_processing(self) -> None:
         if self.settings.run_once and not self.processing:

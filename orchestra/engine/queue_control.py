@@ -245,7 +245,7 @@ async def queue_status(
         queues=queues,
         running=tuple(run for run in active if run.kind != "queue" and run.worker is not None),
         staged=staged,
-        waits=_reasons(choice, bool(queues)),
+        waits=_reasons(choice, bool(queues), _holding_back(settings, active)),
         groups=dict(chooser.groups()),
         machine=machine.machine,
         busy=machine.busy(active),
@@ -253,11 +253,24 @@ async def queue_status(
     )
 
 
-def _reasons(choice: Choice, any_queue: bool) -> dict[str, str]:
+def _reasons(choice: Choice, any_queue: bool, blocking: Sequence[Run]) -> dict[str, str]:
     waits = {**choice.waits, **{run: f"never: {reason}" for run, reason in choice.aborts.items()}}
-    if any_queue:
-        return waits
-    return {run: "a queue" if reason == "a free slot" else reason for run, reason in waits.items()}
+    slot = "a free slot" if any_queue else "a queue"
+    if blocking:
+        slot = f"run(s) to end that no queue started: {', '.join(run.short_id for run in blocking)}"
+    return {run: slot if reason == "a free slot" else reason for run, reason in waits.items()}
+
+
+def holding_back(active: Sequence[Run]) -> list[Run]:
+    """Those of ``active`` that a queue waits for which does not ignore them: no queue has started them."""
+    return [
+        run for run in active if run.worker is not None and run.kind != "queue" and run.starter != "queue"
+    ]
+
+
+def _holding_back(queues: Sequence[QueueSettings], active: Sequence[Run]) -> list[Run]:
+    is_heeded = bool(queues) and not any(settings.ignore_running for settings in queues)
+    return holding_back(active) if is_heeded else []
 
 
 def _host(run: Run) -> str | None:

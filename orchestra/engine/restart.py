@@ -14,12 +14,11 @@ from orchestra.engine.limits import check_fails, check_limits
 from orchestra.engine.marking import marks_of_restart
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.presence import hint_of_missing
-from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.request import RunRequest
 from orchestra.engine.requested_flags import settled_flags
 from orchestra.engine.session import Session
 from orchestra.engine.snapshot import Snapshot, take_snapshot
-from orchestra.engine.stage import own_kind
+from orchestra.engine.stage import check_queue, own_kind
 from orchestra.engine.terms import check_terms, given_terms, redefined_terms
 from orchestra.errors import FlagError, RunBusy, RunNotFound, UserError
 from orchestra.model import flags as flag_rules
@@ -230,6 +229,8 @@ def _with_request(session: Session, run: Run, request: RunRequest) -> Run:
         changes["flags"] = _flags_of_restart(run, request)
     if run.kind == "steps":
         changes["needed"] = request.needed
+    if run.kind == "queue":
+        check_queue(session, changes.get("flags", run.flags))
     changes |= marks_of_restart(session, run, request, changes.get("flags", run.flags))
     check_limits(own_kind(run.operation), request)
     check_terms(own_kind(run.operation), request, run.time_limit)
@@ -256,8 +257,6 @@ def _flags_of_restart(run: Run, request: RunRequest) -> dict[str, FlagValue]:
             f"run {run.id} is one run and can't be restarted with a list of values",
             "Start a new batch with these values instead.",
         )
-    if run.kind == "queue":
-        QueueSettings.from_flags(values)
     return values
 
 

@@ -63,6 +63,18 @@ class Plan(Struct, frozen=True, kw_only=True):
         return own_kind(self.operation)
 
 
+def check_queue(session: Session, values: dict[str, FlagValue]) -> None:
+    """Refuse flags that a queue can't work with, before it makes errors of what is staged.
+
+    Raises:
+        FlagError: a value is out of range.
+        PluginError: there is no such executor.
+    """
+    executor = QueueSettings.from_flags(values).executor
+    if executor is not None and executor != LOCAL:
+        session.require("executor", executor)
+
+
 def own_kind(operation: Operation) -> RunKind:
     """What a run of ``operation`` is that is no batch."""
     return operation.kind if operation.kind in ("queue", "steps") else "run"
@@ -111,7 +123,7 @@ def settle_plan(
     values = {**settled_flags(operation, request, stored, varied=varied), **dimensions}
     warnings += shadowed_flags(operation, values)
     if operation.kind == "queue":
-        QueueSettings.from_flags(values)
+        check_queue(session, values)
     batch = plan_batch(request, operation, values, rows)
     if operation.env and batch is None:
         from orchestra.model.templates import filled_environment

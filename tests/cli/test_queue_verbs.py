@@ -156,7 +156,9 @@ def test_a_batch_stands_for_its_staged_trials(call: Call, staged: Call) -> None:
         (("parallel",), 2, ""),
         (("parallel", "9999"), 1, "invalid number of runs 9999"),
         (("paus",), 2, "no such command 'queue paus' - did you mean 'pause'?"),
-        (("wait", "--timeout", "5"), 1, "invalid time '5'"),
+        (("wait", "--timeout", "5"), 2, "--timeout: invalid time '5'"),
+        (("run-once",), 2, "flag 'run-once' of queue needs a value: orchestra queue run-once=yes"),
+        (("executor=wram", "run-once=yes"), 1, "wram"),
         (("stop", "r1"), 2, "is no queue"),
     ],
 )
@@ -302,6 +304,86 @@ def test_a_queue_that_is_stopped_with_its_runs_leaves_those_of_others_alone(
     assert states(call) == {"a": "terminated", "b": "running"}
     assert shell.run("queue", "stop", "--stop-runs").code == 0
     assert states(call) == {"a": "terminated", "b": "terminated"}
+
+
+def test_a_queue_stops_its_runs_itself_and_those_that_it_took_over(
+    shell: Shell, call: Call, tmp_path: Path
+) -> None:
+    (tmp_path / "slow.py").write_text("import time\nx = 1\ntime.sleep(60)\n")
+    shell.run("run", "slow.py", "--stage", "-y", "--run-id", "old")
+    first = shell.start("queue", "ignore-running=yes")
+    wait_until(lambda: states(call).get("old") == "running")
+    first.terminate()
+    first.communicate()
+    shell.run("run", "slow.py", "--stage", "-y", "--run-id", "new")
+    second = shell.start("queue", "--jobs", "2", "ignore-running=yes")
+    wait_until(lambda: states(call).get("new") == "running")
+
+    stopped = shell.run("queue", "stop", "--stop-runs")
+    told, _ = second.communicate(timeout=30)
+
+    assert (stopped.code, second.returncode) == (0, 0)
+    assert states(call) == {"old": "terminated", "new": "terminated"}
+    assert "Leaving runs running" not in told
+    assert "Stopping queue" in told
+
+
+def test_an_executor_that_is_not_there_makes_no_error_of_staged_runs(call: Call, staged: Call) -> None:
+    staged("1")
+    kept = call("run", "queue", "run-once=yes", "--stage", "-y", "--run-id", "q")
+    assert kept.code == 0
+
+    refused = [
+        call("queue", "executor=wram", "run-once=yes"),
+        call("run", "--start", "q", "executor=wram", "-y"),
+    ]
+
+    assert [(one.code, "wram" in one.error) for one in refused] == [(1, True), (1, True)]
+    assert {run["id"]: run["status"] for run in call("runs", "--json").json} == {
+        "r1": "staged",
+        "q": "staged",
+    }
+
+
+def test_how_many_runs_each_queue_has_at_once_is_told_alike(shell: Shell, call: Call) -> None:
+    shell.run("run", "queue", "-y", "-b", "--run-id", "q")
+    wait_until(lambda: bool(call("queue", "status", "--json").json["queues"]))
+    (queue,) = call("queue", "status", "--json").json["queues"]
+    assert f"pid {queue['pid']} on {queue['host']}" in call("queue", "status").output
+
+    assert call("queue", "parallel", "2").error == "2 run(s) at once in each queue\n"
+    set_ = call("queue", "status").output
+    assert call("queue", "parallel", "0").error == "As many runs at once as each queue was told\n"
+
+    assert "2 job(s)" in set_
+    assert "2 run(s) at once in each queue, as 'orchestra queue parallel' has set." in set_
+    assert "1 job(s)" in call("queue", "status").output
+    call("queue", "stop")
+
+
+def test_where_trials_are_to_be_staged_one_run_is(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(SHOWS)
+
+    told = call("run", "train.py", "x=3", "--stage-trials", "-y", "--run-id", "one", "--priority", "4")
+
+    assert (told.code, told.error) == (0, "")
+    assert told.output == "train.py staged as one\nTo start the operation, use 'orchestra run --start one'\n"
+    assert order(call) == ["one"]
+
+
+def test_a_run_by_hand_that_holds_staged_ones_back_is_named(
+    shell: Shell, call: Call, staged: Call, tmp_path: Path
+) -> None:
+    (tmp_path / "slow.py").write_text("import time\nx = 1\ntime.sleep(60)\n")
+    shell.run("run", "slow.py", "-y", "-b", "--run-id", "byhand")
+    staged("1")
+    assert reasons(call) == ["a queue"]
+    shell.run("run", "queue", "-y", "-b", "--run-id", "q")
+    wait_until(lambda: bool(call("queue", "status", "--json").json["queues"]))
+
+    assert reasons(call) == ["run(s) to end that no queue started: byhand"]
+    call("queue", "stop")
+    call("stop", "byhand", "-y")
 
 
 def states(call: Call) -> dict[str, str]:

@@ -99,7 +99,7 @@ def test_an_id_and_a_directory_of_two_runs_are_refused(call: Call, home: Path, t
 
 def test_options_of_batches_are_ignored_aloud_for_one_run(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("print('ran')\n")
-    options = ("--max-trials", "2", "--stage-trials", "--fail-on-trial-error")
+    options = ("--max-trials", "2", "--fail-on-trial-error")
 
     assert shell.run("run", "train.py", "-y", *options).output.splitlines() == [
         *(f"WARNING: not a batch run - ignoring {name}" for name in options if name.startswith("--")),
