@@ -20,7 +20,7 @@ from orchestra.engine.session import Session
 from orchestra.model.filters import RunQuery
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import FINAL, Run, State
-from orchestra.model.scalars import find_scalar
+from orchestra.model.scalars import scalar_value
 
 if TYPE_CHECKING:
     from orchestra.model.conditions import Comparison, Condition, Name
@@ -208,8 +208,7 @@ def _value(results: Results, name: Name) -> FlagValue:
         value = results.attributes.get(name.name)
         if value is not None or name.kind == "attribute":
             return value
-    scalar = find_scalar(results.scalars, name.name)
-    return None if scalar is None else scalar.point(name.qualifier)[1 if name.step else 0]
+    return scalar_value(results.scalars, name.name, name.qualifier, step=name.step)
 
 
 def _index(session: Session) -> ResultsIndex:

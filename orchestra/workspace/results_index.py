@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from orchestra.contracts import Mark
 from orchestra.model import versions
 from orchestra.model.conditions import Comparison, compare
 from orchestra.model.encoding import decode, encode
@@ -55,8 +56,6 @@ _FEW = 2_000
 _LARGEST = 2**63
 _PATIENCE = 5.0
 """Seconds that others' writing is waited for."""
-
-Mark = tuple[str, int, int]
 
 
 class IndexLost(Exception):
