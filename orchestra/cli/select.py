@@ -15,8 +15,12 @@ from orchestra.engine.results import asks_results, column_value, require_column,
 from orchestra.engine.search import results_of_many
 from orchestra.engine.session import Session
 from orchestra.errors import RunNotFound, UsageError, UserError
+from orchestra.model.attributes import ATTRIBUTES
 from orchestra.model.columns import Column, parse_column, sort_by_value
 from orchestra.model.run import Run
+
+_TEXTS = ("id", "run", "short_id", "operation", "op", "op_model", "from", "label")
+"""Attributes that are printed as they are, an empty line for none."""
 
 
 def select(
@@ -97,7 +101,7 @@ def attribute_text(session: Session, run: Run, name: str) -> str:
     if name in formatted:
         return formatted[name]
     values = run_text.as_json(session, run)
-    values = {**_plain(run), **values}
+    values = {**_plain(run), **{name: of(run) for name, of in ATTRIBUTES.items()}, **values}
     if name not in values:
         values = results_of(session, run).attributes
     if name not in values:
@@ -107,20 +111,14 @@ def attribute_text(session: Session, run: Run, name: str) -> str:
 
 def _formatted(session: Session, run: Run) -> dict[str, str]:
     return {
-        "id": run.id,
-        "run": run.short_id,
-        "short_id": run.short_id,
-        "operation": run.operation_name,
-        "op": run.operation.name,
+        **{name: str(ATTRIBUTES[name](run) or "") for name in _TEXTS},
         "status": run_text.status(session, run),
         "started": run_text.format_time(run.started),
         "stopped": run_text.format_time(run.stopped),
-        "label": run.label or "",
         "tags": ", ".join(run.tags),
         "run_dir": run_text.run_directory(session, run),
         "exit_status": "" if run.exit_code is None else str(run.exit_code),
         "command": run_text.command(session, run),
-        "from": run.operation.source or "",
     }
 
 

@@ -30,7 +30,7 @@ from orchestra.model.plotting import (
     scatter_of,
 )
 from orchestra.model.run import Run
-from orchestra.model.scalars import SYSTEM, find_scalar
+from orchestra.model.scalars import SYSTEM, find_scalar, scalar_value
 from orchestra.model.series import Series
 
 MOST_CURVES = 4
@@ -147,8 +147,7 @@ class _Gathering:
     def _value(self, run: Run, column: Column) -> FlagValue:
         if column.kind != "scalar":
             return column_value(self._session, run, column)
-        scalar = find_scalar(self._scalars[run.id], column.name)
-        return None if scalar is None else scalar.point(column.qualifier)[1 if column.step else 0]
+        return scalar_value(self._scalars[run.id], column.name, column.qualifier, step=column.step)
 
     def plots(self) -> Plots:
         request, everything = self._request, self._request.wants_all

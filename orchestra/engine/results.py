@@ -12,7 +12,7 @@ from orchestra.model.attributes import ATTRIBUTES
 from orchestra.model.columns import Column
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run
-from orchestra.model.scalars import SYSTEM, Scalar, find_scalar, natural
+from orchestra.model.scalars import SYSTEM, Scalar, natural, scalar_value
 from orchestra.workspace import records
 from orchestra.workspace.layout import CONTROL
 from orchestra.workspace.results import Results, read_results
@@ -79,10 +79,7 @@ def column_value(session: Session, run: Run, column: Column, results: Results | 
     results = results or results_of(session, run)
     if column.kind == "attribute":
         return results.attributes.get(column.name)
-    scalar = find_scalar(results.scalars, column.name)
-    if scalar is None:
-        return None
-    return scalar.point(column.qualifier)[1 if column.step else 0]
+    return scalar_value(results.scalars, column.name, column.qualifier, step=column.step)
 
 
 def require_column(session: Session, runs: Sequence[Run], column: Column) -> None:

@@ -20,7 +20,7 @@ from orchestra.engine.session import Session
 from orchestra.model.filters import RunQuery
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import FINAL, Run, State
-from orchestra.model.scalars import find_scalar
+from orchestra.model.scalars import scalar_value
 
 if TYPE_CHECKING:
     from orchestra.model.conditions import Comparison, Condition, Name
@@ -33,6 +33,8 @@ FEW = 16
 """Of up to so many runs the results are read from their own files."""
 AT_ONCE = 500
 """How many runs are read before what they came to is kept."""
+TRIES = 5
+"""How often is looked anew where others forget meanwhile what was just looked up."""
 _SETTLED: frozenset[State] = FINAL - {"lost", "broken"}
 """Of runs in these states the results stay as they are."""
 
@@ -167,15 +169,28 @@ class _Search:
 
     async def in_other_words(self, index: ResultsIndex) -> RunQuery:
         """The query with the runs themselves in the place of what asks for their results."""
+        from orchestra.workspace.results_index import IndexLost
+
+        for _ in range(TRIES):
+            version = await off_loop(index.version)
+            marks = await self._look(index)
+            where = await off_loop(lambda marks=marks, version=version: self._answers(index, marks, version))
+            if where is not None:
+                return structs.replace(self._query, where=where)
+        raise IndexLost("others forget what it takes again and again")
+
+    def _answers(self, index: ResultsIndex, marks: Sequence[Mark], version: int) -> Condition | None:
+        """What takes the place of the condition; None if others have forgotten some of what it takes meanwhile."""
         from orchestra.model.conditions import with_leaves
 
-        self._live = {}
-        await self._look(index)
-        where = await off_loop(lambda: with_leaves(self._where, lambda leaf: self._answer(leaf, index)))
-        return structs.replace(self._query, where=where)
+        with index.at_one_moment():
+            if index.version() != version and not self._live.keys() >= set(index.without(marks)):
+                return None
+            return with_leaves(self._where, lambda leaf: self._answer(leaf, index))
 
-    async def _look(self, index: ResultsIndex) -> None:
-        """Make sure that the results of all runs that may be found are known."""
+    async def _look(self, index: ResultsIndex) -> Sequence[Mark]:
+        """Make sure that the results of all runs that may be found are known; the marks of these runs."""
+        self._live = {}
         candidates = self._candidates()
         marks = await _marks(self._session, candidates)
         if candidates == RunQuery(oldest_first=candidates.oldest_first):
@@ -185,6 +200,7 @@ class _Search:
             runs = (await self._session.store.query(RunQuery(ids=tuple(part)))).runs
             found, kept = await off_loop(lambda runs=runs: _read(self._session, index, runs))
             self._live |= {run_id: results for run_id, results in found.items() if run_id not in kept}
+        return marks
 
     def _candidates(self) -> RunQuery:
         """The runs whose results count: those that meet all else, and lack the flag where a name may be a flag's."""
@@ -232,8 +248,7 @@ def _value(results: Results, name: Name) -> FlagValue:
         value = results.attributes.get(name.name)
         if value is not None or name.kind == "attribute":
             return value
-    scalar = find_scalar(results.scalars, name.name)
-    return None if scalar is None else scalar.point(name.qualifier)[1 if name.step else 0]
+    return scalar_value(results.scalars, name.name, name.qualifier, step=name.step)
 
 
 def _index(session: Session) -> ResultsIndex:

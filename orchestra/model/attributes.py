@@ -70,3 +70,4 @@ MOMENTS: Final = frozenset(("created", "staged", "started", "stopped"))
 NUMBERS: Final = MOMENTS | {"exit_status", "time", "attempt", "trial", "priority", "random_seed"}
 """Attributes that are numbers; the others are texts, even if they look like numbers."""
 TRUTHS: Final = frozenset(("marked",))
+LISTS: Final = frozenset(("tags",))

@@ -7,19 +7,18 @@
 A name is that of an attribute that every run has, else of a flag, else of a result; ``=lr`` (or ``flag:lr``) is a
 flag, ``.label`` (``attr:label``) an attribute, ``#loss`` (``scalar:loss``) and ``logs#loss`` a scalar, of which
 ``min loss``, ``loss step`` and the like are other values. A value is a number, ``true``, ``false``, ``undefined``, a
-list of such, or a text, in quotes if it has anything but letters, digits and the like.
+list of such, or a text, in quotes if it has anything but letters, digits and the like. With an attribute it is of the
+attribute's kind; times are such as ``today`` or ``2025-01-31``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, cast
 
 from orchestra.errors import UserError
-from orchestra.model.attributes import ATTRIBUTES, MOMENTS, NUMBERS, TRUTHS
 from orchestra.model.condition_tokens import Token, shown, shown_place, tokens_of, unquoted
+from orchestra.model.condition_values import Clock, Value, Values
 from orchestra.model.conditions import AllOf, AnyOf, Comparison, Condition, Name, NameKind, Not, Operator
-from orchestra.model.decoding import decode_number
 from orchestra.model.operation import FlagValue
 from orchestra.model.scalars import QUALIFIERS, Qualifier
 
@@ -38,26 +37,21 @@ _OPERATORS: Final[dict[str, Operator]] = {
     "==": "=",
 }
 _UNEQUAL = ("!=", "<>")
-_WORDS: Final[dict[str, FlagValue]] = {
-    **dict.fromkeys(("true", "yes", "on"), True),
-    **dict.fromkeys(("false", "no", "off"), False),
-    **dict.fromkeys(("undefined", "null"), None),
-}
 
 
-def parse_condition(text: str, moment: Callable[[str], int] | None = None) -> Condition:
-    """The condition that ``text`` says. ``moment`` turns a time that is compared with into microseconds.
+def parse_condition(text: str, clock: Clock | None = None) -> Condition:
+    """The condition that ``text`` says. ``clock`` tells what times mean; without one they are microseconds.
 
     Raises:
         UserError: it says none; the hint shows where.
     """
-    return _Parser(text, moment).parse()
+    return _Parser(text, clock).parse()
 
 
 class _Parser:
-    def __init__(self, text: str, moment: Callable[[str], int] | None) -> None:
+    def __init__(self, text: str, clock: Clock | None) -> None:
         self._text = text
-        self._moment = moment
+        self._clock = clock
         self._tokens = list(tokens_of(text))
         self._next = 0
         self._depth = 0
@@ -141,23 +135,20 @@ class _Parser:
 
     def _test(self) -> Condition:
         name = self._name()
-        negated = False
         token = self._take()
+        negated = token.keyword == "not" or token.text in _UNEQUAL
         if token.kind == "operator":
-            negated = token.text in _UNEQUAL
             operator = "=" if negated else _OPERATORS[token.text]
-            value = self._value(name)
         elif token.keyword == "is":
             negated, operator = bool(self._takes("not")), "="
-            value = self._value(name)
         else:
-            negated = token.keyword == "not"
             word = self._takes("in", "contains") if negated else token.keyword
             if word not in ("in", "contains"):
                 raise self._unexpected(None if negated else token)
             operator = cast("Operator", word)
-            value = self._list(name) if word == "in" else self._value(name)
-        test = Comparison(name, operator, value)
+        values = Values(self._text, name, operator, self._clock)
+        values.check_operator(token)
+        test = values.test(self._list(values) if operator == "in" else self._value(values))
         return Not(test) if negated else test
 
     def _name(self) -> Name:
@@ -191,40 +182,25 @@ class _Parser:
             raise self._unexpected()
         return self._take()
 
-    def _value(self, name: Name) -> FlagValue:
-        if self._takes("["):
-            self._next -= 1
-            return self._list(name)
-        token = self._word()
-        text = unquoted(token.text)
-        if token.is_quoted:
-            return self._as_moment(name, text, token)
-        kind = "" if name.kind not in ("any", "attribute") or name.name not in ATTRIBUTES else name.name
-        if text.lower() in _WORDS and (not kind or kind in TRUTHS or _WORDS[text.lower()] is None):
-            return _WORDS[text.lower()]
-        number = decode_number(text) if not kind or kind in NUMBERS else None
-        return number if number is not None else self._as_moment(name, text, token)
+    def _value(self, values: Values, depth: int = 0) -> Value:
+        token = self._token
+        if token is not None and token.text == "[" and token.kind == "mark":
+            values.check_list(token)
+            return self._list(values, depth)
+        return values.read(self._word(), depth)
 
-    def _as_moment(self, name: Name, text: str, token: Token) -> FlagValue:
-        if name.name not in MOMENTS or name.kind not in ("any", "attribute") or self._moment is None:
-            return text
-        try:
-            return self._moment(text)
-        except UserError as error:
-            raise UserError(error.message, error.hint or shown_place(self._text, token.position)) from None
-
-    def _list(self, name: Name) -> list[FlagValue]:
+    def _list(self, values: Values, depth: int = 0) -> list[Value]:
         token = self._token
         if not self._takes("["):
             raise self._unexpected()
         before = self._deeper(token)
-        values: list[FlagValue] = []
+        found: list[Value] = []
         while not self._takes("]"):
-            if values and not self._takes(","):
+            if found and not self._takes(","):
                 raise self._unexpected()
-            values.append(self._value(name))
+            found.append(self._value(values, depth + 1))
         self._depth = before
-        return values
+        return found
 
 
 def condition_text(condition: Condition) -> str:

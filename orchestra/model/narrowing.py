@@ -14,7 +14,7 @@ from orchestra.model.conditions import Condition
 from orchestra.model.filters import RunQuery
 from orchestra.model.operation_patterns import check_operation
 from orchestra.model.run import ACTIVE, FINAL, State
-from orchestra.model.time_range import parse_moment, parse_range
+from orchestra.model.time_range import parse_range, parse_span
 
 Status: TypeAlias = Literal["running", "completed", "error", "terminated", "pending", "staged"]
 
@@ -149,4 +149,4 @@ def _conditions(wanted: Narrowing, now: int) -> list[Condition]:
         found.append(are.Comparison(are.Name("marked", "attribute"), "=", wanted.marked))
     if wanted.started is not None:
         found.append(are.During(*parse_range(wanted.started, now)))
-    return found + [parse_condition(text, lambda at: parse_moment(at, now)) for text in wanted.expressions]
+    return found + [parse_condition(text, lambda at: parse_span(at, now)) for text in wanted.expressions]

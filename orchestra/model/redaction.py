@@ -77,7 +77,7 @@ _SECRET_PARTS = (
 )
 _NOT_SECRET = frozenset(("PWD", "OLDPWD"))
 _NOTHING = re.compile(r"|true|false|yes|no|none|null", re.IGNORECASE)
-_NUMBER = re.compile(r"[-+]?[0-9]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?")
+_NUMBER = re.compile(r"[-+]?[0-9]*(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?")
 _WEAK_WORDS = frozenset(("auth", "key", "pass", "session"))
 """What is called so may well be a number and no secret: ``MAX_KEY=10``, ``PASS=2``."""
 _ID_WORDS = frozenset(("id", "ids"))
@@ -97,11 +97,11 @@ _SHAPES = re.compile(
     r"|\bSG\.[0-9A-Za-z_-]{16,}\.[0-9A-Za-z_-]{16,}"  # SendGrid
     r"|\bnpm_[0-9A-Za-z]{30,}"
     r"|\bpypi-[0-9A-Za-z_-]{40,}"
-    r"|\beyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]*"  # JSON web tokens
+    r"|\beyJ[0-9A-Za-z_-]{8,4096}+\.[0-9A-Za-z_-]{8,}+\.[0-9A-Za-z_-]*"  # JSON web tokens
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*)"
     r"|(?<=\b[Bb]earer )[0-9A-Za-z._~+/-]{16,}=*"
     r"|(?<=\b[Bb]asic )[0-9A-Za-z+/]{16,}=*"
-    r"|(?P<url>\b[a-z][a-z0-9+.-]*://(?!\[?redacted[\]:])[^/\s:@]*:(?=[^/\s@]+@)"
+    r"|(?P<url>\b[a-z][a-z0-9+.-]{0,31}://(?!\[?redacted[\]:])[^/\s:@]*:(?=[^/\s@]+@)"
     r"|\bhttps?://(?=[^/\s:@]+@)"  # A token is often all of the login.
     r"|(?P<query>[?&](?i:sig|key|auth|[\w.-]{0,64}(?:token|secret|passw|pwd|signature|credential|api[_-]?key"
     r"|access[_-]?key)[\w.-]{0,64})=))"

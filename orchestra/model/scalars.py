@@ -84,6 +84,14 @@ def find_scalar(scalars: Mapping[str, T], name: str) -> T | None:
     return scalars[min(keys, key=natural_key)] if keys else None
 
 
+def scalar_value(
+    scalars: Mapping[str, Scalar], name: str, qualifier: Qualifier, *, step: bool
+) -> float | None:
+    """The value that ``qualifier`` names of the scalar called ``name``, or the step of that; None if there is none."""
+    scalar = find_scalar(scalars, name)
+    return None if scalar is None else scalar.point(qualifier)[1 if step else 0]
+
+
 def is_meant(key: str, name: str) -> bool:
     """Whether ``name`` may mean the scalar ``key``, as of :func:`find_scalar`."""
     return key == name or ("#" not in name and key.rpartition("#")[2] == name)

@@ -50,6 +50,15 @@ class Range(NamedTuple):
     end: int | None
 
 
+class Span(NamedTuple):
+    """A time to compare others with: they are within it from ``begin`` on, and before ``end``."""
+
+    begin: int
+    end: int
+    after: int
+    """What is later than it is from here on: the end of a day, or right after what was 5 minutes ago."""
+
+
 def parse_range(text: str, now: int, zone: tzinfo | None = None) -> Range:
     """The range that ``text`` means at ``now`` (microseconds since the epoch), in ``zone`` (None: local time).
 
@@ -59,15 +68,16 @@ def parse_range(text: str, now: int, zone: tzinfo | None = None) -> Range:
     return _Reader(text, now, zone).read()
 
 
-def parse_moment(text: str, now: int, zone: tzinfo | None = None) -> int:
-    """The moment that ``text`` means: that at which its range begins.
+def parse_span(text: str, now: int, zone: tzinfo | None = None) -> Span:
+    """What a single phrase means to someone who compares times with it.
 
     Raises:
-        UserError: it means none.
+        UserError: it means none; the hint says how one is written.
     """
-    begin = _Reader(text, now, zone).one(_plain(text)).begin
-    assert begin is not None
-    return begin
+    phrase = _plain(text)
+    begin, end, is_unit = _Reader(text, now, zone).one(phrase)
+    end = max(end, begin + 1)
+    return Span(begin, end, end if is_unit or _MOMENT.fullmatch(phrase) else begin + 1)
 
 
 class _Reader:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from orchestra.contracts import Mark
 from orchestra.model import versions
 from orchestra.model.conditions import Comparison, compare
 from orchestra.model.encoding import decode, encode
@@ -55,8 +56,6 @@ _FEW = 2_000
 _LARGEST = 2**63
 _PATIENCE = 5.0
 """Seconds that others' writing is waited for."""
-
-Mark = tuple[str, int, int]
 
 
 class IndexLost(Exception):
@@ -121,17 +120,16 @@ class ResultsIndex:
     def keep(self, entries: Iterable[tuple[Mark, Results]]) -> list[str]:
         """Keep results, and return the ids of the runs whose results can't be."""
         refused: list[str] = []
-        with self._used() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                for mark, found in entries:
-                    try:
-                        _insert(connection, mark, found)
-                    except (OverflowError, UnicodeEncodeError, TypeError, ValueError):
-                        connection.execute("DELETE FROM runs WHERE id = ?", (mark[0],))
-                        refused.append(mark[0])
-            finally:
-                connection.execute("COMMIT")
+        with self._used() as connection, _changing(connection):
+            for mark, found in entries:
+                connection.execute("SAVEPOINT entry")
+                try:
+                    _insert(connection, mark, found)
+                except (OverflowError, UnicodeEncodeError, TypeError, ValueError):
+                    # None of its rows may stay: the next run has its number.
+                    connection.execute("ROLLBACK TO entry")
+                    refused.append(mark[0])
+                connection.execute("RELEASE entry")
         return refused
 
     def results(self, marks: Sequence[Mark]) -> dict[str, Results]:
@@ -194,17 +192,57 @@ class ResultsIndex:
             )
             return {name for (name,) in rows}
 
+    def has(self, name: str) -> bool:
+        """Whether a run has that as a result."""
+        select = "SELECT name, 1 FROM {} WHERE name = ? LIMIT 1"
+        with self._used() as connection:
+            return any(
+                row
+                for table in ("scalars", "attributes")
+                for row in _rows(connection, select.format(table), name)
+            )
+
+    def version(self) -> int:
+        """What changes whenever others have changed something."""
+        with self._used() as connection:
+            return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+    @contextmanager
+    def at_one_moment(self) -> Generator[None]:
+        """All that is looked up meanwhile is of the same moment: what others change is seen afterwards."""
+        with self._used() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                connection.execute("ROLLBACK")
+
     def forget_others(self, count: int) -> None:
         """Of ``count`` runs in all: where most of what is kept is of others, or of what they were, begin anew."""
         with self._used() as connection:
             (numbers,) = connection.execute("SELECT coalesce(max(number), 0) FROM runs").fetchone()
             if numbers > 2 * count + 1000:
-                for table in ("runs", "whole", "scalars", "attributes"):
-                    connection.execute(f"DELETE FROM {table}")
+                # All at once: numbers begin anew.
+                with _changing(connection):
+                    for table in ("runs", "whole", "scalars", "attributes"):
+                        connection.execute(f"DELETE FROM {table}")
 
 
 class _Other(Exception):
     """It is of another version."""
+
+
+@contextmanager
+def _changing(connection: sqlite3.Connection) -> Generator[None]:
+    """Changes that are made all together, or not at all."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _is_damage(error: Exception) -> bool:

@@ -256,7 +256,7 @@ def test_ten_thousand_parentheses_are_refused(call: Call) -> None:
         ("=label = x", "WARNING: no run has 'label': there are depth, lr\n"),
         (".statsu = x", "WARNING: no run has 'statsu' - did you mean 'status'?\n"),
         ("zzz > 1 and lr = 1", "WARNING: no run has 'zzz': there are depth, lr\n"),
-        ("status = x or label = y", ""),
+        ("status = lost or label = y", ""),
     ],
 )
 def test_a_name_that_no_run_has_is_told_where_nothing_is_found(

@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec import structs
 
 from orchestra.model.run import Run
-from orchestra.testing.builders import an_exit
+from orchestra.testing.builders import an_exit, an_operation
 from orchestra.workspace import records
 from orchestra.workspace.layout import Layout, attempt_directory
 from orchestra.workspace.output import OutputWriter
@@ -247,3 +247,14 @@ def test_an_objective_is_refused_or_ignored_where_it_makes_no_sense(call: Call, 
     assert not call("runs", "--json").json
     ignored = call("run", "train.py", "-N", "loss", "-y")
     assert (ignored.code, "not a batch run - ignoring --minimize" in ignored.error) == (0, True)
+
+
+def test_an_operation_has_the_same_names_for_select_and_filters(call: Call, home: Path) -> None:
+    saved(
+        home,
+        ended(operation=an_operation(name="m:train", model="m")),
+        ended(operation=an_operation(name="m")),
+    )
+
+    for name, value in {"op": "train", "operation": "m:train", "op_model": "m"}.items():
+        assert call("select", "-a", name, "-F", f"{name} = {value}").lines == [value]

@@ -323,6 +323,34 @@ def test_the_index_does_not_grow_with_what_is_gone(home: Path) -> None:
             assert connection.execute("SELECT count(*) FROM runs").fetchone() == (1,)
 
 
+@pytest.mark.parametrize("times", [1, 2, search.TRIES - 1, 100])
+def test_what_others_forget_while_it_is_looked_up_is_read_again(
+    home: Path, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    from orchestra.workspace.results_index import ResultsIndex
+
+    looked_up = ResultsIndex.without
+    forgotten = 0
+
+    def without(index: ResultsIndex, marks: Any) -> list[str]:
+        nonlocal forgotten
+        known = looked_up(index, marks)
+        if forgotten < times and not index._connection.in_transaction and index._path is not None:
+            forgotten += 1
+            with ResultsIndex(home / "cache" / FILE) as other:
+                other.forget_others(-1_000_000)
+        return known
+
+    with session_of(home) as session:
+        a_few(session)
+        assert found(session, "#loss < 1") == "bd"
+        monkeypatch.setattr(ResultsIndex, "without", without)
+
+        assert found(session, "#loss < 1") == "bd"
+        assert found(session, "not #loss < 1") == "ace"
+    assert forgotten
+
+
 def test_a_store_without_marks_is_searched_all_the_same(session: Session) -> None:
     from orchestra.contracts import Marking
 

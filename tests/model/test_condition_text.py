@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import string
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from orchestra.model.attributes import ATTRIBUTES
 from orchestra.model.condition_text import DEEPEST, condition_text, parse_condition
 from orchestra.model.conditions import AllOf, AnyOf, Comparison, Condition, Name, Not, holds
 from orchestra.model.run import Run
+from orchestra.model.time_range import Span, parse_span
 from orchestra.testing.builders import a_run, an_operation
 
 A, B, C = (Comparison(Name(name), "=", 1) for name in "abc")
@@ -138,15 +140,130 @@ def test_a_long_expression_is_shown_around_the_place() -> None:
 def test_times_are_asked_of_who_knows_the_clock() -> None:
     asked: list[str] = []
 
-    def moment(text: str) -> int:
+    def clock(text: str) -> Span:
         asked.append(text)
-        return 7
+        return Span(7, 9, 9)
 
-    condition = parse_condition("started > 2025-01-01 and stopped < 'today' and label = today", moment)
+    condition = parse_condition("started > 2025-01-01 and stopped < 'today' and label = today", clock)
 
     assert asked == ["2025-01-01", "today"]
     assert isinstance(condition, AllOf)
-    assert condition.conditions[0] == Comparison(Name("started"), ">", 7)
+    assert condition.conditions[:2] == (
+        Comparison(Name("started"), ">=", 9),
+        Comparison(Name("stopped"), "<", 7),
+    )
+    with pytest.raises(UserError, match="'started' is a time, not 'today'"):
+        parse_condition("started = today")
+
+
+@pytest.mark.parametrize(
+    ("test", "expected"),
+    [
+        ("= 2025-06-15", "bcd"),
+        ("= today", "bcd"),
+        ("in [2025-06-14, '15:00']", "ad"),
+        ("!= today", "ae"),
+        ("< today", "a"),
+        ("<= today", "abcd"),
+        (">= today", "bcde"),
+        ("> today", "e"),
+        ("> 2025-06-15", "e"),
+        ("<= 2025-06-15", "abcd"),
+        ("> '2 hours ago'", "de"),
+        ("<= '2 hours ago'", "abc"),
+        ("= '2025-06-15 12:00'", "c"),
+        ("= now", "d"),
+        ("> 12:00", "de"),
+        ("= 'this month'", "abcde"),
+        ("not in [today, undefined]", "ae"),
+        ("is undefined", ""),
+    ],
+)
+def test_a_day_is_a_whole_day_to_all_that_compares_with_it(test: str, expected: str) -> None:
+    times = {"a": (14, 23, 59), "b": (15, 0, 0), "c": (15, 12, 0), "d": (15, 15, 0), "e": (16, 0, 0)}
+    runs = [
+        a_run(id=name, started=round(datetime(2025, 6, day, hour, minute, tzinfo=UTC).timestamp() * 1e6))
+        for name, (day, hour, minute) in times.items()
+    ]
+    now = runs[3].started
+
+    condition = parse_condition(f"started {test}", lambda text: parse_span(text, now, UTC))
+
+    assert "".join(run.id for run in runs if holds(condition, run)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "place"),
+    [
+        ("lr = 1 and marked = 1", "'marked' is true or false, not '1'", "1"),
+        ("marked != 'true'", "'marked' is true or false, not 'true'", "'true'"),
+        ("marked in [true, maybe]", "'marked' is true or false, not 'maybe'", "maybe"),
+        ("exit_status = abc", "'exit_status' is a number, not 'abc'", "abc"),
+        (".exit_status = yes", "'exit_status' is a number, not 'yes'", "yes"),
+        ("time < 5m", "'time' is a number, not '5m'", "5m"),
+        ("attempt in [1, two]", "'attempt' is a number, not 'two'", "two"),
+        ("status != complete", "there is no status 'complete' - did you mean 'completed'?", "complete"),
+        ("status in [error, xyz]", "there is no status 'xyz': there are staged, pending, ", "xyz"),
+        ("kind = batches", "there is no kind 'batches' - did you mean 'batch'?", "batches"),
+        ("tags = best", "'tags' is a list: write 'tags contains best'", "best"),
+        ("tags in [best]", "'tags' is a list: write 'tags contains best'", "best"),
+        ("op = [train, prep]", "'op' is no list: write 'op in [...]'", "[train"),
+    ],
+)
+def test_a_value_of_another_kind_than_the_attribute_is_refused_where_it_stands(
+    text: str, message: str, place: str
+) -> None:
+    with pytest.raises(UserError) as refused:
+        parse_condition(text)
+
+    assert refused.value.message.startswith(message)
+    line, caret = (refused.value.hint or "").splitlines()
+    assert line == text
+    assert caret.strip() == "^"
+    assert text[caret.index("^") :].startswith(place)
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "place"),
+    [
+        ("exit_status contains 1", "'exit_status' is a number: nothing is in it", "contains"),
+        ("marked not contains x", "'marked' is true or false: nothing is in it", "not"),
+        ("started contains today", "'started' is a time: nothing is in it", "contains"),
+        ("marked < 1", "'marked' is true or false: it is neither less nor more than another", "<"),
+        ("tags >= a", "'tags' is a list: it is neither less nor more than another", ">="),
+    ],
+)
+def test_an_operator_that_holds_for_no_attribute_of_the_kind_is_refused(
+    text: str, message: str, place: str
+) -> None:
+    with pytest.raises(UserError) as refused:
+        parse_condition(text)
+
+    assert refused.value.message == message
+    caret = (refused.value.hint or "").splitlines()[1]
+    assert text[caret.index("^") :].startswith(place)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "marked = yes",
+        "marked is undefined",
+        "exit_status != undefined",
+        "exit_status > -1",
+        "status contains err",
+        "status is not undefined",
+        "tags = [a, b]",
+        "tags contains 5",
+        "label = 5",
+        "label < b",
+        "=marked = 1",
+        "#status = complete",
+        "=status contains [1]",
+    ],
+)
+def test_a_value_of_the_attribute_s_kind_is_taken(text: str) -> None:
+    assert parse_condition(condition_text(parse_condition(text))) == parse_condition(text)
 
 
 @pytest.mark.parametrize(

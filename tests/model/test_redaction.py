@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from orchestra.model.events import Event
 from orchestra.model.redaction import (
     REDACTED,
     allowed_environment,
+    has_secret_name,
     holds_secret,
     is_secret,
     redact_data,
@@ -148,3 +151,46 @@ def test_the_secrets_of_an_address_go_and_the_rest_stays(text: str, shown: str |
     redacted = redact_text(text)
     assert redacted == (text if shown is None else shown)
     assert redact_text(redacted) == redacted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ("-eyJ" * 40_000),
+        ("eyJaaaaaaaa.bbbbbbbb-" * 4_000),
+        ("a-" * 40_000),
+        ("a.b://" * 10_000),
+        ("?token." * 10_000),
+    ],
+)
+def test_what_nearly_is_a_secret_all_along_a_long_line_takes_no_time(text: str) -> None:
+    began = time.process_time()
+
+    redact_text(text)
+
+    assert time.process_time() - began < 3
+
+
+def test_a_long_value_that_nearly_is_a_number_takes_no_time() -> None:
+    began = time.process_time()
+
+    assert has_secret_name("KEY", "1" * 32_000 + "x")
+    assert not has_secret_name("KEY", "1" * 32_000)
+
+    assert time.process_time() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("value", "is_number"),
+    [
+        (".5", True),
+        ("5.", True),
+        ("-1.5e-3", True),
+        ("1e5", True),
+        ("1.2.3", False),
+        ("1e", False),
+        ("0x1", False),
+    ],
+)
+def test_numbers_are_known_in_all_their_forms(value: str, is_number: bool) -> None:
+    assert has_secret_name("MAX_KEY", value) is not is_number

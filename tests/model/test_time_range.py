@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestra.errors import UserError
-from orchestra.model.time_range import FORMS, parse_moment, parse_range
+from orchestra.model.time_range import FORMS, parse_range, parse_span
 
 # A Thursday.
 NOW = datetime(2026, 3, 5, 12, 30, 15, tzinfo=UTC)
@@ -157,7 +157,7 @@ def test_this_hour_is_one_hour_also_when_it_is_there_twice() -> None:
 
 
 def test_a_time_that_clocks_skip_is_the_next_one_that_there_is() -> None:
-    assert parse_moment("2026-03-29 02:30", micro(SPRING), BERLIN) == micro(
+    assert parse_span("2026-03-29 02:30", micro(SPRING), BERLIN).begin == micro(
         datetime(2026, 3, 29, 3, 30, tzinfo=BERLIN)
     )
 
