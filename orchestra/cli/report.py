@@ -12,23 +12,29 @@ from orchestra.errors import OrchestraError
 def show(error: OrchestraError, options: GlobalOptions) -> None:
     """Tell of ``error`` in every form that ``options`` ask for."""
     if options.json:
-        from orchestra.cli.terminal import write_json
-
-        write_json(
-            {
-                "error": {
-                    "kind": error.kind,
-                    "message": error.message,
-                    "hint": error.hint,
-                    "exit_code": error.exit_code,
-                }
-            }
-        )
+        _write_json(error)
     if options.log_file is not None or options.log_format == "json":
         _log(error, options)
     if options.log_format != "json":
         lines = [f"orchestra: {error.message}", *([error.hint] if error.hint else [])]
         _write_error("".join(f"{_printable(line)}\n" for line in lines))
+
+
+def _write_json(error: OrchestraError) -> None:
+    from orchestra.cli.terminal import write_json
+
+    told = {
+        "kind": error.kind,
+        "message": error.message,
+        "hint": error.hint,
+        "exit_code": error.exit_code,
+    }
+    try:
+        write_json({"error": told})
+    except BrokenPipeError:
+        raise
+    except OSError:
+        pass  # what is wrong may be that nothing can be written there: the sentence says so
 
 
 def _log(error: OrchestraError, options: GlobalOptions) -> None:

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from orchestra.cli import run_text, tables, terminal
 from orchestra.cli.context import complete, current
 from orchestra.cli.disk_usage import disk_usage
-from orchestra.cli.selection import FILTERS, Filters, query_of, tell_of_nothing
+from orchestra.cli.selection import FILTERS, Filters, query_of, tell_of_unknown
 from orchestra.engine.judge import settle_active
 from orchestra.engine.presence import existing_runs
 from orchestra.engine.session import Session
@@ -126,8 +126,7 @@ async def _found(
     if not deleted:
         await settle_active(session)
         runs, total = await existing_runs(session, query)
-        if not runs:
-            await tell_of_nothing(session, query)
+        await tell_of_unknown(session, query, found=bool(runs))
         return runs, total, [{}] * len(runs)
     from orchestra.engine.trashing import deleted_runs
 

@@ -102,14 +102,17 @@ async def chosen(
     query = query_of(filters, base)
     await settle_active(session)
     found = await select_runs(session, specs, query=query, default=default)
-    if not found:
-        await tell_of_nothing(session, query)
+    await tell_of_unknown(session, query, found=bool(found))
     return found
 
 
-async def tell_of_nothing(session: "Session", query: RunQuery) -> None:
-    """Where ``query`` finds nothing: warn of names in its condition that no run has."""
-    if query.where is not None:
+async def tell_of_unknown(session: "Session", query: RunQuery, *, found: bool) -> None:
+    """Warn of names in the condition of ``query`` that no run has, where that may be why it finds what it finds."""
+    if query.where is None:
+        return
+    from orchestra.model.conditions import may_hold_without
+
+    if not found or may_hold_without(query.where):
         from orchestra.engine.unknown_names import tell_of_unknown_names
 
         await tell_of_unknown_names(session, query)

@@ -37,7 +37,7 @@ class Values:
     def __init__(self, text: str, name: Name, operator: Operator, clock: Clock | None) -> None:
         self._text = text
         self._name = name
-        self._operator = operator
+        self._operator: Operator = operator
         self._clock = clock
         self._attribute = name.name if is_attribute(name) else ""
 

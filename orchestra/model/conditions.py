@@ -152,6 +152,13 @@ def leaves(condition: Condition) -> Iterator[Condition]:
         yield condition
 
 
+def may_hold_without(condition: Condition) -> bool:
+    """Whether it may hold for a run that lacks a name in it: something is negated, or one of several is enough."""
+    if isinstance(condition, Not | AnyOf):
+        return True
+    return isinstance(condition, AllOf) and any(map(may_hold_without, condition.conditions))
+
+
 def with_leaves(condition: Condition, change: Callable[[Condition], Condition]) -> Condition:
     """``condition`` with each of its :func:`leaves` in another form."""
     if isinstance(condition, Not):

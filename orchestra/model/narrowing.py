@@ -142,6 +142,17 @@ def _conditions(wanted: Narrowing, now: int) -> list[Condition]:
         are.any_of([are.Commented(each) for each in wanted.comments]),
         are.any_of([are.Digest(each) for each in wanted.digests]),
     )
+    for what, texts in (
+        ("operation", wanted.operations),
+        ("label", wanted.labels),
+        ("tag", wanted.tags),
+        ("comment", wanted.comments),
+        ("digest", wanted.digests),
+    ):
+        if not all(texts):
+            # Of a variable that is not set: everything has an empty text in it.
+            hint = "For runs without a label there is --unlabeled." if what == "label" else None
+            raise UsageError(f"a filter for the {what} is empty", hint)
     found = [each for each in alternatives if each is not None]
     if wanted.unlabeled:
         found.append(are.Labelled("-"))

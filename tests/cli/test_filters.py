@@ -270,3 +270,22 @@ def test_a_name_that_no_run_has_is_told_where_nothing_is_found(
 
 def test_nothing_is_said_of_names_where_there_are_no_runs(call: Call) -> None:
     assert call("runs", "-F", "lr = 1") == (0, "", "")
+
+
+@pytest.mark.parametrize("option", ["-Fl", "-Fo", "-Ft", "-Fc", "-Fd"])
+def test_a_filter_whose_text_is_empty_is_refused(call: Call, option: str) -> None:
+    refused = call("runs", "delete", "-y", option, "")
+
+    assert refused.code == 2
+    assert "is empty" in refused.error
+
+
+@pytest.mark.parametrize("expression", ["lrr != 1", "not lrr < 1", "lr = 0.1 or lrr = 1"])
+def test_a_name_that_no_run_has_is_told_where_runs_are_found_for_the_lack_of_it(
+    call: Call, home: Path, expression: str
+) -> None:
+    saved(home, run_called("a", flags={"lr": 0.1}))
+
+    found = call("runs", "-s", "-F", expression)
+
+    assert (len(found.lines), found.error) == (1, "WARNING: no run has 'lrr' - did you mean 'lr'?\n")
