@@ -32,6 +32,7 @@ def select(
     attr: Annotated[str | None, Parameter(name=("--attr", "-a"))] = None,
     min_: Annotated[str | None, Parameter(name=("--min", "-min"))] = None,
     max_: Annotated[str | None, Parameter(name=("--max", "-max"))] = None,
+    json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> int:
     """Print the full ids of runs, one a line; of the latest run unless told otherwise.
 
@@ -46,19 +47,22 @@ def select(
     path
         Print the runs' directories.
     attr
-        Print this attribute instead, such as status, label, run_dir, started, flags, exit_status.
+        Print this attribute instead, such as status, label, run_dir, started, flags, exit_status; or a flag ('=lr'),
+        or a scalar ('#loss').
     min_
         Of all runs, or those that are named, the one that has the least of this column: 'loss', 'min loss', '=lr'
         (a flag) or '.label' (an attribute). With --all they are all printed, sorted by it.
     max_
         As --min, for the greatest.
+    json
+        Print an array with an object for each run: its id, and the attribute by its name.
     """
     attribute = "short_id" if short_id else "run_dir" if path else attr
     if min_ is not None and max_ is not None:
         raise UsageError("--min and --max cannot both be used")
     column = None if min_ is None and max_ is None else parse_column(min_ or max_ or "")
     order = None if column is None else Order(column, largest_first=max_ is not None)
-    return complete(lambda: _select(runs, filters, all_, attribute, order))
+    return complete(lambda: _select(runs, filters, all_, attribute, order, json=json))
 
 
 class Order(NamedTuple):
@@ -69,7 +73,13 @@ class Order(NamedTuple):
 
 
 async def _select(
-    specs: tuple[str, ...], filters: Filters, everything: bool, attribute: str | None, order: Order | None
+    specs: tuple[str, ...],
+    filters: Filters,
+    everything: bool,
+    attribute: str | None,
+    order: Order | None,
+    *,
+    json: bool,
 ) -> int:
     async with current().session(looking=True) as session:
         of_all = everything or order is not None
@@ -78,6 +88,11 @@ async def _select(
             raise RunNotFound("no matching runs")
         if order is not None:
             runs = _sorted(session, runs, order)[: None if everything else 1]
+        if json:
+            named = () if attribute is None else (attribute,)
+            shown = [{"id": run.id, **{name: _value(session, run, name) for name in named}} for run in runs]
+            terminal.write_json(shown)
+            return 0
         lines = [run.id if attribute is None else attribute_text(session, run, attribute) for run in runs]
     terminal.write_exact("".join(f"{line}\n" for line in lines))
     return 0
@@ -98,15 +113,19 @@ def attribute_text(session: Session, run: Run, name: str) -> str:
         UserError: there is no such attribute.
     """
     formatted = _formatted(session, run)
-    if name in formatted:
-        return formatted[name]
+    return formatted[name] if name in formatted else _as_yaml(_value(session, run, name))
+
+
+def _value(session: Session, run: Run, name: str) -> Any:
+    if name[:1] in ("=", "#"):
+        return column_value(session, run, parse_column(name))
     values = run_text.as_json(session, run)
     values = {**_plain(run), **{name: of(run) for name, of in ATTRIBUTES.items()}, **values}
     if name not in values:
         values = results_of(session, run).attributes
     if name not in values:
-        raise UserError(f"no such run attribute '{name}'")
-    return _as_yaml(values[name])
+        raise UserError(f"no such run attribute '{name}'", "Flags are written '=lr' here, scalars '#loss'.")
+    return values[name]
 
 
 def _formatted(session: Session, run: Run) -> dict[str, str]:

@@ -7,6 +7,7 @@ import stat
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec import structs
 
@@ -140,7 +141,22 @@ def test_select_prints_any_attribute(call: Call, home: Path, name: str, shown: s
 def test_an_attribute_that_there_is_not_is_an_error(call: Call, home: Path) -> None:
     saved(home, ended())
 
-    assert call("select", "-a", "colour") == (1, "", "orchestra: no such run attribute 'colour'\n")
+    refused = call("select", "-a", "colour")
+
+    assert (refused.code, refused.output) == (1, "")
+    assert refused.error.splitlines() == [
+        "orchestra: no such run attribute 'colour'",
+        "Flags are written '=lr' here, scalars '#loss'.",
+    ]
+
+
+def test_select_prints_flags_and_json(call: Call, home: Path) -> None:
+    saved(home, ended(id="one", flags={"lr": 0.5}))
+
+    assert call("select", "-a", "=lr") == (0, "0.5\n", "")
+    assert msgspec.json.decode(call("select", "--json").output) == [{"id": "one"}]
+    shown = msgspec.json.decode(call("select", "--json", "-a", "=lr").output)
+    assert shown == [{"id": "one", "=lr": 0.5}]
 
 
 # cat
