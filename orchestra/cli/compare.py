@@ -11,6 +11,7 @@ from cyclopts import Group, Parameter
 from orchestra.cli import screen, terminal
 from orchestra.cli.context import complete, current
 from orchestra.cli.selection import FILTERS, Filters, chosen, query_of
+from orchestra.console import printable
 from orchestra.engine.comparing import CompareRequest, compare_request, make_comparison, subjects_of
 from orchestra.errors import UsageError
 from orchestra.model.comparison import Comparison
@@ -226,7 +227,10 @@ def _write_csv(comparison: Comparison, target: str, cwd: Path, *, raw: bool) -> 
 
     data = as_csv(comparison, raw=raw)
     if target == "-":
-        terminal.shower()(data)
+        if os.isatty(1):
+            # No colour either, which would stay.
+            data = b"\n".join(printable(line).encode() for line in data.decode().split("\n"))
+        terminal.write_bytes(data)
         return
     from orchestra.workspace.personal_files import write_file
 

@@ -382,9 +382,12 @@ def test_a_text_that_a_spreadsheet_would_execute_is_disarmed_and_a_number_is_not
 
 @pytest.mark.usefixtures("person")
 def test_csv_on_a_terminal_drives_it_nowhere(call: Call, home: Path) -> None:
-    printed(home, "", flags={"a": "x\x1b[2Jy"})
+    printed(home, "", flags={"a": "x\x1b[2Jy", "b": "\x1b[31mred"})
 
-    assert "x\\x1b[2Jy" in call("compare", "--csv", "-").output
+    output = call("compare", "--csv", "-").output
+    assert "x\\x1b[2Jy" in output
+    assert "\\x1b[31mred" in output
+    assert "\x1b" not in output
 
 
 def test_json_has_whole_ids_and_exact_values(call: Call, home: Path) -> None:
