@@ -145,8 +145,8 @@ def _exit_of(directory: Path) -> Exit | None:
 def _measured(exit_record: Exit, *, processes: bool) -> dict[str, Scalar]:
     """What the exit record tells; a batch or a queue (not ``processes``) executes in an orchestra process."""
     measured = {"wall_seconds": (exit_record.stopped - exit_record.started) / 1e6}
-    # No process does without memory: of a run that was made elsewhere these may not be known.
-    if processes and exit_record.max_rss:
+    # No process does without: of a run that was made elsewhere these may not be known.
+    if processes and (exit_record.max_rss or exit_record.cpu):
         measured |= {"cpu_seconds": exit_record.cpu, "max_rss": float(exit_record.max_rss * 1024)}
     return {f"{SYSTEM}{name}": single(value, 0) for name, value in measured.items()}
 

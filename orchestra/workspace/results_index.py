@@ -192,16 +192,6 @@ class ResultsIndex:
             )
             return {name for (name,) in rows}
 
-    def has(self, name: str) -> bool:
-        """Whether a run has that as a result."""
-        select = "SELECT name, 1 FROM {} WHERE name = ? LIMIT 1"
-        with self._used() as connection:
-            return any(
-                row
-                for table in ("scalars", "attributes")
-                for row in _rows(connection, select.format(table), name)
-            )
-
     def version(self) -> int:
         """What changes whenever others have changed something."""
         with self._used() as connection:

@@ -16,7 +16,7 @@ from orchestra.workspace import results_index
 from orchestra.workspace.results import Results
 from orchestra.workspace.results_index import IndexLost, ResultsIndex
 
-LOW = Results(scalars={"loss": single(0.5, 1)}, attributes={"kind": "low"})
+LOW = Results(scalars={"loss": single(0.5, 1)}, attributes={"lot": "low"})
 UNWRITABLE = Results(scalars={"loss": single(0.5, 1), "acc": single(1.0, 1)}, attributes={"\ud800": "x"})
 
 
@@ -42,7 +42,7 @@ def test_of_an_entry_that_is_refused_the_next_run_gets_nothing(index: ResultsInd
 
     assert having(index, "#loss = 0.5") == set()
     assert index.without(marks) == ["bad"]
-    assert not index.has("loss")
+    assert index.names() == set()
 
 
 def test_entries_beside_one_that_is_refused_are_kept(index: ResultsIndex) -> None:
@@ -50,7 +50,7 @@ def test_entries_beside_one_that_is_refused_are_kept(index: ResultsIndex) -> Non
 
     assert index.keep(zip(marks, (LOW, UNWRITABLE, LOW), strict=True)) == ["bad"]
 
-    assert having(index, "#loss = 0.5") == having(index, "kind = low") == {"a", "c"}
+    assert having(index, "#loss = 0.5") == having(index, "lot = low") == {"a", "c"}
 
 
 def test_of_changes_that_break_off_none_is_kept(index: ResultsIndex) -> None:
@@ -74,7 +74,7 @@ def test_forgetting_leaves_all_or_nothing(index: ResultsIndex, path: Path) -> No
         index.forget_others(-1000)
 
     assert index.without([("a", 1, 1)]) == []
-    assert index.has("loss")
+    assert index.names() == {"loss", "lot"}
 
 
 def test_what_others_change_is_not_seen_at_one_moment_but_afterwards(
@@ -88,17 +88,10 @@ def test_what_others_change_is_not_seen_at_one_moment_but_afterwards(
             assert index.version() == before
             with pytest.raises(IndexLost):
                 other.forget_others(-1000)
-            assert having(index, "kind = low") == {"a"}
+            assert having(index, "lot = low") == {"a"}
         assert index.version() == before
 
         other.forget_others(-1000)
 
         assert index.version() != before
-        assert having(index, "kind = low") == set()
-
-
-def test_what_runs_have_is_known_by_its_name(index: ResultsIndex) -> None:
-    index.keep([(("a", 1, 1), LOW)])
-
-    assert index.has("loss") and index.has("kind")
-    assert not index.has("acc") and not index.has("\ud800")
+        assert having(index, "lot = low") == set()
