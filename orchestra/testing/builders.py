@@ -15,7 +15,7 @@ from orchestra.model.ids import new_run_id
 from orchestra.model.operation import FlagDef, Operation
 from orchestra.model.resources import Resources
 from orchestra.model.retry import Retry
-from orchestra.model.run import Comment, ResolvedSource, Run, Worker
+from orchestra.model.run import Comment, Imported, ResolvedSource, Run, Worker
 
 _count = itertools.count(1)
 
@@ -96,6 +96,7 @@ def a_full_run(**fields: Any) -> Run:
         label="lr=0.1",
         label_template="lr=${lr}",
         marked=True,
+        imported=Imported(source="runs.zip", time=1, id="3f2a"),
         tags=("a", "b"),
         directory="/elsewhere/run",
         batch="b" * 32,
