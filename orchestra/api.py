@@ -6,20 +6,16 @@ command line would print goes to ``sys.stdout``.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import io
 import os
 import sys
-import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO, TypeVar, Unpack
 
-import anyio
-
-from orchestra.console import TextConsole, printable
+from orchestra.console import Console, TextConsole, printable
 from orchestra.engine.begin import Begun
+from orchestra.engine.blocking import wait
 from orchestra.engine.orchestra import Orchestra
 from orchestra.errors import OrchestraError, UserError
 from orchestra.model.filters import RunQuery
@@ -67,6 +63,22 @@ class RunError(OrchestraError):
         super().__init__(message)
         self.returncode = returncode
         self.output = output
+
+
+def _in_home(
+    home: Home,
+    how: Callable[[Orchestra], Awaitable[T]],
+    *,
+    cwd: str | os.PathLike[str] | None = None,
+    console: Console | None = None,
+) -> T:
+    """What ``how`` makes of a home, which is open for that long."""
+
+    async def call() -> T:
+        async with Orchestra(home, cwd=cwd, console=console) as orch:
+            return await how(orch)
+
+    return wait(call)
 
 
 def run(
@@ -129,19 +141,18 @@ def _carry_out(
 ) -> Begun:
     console = TextConsole(stdout or sys.stdout, quiet=quiet)
 
-    async def call() -> Begun:
-        async with Orchestra(home, cwd=cwd, console=console) as orch:
-            return await orch.carry_out(
-                operation,
-                flags,
-                restart=restart or start,
-                environment=dict(extra_env or {}),
-                expander=optimizer,
-                expander_options=dict(opt_flags or {}),
-                **options,
-            )
+    def carry_out(orch: Orchestra) -> Awaitable[Begun]:
+        return orch.carry_out(
+            operation,
+            flags,
+            restart=restart or start,
+            environment=dict(extra_env or {}),
+            expander=optimizer,
+            expander_options=dict(opt_flags or {}),
+            **options,
+        )
 
-    begun = _wait(call)
+    begun = _in_home(home, carry_out, cwd=cwd, console=console)
     if begun.run is not None:
         _check_end(begun.run)
     return begun
@@ -190,13 +201,12 @@ def runs_list(
     ``terminated``, ``pending``, ``staged``, and each of these with ``not_`` before it.
     """
 
-    async def call() -> list[Run]:
-        async with Orchestra(orchestra_home or home, cwd=cwd) as orch:
-            query = RunQuery(states=frozenset(states) if states is not None else None, limit=limit)
-            look = orch.deleted if deleted else orch.list
-            return list(await look(query, **filters))
+    query = RunQuery(states=frozenset(states) if states is not None else None, limit=limit)
 
-    return _wait(call)
+    def look(orch: Orchestra) -> Awaitable[tuple[Run, ...]]:
+        return (orch.deleted if deleted else orch.list)(query, **filters)
+
+    return list(_in_home(orchestra_home or home, look, cwd=cwd))
 
 
 def runs_delete(
@@ -208,12 +218,11 @@ def runs_delete(
 ) -> int:
     """Delete runs (all of them, if none are named), into the trash or for good, and return how many there were."""
 
-    async def call() -> int:
-        async with Orchestra(orchestra_home or home) as orch:
-            names = runs if runs is not None else [run.id for run in await orch.list()]
-            return await orch.delete(names, permanent=permanent)
+    async def delete(orch: Orchestra) -> int:
+        names = runs if runs is not None else [run.id for run in await orch.list()]
+        return await orch.delete(names, permanent=permanent)
 
-    return _wait(call)
+    return _in_home(orchestra_home or home, delete)
 
 
 def runs_restore(
@@ -221,11 +230,7 @@ def runs_restore(
 ) -> list[Run]:
     """Take runs (all of them, if none are named) out of the trash, and return them."""
 
-    async def call() -> list[Run]:
-        async with Orchestra(orchestra_home or home) as orch:
-            return list(await orch.restore(_ids_of(runs)))
-
-    return _wait(call)
+    return list(_in_home(orchestra_home or home, lambda orch: orch.restore(_ids_of(runs))))
 
 
 def runs_purge(
@@ -240,11 +245,7 @@ def runs_purge(
     ``older_than``: only those that were deleted so many seconds ago, or so long (``"30d"``).
     """
 
-    async def call() -> int:
-        async with Orchestra(orchestra_home or home) as orch:
-            return await orch.purge(_ids_of(runs), older_than=older_than)
-
-    return _wait(call)
+    return _in_home(orchestra_home or home, lambda orch: orch.purge(_ids_of(runs), older_than=older_than))
 
 
 def runs_label(
@@ -322,14 +323,13 @@ def _annotate(
     home: Home,
     how: Callable[[Orchestra, Sequence[str]], Awaitable[tuple[Run, ...]]],
 ) -> list[Run]:
-    async def call() -> list[Run]:
-        async with Orchestra(home) as orch:
-            names = _ids_of(runs)
-            if names is None:
-                names = [run.id for run in await orch.list(RunQuery(limit=1))]
-            return list(await how(orch, names))
+    async def annotate(orch: Orchestra) -> tuple[Run, ...]:
+        names = _ids_of(runs)
+        if names is None:
+            names = [run.id for run in await orch.list(RunQuery(limit=1))]
+        return await how(orch, names)
 
-    return _wait(call)
+    return list(_in_home(home, annotate))
 
 
 def export_runs(
@@ -342,11 +342,7 @@ def export_runs(
 ) -> list[Run]:
     """Export runs (all of them, if none are named), as :meth:`Orchestra.export_runs` does with these options."""
 
-    async def call() -> list[Run]:
-        async with Orchestra(orchestra_home or home) as orch:
-            return list(await orch.export_runs(location, runs, **options))
-
-    return _wait(call)
+    return list(_in_home(orchestra_home or home, lambda orch: orch.export_runs(location, runs, **options)))
 
 
 def import_runs(
@@ -359,11 +355,7 @@ def import_runs(
 ) -> list[Run]:
     """Import runs (all of them, if none are named), as :meth:`Orchestra.import_runs` does with these options."""
 
-    async def call() -> list[Run]:
-        async with Orchestra(orchestra_home or home) as orch:
-            return list(await orch.import_runs(source, runs, **options))
-
-    return _wait(call)
+    return list(_in_home(orchestra_home or home, lambda orch: orch.import_runs(source, runs, **options)))
 
 
 def scalars(run: Run | str, *, home: Home = None, orchestra_home: Home = None) -> dict[str, Scalar]:
@@ -385,11 +377,7 @@ def scalar(
         UserError: it is no such column.
     """
 
-    async def call() -> FlagValue:
-        async with Orchestra(orchestra_home or home) as orch:
-            return await orch.value(_id_of(run), column)
-
-    return _wait(call)
+    return _in_home(orchestra_home or home, lambda orch: orch.value(_id_of(run), column))
 
 
 def compare(
@@ -410,12 +398,9 @@ def compare(
         UserError: a column has no meaning, or no run has anything in it.
     """
 
-    async def call() -> list[list[Value]]:
-        async with Orchestra(orchestra_home or home, cwd=cwd) as orch:
-            made = await orch.compare([_id_of(run) for run in runs or ()], **options)
-            return [list(made.headings), *(list(row.values) for row in made.rows)]
-
-    return _wait(call)
+    names = [_id_of(run) for run in runs or ()]
+    made = _in_home(orchestra_home or home, lambda orch: orch.compare(names, **options), cwd=cwd)
+    return [list(made.headings), *(list(row.values) for row in made.rows)]
 
 
 def series(
@@ -428,19 +413,11 @@ def series(
 ) -> dict[str, Series]:
     """The values over steps of scalars of a run, thinned out to about ``most`` points; what it has not is left out."""
 
-    async def call() -> dict[str, Series]:
-        async with Orchestra(orchestra_home or home) as orch:
-            return await orch.series(_id_of(run), names, most=most)
-
-    return _wait(call)
+    return _in_home(orchestra_home or home, lambda orch: orch.series(_id_of(run), names, most=most))
 
 
 def _results(run: Run | str, home: Home) -> Results:
-    async def call() -> Results:
-        async with Orchestra(home) as orch:
-            return await orch.results(_id_of(run))
-
-    return _wait(call)
+    return _in_home(home, lambda orch: orch.results(_id_of(run)))
 
 
 def _ids_of(runs: Sequence[Run | str] | None) -> list[str] | None:
@@ -489,11 +466,7 @@ class Project:
             raise
         run_id = (begun.run or begun.matching[0]).id
 
-        async def call() -> Run:
-            async with Orchestra(self.home, cwd=self.cwd) as orch:
-                return await orch.get(run_id)
-
-        return _wait(call), text.getvalue()
+        return _in_home(self.home, lambda orch: orch.get(run_id), cwd=self.cwd), text.getvalue()
 
     def _run(self, operation: str | None, stream: TextIO, options: dict[str, Any]) -> Begun:
         again = options.get("restart") or options.get("start") or options.get("extend")
@@ -576,64 +549,3 @@ class Project:
         """Delete runs (all of them, if none are named), into the trash or for good, and say how many."""
         count = runs_delete(_ids_of(runs), permanent=permanent, home=self.home)
         print(f"{'Permanently deleted' if permanent else 'Deleted'} {count} run(s)")  # noqa: T201
-
-
-def _wait(call: Callable[[], Awaitable[T]]) -> T:
-    """The result of ``call``, from an event loop of its own: in another thread if one runs in this."""
-    if not _loop_runs_here():
-        return anyio.run(call)
-    return _wait_in_thread(call)
-
-
-def _wait_in_thread(call: Callable[[], Awaitable[T]]) -> T:
-    """As :func:`_wait`. What interrupts the waiting, Ctrl-C above all, cancels ``call`` and waits for its end."""
-    outcome: list[Callable[[], T]] = []
-    cancel: list[Callable[[], object]] = []
-    begun, ended = threading.Event(), threading.Event()
-
-    async def cancellable() -> None:
-        loop = asyncio.get_running_loop()
-        with anyio.CancelScope() as scope:
-            cancel.append(lambda: loop.call_soon_threadsafe(scope.cancel))
-            begun.set()
-            result = await call()
-            outcome.append(lambda: result)
-
-    def in_thread() -> None:
-        try:
-            anyio.run(cancellable)
-        except BaseException as error:
-            failure = error
-
-            def again() -> T:
-                raise failure
-
-            outcome.append(again)
-        finally:
-            begun.set()
-            ended.set()
-
-    # A daemon: who interrupts a second time wants the program to end, and the run goes on without us.
-    threading.Thread(target=in_thread, name="orchestra", daemon=True).start()
-    try:
-        ended.wait()
-    except BaseException:
-        begun.wait()
-        for each in cancel:
-            with contextlib.suppress(RuntimeError):
-                # The loop may have ended by itself meanwhile.
-                each()
-        ended.wait()
-        raise
-    return outcome[0]()
-
-
-def _loop_runs_here() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        pass
-    else:
-        return True
-    trio = sys.modules.get("trio")
-    return trio is not None and bool(trio.lowlevel.in_trio_run())

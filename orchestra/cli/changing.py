@@ -8,6 +8,7 @@ from typing import Final
 from orchestra.cli import prompts, run_text, tables
 from orchestra.cli.context import complete, current, in_event_loop
 from orchestra.cli.selection import Filters, chosen
+from orchestra.engine.runs import with_members
 from orchestra.engine.session import Session
 from orchestra.errors import RunNotFound, UsageError
 from orchestra.model.run import Run
@@ -45,6 +46,19 @@ async def _choose(specs: Sequence[str], filters: Filters) -> tuple[tuple[Run, ..
         if not runs:
             raise RunNotFound("no matching runs")
         return runs, preview(session, runs, str(context.cwd))
+
+
+async def chosen_with_members(
+    specs: Sequence[str], filters: Filters, *, looking: bool = False
+) -> tuple[tuple[Run, ...], Rows]:
+    """The runs that are meant, all unless told otherwise, with the trials and steps of those that are named; and the
+    rows of the first of them. ``looking``: the home need not be one that can be written to."""
+    context = current()
+    async with context.session(looking=looking) as session:
+        found = await chosen(session, specs, filters, default="all")
+        if specs:
+            found = await with_members(session, found)
+        return found, preview(session, found, str(context.cwd))
 
 
 def preview(session: Session, runs: Sequence[Run], here: str) -> Rows:

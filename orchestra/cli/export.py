@@ -6,19 +6,18 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from orchestra.cli import prompts, tables, terminal
-from orchestra.cli.changing import preview, question
+from orchestra.cli.changing import Rows, chosen_with_members, question
 from orchestra.cli.context import complete, current, in_event_loop
-from orchestra.cli.selection import FILTERS, Filters, chosen
+from orchestra.cli.selection import FILTERS, Filters
 from orchestra.engine.archived import ARCHIVES, NamedArchive, archive_path, named_archives
 from orchestra.engine.export_target import Target, export_target
 from orchestra.engine.exporting import Exported, How, export_runs
-from orchestra.engine.runs import with_members
 from orchestra.errors import UsageError, UserError
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 from orchestra.workspace.layout import Layout
 
-Chosen = tuple[tuple[Run, ...], list[tuple[str, ...]]]
+Chosen = tuple[tuple[Run, ...], Rows]
 
 
 def export(
@@ -144,7 +143,7 @@ def archive(
         )
     how = How(move=not copy, copy_resources=copy_resources, environment=True, description=description or "")
     target = Target(path=path, shown=name, mode=None)
-    found, rows = complete(lambda: _chosen_runs(runs, filters, how))
+    found, rows = complete(lambda: chosen_with_members(runs, filters, looking=not how.move))
     if not found:
         os.write(2, b"Nothing to archive.\n")
         return 0
@@ -165,16 +164,7 @@ async def _choose(location: str, specs: tuple[str, ...], filters: Filters, how: 
     context = current()
     async with context.session(looking=not how.move) as session:
         target = export_target(session, location, context.cwd, force=how.force)
-    return target, await _chosen_runs(specs, filters, how)
-
-
-async def _chosen_runs(specs: tuple[str, ...], filters: Filters, how: How) -> Chosen:
-    context = current()
-    async with context.session(looking=not how.move) as session:
-        found = await chosen(session, specs, filters, default="all")
-        if specs:
-            found = await with_members(session, found)
-        return found, preview(session, found, str(context.cwd))
+    return target, await chosen_with_members(specs, filters, looking=not how.move)
 
 
 async def _export(runs: tuple[Run, ...], target: Target, how: How) -> Exported:

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from orchestra.cli import prompts, terminal
-from orchestra.cli.changing import Rows, preview, question
+from orchestra.cli.changing import chosen_with_members, question
 from orchestra.cli.context import current, in_event_loop
-from orchestra.cli.selection import Filters, chosen
+from orchestra.cli.selection import Filters
 from orchestra.engine.ro_crate import crate_place, export_crate
-from orchestra.engine.runs import with_members
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 
@@ -25,7 +24,7 @@ def export_ro_crate(
         Aborted: a person did not want that.
     """
     place = crate_place(location, current().cwd)
-    found, rows = in_event_loop(lambda: _choose(specs, filters))
+    found, rows = in_event_loop(lambda: chosen_with_members(specs, filters))
     if not found:
         terminal.tell("Nothing to export.")
         return 0
@@ -35,15 +34,6 @@ def export_ro_crate(
     in_event_loop(lambda: _export(found, place, license))
     terminal.write(f"Exported {len(found)} run(s) to {terminal.defuse(location)}\n")
     return 0
-
-
-async def _choose(specs: Sequence[str], filters: Filters) -> tuple[tuple[Run, ...], Rows]:
-    context = current()
-    async with context.session() as session:
-        found = await chosen(session, specs, filters, default="all")
-        if specs:
-            found = await with_members(session, found)
-        return found, preview(session, found, str(context.cwd))
 
 
 async def _export(runs: Sequence[Run], place: Path, license: str | None) -> None:
