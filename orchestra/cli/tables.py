@@ -11,12 +11,16 @@ GAP = "  "
 _ELLIPSIS = "…"
 
 
+_LINE_BREAKS = {ord(char): char.encode("unicode_escape").decode() for char in "\t\n\u2028\u2029"}
+"""What :func:`printable` leaves, for texts may have several lines."""
+
+
 def cell(text: str) -> str:
     """``text`` as it is shown in one line: what would break or drive the line is escaped."""
     if text.isprintable():
         return text
     text = text.encode(errors="backslashreplace").decode()
-    return printable(text.replace("\t", "\\t").replace("\n", "\\n"))
+    return printable(text.translate(_LINE_BREAKS))
 
 
 def text_width(text: str) -> int:

@@ -151,7 +151,8 @@ class _Reader:
         return self._guarded(lambda: self._whole(unit, offset))
 
     def _whole(self, unit: str, offset: int) -> _Unit:
-        first = self._here.replace(hour=0, minute=0, second=0, microsecond=0)
+        # Where clocks are set back at midnight there are two of them: the day begins with the first.
+        first = self._here.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
         if unit == "week":
             first -= timedelta(days=first.weekday())
         if unit in ("month", "year"):

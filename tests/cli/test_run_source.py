@@ -33,7 +33,8 @@ def test_a_log_that_grows_without_end_does_not_hold_up_a_run(shell: Shell) -> No
             ran = shell.run("run", "say.py", "-y", timeout=60)
         finally:
             writer.kill()
-    assert (ran.code, ran.output) == (0, "done\n")
+    # By the time that it is looked at it may be too large to be copied, which is said.
+    assert (ran.code, ran.output.splitlines()[-1]) == (0, "done")
     assert time.monotonic() - begin < 30
 
 

@@ -18,6 +18,7 @@ def test_wide_and_combining_characters_are_counted_as_a_terminal_does() -> None:
 
 def test_a_cell_never_breaks_its_line_or_drives_the_terminal() -> None:
     assert render([("a\nb\tc", "\x1b[31mred\u202e")]) == "a\\nb\\tc  \\x1b[31mred\\u202e\n"
+    assert render([("a\u2028b", "c\u2029d")]) == "a\\u2028b  c\\u2029d\n"
 
 
 def test_bytes_that_are_no_text_are_as_wide_as_they_are_shown() -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orchestra.errors import UserError
@@ -173,6 +173,7 @@ MOMENTS = st.datetimes(datetime(2012, 1, 1), datetime(2035, 1, 1), timezones=ZON
 
 
 @given(PHRASES, MOMENTS)
+@example("this month", datetime(2015, 11, 1, fold=1, tzinfo=ZoneInfo("America/Havana")))
 def test_ranges_follow_each_other_without_a_gap(text: str, now: datetime) -> None:
     begin, end = parse_range(text, micro(now), now.tzinfo)
     assert begin is not None
