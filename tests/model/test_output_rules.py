@@ -239,3 +239,36 @@ def test_no_line_breaks_the_rules(line: str) -> None:
 def test_every_number_is_found_as_python_prints_it(value: float) -> None:
     assert told(f"loss: {value}").scalars["loss"].last == value
     assert told(json.dumps({"loss": value})).scalars["loss"].last == value
+
+
+TRACEBACK = ["Traceback (most recent call last):", '  File "x.py", line 3, in <module>', "    f(3)"]
+
+
+def test_what_was_raised_is_no_scalar_and_no_attribute() -> None:
+    result = told(
+        "loss: 1", *TRACEBACK, "ValueError: 3", "best: 2", *TRACEBACK, "", "my.Odd: text", "model: cnn"
+    )
+
+    assert lasts(result) == {"loss": (1.0, 0), "best": (2.0, 0)}
+    assert result.attributes == {"model": "cnn"}
+
+
+def test_a_name_that_ends_in_error_is_one_outside_of_a_traceback() -> None:
+    assert lasts(told("ValidationError: 0.25")) == {"ValidationError": (0.25, 0)}
+
+
+def test_a_traceback_on_one_stream_keeps_nothing_of_the_other_from_being_told() -> None:
+    result = Told()
+    for stream, line in ((1, TRACEBACK[0]), (0, "loss: 1"), (1, TRACEBACK[1]), (1, "ValueError: 3")):
+        result.add(OutputRules(), [line], stream)
+
+    assert lasts(result) == {"loss": (1.0, 0)}
+
+
+def test_patterns_of_the_project_find_what_was_raised() -> None:
+    pattern = OutputPattern(pattern=r"(ValueError): (\d+)")
+    rules = OutputRules(scalars=[pattern], attributes=[pattern])
+
+    result = told(*TRACEBACK, "ValueError: 3", rules=rules)
+
+    assert (lasts(result), result.attributes) == ({"ValueError": (3.0, 0)}, {"ValueError": "3"})
