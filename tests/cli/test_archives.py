@@ -524,7 +524,16 @@ def test_no_option_of_archive_is_accepted_and_ignored(
     assert f"orchestra: {message}\n" in refused.error
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", ".hidden", ""])
+@pytest.mark.parametrize("name", ["Läufe (März)", "実験", "a, b & c"])
+def test_an_archive_has_any_name_that_a_folder_can_have(call: Call, home: Path, name: str) -> None:
+    three(home)
+
+    assert call("archive", name, "1", "--create", "-y").output == f"Archived 1 run(s) to '{name}'\n"
+    assert [one["name"] for one in call("archive", "--json").json] == [name]
+    assert call("import", name, "-y").output == f"Imported 1 run(s) from {name}\n"
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", ".hidden", "", " a", "a\n", "é" * 128])
 def test_no_archive_has_a_name_that_leads_elsewhere(call: Call, home: Path, name: str) -> None:
     three(home)
 
