@@ -18,6 +18,7 @@ from orchestra.model.comparison import Comparison
 from orchestra.model.filters import RunQuery
 from orchestra.model.scalars import natural
 from orchestra.model.subjects import Subject
+from orchestra.workspace.personal_files import place_of, write_file
 
 if TYPE_CHECKING:
     from orchestra.engine.session import Session
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _COLUMNS = Group("Columns", sort_key=1)
 _ORDER = Group("Order and repeats", sort_key=2)
 _FORM = Group("Form", sort_key=3)
+STDOUT = "-"
 MOST_PROBLEMS = 10
 """So many things that keep something from being shown are told one by one."""
 
@@ -165,6 +167,8 @@ class _Form(NamedTuple):
             raise UsageError("--csv needs a file to write, or '-'")
         if self.csv_raw and self.csv is None:
             raise UsageError("--csv-raw needs --csv")
+        if self.csv not in (None, STDOUT):
+            place_of(self.csv, current().cwd)
 
 
 class Asked(NamedTuple):
@@ -226,15 +230,13 @@ def _write_csv(comparison: Comparison, target: str, cwd: Path, *, raw: bool) -> 
     from orchestra.cli.compare_text import as_csv
 
     data = as_csv(comparison, raw=raw)
-    if target == "-":
+    if target == STDOUT:
         if os.isatty(1):
             # No colour either, which would stay.
             data = b"\n".join(printable(line).encode() for line in data.decode().split("\n"))
         terminal.write_bytes(data)
         return
-    from orchestra.workspace.personal_files import write_file
-
-    write_file(cwd / os.path.expanduser(target), data, target)
+    write_file(place_of(target, cwd), data, target)
     terminal.tell(f"Wrote {len(comparison.rows)} row(s) to {target}")
 
 

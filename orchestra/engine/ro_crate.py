@@ -27,6 +27,7 @@ from orchestra.workspace.durable import fail, storage_error
 from orchestra.workspace.guild_runs import GUILD
 from orchestra.workspace.layout import CONTROL
 from orchestra.workspace.output import OUTPUT
+from orchestra.workspace.personal_files import require_folder
 
 Tell = Callable[[str], None]
 _BLOCK = 1 << 20
@@ -50,8 +51,7 @@ def crate_place(location: str, cwd: Path) -> Path:
             f"'{location}' can't be made an RO-Crate: something is there already",
             "Name a directory that is empty or does not exist.",
         )
-    if not place.parent.is_dir():
-        raise UserError(f"'{place.parent}' is not a directory", "Make it first, or name another place.")
+    require_folder(place.parent)
     return place
 
 

@@ -349,6 +349,10 @@ def test_csv_has_the_values_as_they_are(call: Call, home: Path) -> None:
 def test_csv_is_written_to_a_file_and_said_to_be(call: Call, home: Path, tmp_path: Path) -> None:
     a_sweep(home)
 
+    missing = call("compare", "--csv", "out/runs.csv")
+    assert (missing.code, missing.output) == (1, "")
+    assert missing.error.startswith(f"orchestra: '{tmp_path}/out' is not a directory\n")
+    (tmp_path / "out").mkdir()
     called = call("compare", "--csv", "out/runs.csv")
 
     assert (called.output, called.error) == ("", "Wrote 4 row(s) to out/runs.csv\n")
