@@ -56,7 +56,7 @@ def write_file(path: Path, data: bytes, shown: str) -> None:
 def _status(path: str) -> os.stat_result | None:
     try:
         return os.stat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

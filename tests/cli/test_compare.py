@@ -334,15 +334,17 @@ def test_scalars_of_each_run_are_printed(call: Call, home: Path) -> None:
 
 # CSV and JSON
 
+MOMENT = 1_735_822_272_000_000
+
 
 def test_csv_has_the_values_as_they_are(call: Call, home: Path) -> None:
     flags = {"a": 0.123456789, "b": True, "c": None, "d": [1, "x"], "e": 'x,"y"\nz', "f": 3}
-    printed(home, "loss: 3\n", flags=flags)
+    printed(home, "loss: 3\n", flags=flags, started=MOMENT + 123_456, stopped=MOMENT + 7_000_001)
 
     heading, row = csv.reader(io.StringIO(call("compare", "--csv", "-").output))
 
     assert heading == [*CORE, "a", "b", "c", "d", "e", "f", "step", "loss"]
-    assert row[3:5] == ["0:00:05", "completed"]
+    assert row[2:5] == ["2025-01-02T12:51:12.123456Z", "6.876545", "completed"]
     assert row[6:] == ["0.123456789", "True", "", "[1, x]", 'x,"y"\nz', "3", "0", "3.0"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from msgspec import structs
@@ -46,6 +47,19 @@ def block(output: str, name: str) -> list[str]:
 
 
 # runs info
+
+
+def test_times_are_local_for_people_and_microseconds_for_programs(call: Call, home: Path) -> None:
+    run = printed(home, "", started=1_735_822_272_123_456, stopped=1_735_822_273_000_001)
+
+    told = call("runs", "info", "--json").json
+    (listed,) = call("runs", "--json").json
+
+    assert (told["started"], told["stopped"]) == (run.started, run.stopped)
+    assert (type(told["attempts"][0]["stopped"]), listed["started"]) == (int, run.started)
+    assert re.search(
+        r"^started: 2025-01-0[123] [0-9]{2}:[0-9]{2}:12$", call("runs", "info").output, re.MULTILINE
+    )
 
 
 def test_what_a_script_prints_is_shown_as_scalars_and_attributes(shell: Shell, tmp_path: Path) -> None:
