@@ -251,7 +251,7 @@ class _Export:
     def _tell_left(self, run: Run, packing: Packing) -> None:
         if packing.left and self.how.move:
             raise UserError(
-                f"run {run.id} can't be moved: '{packing.left[0]}' is no file, or has a name that no archive can keep",
+                f"run {run.id} can't be moved: '{packing.left[0]}' is neither a file nor a folder",
                 "Remove it from the run's directory, or export without --move.",
             )
         if packing.left:

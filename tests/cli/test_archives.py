@@ -349,16 +349,33 @@ def test_resources_are_copied_where_that_is_wanted(
 def test_what_no_archive_can_keep_is_told_and_never_moved(call: Call, home: Path) -> None:
     make(home, ended(id="one"))
     os.mkfifo(run_dir(home, "one") / "pipe")
-    (run_dir(home, "one") / "a\nb").write_text("x")
 
     called = call("export", "out.zip", "-y")
     assert called.code == 0
-    assert "WARNING: one: not exported: 'a\\nb', 'pipe'" in called.error
+    assert "WARNING: one: not exported: 'pipe'" in called.error
     refused = call("export", "two.zip", "--move", "-y")
     assert refused.code == 1
     assert "run one can't be moved" in refused.error
     assert ids(call) == ["one"]
     assert sorted(name for name in os.listdir(home.parent) if "zip" in name) == ["out.zip"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("zip", "a\nb"), ("zip", "a\udcff"), ("tar", "a\x1b[2J"), ("tar", "C:x")]
+)
+def test_a_name_that_a_file_can_not_keep_is_refused_and_a_directory_keeps_it(
+    call: Call, other: Call, home: Path, tmp_path: Path, kind: str, name: str
+) -> None:
+    make(home, ended(id="one"))
+    (run_dir(home, "one") / name).write_text("x")
+
+    refused = call("export", f"out.{kind}", "-y")
+    assert refused.code == 1
+    assert f"run one has something in it whose name no {kind} file can keep: {name!r}\n" in refused.error
+    assert sorted(os.listdir(tmp_path)) == ["home"]
+    assert call("export", "out", "-y").code == 0
+    assert other("import", "out", "-y").code == 0
+    assert (run_dir(tmp_path / "other", "one") / name).read_text() == "x"
 
 
 def test_a_run_that_is_running_is_exported_as_it_is_but_not_moved(
