@@ -14,6 +14,7 @@ from orchestra.engine.capture import after_making, share_with_trials
 from orchestra.engine.concealment import concealed_flags
 from orchestra.engine.control import Control
 from orchestra.engine.giving_up import given_up_on_failure
+from orchestra.engine.marking import warn_of_label
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart, find_run, found_after, plan_restart
@@ -85,6 +86,7 @@ async def _settled(session: Session, request: RunRequest) -> Plan | Restart:
         planned = await off_loop(lambda: plan(session, request))
     check_can_stage(planned, request)
     _warn_of_flags(session, planned.warnings)
+    warn_of_label(session, request, planned)
     if planned.batch is not None:
         _warn_of_no_trials(session, planned.batch)
     if planned.operation.requires or planned.sources:
