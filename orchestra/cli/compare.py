@@ -222,7 +222,7 @@ def _show(comparison: Comparison, form: _Form, cwd: Path, *, grouped: bool) -> N
         terminal.write(
             whole_table(comparison)
             if width is None
-            else fitted_table(comparison, width, coloured=not os.environ.get("NO_COLOR"))
+            else fitted_table(comparison, width, coloured=terminal.in_colour())
         )
 
 

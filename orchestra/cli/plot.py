@@ -147,7 +147,7 @@ def _title(plots: Plots) -> str:
 def _print_text(plots: Plots) -> None:
     from orchestra.cli.plot_text import text_of
 
-    terminal.write(text_of(plots, terminal.width()))
+    terminal.write(text_of(plots, terminal.width(), coloured=terminal.in_colour()))
 
 
 def _put(path: str, data: bytes, plots: Plots) -> None:

@@ -234,7 +234,7 @@ def field_lines(field: tuple[str, Any]) -> str:
     """A field as it is shown."""
     name, value = field
     if name in _MOMENTS:
-        value = run_text.format_time(value)
+        return f"{name}: {run_text.format_time(value)}".rstrip(" ") + "\n"
     if name == "scalars":
         return f"{name}:\n" + "".join(f"  {cell(key)}:{text}\n" for key, text in value.items())
     if name == "traceback":

@@ -71,16 +71,21 @@ def write_bytes(data: bytes) -> None:
 
 
 def width() -> int | None:
-    """The columns to fit lines into; None when standard output is no terminal."""
-    if not os.isatty(1):
-        return None
+    """The columns to fit lines into: COLUMNS, else those of the terminal; None where nothing says how many."""
     text = os.environ.get("COLUMNS", "")
     if text.isdigit() and int(text) > 0:
         return int(text)
+    if not os.isatty(1):
+        return None
     try:
         return os.get_terminal_size(1).columns or None
     except OSError:
         return None
+
+
+def in_colour() -> bool:
+    """Whether what is written may have colours."""
+    return os.isatty(1) and not os.environ.get("NO_COLOR")
 
 
 def shower(into: Callable[[bytes], object] | None = None) -> Callable[[bytes], None]:

@@ -111,6 +111,7 @@ def test_headings_are_bold_on_a_terminal_unless_colours_are_unwanted(
 ) -> None:
     printed(home, "loss: 1\n")
     window(monkeypatch, 200)
+    monkeypatch.setattr(os, "isatty", lambda descriptor: True)
     assert "\x1b" not in call("compare", "-t").output
     monkeypatch.delenv("NO_COLOR")
     assert "\x1b[1mrun " in call("compare", "-t").output
