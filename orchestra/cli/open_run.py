@@ -25,7 +25,7 @@ OPENERS: Final = {"darwin": "open", "linux": "xdg-open"}
 """The programs that choose one by the kind of a file."""
 
 _DESKTOP: Final = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
-"""Without one of these ``xdg-open`` looks for programs that draw in a terminal, for kinds of files that it can't tell."""
+"""Without one of these ``xdg-open`` looks for programs that draw in a terminal, and finds none for most files."""
 
 PASSIVE: Final = frozenset(
     [
