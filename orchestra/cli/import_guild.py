@@ -72,3 +72,7 @@ def _tell_left(found: Found) -> None:
         terminal.tell(f"WARNING: '{name}' is left out: that can't be the id of a run")
     if found.known:
         terminal.tell(f"{found.known} run(s) are here already and are left as they are.")
+    if found.trashed:
+        terminal.tell(
+            f"{found.trashed} run(s) are in the trash of this home: 'orchestra runs restore' brings them back."
+        )

@@ -42,6 +42,7 @@ from orchestra.workspace.guild_copying import copy_files, copy_output, copy_sour
 from orchestra.workspace.guild_runs import GUILD, guild_folders, linked_runs, run_directories
 from orchestra.workspace.layout import FIRST_ATTEMPT, attempt_directory
 from orchestra.workspace.manifest import render, write_manifest
+from orchestra.workspace.trash import Trash
 
 CHUNK = 100
 """How many runs are entered into the store at once."""
@@ -54,6 +55,8 @@ class Found(Struct, frozen=True, kw_only=True):
     runs: tuple[GuildRun, ...]
     known: int = 0
     """How many more are here already."""
+    trashed: int = 0
+    """How many more are in the trash of this home."""
     going_on: tuple[GuildRun, ...] = ()
     """Those that are not over yet."""
     strange: tuple[str, ...] = ()
@@ -92,12 +95,16 @@ def look_into(session: Session, path: Path, *, deleted: bool = False) -> Found:
         )
     runs: list[GuildRun] = []
     strange: list[str] = []
-    known = 0
+    known = trashed = 0
+    deleted_here = {entry.run_id for entry in Trash(session.layout).entries()}
     for directory in run_directories(folder):
         try:
             is_here = os.path.lexists(session.layout.directory_of(directory.name))
         except UserError:
             strange.append(directory.name)
+            continue
+        if not is_here and directory.name in deleted_here:
+            trashed += 1
             continue
         known += is_here
         # A batch that is from there may have trials that are not here yet.
@@ -108,6 +115,7 @@ def look_into(session: Session, path: Path, *, deleted: bool = False) -> Found:
     return Found(
         runs=tuple(one for one in fresh if one.going_on is None),
         known=known,
+        trashed=trashed,
         going_on=tuple(one for one in fresh if one.going_on is not None),
         strange=tuple(strange),
     )

@@ -190,13 +190,29 @@ def test_another_run_of_the_same_id_is_refused_before_anything_is_entered(
 
     refused = other("import", "out.zip", "-y")
     assert refused.code == 1
-    assert f"another run than that of 'out.zip' has the id {IDS[2]}" in refused.error
+    assert f"other runs here have the ids of runs of 'out.zip': {IDS[2]}\n" in refused.error
     assert len(ids(other)) == 1
 
     renamed = other("import", "out.zip", "-y", "--new-id")
     assert renamed.output == "Imported 3 run(s) from out.zip\n"
     assert len(ids(other)) == 4
     assert IDS[2] in ids(other)
+    (new,) = set(ids(other)) - set(IDS)
+    assert f"Copying {IDS[2]} as {new}\n" in renamed.error
+
+
+def test_a_run_that_is_in_the_trash_is_restored_and_not_imported_beside_it(call: Call, home: Path) -> None:
+    three(home)
+    call("export", "out.zip", "-y")
+    call("runs", "rm", IDS[2], "-y")
+
+    refused = call("import", "out.zip", "-y")
+    assert refused.code == 1
+    assert f"runs of 'out.zip' are in the trash of this home: {IDS[2]}\n" in refused.error
+    assert "'orchestra runs restore'" in refused.error
+    assert call("import", "out.zip", IDS[2], "-y", "--new-id").code == 0
+    assert call("runs", "restore", "-y").code == 0
+    assert set(ids(call)) > set(IDS)
 
 
 def test_moving_deletes_the_runs_where_they_were(call: Call, other: Call, home: Path, tmp_path: Path) -> None:
@@ -321,7 +337,7 @@ def test_a_link_to_another_run_is_one_again_where_both_are(
 
     alone = other("import", kind, "train", "-y")
     assert "WARNING: train: links to files that are not here are left out: 'data'" in alone.error
-    call("-H", str(tmp_path / "other"), "runs", "delete", "-y")
+    call("-H", str(tmp_path / "other"), "runs", "delete", "--permanent", "-y")
 
     assert other("import", kind, "-y").code == 0
     link = run_dir(tmp_path / "other", "train") / "data"

@@ -382,6 +382,20 @@ def test_deleted_runs_are_taken_over_when_asked_for(call: Call, guild: GuildHome
     assert set(listed(call)) == {"bbb"}
 
 
+def test_a_run_that_was_deleted_here_is_not_taken_over_again(call: Call, guild: GuildHome) -> None:
+    guild.run("aaa")
+    guild.run("bbb")
+    take(call, guild)
+    call("runs", "rm", "aaa", "-y")
+
+    again = call("import", "--from-guild", str(guild.path), "-y")
+
+    assert (
+        "1 run(s) are in the trash of this home: 'orchestra runs restore' brings them back.\n" in again.error
+    )
+    assert set(listed(call)) == {"bbb"}
+
+
 def test_the_folder_of_runs_is_a_home_too_and_no_other_folder(
     call: Call, guild: GuildHome, tmp_path: Path
 ) -> None:
