@@ -10,7 +10,7 @@ from cyclopts import Group, Parameter
 
 from orchestra.cli import screen, terminal
 from orchestra.cli.context import complete, current
-from orchestra.cli.selection import FILTERS, Filters, chosen, query_of
+from orchestra.cli.selection import FILTERS, Filters, chosen, query_of, why_none
 from orchestra.console import printable
 from orchestra.engine.comparing import CompareRequest, compare_request, make_comparison, subjects_of
 from orchestra.errors import UsageError
@@ -197,6 +197,9 @@ async def _compare(asked: Asked, form: _Form) -> int:
     context, request = current(), asked.request
     async with context.session(looking=True) as session:
         subjects = await asked.subjects(session)
+        if not subjects and not (form.json or form.csv):
+            total = (await session.store.query(RunQuery(limit=1))).total
+            terminal.hint(why_none(total, asked.filters))
         if form.print_scalars:
             terminal.write("".join(map(_scalar_lines, subjects)))
             return 0

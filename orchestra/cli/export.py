@@ -177,7 +177,9 @@ def _list(as_json: bool) -> int:
     found = named_archives(Layout(current().home))
     if as_json:
         terminal.write_json(found)
-    elif found:
+    elif not found:
+        terminal.hint("There are no archives in this home.")
+    else:
         terminal.write(tables.render([_row(one) for one in found], width=terminal.width()))
     return 0
 

@@ -118,6 +118,13 @@ async def tell_of_unknown(session: "Session", query: RunQuery, *, found: bool) -
         await tell_of_unknown_names(session, query)
 
 
+def why_none(total: int, filters: Filters, what: str = "runs") -> str:
+    """Why none of these runs is shown, where there are ``total`` without the filters; empty if they are not why."""
+    if not total:
+        return f"There are no {what}."
+    return "" if filters is FILTERS else f"No {what} match; {total} without these filters."
+
+
 def _wanted(filters: Filters) -> "Narrowing":
     from orchestra.model.narrowing import STATES, Narrowing
 

@@ -73,6 +73,8 @@ async def _list(specs: tuple[str, ...], filters: Filters, *, as_json: bool) -> i
     tags = sorted({tag for run in found for tag in run.tags})
     if as_json:
         terminal.write_json(tags)
+    elif not tags:
+        terminal.hint("No run has a tag.")
     else:
         terminal.write("".join(f"{tables.cell(tag)}\n" for tag in tags))
     return 0

@@ -29,6 +29,12 @@ def tell(text: str) -> None:
     os.write(2, f"{defuse(text)}\n".encode(errors="backslashreplace"))
 
 
+def hint(text: str) -> None:
+    """Tell a person why nothing is shown; programs, which read standard output, know what nothing means."""
+    if text and os.isatty(1):
+        tell(text)
+
+
 def write_exact(text: str) -> None:
     """Write text for programs, such as paths: bytes that are not UTF-8 come out as they went in."""
     try:
