@@ -24,7 +24,9 @@ MOST_RUNS = 50
 """So many runs are offered, the newest first."""
 RUN_NAMES = frozenset(("run", "runs", "run_ids", "start", "extend", "proto"))
 """Parameters of verbs that stand for runs."""
-COLUMN_NAMES = frozenset(("min_", "max_", "cols", "strict_cols", "group_by", "agg"))
+COLUMN_NAMES = frozenset(
+    ("min_", "max_", "cols", "strict_cols", "group_by", "agg", "curves", "scatter", "importance")
+)
 """Options of verbs that stand for columns, or for what is told of them."""
 
 TRASH = frozenset(("runs restore", "runs purge"))
@@ -137,8 +139,11 @@ def _of_verb(name: str, words: list[str], current: str) -> Iterator[Candidate]:
             yield from _values(option, current)
             return
     if current.startswith("-"):
+        given, equals, value = current.partition("=")
         for option in known or ():
-            if not option.positional:
+            if equals and given in option.names and option.takes_value:
+                yield from (one._replace(word=f"{given}={one.word}") for one in _values(option, value))
+            elif not option.positional:
                 yield Candidate(_shown(option, current), option.help)
         yield from _globals(current)
         return

@@ -57,6 +57,12 @@ def words(lines: list[str]) -> list[str]:
         (["compare", "--cols", "loss,=s"], ["loss,=seed"]),
         (["compare", "--group-by", ""], ["lr", "seed"]),
         (["compare", "--agg", "mean,s"], ["mean,std", "mean,sem"]),
+        (["compare", "--min="], ["--min=loss", "--min==lr", "--min==seed"]),
+        (["plot", "--max", "l"], ["loss"]),
+        (["plot", "--curves", ""], ["loss"]),
+        (["plot", "--scatter", ""], ["lr", "seed", "loss"]),
+        (["plot", "--scatter", "lr,lo"], ["lr,loss"]),
+        (["plot", "--importance", ""], ["loss"]),
     ],
 )
 def test_columns_are_those_of_the_runs_that_are_there(
