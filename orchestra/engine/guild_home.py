@@ -121,6 +121,20 @@ def look_into(session: Session, path: Path, *, deleted: bool = False) -> Found:
     )
 
 
+def tell_left(found: Found, tell: Tell) -> None:
+    """Say what is not taken over, and why."""
+    for one in found.going_on:
+        tell(f"WARNING: run {one.run.id} is left out: {one.going_on}; import it once it has ended")
+    for name in found.strange:
+        tell(f"WARNING: '{name}' is left out: that can't be the id of a run")
+    if found.known:
+        tell(f"{found.known} run(s) are here already and are left as they are.")
+    if found.trashed:
+        tell(
+            f"{found.trashed} run(s) are in the trash of this home: 'orchestra runs restore' brings them back."
+        )
+
+
 def _is_from_elsewhere(session: Session, run_id: str) -> bool:
     try:
         return records.read_run(session.layout.directory_of(run_id)).imported is not None
@@ -151,14 +165,14 @@ async def choose(
 
 async def take_over(
     session: Session, wanted: Sequence[GuildRun], source: str, *, tell: Tell = lambda text: None
-) -> int:
-    """Make the runs ours, and return how many were. What of one can't be had is told, and keeps no other from it.
+) -> tuple[Run, ...]:
+    """Make the runs ours, and return those that were. What of one can't be had is told, and keeps no other from it.
 
     Raises:
         HomeError, StoreUnavailable: nothing can be written.
     """
     making = Making(session.layout.runs_dir, MAKING)
-    taken = 0
+    taken: list[Run] = []
     remaining = iter(wanted)
     try:
         while chunk := tuple(islice(remaining, CHUNK)):
@@ -173,7 +187,7 @@ async def take_over(
                 taken += await shielded(lambda made=made: _enter(session, made, making.path, tell))
     finally:
         await off_loop(making.close)
-    return taken
+    return tuple(taken)
 
 
 def _make(session: Session, one: GuildRun, source: str, making: Path, tell: Tell) -> Run:
@@ -191,8 +205,8 @@ def _make(session: Session, one: GuildRun, source: str, making: Path, tell: Tell
     return run
 
 
-async def _enter(session: Session, made: Sequence[Run], making: Path, tell: Tell) -> int:
-    """Put runs that are made into their places, and enter them into the store; return how many."""
+async def _enter(session: Session, made: Sequence[Run], making: Path, tell: Tell) -> list[Run]:
+    """Put runs that are made into their places, and enter them into the store; return those that were."""
     placed: list[Run] = []
 
     def place() -> None:
@@ -217,7 +231,7 @@ async def _enter(session: Session, made: Sequence[Run], making: Path, tell: Tell
         await off_loop(place)
     finally:
         await enter(session, placed)
-    return len(placed)
+    return placed
 
 
 def _fill(session: Session, one: GuildRun, target: Path, source: str, problems: list[str]) -> Run:
