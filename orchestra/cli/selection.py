@@ -6,7 +6,7 @@ Annotations are no texts here (no ``annotations`` of the future): each would be 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from cyclopts import Group, Parameter
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 def _short(names: str, text: str) -> Parameter:
     return Parameter(alias=names, help=text)
+
+
+Yes: TypeAlias = Annotated[bool, Parameter(name=("--yes", "-y"))]
+"""Whether nobody is asked before runs are changed."""
 
 
 @Parameter(name="*", group=Group("Which runs", sort_key=10))
