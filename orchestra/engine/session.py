@@ -186,6 +186,10 @@ class Session:
         """The resolver for sources of ``scheme``, opened once."""
         return await self._open("resolver", scheme)
 
+    def another_store(self) -> AbstractAsyncContextManager[Store]:
+        """The same store, to be opened once more: for another thread's event loop."""
+        return self._found("store", self.settings.store, None)
+
     def require(self, kind: Kind, spec: str, options: Mapping[str, Any] | None = None) -> None:
         """Make sure, before anything is made, that a plugin is there and takes these options.
 
