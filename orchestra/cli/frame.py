@@ -41,6 +41,11 @@ def frame(
     narrow = columns < NARROW
     shown = [_headline(view, narrow), *(Line(text, "bad") for text in notices(view.status))]
     status = view.status
+    shown += [
+        Line(f"Queue [{queue.short_id}] is {status.doing[queue.id]}.", "bad")
+        for queue in status.queues
+        if queue.id in status.stopping
+    ]
     batches = [_batch_row(one, narrow) for one in view.batches]
     # Of thousands that wait, those are looked at that there may be room for.
     staged = [staged_row(run, _label(run, view), here, status) for run in status.staged[:lines]]

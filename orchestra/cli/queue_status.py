@@ -88,7 +88,8 @@ def _queue_row(run: Run, found: QueueStatus) -> tuple[str, ...]:
     jobs = found.groups.get("", Group()).limit or QueueSettings.from_flags(run.flags).jobs
     worker = run.worker
     where = "" if worker is None else f"pid {worker.identity.pid} on {run.host}"
-    return f"[{run.short_id}]", _since(run.started, found.now), f"{jobs or 'auto'} job(s)", where
+    told = _since(run.started, found.now), f"{jobs or 'auto'} job(s)", where, found.doing[run.id]
+    return f"[{run.short_id}]", *told
 
 
 def _running_row(run: Run, here: str, now: int) -> tuple[str, ...]:
@@ -154,6 +155,8 @@ def _as_json(found: QueueStatus) -> dict[str, Any]:
                 "flags": run.flags,
                 "pid": None if run.worker is None else run.worker.identity.pid,
                 "host": run.host,
+                "stopping": run.id in found.stopping,
+                "doing": found.doing[run.id],
             }
             for run in found.queues
         ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct, structs
 
@@ -22,9 +22,12 @@ from orchestra.model.scheduling import Choice, Group, Machine
 from orchestra.model.term_words import check_priority
 from orchestra.workspace import records
 from orchestra.workspace.queue_groups import GroupsFile
+from orchestra.workspace.queue_orders import is_stopping
 
 WAIT_POLL = 0.25
 """Seconds between two looks at runs that are waited for."""
+MOST_NAMED = 5
+"""Runs that a sentence names."""
 EVERYTHING = ""
 """The group that all runs are of."""
 
@@ -40,6 +43,10 @@ class QueueStatus(Struct, frozen=True, kw_only=True):
     """In the order in which they will be started."""
     waits: dict[str, str]
     """Why staged runs wait."""
+    doing: dict[str, str]
+    """What each queue does, or waits for, by its id."""
+    stopping: frozenset[str]
+    """The queues that only wait for their runs to end."""
     groups: dict[str, Group]
     machine: Machine
     busy: tuple[str, ...]
@@ -241,16 +248,44 @@ async def queue_status(
     machine = machines[gpus]
     chooser = Chooser(session, machine, None)
     choice = await chooser.look(staged, active)
+    running = tuple(run for run in active if run.kind != "queue" and run.worker is not None)
+    stopping = frozenset(queue.id for queue in queues if is_stopping(session.attempt_directory(queue)))
+    waits = _reasons(choice, len(queues) > len(stopping), _holding_back(settings, active))
+    is_paused = chooser.groups().get(EVERYTHING, Group()).paused
     return QueueStatus(
         queues=queues,
-        running=tuple(run for run in active if run.kind != "queue" and run.worker is not None),
+        running=running,
         staged=staged,
-        waits=_reasons(choice, bool(queues), _holding_back(settings, active)),
+        waits=waits,
+        doing={queue.id: _doing(queue, running, waits, queue.id in stopping, is_paused) for queue in queues},
+        stopping=stopping,
         groups=dict(chooser.groups()),
         machine=machine.machine,
         busy=machine.busy(active),
         now=session.clock.now(),
     )
+
+
+def _doing(queue: Run, running: Sequence[Run], waits: Mapping[str, str], stopping: bool, paused: bool) -> str:
+    """What a queue does, in a few words; ``waits``: of what is staged, in its turn."""
+    own = [run for run in running if run.worker and queue.id in (run.queue, run.worker.queue)]
+    ids = {run.id for run in own}
+    own = [run for run in own if run.batch not in ids and run.parent not in ids]
+    if stopping:
+        return f"stopping: waits for {named(own)} to end" if own else "stopping"
+    if paused:
+        return f"paused, {len(own)} running" if own else "paused"
+    if own:
+        return f"{len(own)} running"
+    reason = next(iter(waits.values()), "staged runs")
+    return "starting" if reason == "a free slot" else f"waits for {reason}"
+
+
+def named(runs: Sequence[Run]) -> str:
+    """``runs`` as a sentence names them: the first few by their ids."""
+    ids = [run.short_id for run in runs[:MOST_NAMED]]
+    more = f" and {len(runs) - len(ids)} more" if len(runs) > len(ids) else ""
+    return f"run{'' if len(runs) == 1 else 's'} {', '.join(ids)}{more}"
 
 
 def _reasons(choice: Choice, any_queue: bool, blocking: Sequence[Run]) -> dict[str, str]:

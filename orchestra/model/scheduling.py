@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, structs
 
+from orchestra.model.ids import short_id
 from orchestra.model.resources import Resources, format_memory
 from orchestra.model.run import FINAL, Run, State
 
@@ -207,7 +208,7 @@ class _Choosing:
                 continue
             state = self.situation.targets[target]
             if state is None or state not in FINAL:
-                waiting.append(target)
+                waiting.append(short_id(target))
             elif how != "any" and state not in SUCCEEDED:
                 self.choice.aborts[run.id] = f"run {target}, which it was to follow, ended as {state}"
                 return None

@@ -44,13 +44,17 @@ def a_view(
     staged: int = 0,
     ended: tuple[Run, ...] = (),
     paused: bool = False,
+    stopping: bool = False,
 ) -> Overview:
     waiting = tuple(a_run(id=f"s{number}", label="waiting") for number in range(staged))
+    working = tuple(a_run(kind="queue", state="running") for _ in range(queues))
     status = QueueStatus(
-        queues=tuple(a_run(kind="queue", state="running") for _ in range(queues)),
+        queues=working,
         running=tuple(one.run for one in activities),
         staged=waiting,
         waits={},
+        doing=dict.fromkeys([queue.id for queue in working], "stopping: waits for run aaaa to end"),
+        stopping=frozenset(queue.id for queue in working if stopping),
         groups={"": Group(paused=True)} if paused else {},
         machine=Machine(cpus=1.0, memory=1, devices=()),
         busy=(),
@@ -89,6 +93,12 @@ def test_batches_runs_and_what_waits_are_shown_with_how_far_they_are() -> None:
         "staged",
         "  [s0]  train.py    waits for a free slot  waiting",
     ]
+
+
+def test_a_queue_that_only_waits_for_its_runs_is_told_of() -> None:
+    shown = frame(a_view(stopping=True), [], "/work", 80, 20, coloured=False)
+
+    assert shown[1].endswith("] is stopping: waits for run aaaa to end.")
 
 
 def test_runs_that_have_ended_are_shown_for_a_while() -> None:
