@@ -32,7 +32,7 @@ def status(
     live
         Go on showing it, with the progress of batches and what runs do, until the queues have ended and nothing runs;
         without a queue, until nothing is staged or runs any more; or Ctrl-C. Where that is no terminal, a line for
-        each change.
+        each change. The exit code is that of the queues.
     """
     if live:
         if json:
@@ -97,7 +97,7 @@ def _running_row(run: Run, here: str, now: int) -> tuple[str, ...]:
     return (
         f"[{run.short_id}]",
         run_text.operation(run, here),
-        "starting" if run.claimed else _since(run.started, now),
+        run_text.with_try("starting" if run.claimed else _since(run.started, now), run),
         f"gpu {devices}" if devices else "",
         run.label or "",
     )
@@ -117,7 +117,8 @@ def staged_row(run: Run, label: str, here: str, found: QueueStatus) -> tuple[str
 def _reason(found: QueueStatus, run: Run) -> str:
     reason = found.waits.get(run.id, "a free slot")
     if run.not_before is not None and run.not_before > found.now:
-        return f"its next try in {format_duration((run.not_before - found.now) / 1e6)}"
+        number = "" if run.retry is None else f" ({run.tries + 1} of {run.retry.limit + 1})"
+        return f"its next try{number} in {format_duration((run.not_before - found.now) / 1e6)}"
     return reason
 
 

@@ -29,6 +29,7 @@ from orchestra.engine.lines import LineConsole
 from orchestra.engine.machine import ThisMachine
 from orchestra.engine.queue_control import holding_back, named
 from orchestra.engine.queue_settings import MOST_JOBS, QueueSettings
+from orchestra.engine.retrying import failure_text
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.supervise import keep_leases, supervise
 from orchestra.engine.watchdog import watch_loop
@@ -328,10 +329,8 @@ class _Queue:
             # It was this queue that was told to stop it.
             return
         self.fails += not again
-        reason = f": {ended.reason}" if ended.reason else ""
-        also = " and is to be tried again" if again else ""
         level: Level = "warning" if again else "error"
-        self._tell("log.message", level, f"{ended.id} {_how(ended)}{also}{reason}", failed=ended.id)
+        self._tell("log.message", level, failure_text(ended), failed=ended.id)
 
     def _free_slot(self, run_id: str) -> None:
         if run_id not in self.ending:
@@ -492,14 +491,6 @@ class _Queue:
         self.session.emit(
             name, self.run, level=level, message=message, console=self.console, logger="queue", data=more
         )
-
-
-def _how(ended: Run) -> str:
-    """How a run failed, in a few words."""
-    if ended.state == "lost":
-        return "is lost"
-    code = 1 if ended.exit_code is None else ended.exit_code
-    return f"failed with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
 
 
 def text_of(error: Exception) -> str:

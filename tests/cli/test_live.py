@@ -25,6 +25,7 @@ from orchestra.cli.tables import text_width
 from orchestra.engine.overview import Activity, Overview
 from orchestra.engine.queue_control import QueueStatus
 from orchestra.model.progress import Progress
+from orchestra.model.retry import Retry
 from orchestra.model.run import Run
 from orchestra.model.scheduling import Group, Machine
 from orchestra.testing.builders import a_batch, a_run
@@ -93,6 +94,19 @@ def test_batches_runs_and_what_waits_are_shown_with_how_far_they_are() -> None:
         "staged",
         "  [s0]  train.py    waits for a free slot  waiting",
     ]
+
+
+def test_a_further_try_and_the_end_of_a_batch_are_told() -> None:
+    again = a_run(id="r1", state="running", started=NOW, executions=2, retry=Retry(limit=3))
+    over = structs.replace(
+        progress(ended=6, running=0, seconds_left=None), batch=a_run(id="b", state="completed")
+    )
+
+    lines = shown(a_view(batches=(over,), activities=(Activity(run=again),)))
+
+    assert lines[2].endswith("##########  6 of 6 trials, 1 failed  completed")
+    assert ", try 2 of 4" in lines[4]
+    assert Changes("/").since(a_view(activities=(Activity(run=again),)))[0].endswith(": running, try 2 of 4")
 
 
 def test_a_queue_that_only_waits_for_its_runs_is_told_of() -> None:
@@ -374,9 +388,10 @@ def test_a_queue_at_work_is_shown_until_it_has_ended(
     (tmp_path / "job.py").write_text(
         "import os, time\nx = 1\nprint(f'loss: {x / 2}\\r50%', flush=True)\n"
         f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)\n"
+        "raise SystemExit(x == 2)\n"
     )
     shell.run("run", "job.py", "x=[1,2]", "-y", "--stage-trials")
-    queue = shell.start("queue", "run-once=yes", stdout=subprocess.DEVNULL)
+    queue = shell.start("queue", "run-once=yes", "max-fails=1", stdout=subprocess.DEVNULL)
     live = open_terminal(NO_COLOR="1")
 
     live.until(lambda seen: b"0 of 2 trials" in seen and b"loss 0.5" in seen and b"    50%" in seen)
@@ -386,11 +401,13 @@ def test_a_queue_at_work_is_shown_until_it_has_ended(
     gate.touch()
 
     live.until(lambda seen: LEFT in seen)
-    live.until(lambda seen: b"2 of 2 trials" in seen and seen.count(b"completed after") >= 2)
+    live.until(
+        lambda seen: b"2 of 2 trials" in seen and b"completed after" in seen and b"error (1) after" in seen
+    )
     assert b"\x1b[1m" not in live.seen
-    assert live.process.wait(PATIENCE) == 0
-    assert queue.wait(PATIENCE) == 0
+    assert live.process.wait(PATIENCE) == queue.wait(PATIENCE) == 1
     rest = in_lines.communicate(timeout=PATIENCE)[0].splitlines()
     assert first.endswith("job.py (x=1): running\n")
     assert rest[-1] == "0 running, 0 staged, no queue(s) at work"
-    assert any(line.endswith("job.py+: 2 of 2 trials") for line in rest)
+    assert any(line.endswith("job.py+: 2 of 2 trials, 1 failed") for line in rest)
+    assert in_lines.returncode == 1

@@ -206,7 +206,7 @@ def test_a_run_in_the_foreground_is_tried_again(shell: Shell, tmp_path: Path) ->
     ran = shell.run("run", "train.py", "x=9", "-y", "--retries", "2", "--retry-on", "exit:75,oom")
 
     assert ran.code == 0
-    assert "again (exit:75; retry 1 of 2)" in ran.output
+    assert "failed with exit code 75 and is tried again (try 2 of 3)" in ran.output
     assert "ran 9 None 2" in ran.output
 
 

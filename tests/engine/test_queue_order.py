@@ -229,7 +229,9 @@ async def test_a_run_that_failed_for_a_cause_that_was_named_is_tried_again_as_of
     assert (ended.state, ended.exit_code, ended.executions, ended.attempt) == ("error", 75, 3, 3)
     assert bench.started == [run.id] * 3
     assert bench.events.count("run.retrying") == 2
-    assert f"WARNING: [queue] {run.id} failed with exit code 75 and is to be tried again" in bench.lines
+    assert (
+        f"WARNING: [queue] {run.id} failed with exit code 75 and is tried again (try 2 of 3)" in bench.lines
+    )
 
 
 async def test_a_run_that_failed_for_another_cause_is_not_tried_again(bench: Bench) -> None:
@@ -304,7 +306,8 @@ async def test_a_run_that_no_queue_started_is_tried_again_by_its_starter(bench: 
     ended = await bench.execute(run)
 
     assert (ended.state, ended.executions, ended.attempt) == ("completed", 2, 2)
-    assert f"WARNING: [orchestra] Trying {run.id} again (exit:75; retry 1 of 1)" in bench.lines
+    told = f"WARNING: [orchestra] {run.id} failed with exit code 75 and is tried again (try 2 of 2)"
+    assert told in bench.lines
 
 
 async def test_trials_of_a_batch_are_tried_again(bench: Bench) -> None:
