@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -166,6 +167,38 @@ async def test_a_run_that_can_never_have_what_it_needs_says_so(bench: Bench) -> 
     ended = await bench.execute(run)
 
     assert (ended.state, ended.reason) == ("error", "it needs 1 GPU(s), of which there are 0 here")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [{"restart": "staged"}, {"operation": "job.py"}, {"operation": "job.py", "flags": {"n": [1, 2]}}],
+)
+async def test_what_can_never_have_what_it_needs_is_refused_before_anything_is_changed(
+    bench: Bench, tmp_path: Path, request_: dict[str, Any]
+) -> None:
+    (tmp_path / "job.py").write_text("n = 1\n")
+    staged = await bench.make(id="staged", resources=ONE_GPU)
+    before = bench.data.runs[staged.id]
+
+    with pytest.raises(UserError, match=r"can't be started here: it needs 1 GPU\(s\), of which there are 0"):
+        await bench.begin(cwd=tmp_path, resources=ONE_GPU, **request_)
+
+    assert bench.data.runs == {staged.id: before}
+
+
+@pytest.mark.parametrize("flags", [{"n": 1}, {"n": [1, 2]}])
+async def test_staging_warns_of_what_no_queue_here_can_ever_start(
+    bench: Bench, tmp_path: Path, flags: dict[str, Any]
+) -> None:
+    (tmp_path / "job.py").write_text("n = 1\n")
+
+    begun = await bench.begin(
+        cwd=tmp_path, operation="job.py", flags=flags, resources=ONE_GPU, stage_trials=True
+    )
+
+    assert begun.run is not None
+    warning = "WARNING: No queue on this machine can ever start it: it needs 1 GPU(s), of which there are 0"
+    assert bench.lines.count(warning) == 1
 
 
 async def test_no_more_runs_of_a_group_run_at_once_than_its_limit_in_all_queues(bench: Bench) -> None:
