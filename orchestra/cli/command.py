@@ -184,6 +184,7 @@ class RunCommand:
             )
         )
         session.sinks.output_readers += self.context.wants_output_events
+        session.tells_staged = not self.common.quiet
         self.prefix_lines(session)
         return session
 

@@ -179,7 +179,8 @@ class _Watch:
         names = ", ".join(run.id for run in of)
         self.watched = f"run{'s' if len(of) > 1 else ''} {names}"
         for run in of:
-            _tell(session, run, f"Watching run {run.id}")
+            what = f"queue {run.id} for the runs that it starts" if run.kind == "queue" else f"run {run.id}"
+            _tell(session, run, f"Watching {what}")
         # Of what has ended nothing else is left to be seen.
         everything = self._from_start or all(run.state in FINAL for run in of)
         began = min((run.started or 0 for run in of), default=0) if of[0].kind == "queue" else 0

@@ -352,7 +352,8 @@ class _Batch:
     def _say_staged(self, trial: Run) -> None:
         self._announce(trial, "Staging")
         prepare_for_hand(self.session, trial)
-        announce_staged(self.session, self.console, trial)
+        if self.session.tells_staged:
+            announce_staged(self.session, self.console, trial)
 
     def _announce(self, trial: Run, verb: str) -> None:
         shown = flag_rules.trial_flags(trial.flags)

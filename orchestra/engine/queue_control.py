@@ -19,7 +19,7 @@ from orchestra.errors import UserError
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import ACTIVE, FINAL, Run
 from orchestra.model.scheduling import Choice, Group, Machine
-from orchestra.model.term_words import check_priority
+from orchestra.model.term_words import check_group, check_priority
 from orchestra.workspace import records
 from orchestra.workspace.queue_groups import GroupsFile
 from orchestra.workspace.queue_orders import is_stopping
@@ -65,8 +65,10 @@ async def set_group(
     """Pause a group or let it go on, or limit its runs at once (0: no limit); for all queues, at once.
 
     Raises:
-        UserError: the limit is none.
+        UserError: the limit is none, or the name of the group.
     """
+    if name != EVERYTHING:
+        check_group(name)
     if limit is not None and not _is_limit(limit):
         raise UserError(
             f"invalid number of runs {limit}", f"Give a number from 1 to {MOST_JOBS}, or 0 for none."

@@ -91,6 +91,8 @@ class Session:
         """Warnings of a project that were given: every step of a pipeline would give them again."""
         self.hosted: set[str] = set()
         """The runs that these attempts are of: queues, batches and pipelines."""
+        self.tells_staged = True
+        """Whether a person is told of each trial that is staged how to start it."""
         self.prefixed: Callable[[Console, Run], LineConsole] | None = None
         """What shows the output of a run that a queue starts, with the run before each line; None: nothing does."""
         self._stack = stack

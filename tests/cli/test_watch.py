@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -255,6 +256,7 @@ def test_a_queue_is_followed_run_by_run_until_it_ends(shell: Shell, gated: Path)
     rest = seen + following.communicate(timeout=20)[0]
 
     assert queue.wait(20) == 0
+    assert re.match(r"Watching queue \w{32} for the runs that it starts\n", seen)
     assert {"[job1 x=1] done 1", "[job2 x=2] done 2"} <= set(rest.splitlines())
     assert "Run job2 stopped with a status of 'completed'" in rest
     assert rest.splitlines()[-1].endswith("stopped with a status of 'completed'")
