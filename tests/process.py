@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.fork_server import fork_server
+
 
 class Ran(NamedTuple):
     """How a process ended and what it printed (both streams in ``output`` unless they were kept apart)."""
@@ -42,10 +44,19 @@ class Shell:
         **environment: str,
     ) -> Ran:
         """Run to the end."""
+        environment = {**self.environment, **environment}
+        server = fork_server(self.environment)
+        if server.suits(arguments, environment):
+            started = server.start(
+                arguments, cwd=str(cwd or self.cwd), environment=environment, stdin=stdin, separate=separate
+            )
+            code, written = started.communicate(timeout)
+            output, error = (_text(data) for data in (*written, b"")[:2])
+            return Ran(code, output, error)
         ended = subprocess.run(
             self.command(*arguments),
             cwd=cwd or self.cwd,
-            env={**self.environment, **environment},
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE if separate else subprocess.STDOUT,
             input=stdin,
@@ -82,6 +93,10 @@ class Shell:
             timeout=60,
         )
         return Ran(ended.returncode, ended.stdout, "")
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _is_inherited(name: str) -> bool:

@@ -186,11 +186,10 @@ async def _begin_if_needed(
 
     while True:
         async with needed.decided_alone(session, control):
+            # In this order: one that ends between the two looks is seen by the second.
+            states = needed.STAGED_TOO if request.stage else needed.AT_WORK
+            same = await needed.at_work(session, await find_matching(session, planned, states))
             matching = await find_matching(session, planned)
-            same: tuple[Run, ...] = ()
-            if not matching:
-                states = needed.STAGED_TOO if request.stage else needed.AT_WORK
-                same = await needed.at_work(session, await find_matching(session, planned, states))
             if not matching and not same:
                 return await _begin_new(session, request, planned, console, quiet, control)
         if matching or request.stage:

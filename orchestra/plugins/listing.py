@@ -231,39 +231,49 @@ def _changed_just_now(listing: _Listing) -> bool:
     return any(abs(now - stamp.mtime) < _SETTLED for stamp in listing.path)
 
 
+class _Owner(Struct, frozen=True):
+    """A distribution that declares plugins. Its name and version are read once: that takes all of its README."""
+
+    distribution: Distribution
+    name: str
+    version: str
+    points: list[EntryPoint]
+
+
 def _scan(path: list[str]) -> tuple[tuple[PluginInfo, ...], tuple[_Stamp, ...]]:
     owners = _owners(path)
-    points = [point for _, declared in owners.values() for point in declared]
+    owner_of = {id(point): owner for owner in owners for point in owner.points}
+    points = [point for owner in owners for point in owner.points]
     found = [
-        _info(kind, point, owners[_normal(point.dist.name)][0])
+        _info(kind, point, owner_of[id(point)])
         for kind, group in GROUPS.items()
         for point in _list_group(group, points)
-        if point.dist is not None
     ]
-    if OWN_DISTRIBUTION not in owners:
+    if OWN_DISTRIBUTION not in {_normal(owner.name) for owner in owners}:
         found.extend(_from_source_tree())
     marked = [_mark_conflict(info, found) for info in found]
-    files = (str(file) for owner, _ in owners.values() if (file := getattr(owner, "_path", None)))
+    files = (str(file) for owner in owners if (file := getattr(owner.distribution, "_path", None)))
     return (
         tuple(sorted(marked, key=lambda info: (info.kind, info.name, info.distribution))),
         tuple(_stamp(os.path.join(file, "entry_points.txt")) for file in sorted(files)),
     )
 
 
-def _owners(path: list[str]) -> dict[str, tuple[Distribution, list[EntryPoint]]]:
+def _owners(path: list[str]) -> list[_Owner]:
     """The distributions on ``path`` that declare plugins. The first of a name hides the others."""
     from importlib.metadata import MetadataPathFinder, distributions
 
     MetadataPathFinder().invalidate_caches()  # it trusts modification times, too
     groups = frozenset(GROUPS.values())
     seen: set[str] = set()
-    owners: dict[str, tuple[Distribution, list[EntryPoint]]] = {}
+    owners: list[_Owner] = []
     for distribution in distributions(path=path):
         try:
             points = [point for point in distribution.entry_points if point.group in groups]
             name = _normal(getattr(distribution, "_normalized_name", None) or distribution.name)
             if name not in seen and points:
-                owners[_normal(distribution.name)] = (distribution, points)
+                told = distribution.metadata
+                owners.append(_Owner(distribution, told["Name"] or name, told["Version"] or "", points))
             seen.add(name)
         except Exception:  # metadata that can't be read belongs to no plugin of ours
             continue
@@ -285,7 +295,7 @@ def _list_group(group: str, points: list[EntryPoint]) -> list[EntryPoint]:
     return Installed(group, names=[], on_missing_entrypoints_callback=None).list_entry_points()
 
 
-def _info(kind: Kind, point: EntryPoint, owner: Distribution) -> PluginInfo:
+def _info(kind: Kind, point: EntryPoint, owner: _Owner) -> PluginInfo:
     target = point.value.partition("[")[0].strip()
     error = None if _TARGET.fullmatch(target) else f"its entry point '{point.value}' is not MODULE:ATTRIBUTE"
     return PluginInfo(
@@ -293,7 +303,7 @@ def _info(kind: Kind, point: EntryPoint, owner: Distribution) -> PluginInfo:
         name=point.name,
         target=target,
         distribution=owner.name,
-        version=owner.version or "",
+        version=owner.version,
         error=error,
     )
 

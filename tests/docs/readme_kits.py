@@ -43,6 +43,8 @@ class TestEnv(HostileSourcesContract, ResolverContract):
 
 
 class TestNice(ExecutorContract):
+    many = 20
+
     @pytest.fixture
     def opener(self):
         return partial(my_executor.open_executor, my_executor.Options(by=1))

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
 from orchestra.testing.executors import ExecutorContract
@@ -19,12 +14,9 @@ from orchestra.testing.hinting import (
 from orchestra.testing.kit import Kit
 from orchestra.testing.scripted import open_executor
 from tests.kits import broken_executors
+from tests.kits.failures import broken, outcomes, unnoticed
 
-BROKEN = {
-    name: found.caught_by
-    for name, found in vars(broken_executors).items()
-    if name.startswith("Test") and found.caught_by
-}
+BROKEN = broken(broken_executors)
 
 
 class TestScripted(ExecutorContract):
@@ -35,29 +27,10 @@ class TestScripted(ExecutorContract):
         return open_executor
 
 
-@pytest.fixture(scope="module")
-def report():
-    """What pytest says of each broken executor and the test that must catch it."""
-    chosen = " or ".join(f"({name} and {test})" for name, test in BROKEN.items())
-    root = Path(__file__).parents[2]
-    result = subprocess.run(
-        [
-            *(sys.executable, "-m", "pytest", "-q", "--tb=no", "-rA", "-p", "no:cacheprovider"),
-            *("-p", "no:xdist", "-o", "python_files=*.py", "-k", f"({chosen}) and not trio"),
-            "tests/kits/broken_executors.py",
-        ],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root), "PYTEST_ADDOPTS": ""},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    return result.stdout.splitlines()
+def test_each_broken_executor_fails_the_test_that_is_meant_for_it():
+    found = outcomes("broken_executors.py", *(f"{name}::{test}" for name, test in BROKEN.items()))
 
-
-@pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_executor_fails_the_test_that_is_meant_for_it(report, name):
-    assert any(line.startswith("FAILED") and f"::{name}::{BROKEN[name]}" in line for line in report), report
+    assert not unnoticed(BROKEN, found)
 
 
 def test_every_test_of_the_kit_has_caught_something():
