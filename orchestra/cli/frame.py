@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from orchestra.cli import run_text, tables
 from orchestra.cli.queue_status import notices, staged_row
 from orchestra.engine.overview import Activity, Overview
-from orchestra.engine.queue_control import QueueStatus
+from orchestra.engine.queue_state import QueueStatus
 from orchestra.model.duration import format_duration
 from orchestra.model.progress import FAILED, Progress
 from orchestra.model.run import Run

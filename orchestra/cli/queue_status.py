@@ -9,9 +9,8 @@ from cyclopts import Parameter
 
 from orchestra.cli import run_text, tables, terminal
 from orchestra.cli.context import complete, current
-from orchestra.engine import queue_control
-from orchestra.engine.queue_control import QueueStatus
 from orchestra.engine.queue_settings import QueueSettings
+from orchestra.engine.queue_state import QueueStatus, queue_status
 from orchestra.errors import UsageError
 from orchestra.model.duration import format_duration
 from orchestra.model.run import Run
@@ -50,7 +49,7 @@ def status(
 
 async def _status() -> QueueStatus:
     async with current().session(looking=True) as session:
-        return await queue_control.queue_status(session)
+        return await queue_status(session)
 
 
 def _shown(found: QueueStatus, here: str) -> str:

@@ -12,6 +12,8 @@ from orchestra.cli.context import complete, current, in_event_loop
 from orchestra.cli.selection import FILTERS, Filters, chosen
 from orchestra.console import printable
 from orchestra.engine import queue_control
+from orchestra.engine.choosing import STAGED
+from orchestra.engine.queue_state import EVERYTHING
 from orchestra.engine.queue_stopping import stop_queues
 from orchestra.engine.session import Session
 from orchestra.engine.stopping import StopReport, not_stopped
@@ -217,7 +219,7 @@ def _set(group: str | None, how: Callable[[Session, str], Awaitable[Group]], *, 
     if group is not None:
         # Of a variable that is not set: all queues are meant by leaving the option out.
         check_group(group)
-    name = group or queue_control.EVERYTHING
+    name = group or EVERYTHING
 
     async def work() -> None:
         async with current().session() as session:
@@ -240,7 +242,7 @@ async def _change(
     how: Callable[[Session, tuple[Run, ...]], Awaitable[tuple[Run, ...]]],
 ) -> tuple[Run, ...]:
     async with current().session() as session:
-        base = RunQuery() if specs else RunQuery(states=queue_control.STAGED, claim_order=True)
+        base = RunQuery() if specs else RunQuery(states=STAGED, claim_order=True)
         found = await chosen(session, specs, filters, default="all", base=base)
         return await how(session, tuple(run for run in found if specs or run.kind != "queue"))
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 from orchestra.engine.expansion import expand
 from orchestra.engine.machine import ThisMachine
 from orchestra.engine.off_loop import off_loop
-from orchestra.engine.queue_control import QueueStatus, queue_status
+from orchestra.engine.queue_state import QueueStatus, queue_status
 from orchestra.engine.results import results_of
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError

@@ -27,8 +27,8 @@ from orchestra.engine.launch import Launch, with_handle
 from orchestra.engine.limits import gpu_environment
 from orchestra.engine.lines import LineConsole
 from orchestra.engine.machine import ThisMachine
-from orchestra.engine.queue_control import holding_back, named
 from orchestra.engine.queue_settings import MOST_JOBS, QueueSettings
+from orchestra.engine.queue_state import holding_back, named
 from orchestra.engine.retrying import failure_text
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.supervise import keep_leases, supervise

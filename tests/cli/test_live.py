@@ -23,7 +23,7 @@ from orchestra.cli.frame import Changes, frame
 from orchestra.cli.live import Due
 from orchestra.cli.tables import text_width
 from orchestra.engine.overview import Activity, Overview
-from orchestra.engine.queue_control import QueueStatus
+from orchestra.engine.queue_state import QueueStatus
 from orchestra.model.progress import Progress
 from orchestra.model.retry import Retry
 from orchestra.model.run import Run

@@ -13,11 +13,11 @@ from orchestra.engine.queue_control import (
     WAIT_POLL,
     Queues,
     move,
-    queue_status,
     set_group,
     set_priority,
     wait_for,
 )
+from orchestra.engine.queue_state import queue_status
 from orchestra.errors import UserError
 from orchestra.model.filters import RunQuery
 from orchestra.model.resources import Resources
