@@ -41,6 +41,8 @@ class _Watchdog:
     def __init__(self, session: Session, look: float) -> None:
         self._session = session
         self._look = look
+        self._looks_apart = max(1, int(RENEWAL / look))
+        """From one renewal to the next."""
         self._missed = 0
         self._ended = threading.Event()
         self._watched = threading.get_ident()
@@ -57,7 +59,6 @@ class _Watchdog:
         self._ended.set()
 
     def _work(self) -> None:
-        renewal = max(1, round(RENEWAL / self._look))
         while not self._ended.wait(self._look):
             self._missed += 1
             blocked = self._missed - MOST_MISSED
@@ -67,14 +68,13 @@ class _Watchdog:
                     f"The event loop has been blocked for {seconds:g} seconds: no run is started or watched "
                     f"(it is in {self._place()})"
                 )
-            if blocked >= 0 and blocked % renewal == 0:
+            if blocked >= 0 and blocked % self._looks_apart == 0:
                 self._keep_leases(blocked)
 
     def _keep_leases(self, blocked: int) -> None:
-        seconds = blocked * self._look
-        if seconds < MOST_RENEWED:
+        if blocked * self._look < MOST_RENEWED:
             self._renew(first=blocked == 0)
-        elif seconds - RENEWAL < MOST_RENEWED:
+        elif (blocked - self._looks_apart) * self._look < MOST_RENEWED:
             self._tell("The event loop is still blocked: its runs are left to others")
 
     def _renew(self, *, first: bool) -> None:
