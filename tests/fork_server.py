@@ -106,7 +106,7 @@ class ForkServer:
         out, into_out = os.pipe()
         error, into_error = os.pipe() if separate else (None, into_out)
         given = _filled(stdin)
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             socket.send_fds(self._socket, [request], [given, into_out, into_error, theirs.fileno()])
         finally:

@@ -145,6 +145,13 @@ def as_wanted(request: RunRequest, prepared: Plan | Restart) -> RunRequest:
     return structs.replace(request, stage=True) if is_single else request
 
 
+def may_lack(request: RunRequest, prepared: Plan | Restart) -> bool:
+    """Whether it asks for resources, of which there may be too little."""
+    if isinstance(prepared, Restart):
+        return bool(prepared.run.resources)
+    return bool(request.resources or prepared.operation.terms.resources)
+
+
 async def begin(
     session: Session,
     request: RunRequest,
@@ -156,6 +163,11 @@ async def begin(
 ) -> Begun:
     """Make, stage, claim or skip the prepared run, and say so."""
     request = as_wanted(request, prepared)
+    if may_lack(request, prepared):
+        from orchestra.engine.capacity import require_capacity, warn_of_capacity
+
+        require_capacity(request, prepared)
+        warn_of_capacity(session, request, prepared)
     if isinstance(prepared, Restart):
         return await _begin_again(session, request, prepared, console, quiet)
     request = structs.replace(request, after=await found_after(session, request))
@@ -176,11 +188,10 @@ async def _begin_if_needed(
 
     while True:
         async with needed.decided_alone(session, control):
+            # In this order: one that ends between the two looks is seen by the second.
+            states = needed.STAGED_TOO if request.stage else needed.AT_WORK
+            same = await needed.at_work(session, await find_matching(session, planned, states))
             matching = await find_matching(session, planned)
-            same: tuple[Run, ...] = ()
-            if not matching:
-                states = needed.STAGED_TOO if request.stage else needed.AT_WORK
-                same = await needed.at_work(session, await find_matching(session, planned, states))
             if not matching and not same:
                 return await _begin_new(session, request, planned, console, quiet, control)
         if matching or request.stage:

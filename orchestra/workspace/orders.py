@@ -186,6 +186,7 @@ def name_orders(attempt_dir: Path, nonce: str) -> None:
         os.rename(os.path.join(attempt_dir, name_ahead(nonce)), os.path.join(attempt_dir, ORDERS))
     except OSError as error:
         fail(error, attempt_dir)
+    _drop_others(attempt_dir)
 
 
 def write_orders(attempt_dir: Path, orders: Orders, *, name: str = ORDERS) -> None:
@@ -200,6 +201,19 @@ def write_orders(attempt_dir: Path, orders: Orders, *, name: str = ORDERS) -> No
     data = encode_orders(orders)
     make_dirs(attempt_dir)
     write_atomic(os.path.join(attempt_dir, name), data, fsync=False)
+    if name == ORDERS:
+        _drop_others(attempt_dir)
+
+
+def _drop_others(attempt_dir: Path) -> None:
+    """Remove what others wrote ahead, who did not come to claim the attempt: they were killed, or slower."""
+    try:
+        for name in os.listdir(attempt_dir):
+            if name.startswith(f"{ORDERS}.") and name.endswith(TEMPORARY):
+                os.unlink(os.path.join(attempt_dir, name))
+    except OSError:
+        # They do no harm.
+        pass
 
 
 def read_orders(attempt_dir: Path) -> Orders | None:

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from orchestra.child import supervisor
 from orchestra.errors import UserError
-from orchestra.workspace.orders import Orders, decode_orders, encode_orders, read_orders, write_orders
+from orchestra.workspace.orders import (
+    ORDERS,
+    Orders,
+    decode_orders,
+    encode_orders,
+    name_ahead,
+    name_orders,
+    read_orders,
+    write_orders,
+)
 
 texts = st.binary(max_size=20).map(lambda data: os.fsdecode(data.translate(None, b"\0")))
 names = st.binary(max_size=20).map(lambda data: os.fsdecode(data.translate(None, b"\0="))).filter(bool)
@@ -91,3 +100,20 @@ def test_what_no_process_can_be_given_is_refused_before_anything_is_written(
 
 def test_an_attempt_without_orders_has_none(tmp_path: Path) -> None:
     assert read_orders(tmp_path / "a") is None
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_orders_replace_what_others_wrote_ahead_who_were_killed_before_they_claimed(
+    tmp_path: Path, named: bool
+) -> None:
+    orders = Orders(run="run", attempt=1, nonce="new", cwd="/", arguments=("true",))
+    for nonce in ("old", "older"):
+        write_orders(tmp_path, orders, name=name_ahead(nonce))
+    if named:
+        write_orders(tmp_path, orders, name=name_ahead("new"))
+        name_orders(tmp_path, "new")
+    else:
+        write_orders(tmp_path, orders)
+
+    assert os.listdir(tmp_path) == [ORDERS]
+    assert read_orders(tmp_path) == orders
