@@ -1,15 +1,17 @@
-"""``orchestra plugins``: which plugins there are, and whether they can be used."""
+"""``orchestra plugins``: which plugins there are, whether they can be used, and the start of another."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from orchestra import plugins
+from orchestra import __version__, plugins
 from orchestra.cli import tables, terminal
 from orchestra.cli.context import current, in_event_loop
+from orchestra.console import printable
 from orchestra.contracts import Kind
 from orchestra.errors import CheckFailed, PluginNotFound
 from orchestra.plugins import PluginInfo
@@ -78,6 +80,40 @@ def plugins_check(
         return CheckFailed.exit_code
     if broken:
         raise CheckFailed(f"these plugins can't be used: {', '.join(sorted(broken))}")
+    return 0
+
+
+def plugins_new(
+    kind: Kind,
+    name: str,
+    /,
+    *,
+    directory: Annotated[Path | None, Parameter(name="--dir")] = None,
+) -> int:
+    """Write the package of a new plugin: one that works, with its options and the tests of its contract.
+
+    It is written to orchestra-NAME. Nothing that is there is overwritten.
+
+    Parameters
+    ----------
+    kind
+        What it will be.
+    name
+        Its name, as it will be given to run and queue: letters, digits and hyphens.
+    directory
+        Where the package is written; the current directory unless given.
+    """
+    from orchestra.plugins.scaffolding import plugin_name, write_package
+
+    name = plugin_name(name)
+    folder = write_package(kind, name, directory or Path(), version=__version__)
+    article = "an" if kind[0] in "aeiou" else "a"
+    terminal.write(
+        printable(f"Wrote {folder}: {article} {kind} that works, its options and its tests. To go on:") + "\n"
+        f"  cd {shlex.quote(str(folder))}\n"
+        "  pip install -e '.[test]' && pytest\n"
+        f"  orchestra plugins check {name}\n"
+    )
     return 0
 
 
