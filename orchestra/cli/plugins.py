@@ -26,7 +26,7 @@ def plugins_list(
     """List the plugins that are installed, and why one can't be loaded.
 
     With --json they are printed as an array of objects with the keys kind, name, target, distribution,
-    version and error (null if it can be loaded).
+    version, contract (the version of it that the plugin was written for) and error (null if it can be loaded).
 
     Parameters
     ----------
@@ -159,5 +159,6 @@ def _as_json(info: PluginInfo) -> dict[str, str | None]:
         "target": info.target,
         "distribution": info.distribution,
         "version": info.version,
+        "contract": ".".join(map(str, info.contract)),
         "error": info.error,
     }

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestra.plugins.listing import GROUPS, PluginInfo, find, list_plugins
+from orchestra.plugins.listing import PluginInfo, find, list_plugins
 from orchestra.plugins.opening import load, open_plugin
 
 if TYPE_CHECKING:
     from orchestra.plugins.checking import Remark, check, probe
 
-__all__ = ["GROUPS", "Remark", "PluginInfo", "check", "find", "list_plugins", "load", "open_plugin", "probe"]
+__all__ = ["Remark", "PluginInfo", "check", "find", "list_plugins", "load", "open_plugin", "probe"]
 
 
 def __getattr__(name: str) -> Any:

@@ -24,13 +24,13 @@ class Remark(Struct, frozen=True, kw_only=True):
 
 
 def probe(info: PluginInfo) -> PluginInfo:
-    """``info``, with the reason in ``error`` if the plugin can't be imported. Imports it."""
-    if info.error is not None:
+    """``info``, with the reason in ``fault`` if the plugin can't be imported. Imports it."""
+    if info.fault is not None:
         return info
     try:
         load(info)
     except PluginError as error:
-        return structs.replace(info, error=error.message)
+        return structs.replace(info, fault=error.message)
     return info
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from orchestra.contracts import CONTRACT_VERSION, Kind, Opener
+from orchestra.contracts import Kind, Opener
 from orchestra.errors import OrchestraError, PluginError, PluginLoadFailed, PluginOptionsInvalid
 from orchestra.plugins.listing import PluginInfo, find, installed_path
 from orchestra.plugins.structure import options_type, violations
@@ -29,24 +29,19 @@ def load(info: PluginInfo) -> Opener:
     What the module prints meanwhile goes to the standard error: the standard output carries results.
 
     Raises:
-        PluginLoadFailed: whatever the import raised (``SystemExit``, too), a missing attribute, a contract of
-            another version, or an opener that hasn't the form of one.
+        PluginLoadFailed: it is written for another version of its contract, whatever the import raised
+            (``SystemExit``, too), a missing attribute, or an opener that hasn't the form of one.
     """
-    if info.error is not None and ":" not in info.target:
-        raise _load_failed(info, info.error)
+    if info.fault is not None:
+        raise _load_failed(info, info.fault)
     module_name, _, attributes = info.target.partition(":")
     try:
         with _installed_only(), contextlib.redirect_stdout(sys.stderr):
-            module = importlib.import_module(module_name)
-        found: Any = module
+            found: Any = importlib.import_module(module_name)
         for attribute in attributes.split("."):
             found = getattr(found, attribute)
     except (Exception, SystemExit) as error:
         raise _load_failed(info, _reason(error)) from error
-    version = getattr(module, "ORCHESTRA_CONTRACT", CONTRACT_VERSION)
-    if version != CONTRACT_VERSION:
-        reason = f"it keeps version {version} of the contracts, and this is orchestra with {CONTRACT_VERSION}"
-        raise _load_failed(info, reason)
     try:
         options_type(found)
     except ValueError as error:
