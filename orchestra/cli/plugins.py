@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from cyclopts import Parameter
 
@@ -49,33 +50,28 @@ def plugins_check(
     kind: Kind | None = None,
     json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> int:
-    """Check that plugins can be imported, opened, and have the methods of their contracts.
+    """Check that plugins can be imported, opened, and have the methods of their contracts; tell what is wrong where.
 
-    All are checked unless some are named. Ends with code 3 if one can't be used. With --json the findings are
-    printed as an array of objects with the keys kind, name, level (ok, note or problem) and message.
+    All that are installed are checked unless some are named. Ends with code 3 if one can't be used. With --json the
+    findings are printed as an array of objects with the keys kind, name, level (ok, note or problem), message, where
+    (FILE:LINE or null) and advice (or null).
 
     Parameters
     ----------
     names
-        Which plugins; DISTRIBUTION:NAME where two distributions have one of the same name.
+        Which plugins: a NAME, DISTRIBUTION:NAME where two distributions have one of the same name, a DISTRIBUTION
+        for all of its plugins, or a FILE that nobody has installed yet.
     kind
-        Only plugins of this kind.
+        Only plugins of this kind; what the opener of a file is of, if its name doesn't say it.
     json
         Print JSON.
     """
-    found = _named(names, kind)
-    findings = in_event_loop(lambda: _check(found))
+    findings = in_event_loop(lambda: _check(names, kind))
     if json:
-        terminal.write_json(
-            [
-                {"kind": info.kind, "name": info.name, "level": finding.level, "message": finding.message}
-                for info, finding in findings
-            ]
-        )
+        terminal.write_json([_finding_as_json(finding) for finding in findings])
     else:
-        rows = [(finding.level, f"{info.kind} {info.name}", finding.message) for info, finding in findings]
-        terminal.write(tables.render(rows))
-    broken = {info.name for info, finding in findings if finding.level == "problem"}
+        terminal.write(tables.render([row for finding in findings for row in _rows(finding)]))
+    broken = {finding.name for finding in findings if finding.remark.level == "problem"}
     if broken and json:
         return CheckFailed.exit_code
     if broken:
@@ -126,30 +122,60 @@ def _cache() -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _named(names: tuple[str, ...], kind: Kind | None) -> list[PluginInfo]:
-    installed = plugins.list_plugins(kind, cache_dir=None)
-    if not names:
-        return installed
-    chosen: list[PluginInfo] = []
-    for name in names:
-        distribution, _, plain = name.rpartition(":")
-        found = [one for one in installed if one.name == plain and distribution in ("", one.distribution)]
-        if not found:
-            known = ", ".join(sorted({info.name for info in installed}))
-            raise PluginNotFound(f"no plugin '{name}' is installed", f"Installed plugins: {known}.")
-        chosen += found
-    return chosen
+class _Finding(NamedTuple):
+    kind: Kind | None
+    name: str
+    remark: plugins.Remark
 
 
-async def _check(found: list[PluginInfo]) -> list[tuple[PluginInfo, plugins.Remark]]:
-    findings: list[tuple[PluginInfo, plugins.Remark]] = []
-    for info in found:
-        name = f"{info.distribution}:{info.name}" if info.distribution else info.name
-        try:
-            findings += [(info, one) for one in await plugins.check(info.kind, name)]
-        except PluginNotFound as error:
-            findings.append((info, plugins.Remark(level="problem", message=error.message)))
+async def _check(names: tuple[str, ...], kind: Kind | None) -> list[_Finding]:
+    chosen = [one for name in names for one in _named(name, kind)] if names else plugins.list_plugins(kind)
+    findings: list[_Finding] = []
+    for one in chosen:
+        if isinstance(one, _Finding):
+            findings.append(one)
+        else:
+            findings += [_Finding(one.kind, one.name, remark) for remark in await plugins.examine(one)]
     return findings
+
+
+def _named(name: str, kind: Kind | None) -> Sequence[PluginInfo | _Finding]:
+    if "/" in name or name.endswith(".py"):
+        from orchestra.plugins.files import plugins_in
+
+        found = plugins_in(Path(name), kind)
+        return found if isinstance(found, list) else [_Finding(kind, Path(name).stem, found)]
+    installed = plugins.list_plugins(kind)
+    distribution, _, plain = name.rpartition(":")
+    found = [one for one in installed if one.name == plain and distribution in ("", one.distribution)]
+    found = found or [one for one in installed if one.distribution == name]
+    if not found:
+        from orchestra.plugins.scanning import misdeclared
+
+        known = f"Installed plugins: {', '.join(sorted({info.name for info in installed}))}."
+        raise PluginNotFound(f"no plugin '{name}' is installed", misdeclared(name) or known)
+    return found
+
+
+def _rows(finding: _Finding) -> Iterator[tuple[str, str, str]]:
+    remark = finding.remark
+    yield remark.level, f"{finding.kind or ''} {finding.name}".strip(), remark.message
+    if remark.where is not None:
+        yield "", "", f"At {remark.where}."
+    if remark.advice is not None:
+        yield "", "", remark.advice
+
+
+def _finding_as_json(finding: _Finding) -> dict[str, str | None]:
+    remark = finding.remark
+    return {
+        "kind": finding.kind,
+        "name": finding.name,
+        "level": remark.level,
+        "message": remark.message,
+        "where": remark.where,
+        "advice": remark.advice,
+    }
 
 
 def _as_json(info: PluginInfo) -> dict[str, str | None]:

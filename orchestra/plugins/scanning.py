@@ -9,13 +9,22 @@ from __future__ import annotations
 
 import os
 import re
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
 from orchestra.contracts import CONTRACT_VERSIONS, KINDS, ContractVersion, Kind
-from orchestra.plugins.listing import BUILT_IN, OWN_DISTRIBUTION, PluginInfo, Stamp, normal, stamp_of
+from orchestra.plugins.listing import (
+    BUILT_IN,
+    OWN_DISTRIBUTION,
+    PluginInfo,
+    Stamp,
+    installed_path,
+    normal,
+    stamp_of,
+)
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
@@ -75,6 +84,25 @@ def _owners(path: list[str]) -> list[_Owner]:
         except Exception:  # metadata that can't be read belongs to no plugin of ours
             continue
     return owners
+
+
+def misdeclared(name: str) -> str | None:
+    """What keeps ``name``, of a plugin or a distribution, from being listed although it is installed; a sentence."""
+    from importlib.metadata import distributions
+
+    for distribution in distributions(path=installed_path()):
+        try:
+            told = distribution.metadata["Name"]
+            points = [point for point in distribution.entry_points if point.group.startswith("orchestra")]
+        except Exception:  # as above
+            continue
+        for point in points:
+            if name in (point.name, told) and not _GROUP.fullmatch(point.group):
+                close = get_close_matches(point.group, GROUPS, n=1, cutoff=0)[0]
+                return f"{told} declares '{point.name}' in the group '{point.group}': it must be '{close}'."
+        if told == name:
+            return f"{told} is installed, and declares no plugin: it needs a group such as 'orchestra.executors'."
+    return None
 
 
 def _list_group(group: str, points: list[EntryPoint]) -> list[EntryPoint]:
