@@ -18,6 +18,7 @@ from orchestra.contracts import (
     Foretelling,
     Hinting,
     Kind,
+    Marking,
     Preparing,
     Warming,
     Watchable,
@@ -56,7 +57,7 @@ CAPABILITIES: dict[Kind, tuple[type, ...]] = {
     "executor": (Hinting, Foretelling, Warming, Preparing),
     "expander": (Counting,),
     "resolver": (),
-    "store": (Watchable,),
+    "store": (Watchable, Marking),
 }
 """What a plugin of each kind may offer beyond its contract."""
 
