@@ -14,7 +14,7 @@ from orchestra.cli import tables, terminal
 from orchestra.cli.context import current, in_event_loop
 from orchestra.console import printable
 from orchestra.contracts import Kind
-from orchestra.errors import CheckFailed, PluginNotFound
+from orchestra.errors import CheckFailed, PluginNotFound, UsageError
 from orchestra.plugins import PluginInfo
 from orchestra.workspace.layout import Layout
 
@@ -48,6 +48,7 @@ def plugins_list(
 def plugins_check(
     *names: str,
     kind: Kind | None = None,
+    kit: Annotated[bool, Parameter(name="--kit", negative="")] = False,
     json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> int:
     """Check that plugins can be imported, opened, and have the methods of their contracts; tell what is wrong where.
@@ -63,10 +64,17 @@ def plugins_check(
         for all of its plugins, or a FILE that nobody has installed yet.
     kind
         Only plugins of this kind; what the opener of a file is of, if its name doesn't say it.
+    kit
+        Also run the tests of its contract on each that is named and installed; needs pytest and trio.
     json
         Print JSON.
     """
-    findings = in_event_loop(lambda: _check(names, kind))
+    if kit and not names:
+        raise UsageError("--kit needs a plugin", "Name it: 'orchestra plugins check NAME --kit'.")
+    chosen = [one for name in names for one in _named(name, kind)] if names else plugins.list_plugins(kind)
+    findings = in_event_loop(lambda: _check(chosen))
+    if kit:
+        findings += _run_kits(chosen, findings)
     if json:
         terminal.write_json([_finding_as_json(finding) for finding in findings])
     else:
@@ -128,8 +136,7 @@ class _Finding(NamedTuple):
     remark: plugins.Remark
 
 
-async def _check(names: tuple[str, ...], kind: Kind | None) -> list[_Finding]:
-    chosen = [one for name in names for one in _named(name, kind)] if names else plugins.list_plugins(kind)
+async def _check(chosen: Sequence[PluginInfo | _Finding]) -> list[_Finding]:
     findings: list[_Finding] = []
     for one in chosen:
         if isinstance(one, _Finding):
@@ -139,8 +146,24 @@ async def _check(names: tuple[str, ...], kind: Kind | None) -> list[_Finding]:
     return findings
 
 
+def _run_kits(chosen: Sequence[PluginInfo | _Finding], findings: list[_Finding]) -> list[_Finding]:
+    from orchestra.cli.plugin_kits import run_kit
+
+    later = plugins.Remark(level="note", message="The kit was not run: it needs what is installed.")
+
+    sound = {(one.kind, one.name) for one in findings} - {
+        (one.kind, one.name) for one in findings if one.remark.level != "ok"
+    }
+    return [
+        _Finding(one.kind, one.name, remark)
+        for one in chosen
+        if isinstance(one, PluginInfo) and (one.kind, one.name) in sound
+        for remark in ([later] if _is_file(one.distribution) else run_kit(one))
+    ]
+
+
 def _named(name: str, kind: Kind | None) -> Sequence[PluginInfo | _Finding]:
-    if "/" in name or name.endswith(".py"):
+    if _is_file(name):
         from orchestra.plugins.files import plugins_in
 
         found = plugins_in(Path(name), kind)
@@ -155,6 +178,11 @@ def _named(name: str, kind: Kind | None) -> Sequence[PluginInfo | _Finding]:
         known = f"Installed plugins: {', '.join(sorted({info.name for info in installed}))}."
         raise PluginNotFound(f"no plugin '{name}' is installed", misdeclared(name) or known)
     return found
+
+
+def _is_file(name: str) -> bool:
+    # No name of a plugin or of a distribution is like that.
+    return "/" in name or name.endswith(".py")
 
 
 def _rows(finding: _Finding) -> Iterator[tuple[str, str, str]]:

@@ -7,12 +7,15 @@ import sys
 from pathlib import Path
 
 # A fake site hides what is installed: what listing plugins imports late must be there before.
+import pytest
 import stevedore  # noqa: F401
 
 from orchestra.testing.distributions import FakeSite, fake_site
 from tests.cli.conftest import Call
 
 __all__ = ["fake_site"]
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_package_is_written_and_the_next_steps_are_told(call: Call, tmp_path: Path) -> None:
@@ -95,3 +98,58 @@ def test_why_what_is_installed_is_not_listed_is_told(call: Call, fake_site: Fake
     assert (
         "nothing-here is installed, and declares no plugin" in call("plugins", "check", "nothing-here").error
     )
+
+
+FORGETFUL = """
+from contextlib import asynccontextmanager
+from msgspec import Struct
+from orchestra.model.batch import Proposal, combine
+
+class Options(Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+class Forgetful:
+    async def propose(self, batch, history, limit):
+        point = {name: dimension.values[0] for name, dimension in batch.space.items()}
+        trials = (combine(batch, point),) * min(limit, batch.max_trials - len(history))
+        return Proposal(trials=trials, exhausted=not trials)
+    def count(self, batch):
+        return batch.max_trials
+
+@asynccontextmanager
+async def open_expander(options: Options):
+    yield Forgetful()
+"""
+
+
+def test_the_kit_of_its_contract_is_run_on_an_installed_plugin(
+    call: Call, fake_site: FakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = {"orchestra.expanders": {"forgetful": "forgetful:open_expander"}}
+    fake_site.install("tape-rack", modules={"forgetful.py": FORGETFUL}, entry_points=points)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), str(fake_site.path))))
+
+    called = call("plugins", "check", "forgetful", "grid", "file", "--kit", "--json")
+
+    assert called.code == 3
+    told = [(one["name"], one["level"], one["message"]) for one in called.json]
+    problems = [message for name, level, message in told if level == "problem"]
+    assert {name for name, level, _ in told if level == "problem"} == {"forgetful"}
+    assert any(
+        one.startswith("test_says_that_it_is_exhausted_with_the_last_trial_and_not_before[asyncio]: ")
+        for one in problems
+    )
+    assert not any("test_count" in one or "test_every_trial_has_every_flag" in one for one in problems)
+    (passed,) = [m for name, level, m in told if name == "grid" and "passes" in m]
+    assert passed.startswith("It passes the ") and passed.endswith(" tests of the expander kit.")
+    assert told[-1][:2] == ("file", "note")
+
+
+def test_the_kit_is_run_on_what_is_named_and_installed_only(call: Call, tmp_path: Path) -> None:
+    assert call("plugins", "check", "--kit").code == 2
+    (tmp_path / "forgetful_file.py").write_text(FORGETFUL)
+
+    called = call("plugins", "check", "./forgetful_file.py", "--kit")
+
+    assert called.code == 0
+    assert called.lines[-1].endswith("The kit was not run: it needs what is installed.")
