@@ -173,10 +173,15 @@ def _named(name: str, kind: Kind | None) -> Sequence[PluginInfo | _Finding]:
     found = [one for one in installed if one.name == plain and distribution in ("", one.distribution)]
     found = found or [one for one in installed if one.distribution == name]
     if not found:
+        from difflib import get_close_matches
+
         from orchestra.plugins.scanning import misdeclared
 
-        known = f"Installed plugins: {', '.join(sorted({info.name for info in installed}))}."
-        raise PluginNotFound(f"no plugin '{name}' is installed", misdeclared(name) or known)
+        known = sorted({info.name for info in installed})
+        close = get_close_matches(name, known, n=1)
+        meant = f"Did you mean '{close[0]}'? " if close else ""
+        hint = misdeclared(name) or f"{meant}Installed plugins: {', '.join(known)}."
+        raise PluginNotFound(f"no plugin '{name}' is installed", hint)
     return found
 
 

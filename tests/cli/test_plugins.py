@@ -89,6 +89,7 @@ def test_why_what_is_installed_is_not_listed_is_told(call: Call, fake_site: Fake
     fake_site.install("tape-rack", entry_points={"orchestra.store": {"tape": "tape:open_store"}})
     fake_site.install("nothing-here")
 
+    assert "Did you mean 'sqlite'? Installed plugins: " in call("plugins", "check", "sqlitte").error
     for name in ("tape", "tape-rack"):
         called = call("plugins", "check", name)
         assert called.code == 1
