@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,9 @@ def home(tmp_path: Path) -> Path:
 def shell(home: Path, tmp_path: Path) -> Shell:
     """Real processes in that home."""
     return Shell(home, tmp_path)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: a third of what tests do is to wait for processes."""
+    return (os.cpu_count() or 1) + 1

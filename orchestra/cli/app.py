@@ -227,8 +227,18 @@ def _call(name: str, tokens: list[str]) -> int:
 
             if instead := instead_of(name, tokens) or _meant_as_flag(name, tokens, error):
                 raise UsageError(*instead) from error
-        raise UsageError(_in_our_words(error)) from error
+        raise UsageError(_in_our_words(error), _meant_as_path(name, error)) from error
     return result if isinstance(result, int) else 0
+
+
+def _meant_as_path(name: str, error: Any) -> str | None:
+    """What to do with a word too many where it may well be a file's name."""
+    unused: list[str] | None = getattr(error, "unused_tokens", None)
+    if name not in ("ls", "cat") or not unused:
+        return None
+    from orchestra.cli.one_run import hint_of_path
+
+    return hint_of_path(name, unused[0])
 
 
 def _meant_as_flag(name: str, tokens: list[str], error: Any) -> tuple[str, str] | None:

@@ -143,6 +143,13 @@ def as_wanted(request: RunRequest, prepared: Plan | Restart) -> RunRequest:
     return structs.replace(request, stage=True) if is_single else request
 
 
+def may_lack(request: RunRequest, prepared: Plan | Restart) -> bool:
+    """Whether it asks for resources, of which there may be too little."""
+    if isinstance(prepared, Restart):
+        return bool(prepared.run.resources)
+    return bool(request.resources or prepared.operation.terms.resources)
+
+
 async def begin(
     session: Session,
     request: RunRequest,
@@ -154,6 +161,11 @@ async def begin(
 ) -> Begun:
     """Make, stage, claim or skip the prepared run, and say so."""
     request = as_wanted(request, prepared)
+    if may_lack(request, prepared):
+        from orchestra.engine.capacity import require_capacity, warn_of_capacity
+
+        require_capacity(request, prepared)
+        warn_of_capacity(session, request, prepared)
     if isinstance(prepared, Restart):
         return await _begin_again(session, request, prepared, console, quiet)
     request = structs.replace(request, after=await found_after(session, request))

@@ -138,6 +138,11 @@ def test_select_finds_the_run_with_the_least_or_greatest(call: Call, home: Path)
         assert call("select", *arguments).lines == [expected.id], arguments
     assert call("select", "--all", "--max", "loss").lines == [high.id, low.id, none.id]
     assert call("select", "--min", "loss", "--short-id").lines == [low.short_id]
+    both = call("select", "--min", "loss", "--short-id", "--attr", "label")
+    assert (both.code, both.error.splitlines()[0]) == (
+        2,
+        "orchestra: --short-id and --attr cannot both be used",
+    )
 
 
 def test_select_refuses_a_column_that_no_run_has(call: Call, home: Path) -> None:

@@ -62,6 +62,18 @@ def test_ls_lists_what_is_asked_for(
     assert call("ls", "1", "-f", *options).lines == [f"{directory}/{name}" for name in listed]
 
 
+@pytest.mark.parametrize(
+    ("words", "code"), [(("ls", "1", "*.txt"), 2), (("ls", "*.txt"), 1), (("cat", "*.txt", "-p", "x"), 1)]
+)
+def test_a_file_in_the_place_of_a_run_is_told_where_it_belongs(
+    call: Call, directory: Path, words: tuple[str, ...], code: int
+) -> None:
+    refused = call(*words)
+
+    hint = f"A file of a run is named with --path: orchestra {words[0]} RUN --path '*.txt'"
+    assert (refused.code, hint in refused.error) == (code, True)
+
+
 def test_ls_shows_hidden_files_and_our_own_only_with_all(call: Call, directory: Path) -> None:
     listed = call("ls", "-an").lines
 

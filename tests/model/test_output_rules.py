@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from orchestra.errors import UserError
 from orchestra.model.encoding import decode, encode
 from orchestra.model.operation import OutputPattern
-from orchestra.model.output_rules import DEFAULT_SCALARS, OutputRules, Told
+from orchestra.model.output_rules import DEFAULT_SCALARS, LONGEST_LINE, OutputRules, Told
 
 LINES = st.lists(
     st.one_of(
@@ -143,6 +144,17 @@ def test_a_pattern_of_the_project_finds_what_it_names(
     pattern: OutputPattern, line: str, found: dict[str, float]
 ) -> None:
     assert OutputRules((pattern,)).read(line)[0] == found
+
+
+def test_a_line_that_is_too_long_is_not_looked_at_and_takes_no_time() -> None:
+    rules = OutputRules((OutputPattern(pattern=r"(\key): (\value) .*.*y"),))
+    longest = "loss: 1 ".ljust(LONGEST_LINE - 1, "x") + "y"
+
+    assert rules.read(longest)[0] == {"loss": 1.0}
+    assert rules.read(f"{longest}y")[0] == {}
+    began = time.process_time()
+    assert rules.read("loss: 1 ".ljust(10_000_000, "x"))[0] == {}
+    assert time.process_time() - began < 5
 
 
 def test_patterns_of_the_project_replace_the_defaults() -> None:
