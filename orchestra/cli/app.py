@@ -99,6 +99,9 @@ VERBS: dict[str, Verb] = {
     "api help-op": Verb("orchestra.cli.api_operations:api_help_op", "Print an operation as JSON."),
     "plugins list": Verb("orchestra.cli.plugins:plugins_list", "List the plugins that are installed."),
     "plugins check": Verb("orchestra.cli.plugins:plugins_check", "Check that a plugin can be used."),
+    "plugins new": Verb(
+        "orchestra.cli.plugins:plugins_new", "Write the package of a new plugin.", "[OPTIONS] KIND NAME"
+    ),
     "completion": Verb("orchestra.cli.completion:completion", "Complete what is typed, in your shell."),
     "check": Verb(
         "orchestra.cli.check:check", "Check the installation; compare and repair runs and their records."

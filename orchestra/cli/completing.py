@@ -157,8 +157,13 @@ def _of_verb(name: str, words: list[str], current: str) -> Iterator[Candidate]:
         return
     known = options_of(name) if known is None else known
     positional = [one for one in known if one.positional]
-    field = positional[min(len(arguments), len(positional) - 1)].field if positional else ""
-    if field in RUN_NAMES:
+    next_one = positional[min(len(arguments), len(positional) - 1)] if positional else None
+    field = next_one.field if next_one else ""
+    if next_one and next_one.values:
+        yield from map(Candidate, next_one.values)
+    elif name.startswith("plugins "):
+        yield from _plugins(current) if field == "names" else ()
+    elif field in RUN_NAMES:
         yield from _runs(deleted=name in TRASH)
     elif field == "queues":
         yield from _runs("queue")
@@ -169,6 +174,13 @@ def _of_verb(name: str, words: list[str], current: str) -> Iterator[Candidate]:
         yield from _files(current)
     elif positional:
         yield from _files(current)
+
+
+def _plugins(current: str) -> Iterator[Candidate]:
+    from orchestra.plugins import list_plugins
+
+    yield from (Candidate(info.name, f"{info.kind} of {info.distribution}") for info in list_plugins())
+    yield from _files(current)
 
 
 def _shown(option: Option, current: str) -> str:

@@ -261,7 +261,7 @@ def _comment(comment: Comment) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, dict):
         told = ((key, one) for key, one in value.items() if one)  # pyright: ignore
-        return "".join(f"\n    {key}: {_text(one)}" for key, one in told)  # pyright: ignore
+        return "".join(f"\n    {cell(key)}: {_text(one)}" for key, one in told)  # pyright: ignore
     if isinstance(value, str):
         return cell(value)
     if isinstance(value, list):

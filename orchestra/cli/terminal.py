@@ -16,11 +16,16 @@ _UNDECIDED = re.compile("\x1b(\\[[0-9;:]{0,64})?$")
 
 
 def write(text: str) -> None:
-    """Write text for people: what has no form in UTF-8 is shown escaped.
+    """Write text for people: what has no form in UTF-8, or could drive a terminal, is shown escaped. Colours stay.
 
     Raises:
         BrokenPipeError: nobody reads any more.
     """
+    draw(defuse(text))
+
+
+def draw(text: str) -> None:
+    """Write text that drives the terminal: what is not ours in it must be defused."""
     write_bytes(text.encode(errors="backslashreplace"))
 
 

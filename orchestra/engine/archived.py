@@ -233,10 +233,15 @@ def _require_changeable(archive: Archive) -> None:
 
 
 async def _put_to_rest(session: Session) -> None:
-    active = (await session.store.query(RunQuery(states=ACTIVE))).runs
-    watched = [portable(run, environment=True) for run in active if run.worker is not None]
-    if watched:
-        await session.store.update(watched)
+    """Nobody watches what is in an archive, and its runs are where it is, whatever their records say."""
+    runs = (await session.store.query(RunQuery())).runs
+    others = [
+        portable(run, environment=True)
+        for run in runs
+        if run.directory is not None or (run.state in ACTIVE and run.worker is not None)
+    ]
+    if others:
+        await session.store.update(others)
 
 
 async def unpack_runs(

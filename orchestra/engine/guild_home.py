@@ -288,7 +288,7 @@ def _environment(one: GuildRun, time: int, problems: list[str]) -> EnvironmentRe
     return EnvironmentRecord(
         captured=time,
         platform=told,
-        cpus=cpus if isinstance(cpus, int) else None,
+        cpus=cpus if isinstance(cpus, int) and not isinstance(cpus, bool) else None,
         python=python,
         variables=variables,
         withheld=withheld,

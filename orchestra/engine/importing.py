@@ -34,6 +34,7 @@ from orchestra.workspace import records
 from orchestra.workspace.durable import storage_error, sync_directories, sync_filesystem, write_atomic
 from orchestra.workspace.layout import ATTEMPTS, CONTROL
 from orchestra.workspace.portable import content_elsewhere
+from orchestra.workspace.run_files import parents_of
 from orchestra.workspace.trash import Trash
 
 MAKING = ".importing-"
@@ -230,12 +231,9 @@ class _Import:
         links = (
             one.packing.outside if one.manifest is None else {**one.packing.outside, **one.manifest.outside}
         )
-        followed = one.packing.files
-        return [
-            (path, target)
-            for path, target in sorted(links.items())
-            if path not in followed and not any(file.startswith(f"{path}/") for file in followed)
-        ]
+        followed = set(one.packing.files)
+        followed |= {parent for file in one.packing.files for parent in parents_of(file)}
+        return [(path, target) for path, target in sorted(links.items()) if path not in followed]
 
     def _link(self, one: Brought, path: str, target: str, names: dict[str, str]) -> bool:
         """Make a link to a file of another run that is here, or comes along; False for any other."""

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from orchestra.engine import exporting
 from orchestra.model.archived import INDEX
 from orchestra.model.execution import Fence
 from orchestra.model.marks import MARK
@@ -226,6 +227,43 @@ def test_moving_deletes_the_runs_where_they_were(call: Call, other: Call, home: 
     assert other("import", "out", "--move", "-y").output == "Imported 2 run(s) from out\n"
     assert ids(other) == [IDS[2], IDS[1]]
     assert [name for name in os.listdir(tmp_path / "out") if not name.startswith("orchestra")] == []
+
+
+@pytest.mark.parametrize("state", ["completed", "staged"])
+def test_what_was_changed_while_runs_were_moved_is_kept(
+    call: Call, home: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    make(home, ended(id="one") if state == "completed" else a_run(id="one", state="staged"), ended(id="two"))
+    to_folder = exporting._Export.to_folder  # pyright: ignore
+
+    async def labelled_meanwhile(export: Any) -> exporting.Exported:
+        exported = await to_folder(export)
+        run = await export.session.store.get("one")
+        await export.session.store.update((structs.replace(run, label="new"),))
+        return exported
+
+    monkeypatch.setattr(exporting._Export, "to_folder", labelled_meanwhile)
+
+    moved = call("export", "out", "--move", "-y")
+
+    assert moved.code == 1
+    assert "run one has been changed meanwhile" in moved.error
+    (kept,) = call("runs", "--json").json
+    assert (kept["id"], kept["label"], kept["status"]) == ("one", "new", state)
+    assert sorted(ids(call, "-A", "out")) == ["one", "two"]
+
+
+def test_a_record_in_an_archive_leads_to_no_directory_elsewhere(call: Call, home: Path) -> None:
+    make(home, ended(id="mine"))
+    call("export", "out", "-y")
+    record = Path("out/mine/.orchestra/run.json")
+    told = json.loads(record.read_text()) | {"directory": str(run_dir(home, "mine"))}
+    record.write_text(json.dumps(told))
+
+    assert call("runs", "-A", "out", "--json").json[0]["run_dir"] == str(Path("out/mine").absolute())
+    assert call("runs", "rm", "-A", "out", "1", "-y").code == 0
+    assert (run_dir(home, "mine") / ".orchestra" / "run.json").is_file()
+    assert not Path("out/mine").exists()
 
 
 def test_runs_are_not_moved_out_of_a_file_or_another_home(call: Call, other: Call, home: Path) -> None:

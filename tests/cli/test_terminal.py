@@ -30,6 +30,12 @@ def test_colours_stay_and_all_else_that_drives_a_terminal_is_escaped(text: str, 
     assert terminal.defuse(text) == shown
 
 
+def test_what_is_written_for_people_drives_no_terminal(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    terminal.write("\x1b[1mbold\x1b[0m \x1b[2J\n")
+
+    assert capfdbinary.readouterr().out == b"\x1b[1mbold\x1b[0m \\x1b[2J\n"
+
+
 def test_a_sequence_that_is_split_between_two_chunks_is_judged_as_a_whole() -> None:
     child, fd = pty.fork()
     if child == 0:
