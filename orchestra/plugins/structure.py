@@ -15,9 +15,11 @@ from msgspec import Struct
 from orchestra.contracts import (
     CONTRACTS,
     Counting,
+    Enduring,
     Foretelling,
     Hinting,
     Kind,
+    Marking,
     Preparing,
     Warming,
     Watchable,
@@ -27,7 +29,7 @@ CAPABILITIES: dict[Kind, tuple[type, ...]] = {
     "executor": (Hinting, Foretelling, Warming, Preparing),
     "expander": (Counting,),
     "resolver": (),
-    "store": (Watchable,),
+    "store": (Watchable, Marking, Enduring),
 }
 """What a plugin of each kind may offer beyond its contract."""
 

@@ -9,5 +9,7 @@ from __future__ import annotations
 import pytest
 
 # Kits fail with plain asserts: without this they would fail without a word.
-_KITS = "kit expanders resolvers executors stores store_cases store_claim_cases store_race"
-pytest.register_assert_rewrite(*(f"orchestra.testing.{module}" for module in _KITS.split()))
+_KITS = ["kit", "expanders", "resolvers", "executors", "stores"]
+_STORE_KITS = ["cases", "claim_cases", "condition_cases", "machine", "race"]
+_MODULES = [*_KITS, *(f"store_{name}" for name in _STORE_KITS)]
+pytest.register_assert_rewrite(*(f"orchestra.testing.{module}" for module in _MODULES))
