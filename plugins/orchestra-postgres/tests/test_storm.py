@@ -1,4 +1,4 @@
-"""Queues of several hosts share one server and one folder, and are killed while they work."""
+"""Queues of several hosts share one server and one folder: they are killed while they work, and so is the server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from conftest import new_schema
 from orchestra.testing.store_storm import Storm
 from postgres_server import PostgresServer
 
@@ -26,13 +25,11 @@ def _hosts() -> None:
 
 
 @pytest.mark.usefixtures("_hosts")
-def test_queues_of_several_hosts_that_are_killed_lose_nothing_and_run_nothing_twice(
-    server: PostgresServer, tmp_path: Path
+def test_when_queues_of_several_hosts_and_their_server_are_killed_all_runs_once(
+    own_server: PostgresServer, tmp_path: Path
 ) -> None:
-    schema = new_schema()
-
     def cut() -> None:
-        with psycopg.connect(server.url, autocommit=True) as connection:
+        with psycopg.connect(own_server.url, autocommit=True) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name LIKE 'orchestra %' AND random() < 0.5"
@@ -40,8 +37,8 @@ def test_queues_of_several_hosts_that_are_killed_lose_nothing_and_run_nothing_tw
 
     storm = Storm(
         tmp_path,
-        {"ORCHESTRA_STORE": f"postgres url={server.url} schema={schema}"},
+        {"ORCHESTRA_STORE": f"postgres url={own_server.url}"},
         on_host=on_host,
-        strikes=[cut],
+        strikes=[cut, lambda: own_server.restart("immediate")],
     )
     storm.rage(random.Random(1))
