@@ -19,12 +19,13 @@ from orchestra.contracts import (
     Hinting,
     Kind,
     Preparing,
+    Scheduling,
     Warming,
     Watchable,
 )
 
 CAPABILITIES: dict[Kind, tuple[type, ...]] = {
-    "executor": (Hinting, Foretelling, Warming, Preparing),
+    "executor": (Hinting, Foretelling, Warming, Preparing, Scheduling),
     "expander": (Counting,),
     "resolver": (),
     "store": (Watchable,),
