@@ -92,5 +92,5 @@ class SchedulingContract:
 async def _comes_to(executor: Executor, handle: Handle, *phases: JobPhase) -> None:
     assert isinstance(executor, Scheduling)
     with anyio.fail_after(executors.PATIENCE):
-        while (await executor.status((handle,)))[0].phase not in phases:
+        while (await executor.status((handle,)))[0].phase not in phases:  # noqa: ASYNC110  it changes elsewhere
             await anyio.sleep(0.05)

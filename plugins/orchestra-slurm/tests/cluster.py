@@ -1,4 +1,7 @@
-"""A real Slurm of one node, without systemd, in a folder and on ports of its own: for tests, and for the benchmark."""
+"""A real Slurm of one node, without systemd, in a folder and on ports of its own: for tests, and for the benchmark.
+
+python cluster.py COMMAND...        run a command on such a Slurm, and end that afterwards
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
+import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
@@ -40,15 +45,18 @@ SchedulerType=sched/backfill
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
 KillWait=15
 OverTimeLimit=0
 MinJobAge=300
 InactiveLimit=0
-MessageTimeout=10
+MessageTimeout=3
 AccountingStorageType=accounting_storage/none
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4000 State=UNKNOWN
 PartitionName=test Nodes={host} Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO DefMemPerCPU=10
 PartitionName=spare Nodes={host} MaxTime=INFINITE State=UP OverSubscribe=NO DefMemPerCPU=10
+PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP OverSubscribe=NO DefMemPerCPU=10 PriorityTier=10
 """
 
 
@@ -121,7 +129,12 @@ class Cluster:
         self._until(lambda: "UP" in self.run("scontrol", "ping"), "the controller")
 
     def kill_controller(self) -> None:
-        """Kill the controller as a crash does."""
+        """Kill the controller as a crash does, when it has saved what it knows: it does so now and then."""
+        now, state = time.time(), self.folder / "state" / "job_state"
+        self.run("scontrol", "reconfigure")
+        self._until(
+            lambda: state.exists() and state.stat().st_mtime > now, "the controller to save its state"
+        )
         self._kill("slurmctld", signal.SIGKILL)
 
     def cancel_all(self) -> None:
@@ -160,11 +173,9 @@ class Cluster:
         deadline = time.monotonic() + PATIENCE
         while not holds():
             if time.monotonic() > deadline:
-                logs = [
-                    f"{path.name}: {path.read_text(errors='replace')[-1500:]}"
-                    for path in self.folder.glob("*.log")
-                ]
-                raise TimeoutError(f"waited too long for {what}\n" + "\n".join(logs))
+                files = self.folder.glob("*.log")
+                logs = "\n".join(f"{path.name}: {path.read_text(errors='replace')[-1500:]}" for path in files)
+                raise TimeoutError(f"waited too long for {what}\n{logs}")
             time.sleep(0.05)
 
 
@@ -174,3 +185,16 @@ def _is_alive(pid: int) -> bool:
             return file.read().rpartition(")")[2].split()[0] not in ("Z", "X")
     except OSError:
         return False
+
+
+def main(command: list[str]) -> int:
+    """Run ``command`` on a cluster of its own; its exit status."""
+    reason = reason_against()
+    if reason is not None:
+        sys.exit(f"there can't be a Slurm here: {reason}")
+    with tempfile.TemporaryDirectory() as folder, Cluster(Path(folder)) as cluster:
+        return subprocess.run(command, env=cluster.environment, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

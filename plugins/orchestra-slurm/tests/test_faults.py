@@ -147,17 +147,35 @@ async def test_the_accounting_is_asked_about_all_forgotten_jobs_at_once(
     fake: Fake, options: Options, make_job: SupervisedJobs
 ) -> None:
     fake.let("start", "none")
-    fake.let("accounting", "1|TIMEOUT\n2|CANCELLED by 0\n")
     async with open_executor(structs.replace(options, array=False)) as executor:
         handles = [await executor.submit(make_job(["true"])) for _ in range(3)]
         for handle in handles:
             fake.becomes(_element(handle), "FORGOTTEN")
+        names = [handle.token.split(":")[1] for handle in handles]
+        # The last one is of another job, which has the id again.
+        fake.let("accounting", f"1|{names[0]}|TIMEOUT\n2|{names[1]}|CANCELLED by 0\n3|other|COMPLETED\n")
         statuses = [(status.phase, status.cause) for status in await executor.status(handles)]
         again = [(status.phase, status.cause) for status in await executor.status(handles)]
 
     assert statuses == [("ended", "timeout"), ("ended", "stopped"), ("gone", None)]
     assert again == statuses
     assert len(fake.calls("sacct")) == 1
+
+
+async def test_an_id_that_slurm_has_given_to_another_job_since_is_none_of_ours(
+    fake: Fake, options: Options, make_job: SupervisedJobs
+) -> None:
+    fake.let("start", "none")
+    async with open_executor(options) as executor:
+        handle = await executor.submit(make_job(["true"]))
+        (fake.root / "jobs" / "1").write_text(
+            '{"name": "other", "count": null, "options": {}, "command": []}'
+        )
+
+        (status,) = await executor.status((handle,))
+        assert status.phase == "gone"
+        assert not await executor.stop(handle, "kill")
+    assert fake.calls("scancel") == []
 
 
 async def test_a_job_that_is_executed_again_after_a_requeue_does_not_start_its_operation_twice(
@@ -386,13 +404,13 @@ async def test_an_older_answer_says_nothing_of_a_job_that_was_submitted_since(
     fake: Fake, options: Options
 ) -> None:
     listing = Listing(structs.replace(options, poll=60.0))
-    await listing.statuses(["1"])
-    listing.knows("2")
+    await listing.statuses(["1:a"])
+    listing.knows("2:b")
     begun = time.monotonic()
-    found = await listing.statuses(["1", "2"])
+    found = await listing.statuses(["1:a", "2:b"])
 
-    assert found["1"].phase == "gone"
-    assert found["2"].phase == "gone"
+    assert found["1:a"].phase == "gone"
+    assert found["2:b"].phase == "gone"
     assert time.monotonic() - begun >= 0.5, "the old answer was believed"
 
 

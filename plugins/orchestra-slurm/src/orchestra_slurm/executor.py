@@ -15,7 +15,7 @@ from orchestra.errors import ExecutorError
 from orchestra.model.execution import Handle, Hint, Job, JobStatus
 
 from orchestra_slurm.commands import CommandFailed, call
-from orchestra_slurm.listing import Listing
+from orchestra_slurm.listing import Listing, key_of
 from orchestra_slurm.options import Options
 from orchestra_slurm.submission import OUT, Placed, Submissions
 
@@ -42,6 +42,11 @@ class Token(Struct, frozen=True, kw_only=True):
     id: str
     name: str
     directory: str
+
+    @property
+    def key(self) -> str:
+        """What listings know the job by."""
+        return key_of(self.id, self.name)
 
     @classmethod
     def of(cls, handle: Handle) -> Token:
@@ -104,8 +109,8 @@ class SlurmExecutor:
     async def status(self, handles: Sequence[Handle]) -> Sequence[JobStatus]:
         """What Slurm says of each job; asked about all of them at once, at most once in ``poll`` seconds."""
         tokens = [Token.of(handle) for handle in handles]
-        found = await self._listing.statuses([token.id for token in tokens])
-        return [_with_output(token, found[token.id]) for token in tokens]
+        found = await self._listing.statuses([token.key for token in tokens])
+        return [_with_output(token, found[token.key]) for token in tokens]
 
     async def stop(self, handle: Handle, how: StopHow) -> bool:
         """Cancel a job that waits; tell the supervisor of one that runs.
@@ -159,8 +164,8 @@ class SlurmExecutor:
         return os.path.exists(os.path.join(token.directory, "exit"))
 
     async def _now(self, token: Token) -> JobStatus:
-        found = await self._listing.statuses([token.id], newer_than=time.monotonic())
-        return found[token.id]
+        found = await self._listing.statuses([token.key], newer_than=time.monotonic())
+        return found[token.key]
 
     async def _scancel(self, *arguments: str) -> None:
         await call(self._options.scancel, arguments, self._options.timeout)

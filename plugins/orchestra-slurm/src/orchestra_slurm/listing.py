@@ -7,6 +7,7 @@ was known is dropped, and it is asked less and less often.
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Collection
 
@@ -28,14 +29,22 @@ LEAST_PAUSE = 1.0
 """Seconds between two calls of squeue, however much somebody wants to know, unless ``poll`` is less."""
 
 
+def key_of(job: str, name: str) -> str:
+    """What a job is known by here: its id (``12``, or ``12_3`` of an array) and its name.
+
+    A controller that has lost what it saved last gives ids again.
+    """
+    return f"{job}:{name}"
+
+
 def parse_listing(text: str) -> dict[str, Entry]:
-    """The entries of squeue's answer to :data:`FORMAT`, by job id (``12``, or ``12_3`` of an array)."""
+    """The entries of squeue's answer to :data:`FORMAT`, by :func:`key_of`."""
     found: dict[str, Entry] = {}
     for line in text.splitlines():
         fields = line.split("|", 4)
         if len(fields) == 5:
             job, state, reason, nodes, name = fields
-            found[job] = Entry(state=state, reason=reason, nodes=nodes, name=name)
+            found[key_of(job, name)] = Entry(state=state, reason=reason, nodes=nodes, name=name)
     return found
 
 
@@ -60,7 +69,7 @@ class Listing:
         self._accounting = True
 
     def knows(self, job: str) -> None:
-        """The job was taken by Slurm just now."""
+        """The job with this key was taken by Slurm just now."""
         self._seen_first[job] = time.monotonic()
 
     async def statuses(
@@ -89,7 +98,7 @@ class Listing:
             f"--format={FORMAT}",
         ]
         found = parse_listing(await call(self._options.squeue, arguments, self._options.timeout))
-        ids = {int(job.partition("_")[0]) for job, entry in found.items() if entry.name == name}
+        ids = {int(re.split("[_:]", key)[0]) for key, entry in found.items() if entry.name == name}
         return str(max(ids)) if ids else None
 
     async def _refresh(self, wanted: Collection[str], newer_than: float) -> None:
@@ -139,7 +148,7 @@ class Listing:
             self._note(job, self._jobs[job])
 
     def _note(self, job: str, entry: Entry) -> None:
-        status = status_of(job, entry)
+        status = status_of(_id(job), entry)
         if status.phase == "ended":
             self._over[job] = status
             self._seen_first.pop(job, None)
@@ -151,14 +160,14 @@ class Listing:
         for begin in range(0, len(jobs), MOST_NAMED):
             if not self._accounting:
                 break
-            some = ",".join(jobs[begin : begin + MOST_NAMED])
+            some = ",".join(job.partition(":")[0] for job in jobs[begin : begin + MOST_NAMED])
             # The default begins at midnight.
             arguments = [
                 "--noheader",
                 "--parsable2",
                 "--allocations",
                 "--starttime=2010-01-01",
-                "--format=JobID,State",
+                "--format=JobID,JobName,State",
             ]
             try:
                 text = await call(self._options.sacct, [*arguments, f"--jobs={some}"], self._options.timeout)
@@ -166,17 +175,21 @@ class Listing:
                 self._accounting = not (error.missing or "disabled" in error.message)
                 break
             for line in text.splitlines():
-                job, _, state = line.partition("|")
+                job, name, state = [*line.split("|"), "", ""][:3]
                 if state:
-                    found[job] = Entry(state=state.split()[0].rstrip("+"))
-        return found
+                    found[key_of(job, name)] = Entry(state=state.split()[0].rstrip("+"))
+        return {job: entry for job, entry in found.items() if job in jobs}
 
     def _status(self, job: str) -> JobStatus:
         if self._failures:
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._away_since))
             return JobStatus(phase="unknown", reason=f"Slurm can't be reached since {since}: {self._error}")
         if job in self._jobs:
-            return status_of(job, self._jobs[job])
+            return status_of(_id(job), self._jobs[job])
         if self._seen_first.get(job, 0.0) > self._answered:
-            return JobStatus(phase="unknown", reason=f"Slurm was not asked yet about job {job}")
-        return JobStatus(phase="gone", reason=f"Slurm no longer knows job {job}")
+            return JobStatus(phase="unknown", reason=f"Slurm was not asked yet about job {_id(job)}")
+        return JobStatus(phase="gone", reason=f"Slurm no longer knows job {_id(job)}")
+
+
+def _id(key: str) -> str:
+    return key.partition(":")[0]

@@ -21,7 +21,7 @@ from orchestra.errors import ExecutorError, text_of_os_error
 from orchestra.model.execution import Job
 
 from orchestra_slurm.commands import CommandFailed, call
-from orchestra_slurm.listing import Listing
+from orchestra_slurm.listing import Listing, key_of
 from orchestra_slurm.options import Options, resource_arguments
 from orchestra_slurm.script import place_script
 
@@ -188,7 +188,7 @@ class Submissions:
                 ticket.error = error
             return
         for ticket, placed in zip(fresh, submitted, strict=True):
-            self._listing.knows(placed.id)
+            self._listing.knows(key_of(placed.id, placed.name))
             ticket.placed = placed
 
     async def _taken_before(self, job: Job) -> Placed | None:
