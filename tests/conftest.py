@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from tests.process import Shell
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test sees the settings or the home of whoever runs it."""
-    for name in ("ORCHESTRA_HOME", "ORCHESTRA_FAILPOINT", "ORCHESTRA_STORE", "ORCHESTRA_ATTEMPT"):
+    """No test sees the settings, the home or the terminal of whoever runs it."""
+    for name in ("ORCHESTRA_HOME", "ORCHESTRA_FAILPOINT", "ORCHESTRA_STORE", "ORCHESTRA_ATTEMPT", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ORCHESTRA_CONFIG", "/dev/null")
 
@@ -27,3 +28,9 @@ def home(tmp_path: Path) -> Path:
 def shell(home: Path, tmp_path: Path) -> Shell:
     """Real processes in that home."""
     return Shell(home, tmp_path)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: a third of what tests do is to wait for processes."""
+    return (os.cpu_count() or 1) + 1

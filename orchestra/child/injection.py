@@ -5,64 +5,185 @@ assigns again is respected. A name that is never assigned is set before the scri
 of one global, ``{"dict:params": {"lr": 0.1}}`` or ``"namespace:..."``, are set right after its assignment. Line
 numbers, exit codes, ``__main__`` and tracebacks are those of the script alone.
 
-Python >= 3.8 and the standard library alone. No import costs much start-up time: the tree comes from the
-compiler itself (``_ast``), the JSON from the C scanner.
+Python >= 3.8 and the standard library alone. Little is imported, for that is what start-up time goes into: where a
+tree is needed, it comes from the compiler itself (``_ast``), and JSON with escapes from the C scanner.
 """
 
-import _ast
 import os
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _ast
     from types import ModuleType, TracebackType
     from typing import Any, Callable, Dict, List, Optional, Tuple, Type
 
 VARIABLE = "ORCHESTRA_INJECTION"
 """Tells spawned processes what to run: a module's name or nothing, the script's path, FLAGS, each on a line."""
 
-SPLIT_SIZE = 4096
-"""Bytes from which on only the part of a script that assigns flags is rewritten as a tree (that is slow)."""
-
 _ONLY_TREE = 0x400  # ast.PyCF_ONLY_AST
-_MOST_CUTS = 4
+_INFINITY = float("inf")
+_CONSTANTS: "Dict[str, Any]" = {
+    "true": True,
+    "false": False,
+    "null": None,
+    "NaN": float("nan"),
+    "Infinity": _INFINITY,
+    "-Infinity": -_INFINITY,
+}
 
 
 def read_flags(text: str) -> "Dict[str, Any]":
     """The flags that a JSON text holds."""
+    if "\\" not in text:
+        try:
+            # Without escapes, JSON is Python with three other names. To load a module of C takes ten times as long.
+            return eval(text.strip(), {"__builtins__": {}}, _CONSTANTS)
+        except (SyntaxError, ValueError, NameError, MemoryError, RecursionError):
+            pass
     try:
         from _json import make_scanner
     except ImportError:
         import json
 
         return json.loads(text)
-    constants = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": -float("inf")}
     context: Any = type("Context", (), {})()
     context.strict, context.memo = False, {}
     context.object_hook = context.object_pairs_hook = None
-    context.parse_float, context.parse_int, context.parse_constant = float, int, constants.__getitem__
+    context.parse_float, context.parse_int, context.parse_constant = float, int, _CONSTANTS.__getitem__
     return make_scanner(context)(text.strip(), 0)[0]
 
 
 def compile_script(
     source: bytes, filename: str, flags: "Dict[str, Any]"
 ) -> "Tuple[List[Any], Dict[str, Any]]":
-    """The script's code with the flags' values in their places, and the flags that have no place.
+    """What the script does with the flags' values in their places, and the flags that have no place.
 
-    The code may come in two parts, to be run one after the other in the same namespace.
+    It may come in several parts: code, and values to set, to be run and set one after the other in one namespace.
 
     Raises:
         SyntaxError: the source is not valid Python.
         ValueError: it holds a NUL character.
     """
-    parts = _compile_split(source, filename, flags) if len(source) >= SPLIT_SIZE else None
+    parts = _compile_around(source, filename, flags)
     if parts is not None:
         return parts, {}
     code, left = _compile_whole(source, filename, flags)
     return [code], left
 
 
+def _compile_around(source: bytes, filename: str, flags: "Dict[str, Any]") -> "Optional[List[Any]]":
+    """The code before, between and after the lines that assign the flags, and the values between; None where that
+    would not be exact.
+
+    This takes no tree, which is slow to load and slow to make. If all parts are valid and each begins at column 0,
+    then the script was cut between top-level statements: inside a bracket, string, block or continued line, the part
+    before the cut would be incomplete. And nothing assigns a name before the first line that begins with it if the
+    name is nowhere followed by what makes it a target.
+    """
+    if b"coding" in source[:200] or b"\r" in source or b"\\\n" in source:
+        return None
+    lines: List[Tuple[int, int, str, bytes]] = []
+    try:
+        for name in flags:
+            line = _assigning_line(source, name, filename)
+            if line is None:
+                return None
+            lines.append(line)
+        lines.sort()
+        # Beyond ASCII, what looks otherwise may be the same name.
+        plain = not lines or source[: lines[-1][0]].isascii()
+        return _parts(source, filename, lines, flags) if plain else None
+    except (SyntaxError, ValueError):
+        # Not valid in parts; whether it is as a whole, the compiler will say.
+        return None
+
+
+def _assigning_line(source: bytes, name: str, filename: str) -> "Optional[Tuple[int, int, str, bytes]]":
+    """Where the line begins and ends that assigns ``name`` first, that name, and its annotation."""
+    word = name.encode("utf-8", "surrogatepass")
+    if not (word.isalnum() or word.replace(b"_", b"a").isalnum()):
+        return None
+    place = source.find(word)
+    while place >= 0:
+        after = place + len(word)
+        if not (_is_word(source[place - 1 : place] if place else b"") or _is_word(source[after : after + 1])):
+            if place == 0 or source[place - 1 : place] == b"\n":
+                break
+            if _is_target(source, place, after):
+                return None
+        place = source.find(word, after)
+    if place < 0:
+        return None
+    end = source.find(b"\n", place) + 1 or len(source)
+    annotation, equals, value = source[place + len(word) : end].partition(b"=")
+    annotation = annotation.strip(b" \t")
+    simple = annotation[:1] in (b"", b":") and not (set(value) & set(b"=;\\\f")) and b"#" not in annotation
+    if not equals or not simple:
+        return None
+    # It must be one expression that ends in this line. Of what it warns, the script alone would be warned, too.
+    compile(b"\n" * source.count(b"\n", 0, place) + value.strip(), filename, "eval", dont_inherit=True)
+    return place, end, name, annotation
+
+
+def _is_word(character: bytes) -> bool:
+    return character.isalnum() or character == b"_" or character > b"\x7f"
+
+
+def _is_target(source: bytes, place: int, after: int) -> bool:
+    """Whether the name in between may be what a statement assigns, with or without parentheses around it."""
+    before, following = source[max(0, place - 80) : place], source[after : after + 80].lstrip(b" \t\n)")
+    begin = before.rstrip(b" \t\n(")
+    in_parentheses = b"(" in before[len(begin) :]
+    if following[:1] == b"=":
+        return following[:2] != b"=="
+    if following[:1] == b":":
+        return in_parentheses or begin[-1:] == b";"
+    return not following or (in_parentheses and following[:1] == b"#")
+
+
+def _parts(
+    source: bytes, filename: str, lines: "List[Tuple[int, int, str, bytes]]", flags: "Dict[str, Any]"
+) -> "Optional[List[Any]]":
+    parts: List[Any] = []
+    begin = number = inherited = 0
+    for place, end, name, annotation in [*lines, (len(source), 0, "", b"")]:
+        text = source[begin:place]
+        if text and not text.isspace():
+            code = compile(b"\n" * number + text, filename, "exec", inherited, dont_inherit=True)
+            # Only the first text is the docstring, and only the first imports are from __future__. Since 3.14 each
+            # part would make its own function of the module's annotations.
+            unlike = b"__future__" in text or "__doc__" in code.co_names
+            if (begin and unlike) or "__annotate__" in code.co_names:
+                return None
+            if not begin:
+                inherited = _future(text, code)
+            parts.append(code)
+        number += text.count(b"\n") + 1
+        if name:
+            parts.append({name: flags[name]})
+        if annotation:
+            text = b"\n" * (number - 1) + name.encode() + annotation
+            parts.append(compile(text, filename, "exec", inherited, dont_inherit=True))
+            if "__annotate__" in parts[-1].co_names:
+                return None
+        begin = end
+    return parts
+
+
+def run_parts(parts: "List[Any]", names: "Dict[str, Any]") -> None:
+    """Run in ``names`` what :func:`compile_script` returned."""
+    for part in parts:
+        if isinstance(part, dict):
+            names.update(part)  # pyright: ignore
+        else:
+            exec(part, names)
+
+
 def _compile_whole(source: bytes, filename: str, flags: "Dict[str, Any]") -> "Tuple[Any, Dict[str, Any]]":
+    global _ast
+    import _ast
+
     tree: Any = compile(source, filename, "exec", _ONLY_TREE, dont_inherit=True)
     left = dict(flags)
     body: List[Any] = []
@@ -72,67 +193,8 @@ def _compile_whole(source: bytes, filename: str, flags: "Dict[str, Any]") -> "Tu
     return compile(tree, filename, "exec", dont_inherit=True), left
 
 
-def _compile_split(source: bytes, filename: str, flags: "Dict[str, Any]") -> "Optional[List[Any]]":
-    """The code in two parts, of which only the first needs a tree; None where that would not be exact.
-
-    If both parts are valid and the second begins at column 0, then the script was cut between two of its
-    top-level statements: inside a bracket, string, block or continued line, the first would be incomplete.
-    """
-    if b"coding" in source[:200] or source.startswith(b"\xef\xbb\xbf"):
-        return None
-    place = max((_first_line(source, name.rpartition(":")[2]) for name in flags), default=-1)
-    for _ in range(_MOST_CUTS):
-        place = _next_cut(source, place)
-        if place < 0:
-            return None
-        try:
-            head, left = _compile_whole(source[:place], filename, flags)
-        except SyntaxError:
-            continue
-        if left:
-            return None
-        try:
-            padding = b"\n" * source.count(b"\n", 0, place)
-            tail = compile(
-                padding + source[place:], filename, "exec", _future(source, head), dont_inherit=True
-            )
-        except SyntaxError:
-            return None
-        # Since 3.14 each part would make its own function of the module's annotations.
-        return None if "__annotate__" in tail.co_names else [head, tail]
-    return None
-
-
-def _first_line(source: bytes, name: str) -> int:
-    """Where a line begins with ``name``; the source's length if none does."""
-    wanted = name.encode("utf-8", "surrogatepass")
-    place = 0 if source.startswith(wanted) else source.find(b"\n" + wanted) + 1
-    while place or source.startswith(wanted):
-        following = source[place + len(wanted) : place + len(wanted) + 1]
-        if not (following.isalnum() or following == b"_" or following > b"\x7f"):
-            return place
-        place = source.find(b"\n" + wanted, place) + 1
-        if not place:
-            break
-    return len(source)
-
-
-def _next_cut(source: bytes, place: int) -> int:
-    """The next line that can begin a part: -1 if there is none."""
-    while True:
-        place = source.find(b"\n", place) + 1
-        if not 0 < place < len(source):
-            return -1
-        first = source[place : place + 1]
-        # A text at the beginning would become the docstring.
-        if (first.isalpha() or first in b"_@") and source[place : place + 4].lstrip(b"rRbBuUfF")[
-            :1
-        ] not in b"'\"":
-            return place
-
-
 def _future(source: bytes, head: "Any") -> int:
-    """The compiler flags that the second part inherits: ``from __future__`` stands in the first."""
+    """The compiler flags that the later parts inherit: ``from __future__`` stands in the first."""
     if b"__future__" not in source:
         return 0
     import __future__
@@ -465,12 +527,11 @@ def _run_main(spec: "Any", words: "List[str]", injector: str) -> None:
     os.environ[VARIABLE] = "\n".join((module, os.path.join(os.getcwd(), script), text))
     main = _main_module(path, spec)
     _hook_spawning(path, module, injector)
-    codes, unassigned = _load(path, text)
+    parts, unassigned = _load(path, text)
     names = vars(main)
     names.update(_named(unassigned))
     replace_main(main)
-    for code in codes:
-        exec(code, names)
+    run_parts(parts, names)
 
 
 def run_spawned(names: "Dict[str, Any]", injector: str) -> None:
@@ -479,12 +540,11 @@ def run_spawned(names: "Dict[str, Any]", injector: str) -> None:
     _hook_spawning(path, module, injector)
     try:
         itself = _identity(path, _find_module(module)) if module else {"__file__": path}
-        codes, unassigned = _load(path, text)
+        parts, unassigned = _load(path, text)
         for name in [name for name in names if not name.startswith("__")]:
             del names[name]
         names.update(_named(unassigned), **itself)
-        for code in codes:
-            exec(code, names)
+        run_parts(parts, names)
     except BaseException:
         _hide_frames(injector)
         raise

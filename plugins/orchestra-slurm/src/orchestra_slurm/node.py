@@ -26,7 +26,9 @@ def main(listing: str) -> None:
     count, *items = _read(os.path.join(directory, b"slurm.job")).split(b"\0")[:-1]
     arguments, variables = items[: int(count)], items[int(count) :]
     environment = dict(os.environb)
-    environment.update(variable.split(b"=", 1) for variable in variables)
+    for variable in variables:
+        name, _, value = variable.partition(b"=")
+        environment[name] = value
     os.execve(arguments[0], arguments, environment)
 
 

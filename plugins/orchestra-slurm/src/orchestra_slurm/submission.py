@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 import msgspec
@@ -24,6 +25,8 @@ from orchestra_slurm.commands import CommandFailed, call
 from orchestra_slurm.listing import Listing, key_of
 from orchestra_slurm.options import Options, resource_arguments
 from orchestra_slurm.script import place_script
+
+T = TypeVar("T")
 
 NOTE = "slurm.note"
 JOB = "slurm.job"
@@ -237,21 +240,15 @@ class Submissions:
         deadline = time.monotonic() + self._options.patience
         pause = 0.5
         while True:
-            error = None
-            # Whether it was taken must be known, or nobody could find it again: bounded by its time.
-            with anyio.CancelScope(shield=True):
-                try:
-                    said = await call(self._options.sbatch, command, self._options.timeout)
-                    job = said.strip().splitlines()[-1].partition(";")[0] if said.strip() else ""
-                    if job.isdigit():
-                        return job
-                    error = CommandFailed("sbatch", f"it said '{said.strip()[:100]}' instead of a job's id")
-                except CommandFailed as failed:
-                    error = failed
-                    if failed.missing:
-                        raise ExecutorError(
-                            failed.message, "Run this where Slurm's commands are, or name them: sbatch=PATH."
-                        ) from None
+            try:
+                # Whether it was taken must be known, or nobody could find it again: bounded by its time.
+                with anyio.CancelScope(shield=True):
+                    return await self._called(command)
+            except CommandFailed as failed:
+                error = failed
+            if error.missing:
+                hint = "Run this where Slurm's commands are, or name them: sbatch=PATH."
+                raise ExecutorError(error.message, hint)
             found = await self._patiently(lambda: self._listing.by_name(name), deadline)
             if found is not None:
                 return found
@@ -261,7 +258,14 @@ class Submissions:
             await anyio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
-    async def _patiently(self, look, deadline: float | None = None):
+    async def _called(self, command: Sequence[str]) -> str:
+        said = (await call(self._options.sbatch, command, self._options.timeout)).strip()
+        job = said.rpartition("\n")[2].partition(";")[0]
+        if not job.isdigit():
+            raise CommandFailed("sbatch", f"it said '{said[:100]}' instead of a job's id")
+        return job
+
+    async def _patiently(self, look: Callable[[], Awaitable[T]], deadline: float | None = None) -> T:
         """What ``look`` says, once Slurm can be reached: until then nothing may be submitted again."""
         deadline = time.monotonic() + self._options.patience if deadline is None else deadline
         pause = 0.5
