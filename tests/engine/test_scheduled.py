@@ -15,6 +15,7 @@ from orchestra.engine.control import Control, Wish
 from orchestra.engine.judge import settle
 from orchestra.engine.stopping import stop_runs
 from orchestra.errors import ExecutorError
+from orchestra.model import lifecycle
 from orchestra.model.encoding import encode
 from orchestra.model.execution import Exit, Fence, Handle, Identity, Job, JobStatus
 from orchestra.model.resources import Resources
@@ -205,7 +206,7 @@ async def test_a_wish_to_stop_ends_a_run_that_waits(bench: Bench, scheduler: Sch
 async def test_the_scheduler_tells_why_it_ended_a_run_and_retries_go_by_that(
     bench: Bench, scheduler: Scheduler, cause: str
 ) -> None:
-    run = await on_a_node(bench, retry=Retry(limit=1, on=(cause,)), starter="queue", rest="staged")
+    run = await on_a_node(bench, retry=Retry(limit=1, on=(cause,)))
     scheduler.says = structs.replace(TIMED_OUT, cause=cause)
     ended = Exit(code=-15, started=0, stopped=1, stopped_by="TERM")
     records.write_exit(bench.session.attempt_directory(run), ended, fsync=False)
@@ -216,7 +217,7 @@ async def test_the_scheduler_tells_why_it_ended_a_run_and_retries_go_by_that(
     kept = records.read_exit(bench.session.attempt_directory(run))
     assert kept is not None
     assert (kept.cause, kept.code) == (cause, -15)
-    assert bench.state(run) == "staged", "its retry did not go by the reason"
+    assert lifecycle.wants_again(settled), "its retry does not go by the reason"
 
 
 @pytest.mark.parametrize("says", [ENDED, AWAY, GONE], ids=lambda status: status.phase)

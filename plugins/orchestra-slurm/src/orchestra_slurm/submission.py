@@ -240,6 +240,7 @@ class Submissions:
         deadline = time.monotonic() + self._options.patience
         pause = 0.5
         while True:
+            error = CommandFailed("sbatch", "it was interrupted")
             try:
                 # Whether it was taken must be known, or nobody could find it again: bounded by its time.
                 with anyio.CancelScope(shield=True):
