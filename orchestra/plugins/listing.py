@@ -46,6 +46,7 @@ _PROVIDERS = {
     "gs": "orchestra-fsspec",
     "latin-hypercube": "orchestra-qmc",
     "s3": "orchestra-fsspec",
+    "slurm": "orchestra-slurm",
     "sobol": "orchestra-qmc",
 }
 """What our own distributions provide. Of others we can't know that they are there, or whose."""
