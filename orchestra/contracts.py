@@ -144,6 +144,17 @@ class Marking(Protocol):
         ...
 
 
+@runtime_checkable
+class Enduring(Protocol):
+    """Capability of a store: it tells when it may have forgotten something. Of one without it that is supposed when
+    the computer was started anew."""
+
+    def incarnation(self) -> str:
+        """A word that is the same, on every host, until the store may lack runs that it was given: because it was made
+        anew, a backup took its place, or a loss of power took the last of its changes."""
+        ...
+
+
 class Executor(Protocol):
     """Runs jobs. Knows nothing of flags, output or exit records: the supervised command writes them."""
 

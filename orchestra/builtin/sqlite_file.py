@@ -144,6 +144,11 @@ class SqliteFile:
 
         return self.blocking(attempt)
 
+    @property
+    def inode(self) -> int:
+        """The number of the file that is open."""
+        return 0 if self._inode is None else self._inode[1]
+
     def data_version(self) -> int:
         """A number that changes when another connection has committed."""
         with self._in_use() as connection:

@@ -5,26 +5,23 @@ A glimpse of each run is in a table of its own, whose rows are a tenth as long a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from sqlite3 import Connection
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from orchestra.builtin.sqlite_hints import hint
 from orchestra.builtin.sqlite_runs import IN, array_of, text_of
 from orchestra.errors import StoreCorrupt
+from orchestra.model.condition_sql import Sql, joined, split
 from orchestra.model.conditions import (
-    AllOf,
     Among,
-    AnyOf,
     Comparison,
     Condition,
     During,
     Name,
-    Not,
-    all_of,
     compare,
     conjuncts,
     holds,
@@ -41,61 +38,27 @@ _FEW = 5_000
 _COLUMNS = frozenset(("id", "run", "short_id", "status", "kind", "batch"))
 
 
-_Sql = tuple[str, list[Any]]
-
-
 class Pushed(NamedTuple):
     """What SQL tells, and what is left to ask of each run."""
 
-    exact: list[_Sql]
+    exact: list[Sql]
     """Conditions on ``runs``."""
     rest: Condition | None
-    hints: list[_Sql]
+    hints: list[Sql]
     """Conditions on ``glimpses``, which all runs meet for which ``rest`` holds, and others may."""
 
 
 def push(where: Condition, connection: Connection) -> Pushed:
     """Split ``where`` into what the columns of the tables tell exactly, and the rest."""
     shapes = _Shapes(connection)
-    exact: list[_Sql] = []
-    rest: list[Condition] = []
-    for part in conjuncts(where):
-        pushed = _pushed(part, shapes)
-        if pushed is None:
-            rest.append(part)
-        else:
-            exact.append(pushed)
-    hints = [each for part in rest for each in (shapes.needed(part), hint(part)) if each is not None]
-    return Pushed(exact, all_of(rest), hints)
+    exact, rest = split(where, shapes.told)
+    hints = [
+        each for part in conjuncts(rest) for each in (shapes.needed(part), hint(part)) if each is not None
+    ]
+    return Pushed(exact, rest, hints)
 
 
-def _pushed(part: Condition, shapes: _Shapes) -> _Sql | None:
-    if isinstance(part, Not):
-        inner = _pushed(part.condition, shapes)
-        return None if inner is None else (f"NOT ({inner[0]})", inner[1])
-    if isinstance(part, AllOf | AnyOf):
-        inner = [_pushed(one, shapes) for one in part.conditions]
-        word = " AND " if isinstance(part, AllOf) else " OR "
-        return None if None in inner else _joined([one for one in inner if one is not None], word)
-    if isinstance(part, Among):
-        return f"id {IN}", [array_of(part.ids)]
-    if isinstance(part, During):
-        return _within(part)
-    if not isinstance(part, Comparison) or part.operator != "=":
-        return None
-    if part.value is None and shapes.are_about(part.name):
-        return shapes.without(part.name.name)
-    if isinstance(part.value, str) and part.name.name == "status" and is_attribute(part.name):
-        return "+state = ?", [text_of(part.value)]
-    return None
-
-
-def _joined(parts: Sequence[_Sql], word: str = " AND ") -> _Sql:
-    sql = word.join(f"({part})" for part, _ in parts)
-    return sql, [parameter for _, parameters in parts for parameter in parameters]
-
-
-def _within(part: During) -> _Sql | None:
+def _within(part: During) -> Sql | None:
     bounds = [("time >= ?", part.begin), ("time < ?", part.end)]
     given = [(sql, bound) for sql, bound in bounds if bound is not None]
     if any(abs(bound) >= _LARGEST for _, bound in given):
@@ -109,6 +72,20 @@ class _Shapes:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    def told(self, part: Condition) -> Sql | None:
+        """What the columns of the tables tell exactly."""
+        if isinstance(part, Among):
+            return f"id {IN}", [array_of(part.ids)]
+        if isinstance(part, During):
+            return _within(part)
+        if not isinstance(part, Comparison) or part.operator != "=":
+            return None
+        if part.value is None and self.are_about(part.name):
+            return self.without(part.name.name)
+        if isinstance(part.value, str) and part.name.name == "status" and is_attribute(part.name):
+            return "+state = ?", [text_of(part.value)]
+        return None
+
     @staticmethod
     def are_about(name: Name) -> bool:
         """Whether ``name`` is that of a flag, as far as a record tells."""
@@ -119,7 +96,7 @@ class _Shapes:
         rows = self._connection.execute("SELECT number, names FROM shapes")
         return {number: frozenset(decode(text.encode(), list[str])) for number, text in rows}
 
-    def without(self, name: str) -> _Sql:
+    def without(self, name: str) -> Sql:
         """The runs that have no such flag."""
         numbers = [number for number, names in self._names.items() if name not in names]
         if len(numbers) in (0, len(self._names)):
@@ -127,7 +104,7 @@ class _Shapes:
         sql, parameters = self._in(numbers)
         return f"sequence IN (SELECT sequence FROM glimpses WHERE {sql})", parameters
 
-    def needed(self, part: Condition) -> _Sql | None:
+    def needed(self, part: Condition) -> Sql | None:
         """The glimpses of which ``part`` need be asked: a test that fails without the flag, of those that have it."""
         if (
             not isinstance(part, Comparison)
@@ -138,17 +115,17 @@ class _Shapes:
         numbers = [number for number, names in self._names.items() if part.name.name in names]
         return None if len(numbers) == len(self._names) else self._in(numbers)
 
-    def _in(self, numbers: list[int]) -> _Sql:
+    def _in(self, numbers: list[int]) -> Sql:
         return "shape IN (SELECT value FROM json_each(?))", [msgspec.json.encode(numbers).decode()]
 
 
 class Search:
     """Looks for the runs that a condition leaves, of which it asks glimpses."""
 
-    def __init__(self, pushed: Pushed, base: _Sql, order: str, connection: Connection) -> None:
+    def __init__(self, pushed: Pushed, base: Sql, order: str, connection: Connection) -> None:
         assert pushed.rest is not None
         self._rest = pushed.rest
-        self._hints = _joined([("1", []), *pushed.hints])
+        self._hints = joined([("1", []), *pushed.hints])
         self._base = base
         self._order = order
         self._connection = connection
@@ -183,7 +160,7 @@ class Search:
         return [sequence for (sequence,) in rows if sequence in wanted]
 
     def _of_runs(self) -> Iterator[int]:
-        conditions, parameters = _joined([self._base, self._hints])
+        conditions, parameters = joined([self._base, self._hints])
         rows = self._connection.execute(
             "SELECT sequence, id, state, kind, batch, time, glimpse FROM runs CROSS JOIN glimpses USING (sequence)"
             f" WHERE {conditions} ORDER BY {self._order}",

@@ -23,6 +23,7 @@ from msgspec import Struct
 from orchestra.builtin import sqlite_queries, sqlite_runs
 from orchestra.builtin.sqlite_file import Busy, SqliteFile, event_loop_runs, set_aside
 from orchestra.builtin.wakeup import Bell, Listener
+from orchestra.child import supervisor
 from orchestra.contracts import Mark, Page
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.run import Run, Worker
@@ -79,7 +80,7 @@ def discard(options: Options) -> Path | None:
 
 
 class SqliteStore:
-    """See :class:`orchestra.contracts.Store`; it is ``Watchable`` and ``Marking``, too."""
+    """See :class:`orchestra.contracts.Store`; it is ``Watchable``, ``Marking`` and ``Enduring``, too."""
 
     def __init__(self, file: SqliteFile, wake_folder: Path) -> None:
         self._file = file
@@ -109,6 +110,11 @@ class SqliteStore:
     async def marks(self, query: RunQuery) -> Sequence[Mark]:
         """See :meth:`orchestra.contracts.Marking.marks`."""
         return await self._look(query, partial(sqlite_queries.marks, query), may_be_long=True)
+
+    def incarnation(self) -> str:
+        """See :meth:`orchestra.contracts.Enduring.incarnation`."""
+        # With the power of the host, what was not yet synced may be gone.
+        return f"{supervisor.boot_id()}.{self._file.inode}"
 
     async def _look(self, query: RunQuery, work: Callable[[Connection], T], may_be_long: bool) -> T:
         """What ``work`` reads; in a thread of its own where that takes long and an event loop would wait."""

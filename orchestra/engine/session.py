@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from orchestra import plugins
 from orchestra.child import install, supervisor
 from orchestra.console import Console, SilentConsole
-from orchestra.contracts import BatchExpander, Executor, Kind, Page, Resolver, Store, Warming
+from orchestra.contracts import BatchExpander, Enduring, Executor, Kind, Page, Resolver, Store, Warming
 from orchestra.engine.afterwards import Afterwards
 from orchestra.engine.clock import Clock
 from orchestra.engine.off_loop import off_loop, shielded
@@ -328,8 +328,8 @@ async def open_session(
 async def _reconcile(session: Session) -> None:
     """Enter the runs that the store does not know, when it may be older than their directories.
 
-    That is so when it is empty, was replaced, has lost runs since we looked last, or when the computer was
-    started since: with the power, a store may lose the last of what it was told.
+    That is so when it is empty, has lost runs since we looked last, or may have: it was replaced, or the computer that
+    keeps it was started since.
     """
     if os.path.lexists(session.layout.restoring_mark):
         from orchestra.engine.trashing import finish_restoring
@@ -345,8 +345,8 @@ async def _reconcile(session: Session) -> None:
             from orchestra.engine.rebuild import rebuild_store
 
             await rebuild_store(session)
-    elif before[:2] != note.fields[:2] or (
-        before[2] > page.total and len(os.listdir(session.layout.runs_dir)) != page.total
+    elif before[0] != note.fields[0] or (
+        before[1] > page.total and len(os.listdir(session.layout.runs_dir)) != page.total
     ):
         from orchestra.engine.rebuild import adopt_unknown
 
@@ -369,30 +369,27 @@ def _has_entries(session: Session) -> bool:
 
 
 class _Note:
-    """What the store was like when it was last known to be complete: boot, file, number of runs."""
+    """What the store was like when it was last known to be complete: its incarnation, and the number of runs."""
 
     def __init__(self, session: Session, total: int) -> None:
         self._path = os.path.join(session.layout.cache_dir, "reconciled")
-        try:
-            inode = os.stat(session.layout.store_path).st_ino
-        except OSError:
-            # Another store than the default one.
-            inode = 0
-        self.fields = (supervisor.boot_id(), inode, total)
+        store = session.store
+        incarnation = store.incarnation() if isinstance(store, Enduring) else supervisor.boot_id()
+        self.fields = (incarnation, total)
 
-    def read(self) -> tuple[str, int, int]:
+    def read(self) -> tuple[str, int]:
         try:
             with open(self._path, encoding="utf-8") as file:
-                boot, inode, total = file.read().split(" ")
-            return boot, int(inode), int(total)
+                incarnation, total = file.read().split(" ")
+            return incarnation, int(total)
         except (OSError, ValueError):
-            return "", -1, 0
+            return "", -1
 
     def write(self) -> None:
         """Torn or not written it only costs another look."""
-        boot, inode, total = self.fields
+        incarnation, total = self.fields
         with suppress(OSError), open(self._path, "w", encoding="utf-8", opener=_private) as file:
-            file.write(f"{boot} {inode} {total}")
+            file.write(f"{incarnation} {total}")
 
 
 def _private(path: str, flags: int) -> int:

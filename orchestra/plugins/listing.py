@@ -45,6 +45,7 @@ _PROVIDERS = {
     "fsspec": "orchestra-fsspec",
     "gs": "orchestra-fsspec",
     "latin-hypercube": "orchestra-qmc",
+    "postgres": "orchestra-postgres",
     "s3": "orchestra-fsspec",
     "slurm": "orchestra-slurm",
     "sobol": "orchestra-qmc",

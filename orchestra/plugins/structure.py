@@ -15,6 +15,7 @@ from msgspec import Struct
 from orchestra.contracts import (
     CONTRACTS,
     Counting,
+    Enduring,
     Foretelling,
     Hinting,
     Kind,
@@ -58,7 +59,7 @@ CAPABILITIES: dict[Kind, tuple[type, ...]] = {
     "executor": (Hinting, Foretelling, Warming, Preparing, Scheduling),
     "expander": (Counting,),
     "resolver": (),
-    "store": (Watchable, Marking),
+    "store": (Watchable, Marking, Enduring),
 }
 """What a plugin of each kind may offer beyond its contract."""
 

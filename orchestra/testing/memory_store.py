@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
@@ -25,6 +26,7 @@ class MemoryData:
         self.now = now or _now
         """The clock that leases end by: microseconds since the epoch."""
         self.lock = threading.RLock()
+        self.incarnation = os.urandom(6).hex()
         self.runs: dict[str, Run] = {}
         """In the order of creation."""
         self.waiting: set[anyio.Event] = set()
@@ -83,6 +85,10 @@ class MemoryStore:
     async def marks(self, query: RunQuery) -> Sequence[Mark]:
         """See :meth:`orchestra.contracts.Marking.marks`."""
         return [(run.id, run.revision, run.time) for run in (await self.query(query)).runs]
+
+    def incarnation(self) -> str:
+        """See :meth:`orchestra.contracts.Enduring.incarnation`."""
+        return self._data.incarnation
 
     async def update(self, runs: Sequence[Run]) -> tuple[Run, ...]:
         """See :meth:`orchestra.contracts.Store.update`."""

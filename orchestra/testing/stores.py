@@ -7,7 +7,8 @@
 
 ``opener`` is called without arguments, any number of times, from any thread. Each call gives a context
 manager of one more handle on the same store, which is empty when a test begins. A store without
-``changes()`` leaves out :class:`WatchableContract`, one that has ``marks()`` takes :class:`MarkingContract`, too.
+``changes()`` leaves out :class:`WatchableContract`; one with ``marks()`` takes :class:`MarkingContract`, one with
+``incarnation()`` :class:`EnduringContract`, too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import anyio.abc
 import anyio.lowlevel
 from msgspec import structs
 
-from orchestra.contracts import Mark, Marking, Store, Watchable
+from orchestra.contracts import Enduring, Mark, Marking, Store, Watchable
 from orchestra.model.conditions import Comparison, Name, Not
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.testing.builders import a_run, a_worker, some_runs
@@ -29,7 +30,7 @@ from orchestra.testing.store_claim_cases import ClaimCases, LeaseCases
 from orchestra.testing.store_condition_cases import ConditionCases
 from orchestra.testing.store_race import StoreOpener
 
-__all__ = ["MarkingContract", "StoreContract", "StoreOpener", "WatchableContract"]
+__all__ = ["EnduringContract", "MarkingContract", "StoreContract", "StoreOpener", "WatchableContract"]
 
 Change: TypeAlias = Callable[[Store], Awaitable[object]]
 
@@ -75,6 +76,19 @@ class MarkingContract(StoreCase):
 
 def _by_id(marks: Sequence[Mark]) -> Iterator[tuple[str, tuple[int, int]]]:
     return ((run_id, (revision, time)) for run_id, revision, time in marks)
+
+
+class EnduringContract(StoreCase):
+    """For stores with the capability :class:`orchestra.contracts.Enduring`."""
+
+    async def test_all_handles_tell_of_one_incarnation_whatever_is_done(self, opener: StoreOpener) -> None:
+        async with opener() as store, opener() as other:
+            before = _enduring(store).incarnation()
+            await other.create([a_run()])
+            told = {_enduring(one).incarnation() for one in (store, other)}
+        async with opener() as again:
+            assert told | {_enduring(again).incarnation()} == {before}
+            assert before.split() == [before]
 
 
 class WatchableContract(StoreCase):
@@ -177,3 +191,7 @@ def _watchable(store: Store) -> Watchable:
 
 def _marking(store: Store) -> Marking:
     return cast(Marking, store)
+
+
+def _enduring(store: Store) -> Enduring:
+    return cast(Enduring, store)

@@ -8,10 +8,16 @@ from pathlib import Path
 import pytest
 
 from orchestra.builtin.store_sqlite import Options, open_store
-from orchestra.testing.stores import MarkingContract, StoreContract, StoreOpener, WatchableContract
+from orchestra.testing.stores import (
+    EnduringContract,
+    MarkingContract,
+    StoreContract,
+    StoreOpener,
+    WatchableContract,
+)
 
 
-class TestSqliteStore(WatchableContract, MarkingContract, StoreContract):
+class TestSqliteStore(WatchableContract, EnduringContract, MarkingContract, StoreContract):
     @pytest.fixture
     def opener(self, tmp_path: Path) -> StoreOpener:
         return partial(open_store, Options(home=tmp_path / "home"))

@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from orchestra.testing.memory_store import MemoryData, MemoryStore
-from orchestra.testing.stores import MarkingContract, StoreContract, StoreOpener, WatchableContract
+from orchestra.testing.stores import (
+    EnduringContract,
+    MarkingContract,
+    StoreContract,
+    StoreOpener,
+    WatchableContract,
+)
 from tests.kits.broken_stores import BROKEN
 
 
@@ -23,7 +29,7 @@ def _kit(store: type[MemoryStore]) -> type:
         return open_it
 
     members = {"opener": pytest.fixture(opener), "prompt": 0.5, "__module__": __name__}
-    return type("Kit", (WatchableContract, MarkingContract, StoreContract), members)
+    return type("Kit", (WatchableContract, EnduringContract, MarkingContract, StoreContract), members)
 
 
 for _name, (_store, _) in BROKEN.items():

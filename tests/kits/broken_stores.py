@@ -566,3 +566,9 @@ class MarksEverything(MemoryStore):
 class MarksTheTimeAlone(MemoryStore):
     async def marks(self, query: RunQuery) -> Sequence[Mark]:
         return [(run_id, 1, time) for run_id, _, time in await super().marks(query)]
+
+
+@caught_by("test_all_handles_tell_of_one_incarnation_whatever_is_done")
+class IsBornWithEachHandle(MemoryStore):
+    def incarnation(self) -> str:
+        return f"{id(self)}"

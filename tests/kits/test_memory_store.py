@@ -7,10 +7,16 @@ from functools import partial
 import pytest
 
 from orchestra.testing.memory_store import MemoryData, MemoryOptions, open_memory_store
-from orchestra.testing.stores import MarkingContract, StoreContract, StoreOpener, WatchableContract
+from orchestra.testing.stores import (
+    EnduringContract,
+    MarkingContract,
+    StoreContract,
+    StoreOpener,
+    WatchableContract,
+)
 
 
-class TestMemoryStore(WatchableContract, MarkingContract, StoreContract):
+class TestMemoryStore(WatchableContract, EnduringContract, MarkingContract, StoreContract):
     @pytest.fixture
     def opener(self) -> StoreOpener:
         return partial(open_memory_store, MemoryOptions(data=MemoryData()))

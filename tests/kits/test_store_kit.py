@@ -8,7 +8,7 @@ import sys
 import xml.etree.ElementTree
 from pathlib import Path
 
-from orchestra.testing.stores import MarkingContract, StoreContract, WatchableContract
+from orchestra.testing.stores import EnduringContract, MarkingContract, StoreContract, WatchableContract
 from tests.kits.broken_stores import BROKEN
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,7 @@ def test_each_broken_store_fails_the_test_about_what_it_breaks(tmp_path: Path) -
 def test_every_test_of_the_kit_has_failed_for_somebody() -> None:
     tests = {
         name
-        for kit in (WatchableContract, MarkingContract, StoreContract)
+        for kit in (WatchableContract, EnduringContract, MarkingContract, StoreContract)
         for name in dir(kit)
         if name.startswith("test_")
     }

@@ -1,0 +1,173 @@
+"""The tables: numbered migrations, and whose they are."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import psycopg
+from orchestra.child import supervisor
+from orchestra.errors import StoreTooNew, StoreUnavailable, UserError
+
+from orchestra_postgres.options import Options
+from orchestra_postgres.server import Connection, Server
+
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        """
+        CREATE TABLE runs (
+            sequence bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            id text COLLATE "C" NOT NULL UNIQUE,
+            revision bigint NOT NULL,
+            state text COLLATE "C" NOT NULL,
+            kind text COLLATE "C" NOT NULL,
+            batch text COLLATE "C",
+            time bigint NOT NULL,
+            claimed_time bigint NOT NULL,
+            priority bigint NOT NULL,
+            queued bigint NOT NULL,
+            worker text COLLATE "C",
+            lease bigint,
+            token text COLLATE "C",
+            record bytea NOT NULL,
+            moves bytea,
+            CHECK ((worker IS NULL) = (lease IS NULL))
+        )
+        """,
+        "CREATE INDEX runs_by_time ON runs (time DESC, sequence)",
+        "CREATE INDEX runs_by_state ON runs (state, time DESC)",
+        "CREATE INDEX runs_by_batch ON runs (batch) WHERE batch IS NOT NULL",
+        "CREATE INDEX runs_staged ON runs (priority DESC, queued, sequence)"
+        " WHERE state = 'staged' AND worker IS NULL",
+        "CREATE INDEX runs_watched ON runs (worker) WHERE worker IS NOT NULL",
+        """
+        CREATE TABLE glimpses (
+            sequence bigint PRIMARY KEY REFERENCES runs ON DELETE CASCADE,
+            flags jsonb NOT NULL,
+            glimpse bytea NOT NULL
+        )
+        """,
+        "CREATE INDEX glimpses_by_flag ON glimpses USING gin (flags)",
+        "CREATE TABLE writes (token text PRIMARY KEY, time timestamptz NOT NULL DEFAULT now())",
+    ),
+)
+"""From nothing to version 1, from 1 to 2, and so on: never change one that was released, add one.
+
+``record`` is the run as it was last written as a whole; ``moves`` are the claims since, a line each, which follow from
+it: so a claim is one statement. ``claimed_time`` is what ``time`` becomes with a claim, ``token`` the mark of the claim
+that moved it last. The lease is in its column alone. ``flags`` are those of a run that JSON can hold exactly, with
+null in the place of others; ``writes`` has the marks of what was committed lately."""
+
+_META: Final = """
+    CREATE TABLE meta (
+        single boolean PRIMARY KEY DEFAULT true CHECK (single),
+        version integer NOT NULL,
+        incarnation text NOT NULL DEFAULT gen_random_uuid()::text,
+        home text,
+        home_path text
+    )
+"""
+_HOME_FILE = "store-id"
+
+
+class _Meta(NamedTuple):
+    version: int
+    incarnation: str
+    home: str | None
+    home_path: str | None
+
+
+def prepare(server: Server, options: Options) -> str:
+    """Make the tables, or bring them up to date, see that they are this home's, and return their incarnation.
+
+    Raises:
+        Lost: the server is away.
+        StoreTooNew: a newer version has made them.
+        UserError: they are another home's, or can't be made.
+    """
+    with server.connection() as connection:
+        meta = _read(connection)
+        if meta is None or meta.version < len(MIGRATIONS):
+            with connection.transaction():
+                meta = _migrate(connection, server, options.schema)
+        if meta.version > len(MIGRATIONS):
+            raise StoreTooNew(
+                f"the schema '{options.schema}' at {server.place} is of version {meta.version}, and this"
+                f" orchestra-postgres knows {len(MIGRATIONS)}",
+                "Install the newer one here, too.",
+            )
+        _see_to_home(connection, server, options, meta)
+    return meta.incarnation
+
+
+def _read(connection: Connection) -> _Meta | None:
+    try:
+        row = connection.execute("SELECT version, incarnation, home, home_path FROM meta").fetchone()
+    except psycopg.errors.UndefinedTable:
+        return None
+    return None if row is None else _Meta(*row)
+
+
+def _migrate(connection: Connection, server: Server, schema: str) -> _Meta:
+    connection.execute("SET LOCAL lock_timeout = '60s'")
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"orchestra {schema}",))
+    ((encoding, version),) = connection.execute(
+        "SELECT current_setting('server_encoding'), current_setting('server_version_num')::integer"
+    )
+    if encoding != "UTF8" or version < 140000:
+        raise UserError(
+            f"{server.place} is a server of version {version // 10000} with the encoding {encoding}",
+            "It must be 14 or newer, and the database of the encoding UTF8.",
+        )
+    if connection.execute("SELECT to_regnamespace(%s)", (schema,)).fetchone() == (None,):
+        connection.execute(f"CREATE SCHEMA {schema}".encode())
+    if connection.execute("SELECT to_regclass(%s)", (f"{schema}.meta",)).fetchone() == (None,):
+        connection.execute(_META)
+        connection.execute("INSERT INTO meta (version) VALUES (0)")
+    meta = _read(connection)
+    assert meta is not None
+    for step in MIGRATIONS[meta.version :]:
+        for statement in step:
+            connection.execute(statement.encode())
+    if meta.version >= len(MIGRATIONS):
+        return meta
+    connection.execute("UPDATE meta SET version = %s", (len(MIGRATIONS),))
+    return meta._replace(version=len(MIGRATIONS))
+
+
+def _see_to_home(connection: Connection, server: Server, options: Options, meta: _Meta) -> None:
+    mine = _identity(options.home)
+    if meta.home == mine:
+        return
+    path = f"{supervisor.host_id().partition('/')[0]}:{options.home}"
+    if meta.home is None:
+        connection.execute("UPDATE meta SET home = %s, home_path = %s WHERE home IS NULL", (mine, path))
+        settled = _read(connection)
+        meta = meta if settled is None else settled
+    if meta.home != mine:
+        raise UserError(
+            f"the schema '{options.schema}' at {server.place} keeps the runs of another home, {meta.home_path}",
+            f"Give this home one of its own: schema=NAME. If that home is gone: DROP SCHEMA {options.schema} CASCADE.",
+        )
+
+
+def _identity(home: Path) -> str:
+    """The word that tells a home from others wherever it is mounted; made when it is asked for first."""
+    path = home / _HOME_FILE
+    temporary = home / f".{_HOME_FILE}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
+    try:
+        with suppress(FileNotFoundError):
+            return path.read_text().strip()
+        home.mkdir(mode=0o700, exist_ok=True)
+        temporary.write_text(f"{os.urandom(16).hex()}\n")
+        try:
+            # Of those that make it at once, on whatever hosts, one wins; nobody sees a part of it.
+            with suppress(FileExistsError):
+                os.link(temporary, path)
+        finally:
+            temporary.unlink()
+        return path.read_text().strip()
+    except OSError as error:
+        raise StoreUnavailable(f"'{path}' can't be made: {error.strerror}") from error
