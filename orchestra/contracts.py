@@ -12,6 +12,11 @@ options, a frozen msgspec struct that refuses unknown fields. It owns set-up and
 
 A field of the options that is called ``home`` and was not given is filled in with the home's directory.
 
+The group says which version of its kind's contract a plugin was written for, so that one for another version can be
+refused without importing it: ``orchestra.executors`` means version 1, ``orchestra.executors.v2`` version 2,
+``orchestra.executors.v2_1`` at least 2.1. A distribution may declare a name in the groups of several versions; the
+newest that is kept here is used. The versions of here are :data:`CONTRACT_VERSIONS`.
+
 Duties that hold for all: raise errors of :mod:`orchestra.errors` alone (translate foreign ones), never swallow
 cancellation, never block the event loop for long, work on asyncio and trio alike. What a contract means is tested by
 the kits in :mod:`orchestra.testing`.
@@ -32,11 +37,18 @@ from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run, Worker
 
-CONTRACT_VERSION = 1
-"""Grows when a contract changes in a way that an older plugin does not survive."""
-
 Kind: TypeAlias = Literal["store", "executor", "expander", "resolver"]
 KINDS: tuple[Kind, ...] = ("executor", "expander", "resolver", "store")
+
+ContractVersion: TypeAlias = tuple[int, int]
+CONTRACT_VERSIONS: dict[Kind, ContractVersion] = {
+    "executor": (1, 0),
+    "expander": (1, 0),
+    "resolver": (1, 0),
+    "store": (1, 0),
+}
+"""Major and minor version of each contract. The major one grows when a contract changes in a way that an older plugin
+does not survive, the minor one when a plugin may rely on something more."""
 
 Opener: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Any]]
 StopHow: TypeAlias = Literal["interrupt", "terminate", "kill"]

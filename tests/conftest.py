@@ -12,8 +12,8 @@ from tests.process import Shell
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No test sees the settings or the home of whoever runs it."""
-    for name in ("ORCHESTRA_HOME", "ORCHESTRA_FAILPOINT", "ORCHESTRA_STORE", "ORCHESTRA_ATTEMPT"):
+    """No test sees the settings, the home or the terminal of whoever runs it."""
+    for name in ("ORCHESTRA_HOME", "ORCHESTRA_FAILPOINT", "ORCHESTRA_STORE", "ORCHESTRA_ATTEMPT", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("ORCHESTRA_CONFIG", "/dev/null")
 

@@ -99,6 +99,9 @@ VERBS: dict[str, Verb] = {
     "api help-op": Verb("orchestra.cli.api_operations:api_help_op", "Print an operation as JSON."),
     "plugins list": Verb("orchestra.cli.plugins:plugins_list", "List the plugins that are installed."),
     "plugins check": Verb("orchestra.cli.plugins:plugins_check", "Check that a plugin can be used."),
+    "plugins new": Verb(
+        "orchestra.cli.plugins:plugins_new", "Write the package of a new plugin.", "[OPTIONS] KIND NAME"
+    ),
     "completion": Verb("orchestra.cli.completion:completion", "Complete what is typed, in your shell."),
     "check": Verb(
         "orchestra.cli.check:check", "Check the installation; compare and repair runs and their records."
@@ -224,8 +227,18 @@ def _call(name: str, tokens: list[str]) -> int:
 
             if instead := instead_of(name, tokens) or _meant_as_flag(name, tokens, error):
                 raise UsageError(*instead) from error
-        raise UsageError(_in_our_words(error)) from error
+        raise UsageError(_in_our_words(error), _meant_as_path(name, error)) from error
     return result if isinstance(result, int) else 0
+
+
+def _meant_as_path(name: str, error: Any) -> str | None:
+    """What to do with a word too many where it may well be a file's name."""
+    unused: list[str] | None = getattr(error, "unused_tokens", None)
+    if name not in ("ls", "cat") or not unused:
+        return None
+    from orchestra.cli.one_run import hint_of_path
+
+    return hint_of_path(name, unused[0])
 
 
 def _meant_as_flag(name: str, tokens: list[str], error: Any) -> tuple[str, str] | None:

@@ -87,7 +87,7 @@ def _cat(spec: str | None, filters: Filters, asked: _Asked) -> int:
 async def _found(spec: str | None, filters: Filters, asked: _Asked, stack: ExitStack) -> Iterable[bytes]:
     attempt = asked.attempt
     async with current().session(looking=True) as session:
-        run = await one_run(session, spec, filters)
+        run = await one_run(session, spec, filters, verb="cat")
         if not asked.paths:
             directory = session.directory(run)
             number = run.attempt if attempt is None else checked_attempt(run, directory, attempt)

@@ -28,7 +28,7 @@ from orchestra.cli.preview import imported_lines, preview
 from orchestra.cli.prompts import confirm
 from orchestra.cli.run_options import COMMON, LOOK, Common, Look
 from orchestra.console import printable
-from orchestra.engine.begin import as_wanted, begin, prepare
+from orchestra.engine.begin import as_wanted, begin, may_lack, prepare
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute, is_interim, tidy_up
 from orchestra.engine.launch import Launch, launch
@@ -155,6 +155,11 @@ class RunCommand:
             self._edit_comments()
             if isinstance(prepared, Restart):
                 prepared = await prepare(session, self.request)
+        if may_lack(self.request, prepared):
+            from orchestra.engine.capacity import require_capacity
+
+            # Nobody is asked whether to do what can't be done.
+            require_capacity(self.request, prepared)
         is_idle = isinstance(prepared, Restart) and prepared.idle is not None
         if not (self.common.yes or is_idle) and not await self._confirmed(session, prepared):
             return 0
@@ -179,6 +184,7 @@ class RunCommand:
             )
         )
         session.sinks.output_readers += self.context.wants_output_events
+        session.tells_staged = not self.common.quiet
         self.prefix_lines(session)
         return session
 

@@ -10,7 +10,7 @@ from orchestra.cli import run_text, terminal
 from orchestra.cli.changing import How, change_runs, require_one
 from orchestra.cli.context import complete, current
 from orchestra.cli.editing import edit_comment
-from orchestra.cli.selection import FILTERS, Filters, chosen
+from orchestra.cli.selection import FILTERS, Filters, Yes, chosen
 from orchestra.cli.tables import cell
 from orchestra.engine.annotating import add_comment, clear_comments, delete_comment
 from orchestra.engine.session import Session
@@ -27,7 +27,7 @@ def comment(
     clear: Annotated[bool, Parameter(name=("--clear", "-c"))] = False,
     user: Annotated[str | None, Parameter(name=("--user", "-u"))] = None,
     json: Annotated[bool, Parameter(name="--json")] = False,
-    yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
+    yes: Yes = False,
     filters: Filters = FILTERS,
 ) -> int:
     """Add a comment to runs, list or delete comments; of the latest run unless told otherwise.

@@ -10,7 +10,7 @@ from cyclopts import Group, Parameter
 
 from orchestra.cli import screen, terminal
 from orchestra.cli.context import complete, current
-from orchestra.cli.selection import FILTERS, Filters, chosen, query_of
+from orchestra.cli.selection import FILTERS, Filters, chosen, query_of, why_none
 from orchestra.console import printable
 from orchestra.engine.comparing import CompareRequest, compare_request, make_comparison, subjects_of
 from orchestra.errors import UsageError
@@ -18,6 +18,7 @@ from orchestra.model.comparison import Comparison
 from orchestra.model.filters import RunQuery
 from orchestra.model.scalars import natural
 from orchestra.model.subjects import Subject
+from orchestra.workspace.personal_files import place_of, write_file
 
 if TYPE_CHECKING:
     from orchestra.engine.session import Session
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _COLUMNS = Group("Columns", sort_key=1)
 _ORDER = Group("Order and repeats", sort_key=2)
 _FORM = Group("Form", sort_key=3)
+STDOUT = "-"
 MOST_PROBLEMS = 10
 """So many things that keep something from being shown are told one by one."""
 
@@ -165,6 +167,8 @@ class _Form(NamedTuple):
             raise UsageError("--csv needs a file to write, or '-'")
         if self.csv_raw and self.csv is None:
             raise UsageError("--csv-raw needs --csv")
+        if self.csv not in (None, STDOUT):
+            place_of(self.csv, current().cwd)
 
 
 class Asked(NamedTuple):
@@ -193,6 +197,9 @@ async def _compare(asked: Asked, form: _Form) -> int:
     context, request = current(), asked.request
     async with context.session(looking=True) as session:
         subjects = await asked.subjects(session)
+        if not subjects and not (form.json or form.csv):
+            total = (await session.store.query(RunQuery(limit=1))).total
+            terminal.hint(why_none(total, asked.filters))
         if form.print_scalars:
             terminal.write("".join(map(_scalar_lines, subjects)))
             return 0
@@ -218,7 +225,7 @@ def _show(comparison: Comparison, form: _Form, cwd: Path, *, grouped: bool) -> N
         terminal.write(
             whole_table(comparison)
             if width is None
-            else fitted_table(comparison, width, coloured=not os.environ.get("NO_COLOR"))
+            else fitted_table(comparison, width, coloured=terminal.in_colour())
         )
 
 
@@ -226,15 +233,13 @@ def _write_csv(comparison: Comparison, target: str, cwd: Path, *, raw: bool) -> 
     from orchestra.cli.compare_text import as_csv
 
     data = as_csv(comparison, raw=raw)
-    if target == "-":
+    if target == STDOUT:
         if os.isatty(1):
             # No colour either, which would stay.
             data = b"\n".join(printable(line).encode() for line in data.decode().split("\n"))
         terminal.write_bytes(data)
         return
-    from orchestra.workspace.personal_files import write_file
-
-    write_file(cwd / os.path.expanduser(target), data, target)
+    write_file(place_of(target, cwd), data, target)
     terminal.tell(f"Wrote {len(comparison.rows)} row(s) to {target}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import msgspec
@@ -12,11 +13,11 @@ from orchestra.cli.run_text import format_time
 from orchestra.model.comparison import Comparison
 from orchestra.model.flags import encode
 from orchestra.model.repeats import seeds_of
-from orchestra.model.run import Run
 from orchestra.model.subjects import Moment, Seconds, Value
 
 SCHEMA: Final = 1
 """The version of the JSON form. A reader ignores what it doesn't know."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MORE_DECIMALS: Final = re.compile(r"(\.[0-9]{6})[0-9]+")
 _TO_QUOTE: Final = re.compile('[",\r\n]')
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -49,19 +50,17 @@ def plain(value: Value) -> Any:
     return time_text(value) if isinstance(value, Moment | Seconds) else value
 
 
-def as_rows(comparison: Comparison) -> list[list[Any]]:
-    """The headings, then the values of each row."""
-    return [list(comparison.headings), *([plain(value) for value in row.values] for row in comparison.rows)]
-
-
 def as_csv(comparison: Comparison, *, raw: bool) -> bytes:
     """The headings and the values, exactly, with commas between them; nothing where there is no row.
+
+    Times are as of ISO 8601, in UTC, with microseconds, and how long a run took is in seconds.
 
     A text that a spreadsheet would take for a formula gets a ``'`` before it, unless ``raw``.
     """
     if not comparison.rows:
         return b""
-    lines = [",".join(_csv_field(value, raw) for value in row) for row in as_rows(comparison)]
+    rows: list[Sequence[Value]] = [comparison.headings, *(row.values for row in comparison.rows)]
+    lines = [",".join(_csv_field(value, raw) for value in row) for row in rows]
     text = "".join(f"{line}\n" for line in lines)
     try:
         return text.encode(errors="surrogateescape")
@@ -69,17 +68,27 @@ def as_csv(comparison: Comparison, *, raw: bool) -> bytes:
         return text.encode(errors="backslashreplace")
 
 
-def _csv_field(value: Any, raw: bool) -> str:
+def _csv_field(value: Value, raw: bool) -> str:
     if value is None:
         return ""
+    if isinstance(value, Moment):
+        return _exact_time(value)
     if isinstance(value, bool | int | float):
-        return repr(value)
+        return repr(float(value) if isinstance(value, Seconds) else value)
     if not isinstance(value, str):
         value = encode(msgspec.to_builtins(value))
     if value.startswith(_FORMULA) and not raw:
         value = f"'{value}"
     # The standard library's writer leaves a carriage return bare where lines don't end in one.
     return '"' + value.replace('"', '""') + '"' if _TO_QUOTE.search(value) else value
+
+
+def _exact_time(microseconds: Moment) -> str:
+    try:
+        return (_EPOCH + timedelta(microseconds=microseconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    except OverflowError:
+        # No calendar has it, whatever a foreign record says.
+        return str(int(microseconds))
 
 
 def as_json(comparison: Comparison, *, grouped: bool) -> dict[str, Any]:
@@ -105,7 +114,6 @@ def _number(value: Value) -> Any:
 
 
 def with_ids(comparison: Comparison) -> list[list[Any]]:
-    """As :func:`as_rows`, with the whole id of each run in the place of the short one."""
-    headings, *rows = as_rows(comparison)
-    ids: Sequence[Sequence[Run]] = [row.runs for row in comparison.rows]
-    return [["id", *headings[1:]], *([runs[0].id, *row[1:]] for runs, row in zip(ids, rows, strict=True))]
+    """The headings, then the values of each row, with the whole id of each run in the place of the short one."""
+    rows = [[row.runs[0].id, *map(plain, row.values[1:])] for row in comparison.rows]
+    return [["id", *comparison.headings[1:]], *rows]

@@ -24,7 +24,9 @@ MOST_RUNS = 50
 """So many runs are offered, the newest first."""
 RUN_NAMES = frozenset(("run", "runs", "run_ids", "start", "extend", "proto"))
 """Parameters of verbs that stand for runs."""
-COLUMN_NAMES = frozenset(("min_", "max_", "cols", "strict_cols", "group_by", "agg"))
+COLUMN_NAMES = frozenset(
+    ("min_", "max_", "cols", "strict_cols", "group_by", "agg", "curves", "scatter", "importance")
+)
 """Options of verbs that stand for columns, or for what is told of them."""
 
 TRASH = frozenset(("runs restore", "runs purge"))
@@ -137,8 +139,11 @@ def _of_verb(name: str, words: list[str], current: str) -> Iterator[Candidate]:
             yield from _values(option, current)
             return
     if current.startswith("-"):
+        given, equals, value = current.partition("=")
         for option in known or ():
-            if not option.positional:
+            if equals and given in option.names and option.takes_value:
+                yield from (one._replace(word=f"{given}={one.word}") for one in _values(option, value))
+            elif not option.positional:
                 yield Candidate(_shown(option, current), option.help)
         yield from _globals(current)
         return
@@ -152,8 +157,13 @@ def _of_verb(name: str, words: list[str], current: str) -> Iterator[Candidate]:
         return
     known = options_of(name) if known is None else known
     positional = [one for one in known if one.positional]
-    field = positional[min(len(arguments), len(positional) - 1)].field if positional else ""
-    if field in RUN_NAMES:
+    next_one = positional[min(len(arguments), len(positional) - 1)] if positional else None
+    field = next_one.field if next_one else ""
+    if next_one and next_one.values:
+        yield from map(Candidate, next_one.values)
+    elif name.startswith("plugins "):
+        yield from _plugins(current) if field == "names" else ()
+    elif field in RUN_NAMES:
         yield from _runs(deleted=name in TRASH)
     elif field == "queues":
         yield from _runs("queue")
@@ -164,6 +174,13 @@ def _of_verb(name: str, words: list[str], current: str) -> Iterator[Candidate]:
         yield from _files(current)
     elif positional:
         yield from _files(current)
+
+
+def _plugins(current: str) -> Iterator[Candidate]:
+    from orchestra.plugins import list_plugins
+
+    yield from (Candidate(info.name, f"{info.kind} of {info.distribution}") for info in list_plugins())
+    yield from _files(current)
 
 
 def _shown(option: Option, current: str) -> str:

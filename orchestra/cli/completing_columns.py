@@ -12,6 +12,9 @@ from orchestra.model.filters import RunQuery
 from orchestra.model.scalars import natural
 from orchestra.model.subjects import scalar_names
 
+_OF_PLOTS = ("curves", "importance", "scatter")
+"""Options that take scalars; one of them a flag before it, too, written as it is called."""
+
 
 def columns(field: str, most_runs: int) -> Iterator[str]:
     """What an option may be that is called so: scalars and flags, as columns are written, or statistics."""
@@ -21,11 +24,12 @@ def columns(field: str, most_runs: int) -> Iterator[str]:
     if not os.path.isdir(current().home):
         return
     flags, scalars = complete(lambda: _known(most_runs))
-    if field == "group_by":
+    if field in ("group_by", "scatter"):
         yield from natural(flags)
-        return
-    yield from natural(scalars)
-    yield from (f"={name}" for name in natural(flags))
+    if field != "group_by":
+        yield from natural(scalars)
+    if field not in ("group_by", *_OF_PLOTS):
+        yield from (f"={name}" for name in natural(flags))
 
 
 async def _known(most_runs: int) -> tuple[set[str], set[str]]:

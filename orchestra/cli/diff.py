@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from orchestra.cli import run_text, tables, terminal
 from orchestra.cli.context import complete, current
-from orchestra.cli.difference_text import difference_lines, in_colour
+from orchestra.cli.difference_text import difference_lines
 from orchestra.cli.one_run import one_run
 from orchestra.cli.selection import FILTERS, Filters, chosen
 from orchestra.engine.differences import differences, differences_from_folder, project_of
@@ -216,7 +216,7 @@ def _show(found: Differences, heads: Sequence[Sequence[str]], *, as_json: bool) 
         [name, *head, *[""] * (wide - len(head))] for name, head in zip(("from", "to"), heads, strict=True)
     ]
     text = tables.render(rows, width=terminal.width())
-    text += "".join(difference_lines(found, colour=in_colour()))
+    text += "".join(difference_lines(found, colour=terminal.in_colour()))
     if os.isatty(1):
         terminal.write(text)
     else:

@@ -25,11 +25,6 @@ _AHEAD: Final = 40
 _WORDS: Final = {"lock_files": "lock files"}
 
 
-def in_colour() -> bool:
-    """Whether what is written may have colours."""
-    return os.isatty(1) and not os.environ.get("NO_COLOR")
-
-
 def difference_lines(found: Differences, *, colour: bool) -> Iterator[str]:
     """What differs, section by section, then what could not be compared. Texts of files are as they are."""
     for section in SECTIONS:

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from orchestra.cli import prompts, tables, terminal
 from orchestra.cli.changing import Rows, chosen_with_members, question
 from orchestra.cli.context import complete, current, in_event_loop
-from orchestra.cli.selection import FILTERS, Filters
+from orchestra.cli.selection import FILTERS, Filters, Yes
 from orchestra.engine.archived import ARCHIVES, NamedArchive, archive_path, named_archives
 from orchestra.engine.export_target import Target, export_target
 from orchestra.engine.exporting import Exported, How, export_runs
@@ -31,7 +31,7 @@ def export(
     force: Annotated[bool, Parameter(name="--force")] = False,
     ro_crate: Annotated[bool, Parameter(name="--ro-crate")] = False,
     license: Annotated[str | None, Parameter(name="--license")] = None,
-    yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
+    yes: Yes = False,
 ) -> int:
     """Export runs to a directory, or to an archive file; all of them unless told otherwise.
 
@@ -98,7 +98,7 @@ def archive(
     description: Annotated[str | None, Parameter(name=("--description", "-d"))] = None,
     list_: Annotated[bool, Parameter(name=("--list", "-l"))] = False,
     json: Annotated[bool, Parameter(name="--json")] = False,
-    yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
+    yes: Yes = False,
 ) -> int:
     """Move runs to an archive of this home, out of the listing; all of them unless told otherwise.
 
@@ -177,7 +177,9 @@ def _list(as_json: bool) -> int:
     found = named_archives(Layout(current().home))
     if as_json:
         terminal.write_json(found)
-    elif found:
+    elif not found:
+        terminal.hint("There are no archives in this home.")
+    else:
         terminal.write(tables.render([_row(one) for one in found], width=terminal.width()))
     return 0
 

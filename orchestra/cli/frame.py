@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from orchestra.cli import run_text, tables
 from orchestra.cli.queue_status import notices, staged_row
 from orchestra.engine.overview import Activity, Overview
-from orchestra.engine.queue_control import QueueStatus
+from orchestra.engine.queue_state import QueueStatus
 from orchestra.model.duration import format_duration
 from orchestra.model.progress import FAILED, Progress
 from orchestra.model.run import Run
@@ -41,6 +41,11 @@ def frame(
     narrow = columns < NARROW
     shown = [_headline(view, narrow), *(Line(text, "bad") for text in notices(view.status))]
     status = view.status
+    shown += [
+        Line(f"Queue [{queue.short_id}] is {status.doing[queue.id]}.", "bad")
+        for queue in status.queues
+        if queue.id in status.stopping
+    ]
     batches = [_batch_row(one, narrow) for one in view.batches]
     # Of thousands that wait, those are looked at that there may be room for.
     staged = [staged_row(run, _label(run, view), here, status) for run in status.staged[:lines]]
@@ -104,6 +109,8 @@ def _styles_of(batches: Sequence[Progress]) -> list[Style]:
 def _batch_row(one: Progress, narrow: bool) -> tuple[str, ...]:
     full = one.ended * _BAR // one.planned if one.planned else 0
     left = "" if one.seconds_left is None else f"about {format_duration(math.ceil(one.seconds_left))} left"
+    if one.is_over:
+        left = one.batch.state
     told = (_trials(one), left)
     bar = f"{'#' * full}{'-' * (_BAR - full)}"
     return f"[{one.batch.short_id}]", *(told if narrow else (one.batch.operation_name, bar, *told))
@@ -128,7 +135,8 @@ def _running_row(one: Activity, view: Overview, here: str, narrow: bool) -> tupl
     elapsed = "" if run.started is None else format_duration(max(0, now - run.started) // 1_000_000)
     values = [f"{name} {value:.4g}" for name, value in one.scalars]
     values += [f"step {one.step}"] if one.step else []
-    told = (elapsed if run.state == "running" else "starting", "  ".join(values), _label(run, view))
+    state = elapsed if run.state == "running" else "starting"
+    told = (run_text.with_try(state, run), "  ".join(values), _label(run, view))
     return f"[{run.short_id}]", *(told if narrow else (run_text.operation(run, here), *told))
 
 
@@ -160,7 +168,7 @@ class Changes:
         """The lines for what is new in ``view``; all of it at first."""
         running = [one.run for one in view.activities if one.run.state == "running"]
         told = [(run.id, self._run_text(run, view, _end_of(run))) for run in view.ended]
-        told += [(run.id, self._run_text(run, view, "running")) for run in running]
+        told += [(run.id, self._run_text(run, view, run_text.with_try("running", run))) for run in running]
         told += [
             (one.batch.id, f"[{one.batch.short_id}] {one.batch.operation_name}: {_trials(one)}")
             for one in view.batches

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from orchestra.cli import prompts, terminal
 from orchestra.cli.changing import preview, question
 from orchestra.cli.context import complete, current, in_event_loop
-from orchestra.cli.selection import FILTERS, Filters, chosen
+from orchestra.cli.selection import FILTERS, Filters, Yes, chosen
 from orchestra.engine.archived import Archive, find_archive, looked_into
 from orchestra.engine.importing import ImportedRuns, import_runs, require_movable
 from orchestra.engine.incoming import Importing
@@ -29,7 +29,7 @@ def import_(
     allow_damaged: bool = False,
     from_guild: Annotated[bool, Parameter(name="--from-guild")] = False,
     deleted: Annotated[bool, Parameter(name="--deleted")] = False,
-    yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
+    yes: Yes = False,
 ) -> int:
     """Import runs from what 'orchestra export' or 'orchestra archive' has made; all of them unless told otherwise.
 

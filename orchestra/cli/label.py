@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from orchestra.cli import terminal
 from orchestra.cli.changing import change_runs, require_one
-from orchestra.cli.selection import FILTERS, Filters
+from orchestra.cli.selection import FILTERS, Filters, Yes
 from orchestra.engine.annotating import label_runs
 from orchestra.model.label_edits import LabelEdit
 
@@ -20,7 +20,7 @@ def label(
     prepend: Annotated[str | None, Parameter(name=("--prepend", "-p"), allow_leading_hyphen=True)] = None,
     remove: Annotated[tuple[str, ...], Parameter(name=("--remove", "-rm"), allow_leading_hyphen=True)] = (),
     clear: Annotated[bool, Parameter(name=("--clear", "-c"))] = False,
-    yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
+    yes: Yes = False,
     filters: Filters = FILTERS,
 ) -> int:
     """Change the labels of runs; of the latest run unless told otherwise.

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import anyio
 import anyio.abc
@@ -17,6 +17,7 @@ from orchestra.cli.frame import Changes, frame
 from orchestra.engine.overview import Overseer, Overview
 from orchestra.engine.session import Session
 from orchestra.errors import StoreUnavailable
+from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 
 INTERVAL = 0.5
@@ -38,11 +39,11 @@ def show_live() -> int:
         in_event_loop(live.on_terminal if screen.can_draw() else live.in_lines)
     except KeyboardInterrupt:
         # There is no other way to leave it.
-        pass
+        return 0
     if live.killed_by is not None:
         signal.signal(live.killed_by, signal.SIG_DFL)
         os.kill(os.getpid(), live.killed_by)
-    return 0
+    return live.code
 
 
 class Due:
@@ -51,16 +52,17 @@ class Due:
     def __init__(self) -> None:
         self.was_any = False
         """Whether something was at work or staged."""
-        self._had_queue = False
+        self.queues: dict[str, None] = {}
+        """Those that were seen at work."""
 
     def is_over(self, view: Overview) -> bool:
         """Whether nothing is at work in ``view``, nor staged for a queue that is still to come.
 
         What queues that were seen at work have left staged when they ended is no longer waited for.
         """
-        self._had_queue = self._had_queue or bool(view.status.queues)
+        self.queues |= {queue.id: None for queue in view.status.queues}
         self.was_any = self.was_any or view.is_at_work or bool(view.status.staged)
-        return not view.is_at_work and (self._had_queue or not view.status.staged)
+        return not view.is_at_work and (bool(self.queues) or not view.status.staged)
 
 
 class _Live:
@@ -71,6 +73,8 @@ class _Live:
         self._coloured = not os.environ.get("NO_COLOR")
         self._resized = anyio.Event()
         self.killed_by: signal.Signals | None = None
+        self.code = 0
+        """That of the queues which were seen at work."""
 
     async def in_lines(self) -> None:
         """A line for each change, for a file or a pipe."""
@@ -82,7 +86,10 @@ class _Live:
                 if view is not None:
                     for line in changes.since(view):
                         session.console.say(line)
-                    if self._due.is_over(view) or getattr(session.console, "broken_pipe", False):
+                    if getattr(session.console, "broken_pipe", False):
+                        return
+                    if self._due.is_over(view):
+                        self.code = await _code_of(session, self._due.queues)
                         return
                 await anyio.sleep(_rest(began))
 
@@ -94,6 +101,7 @@ class _Live:
                 async with anyio.create_task_group() as group:
                     await group.start(self._heed_signals, group.cancel_scope, drawn)
                     last = await self._draw(session, drawn)
+                    self.code = await _code_of(session, self._due.queues)
                     group.cancel_scope.cancel()
             for line in last:
                 session.console.say(line)
@@ -150,6 +158,15 @@ async def _look(overseer: Overseer, session: Session, most: int) -> Overview | N
     except StoreUnavailable as error:
         session.emit("log.message", message=f"The store can't be used: {error.message}")
         return None
+
+
+async def _code_of(session: Session, queues: Collection[str]) -> int:
+    """The highest exit code of queues that have ended; 0 for those that were deleted with their success."""
+    from orchestra.cli.command import LOST
+
+    runs = (await session.store.query(RunQuery(ids=tuple(queues)))).runs
+    codes = [LOST if run.state == "lost" else run.exit_code or 0 for run in runs]
+    return max((code if code >= 0 else 256 + code for code in codes), default=0)
 
 
 def _rest(began: float) -> float:

@@ -96,7 +96,7 @@ class _Shape(NamedTuple):
 
 async def _ls(spec: str | None, filters: Filters, wanted: _Wanted, shape: _Shape, *, as_json: bool) -> int:
     async with current().session(looking=True) as session:
-        run = await one_run(session, spec, filters)
+        run = await one_run(session, spec, filters, verb="ls")
         directory = run_text.run_directory(session, run)
         path = wanted.path
         if path is not None and wanted.kinds == ("source",):

@@ -8,14 +8,14 @@ from cyclopts import Parameter
 
 from orchestra.cli import terminal
 from orchestra.cli.changing import change_runs
-from orchestra.cli.selection import FILTERS, Filters
+from orchestra.cli.selection import FILTERS, Filters, Yes
 from orchestra.engine.annotating import mark_runs
 
 
 def mark(
     *runs: str,
     clear: Annotated[bool, Parameter(name=("--clear", "-c"))] = False,
-    yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
+    yes: Yes = False,
     filters: Filters = FILTERS,
 ) -> int:
     """Mark runs; the latest run unless told otherwise.

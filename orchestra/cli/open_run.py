@@ -24,6 +24,9 @@ from orchestra.workspace.output import OUTPUT
 OPENERS: Final = {"darwin": "open", "linux": "xdg-open"}
 """The programs that choose one by the kind of a file."""
 
+_DESKTOP: Final = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+"""Without one of these ``xdg-open`` looks for programs that draw in a terminal, and finds none for most files."""
+
 PASSIVE: Final = frozenset(
     [
         ".bmp",
@@ -129,10 +132,21 @@ def _opener(target: str) -> str:
     if not is_plain_folder and (not is_passive or os.access(target, os.X_OK)):
         raise UserError(f"'{name}' may do more than be shown when it is opened", hint)
     opener = OPENERS.get(sys.platform)
-    if opener is None or shutil.which(opener) is None:
-        missing = f"'{opener}' is not installed" if opener else f"none is known for {sys.platform}"
-        raise UserError(f"the system has nothing that opens files: {missing}", hint)
+    if (missing := _missing(opener)) is not None:
+        raise UserError(f"there is nothing here that opens '{target}': {missing}", hint)
+    assert opener is not None
     return opener
+
+
+def _missing(opener: str | None) -> str | None:
+    """Why the system's opener is of no use here; None if it is."""
+    if opener is None:
+        return f"no program that does so is known for {sys.platform}"
+    if shutil.which(opener) is None:
+        return f"'{opener}' is not installed"
+    if opener == "xdg-open" and not any(os.environ.get(name) for name in _DESKTOP):
+        return "there is no desktop (DISPLAY and WAYLAND_DISPLAY are not set)"
+    return None
 
 
 def _start_shell(target: str, shell: str) -> int:

@@ -33,7 +33,7 @@ def operations(
     if json:
         terminal.write_json([one._asdict() for one in found])
     else:
-        _show(found, details)
+        _show(found, details, "operations")
     return 0
 
 
@@ -50,7 +50,7 @@ def models(
     if json:
         terminal.write_json([{"name": one.name, "description": one.description} for one in found])
     else:
-        _show(found, details=False)
+        _show(found, False, "models")
     return 0
 
 
@@ -58,7 +58,9 @@ def _chosen(found: Iterable[Listed], filters: tuple[str, ...]) -> list[Listed]:
     return [one for one in found if not filters or any(part in one.name for part in filters)]
 
 
-def _show(found: list[Listed], details: bool) -> None:
+def _show(found: list[Listed], details: bool, what: str) -> None:
+    if not found:
+        terminal.hint(f"There are no such {what} in '{current().cwd}'.")
     if not details:
         terminal.write(tables.render([one[:2] for one in found], width=terminal.width()))
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -15,9 +15,10 @@ from orchestra.engine.plotting import PlotRequest, gather, trials_for_batches
 from orchestra.errors import RunNotFound, UsageError, UserError
 from orchestra.model.columns import Column, parse_column, parse_columns
 from orchestra.model.plotting import Plots, as_json
-from orchestra.workspace.personal_files import write_file
+from orchestra.workspace.personal_files import place_of, write_file
 
 STDOUT = "-"
+SUFFIXES = {"--html": (".html", ".htm"), "--png": (".png",)}
 _File = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
 
 
@@ -101,6 +102,14 @@ def _check_targets(html: str | None, png: str | None, *, text: bool, json: bool)
             raise UsageError(
                 f"{option} takes the path of a file, not '{file}'", f"Write it as ./{file or 'FILE'}."
             )
+        if file in (None, STDOUT):
+            continue
+        if (suffix := Path(file).suffix.lower()) not in ("", *SUFFIXES[option]):
+            raise UsageError(
+                f"{option} writes no {suffix[1:]} file: '{file}'",
+                f"Let its name end with {SUFFIXES[option][0]}.",
+            )
+        place_of(file, current().cwd)
     if sum((text, json, STDOUT in (html, png))) > 1 or html == png == STDOUT:
         raise UsageError("only one thing can go to standard output")
 
@@ -138,7 +147,7 @@ def _title(plots: Plots) -> str:
 def _print_text(plots: Plots) -> None:
     from orchestra.cli.plot_text import text_of
 
-    terminal.write(text_of(plots, terminal.width()))
+    terminal.write(text_of(plots, terminal.width(), coloured=terminal.in_colour()))
 
 
 def _put(path: str, data: bytes, plots: Plots) -> None:
@@ -150,5 +159,5 @@ def _put(path: str, data: bytes, plots: Plots) -> None:
     if path == STDOUT:
         terminal.write_bytes(data)
         return
-    write_file(current().cwd / os.path.expanduser(path), data, path)
+    write_file(place_of(path, current().cwd), data, path)
     terminal.write(f"Wrote {len(plots.runs)} run(s) to {terminal.defuse(path)}\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 
 from orchestra.cli.tables import cell, cut, render, text_width
@@ -64,10 +63,10 @@ class _Canvas:
             yield "".join(map(_coloured, shown, colours)).rstrip()
 
 
-def text_of(plots: Plots, width: int | None) -> str:
-    """All plots as text that is ``width`` columns wide; None: nobody is at a terminal, and there are no colours."""
+def text_of(plots: Plots, width: int | None, *, coloured: bool = False) -> str:
+    """All plots as text that is ``width`` columns wide; None: as wide as suits them."""
     wide = min(max(width or 80, NARROWEST), WIDEST)
-    colours = _colours(plots, coloured=width is not None and not os.environ.get("NO_COLOR"))
+    colours = _colours(plots, coloured=coloured)
     parts: list[str] = []
     parts += [_curves(one, plots, colours, wide) for one in plots.curves]
     parts += [_best(plots.parallel, plots, wide)] if plots.parallel is not None else []

@@ -1,17 +1,20 @@
-"""``orchestra plugins``: which plugins there are, and whether they can be used."""
+"""``orchestra plugins``: which plugins there are, whether they can be used, and the start of another."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from cyclopts import Parameter
 
-from orchestra import plugins
+from orchestra import __version__, plugins
 from orchestra.cli import tables, terminal
 from orchestra.cli.context import current, in_event_loop
+from orchestra.console import printable
 from orchestra.contracts import Kind
-from orchestra.errors import CheckFailed, PluginNotFound
+from orchestra.errors import CheckFailed, PluginNotFound, UsageError
 from orchestra.plugins import PluginInfo
 from orchestra.workspace.layout import Layout
 
@@ -24,7 +27,7 @@ def plugins_list(
     """List the plugins that are installed, and why one can't be loaded.
 
     With --json they are printed as an array of objects with the keys kind, name, target, distribution,
-    version and error (null if it can be loaded).
+    version, contract (the version of it that the plugin was written for) and error (null if it can be loaded).
 
     Parameters
     ----------
@@ -45,39 +48,76 @@ def plugins_list(
 def plugins_check(
     *names: str,
     kind: Kind | None = None,
+    kit: Annotated[bool, Parameter(name="--kit", negative="")] = False,
     json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> int:
-    """Check that plugins can be imported, opened, and have the methods of their contracts.
+    """Check that plugins can be imported, opened, and have the methods of their contracts; tell what is wrong where.
 
-    All are checked unless some are named. Ends with code 3 if one can't be used. With --json the findings are
-    printed as an array of objects with the keys kind, name, level (ok, note or problem) and message.
+    All that are installed are checked unless some are named. Ends with code 3 if one can't be used. With --json the
+    findings are printed as an array of objects with the keys kind, name, level (ok, note or problem), message, where
+    (FILE:LINE or null) and advice (or null).
 
     Parameters
     ----------
     names
-        Which plugins; DISTRIBUTION:NAME where two distributions have one of the same name.
+        Which plugins: a NAME, DISTRIBUTION:NAME where two distributions have one of the same name, a DISTRIBUTION
+        for all of its plugins, or a FILE that nobody has installed yet.
     kind
-        Only plugins of this kind.
+        Only plugins of this kind; what the opener of a file is of, if its name doesn't say it.
+    kit
+        Also run the tests of its contract on each that is named and installed; needs pytest and trio.
     json
         Print JSON.
     """
-    found = _named(names, kind)
-    findings = in_event_loop(lambda: _check(found))
+    if kit and not names:
+        raise UsageError("--kit needs a plugin", "Name it: 'orchestra plugins check NAME --kit'.")
+    chosen = [one for name in names for one in _named(name, kind)] if names else plugins.list_plugins(kind)
+    findings = in_event_loop(lambda: _check(chosen))
+    if kit:
+        findings += _run_kits(chosen, findings)
     if json:
-        terminal.write_json(
-            [
-                {"kind": info.kind, "name": info.name, "level": finding.level, "message": finding.message}
-                for info, finding in findings
-            ]
-        )
+        terminal.write_json([_finding_as_json(finding) for finding in findings])
     else:
-        rows = [(finding.level, f"{info.kind} {info.name}", finding.message) for info, finding in findings]
-        terminal.write(tables.render(rows))
-    broken = {info.name for info, finding in findings if finding.level == "problem"}
+        terminal.write(tables.render([row for finding in findings for row in _rows(finding)]))
+    broken = {finding.name for finding in findings if finding.remark.level == "problem"}
     if broken and json:
         return CheckFailed.exit_code
     if broken:
         raise CheckFailed(f"these plugins can't be used: {', '.join(sorted(broken))}")
+    return 0
+
+
+def plugins_new(
+    kind: Kind,
+    name: str,
+    /,
+    *,
+    directory: Annotated[Path | None, Parameter(name="--dir")] = None,
+) -> int:
+    """Write the package of a new plugin: one that works, with its options and the tests of its contract.
+
+    It is written to orchestra-NAME. Nothing that is there is overwritten.
+
+    Parameters
+    ----------
+    kind
+        What it will be.
+    name
+        Its name, as it will be given to run and queue: letters, digits and hyphens.
+    directory
+        Where the package is written; the current directory unless given.
+    """
+    from orchestra.plugins.scaffolding import plugin_name, write_package
+
+    name = plugin_name(name)
+    folder = write_package(kind, name, directory or Path(), version=__version__)
+    article = "an" if kind[0] in "aeiou" else "a"
+    terminal.write(
+        printable(f"Wrote {folder}: {article} {kind} that works, its options and its tests. To go on:") + "\n"
+        f"  cd {shlex.quote(str(folder))}\n"
+        "  pip install -e '.[test]' && pytest\n"
+        f"  orchestra plugins check {name}\n"
+    )
     return 0
 
 
@@ -90,30 +130,85 @@ def _cache() -> Path | None:
     return folder if folder.is_dir() else None
 
 
-def _named(names: tuple[str, ...], kind: Kind | None) -> list[PluginInfo]:
-    installed = plugins.list_plugins(kind, cache_dir=None)
-    if not names:
-        return installed
-    chosen: list[PluginInfo] = []
-    for name in names:
-        distribution, _, plain = name.rpartition(":")
-        found = [one for one in installed if one.name == plain and distribution in ("", one.distribution)]
-        if not found:
-            known = ", ".join(sorted({info.name for info in installed}))
-            raise PluginNotFound(f"no plugin '{name}' is installed", f"Installed plugins: {known}.")
-        chosen += found
-    return chosen
+class _Finding(NamedTuple):
+    kind: Kind | None
+    name: str
+    remark: plugins.Remark
 
 
-async def _check(found: list[PluginInfo]) -> list[tuple[PluginInfo, plugins.Remark]]:
-    findings: list[tuple[PluginInfo, plugins.Remark]] = []
-    for info in found:
-        name = f"{info.distribution}:{info.name}" if info.distribution else info.name
-        try:
-            findings += [(info, one) for one in await plugins.check(info.kind, name)]
-        except PluginNotFound as error:
-            findings.append((info, plugins.Remark(level="problem", message=error.message)))
+async def _check(chosen: Sequence[PluginInfo | _Finding]) -> list[_Finding]:
+    findings: list[_Finding] = []
+    for one in chosen:
+        if isinstance(one, _Finding):
+            findings.append(one)
+        else:
+            findings += [_Finding(one.kind, one.name, remark) for remark in await plugins.examine(one)]
     return findings
+
+
+def _run_kits(chosen: Sequence[PluginInfo | _Finding], findings: list[_Finding]) -> list[_Finding]:
+    from orchestra.cli.plugin_kits import run_kit
+
+    later = plugins.Remark(level="note", message="The kit was not run: it needs what is installed.")
+
+    sound = {(one.kind, one.name) for one in findings} - {
+        (one.kind, one.name) for one in findings if one.remark.level != "ok"
+    }
+    return [
+        _Finding(one.kind, one.name, remark)
+        for one in chosen
+        if isinstance(one, PluginInfo) and (one.kind, one.name) in sound
+        for remark in ([later] if _is_file(one.distribution) else run_kit(one))
+    ]
+
+
+def _named(name: str, kind: Kind | None) -> Sequence[PluginInfo | _Finding]:
+    if _is_file(name):
+        from orchestra.plugins.files import plugins_in
+
+        found = plugins_in(Path(name), kind)
+        return found if isinstance(found, list) else [_Finding(kind, Path(name).stem, found)]
+    installed = plugins.list_plugins(kind)
+    distribution, _, plain = name.rpartition(":")
+    found = [one for one in installed if one.name == plain and distribution in ("", one.distribution)]
+    found = found or [one for one in installed if one.distribution == name]
+    if not found:
+        from difflib import get_close_matches
+
+        from orchestra.plugins.scanning import misdeclared
+
+        known = sorted({info.name for info in installed})
+        close = get_close_matches(name, known, n=1)
+        meant = f"Did you mean '{close[0]}'? " if close else ""
+        hint = misdeclared(name) or f"{meant}Installed plugins: {', '.join(known)}."
+        raise PluginNotFound(f"no plugin '{name}' is installed", hint)
+    return found
+
+
+def _is_file(name: str) -> bool:
+    # No name of a plugin or of a distribution is like that.
+    return "/" in name or name.endswith(".py")
+
+
+def _rows(finding: _Finding) -> Iterator[tuple[str, str, str]]:
+    remark = finding.remark
+    yield remark.level, f"{finding.kind or ''} {finding.name}".strip(), remark.message
+    if remark.where is not None:
+        yield "", "", f"At {remark.where}."
+    if remark.advice is not None:
+        yield "", "", remark.advice
+
+
+def _finding_as_json(finding: _Finding) -> dict[str, str | None]:
+    remark = finding.remark
+    return {
+        "kind": finding.kind,
+        "name": finding.name,
+        "level": remark.level,
+        "message": remark.message,
+        "where": remark.where,
+        "advice": remark.advice,
+    }
 
 
 def _as_json(info: PluginInfo) -> dict[str, str | None]:
@@ -123,5 +218,6 @@ def _as_json(info: PluginInfo) -> dict[str, str | None]:
         "target": info.target,
         "distribution": info.distribution,
         "version": info.version,
+        "contract": ".".join(map(str, info.contract)),
         "error": info.error,
     }

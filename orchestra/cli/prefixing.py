@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 
 from orchestra.cli import tables, terminal
@@ -41,7 +40,7 @@ class PrefixedOutput:
         self._store = session.store
         self._varying: dict[str, frozenset[str]] = {}
         """Flags in which the trials of a batch differ, by its id."""
-        self._coloured = os.isatty(1) and not os.environ.get("NO_COLOR")
+        self._coloured = terminal.in_colour()
         self._lines: dict[tuple[str, int], WholeLines] = {}
 
     async def show(self, run: Run, stream: int, data: bytes) -> None:

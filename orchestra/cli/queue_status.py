@@ -9,9 +9,8 @@ from cyclopts import Parameter
 
 from orchestra.cli import run_text, tables, terminal
 from orchestra.cli.context import complete, current
-from orchestra.engine import queue_control
-from orchestra.engine.queue_control import QueueStatus
 from orchestra.engine.queue_settings import QueueSettings
+from orchestra.engine.queue_state import QueueStatus, queue_status
 from orchestra.errors import UsageError
 from orchestra.model.duration import format_duration
 from orchestra.model.run import Run
@@ -32,7 +31,7 @@ def status(
     live
         Go on showing it, with the progress of batches and what runs do, until the queues have ended and nothing runs;
         without a queue, until nothing is staged or runs any more; or Ctrl-C. Where that is no terminal, a line for
-        each change.
+        each change. The exit code is that of the queues.
     """
     if live:
         if json:
@@ -50,7 +49,7 @@ def status(
 
 async def _status() -> QueueStatus:
     async with current().session(looking=True) as session:
-        return await queue_control.queue_status(session)
+        return await queue_status(session)
 
 
 def _shown(found: QueueStatus, here: str) -> str:
@@ -88,7 +87,8 @@ def _queue_row(run: Run, found: QueueStatus) -> tuple[str, ...]:
     jobs = found.groups.get("", Group()).limit or QueueSettings.from_flags(run.flags).jobs
     worker = run.worker
     where = "" if worker is None else f"pid {worker.identity.pid} on {run.host}"
-    return f"[{run.short_id}]", _since(run.started, found.now), f"{jobs or 'auto'} job(s)", where
+    told = _since(run.started, found.now), f"{jobs or 'auto'} job(s)", where, found.doing[run.id]
+    return f"[{run.short_id}]", *told
 
 
 def _running_row(run: Run, here: str, now: int) -> tuple[str, ...]:
@@ -96,7 +96,7 @@ def _running_row(run: Run, here: str, now: int) -> tuple[str, ...]:
     return (
         f"[{run.short_id}]",
         run_text.operation(run, here),
-        "starting" if run.claimed else _since(run.started, now),
+        run_text.with_try("starting" if run.claimed else _since(run.started, now), run),
         f"gpu {devices}" if devices else "",
         run.label or "",
     )
@@ -116,7 +116,8 @@ def staged_row(run: Run, label: str, here: str, found: QueueStatus) -> tuple[str
 def _reason(found: QueueStatus, run: Run) -> str:
     reason = found.waits.get(run.id, "a free slot")
     if run.not_before is not None and run.not_before > found.now:
-        return f"its next try in {format_duration((run.not_before - found.now) / 1e6)}"
+        number = "" if run.retry is None else f" ({run.tries + 1} of {run.retry.limit + 1})"
+        return f"its next try{number} in {format_duration((run.not_before - found.now) / 1e6)}"
     return reason
 
 
@@ -154,6 +155,8 @@ def _as_json(found: QueueStatus) -> dict[str, Any]:
                 "flags": run.flags,
                 "pid": None if run.worker is None else run.worker.identity.pid,
                 "host": run.host,
+                "stopping": run.id in found.stopping,
+                "doing": found.doing[run.id],
             }
             for run in found.queues
         ],

@@ -12,6 +12,8 @@ from orchestra.cli.context import complete, current, in_event_loop
 from orchestra.cli.selection import FILTERS, Filters, chosen
 from orchestra.console import printable
 from orchestra.engine import queue_control
+from orchestra.engine.choosing import STAGED
+from orchestra.engine.queue_state import EVERYTHING
 from orchestra.engine.queue_stopping import stop_queues
 from orchestra.engine.session import Session
 from orchestra.engine.stopping import StopReport, not_stopped
@@ -20,15 +22,16 @@ from orchestra.model.duration import parse_duration
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import FINAL, Run
 from orchestra.model.scheduling import Group
+from orchestra.model.term_words import check_group
 
 _AHEAD = RunQuery(states=frozenset(("staged", "running", "pending")))
 _QUEUES = RunQuery(states=frozenset(("running", "pending")), kinds=frozenset(("queue",)))
 
-GroupName = Annotated[str, Parameter(name=("--group", "-g"))]
+GroupName = Annotated[str | None, Parameter(name=("--group", "-g"))]
 Runs = Annotated[tuple[str, ...], Parameter(name="RUN")]
 
 
-def pause(*, group: GroupName = "") -> int:
+def pause(*, group: GroupName = None) -> int:
     """Let no queue start anything until 'queue resume'. What runs goes on.
 
     Parameters
@@ -36,12 +39,12 @@ def pause(*, group: GroupName = "") -> int:
     group
         Only runs of this group (run --group).
     """
-    _set(group, lambda session: queue_control.set_group(session, group, paused=True))
+    _set(group, lambda session, name: queue_control.set_group(session, name, paused=True))
     _say(f"Paused {_what(group)}")
     return 0
 
 
-def resume(*, group: GroupName = "") -> int:
+def resume(*, group: GroupName = None) -> int:
     """Let queues go on after 'queue pause'.
 
     Parameters
@@ -49,12 +52,12 @@ def resume(*, group: GroupName = "") -> int:
     group
         The group that was paused.
     """
-    _set(group, lambda session: queue_control.set_group(session, group, paused=False))
+    _set(group, lambda session, name: queue_control.set_group(session, name, paused=False))
     _say(f"Resumed {_what(group)}")
     return 0
 
 
-def parallel(number: Annotated[int, Parameter(name="N")], /, *, group: GroupName = "") -> int:
+def parallel(number: Annotated[int, Parameter(name="N")], /, *, group: GroupName = None) -> int:
     """Let each queue run N runs at once, whatever its --jobs, or all queues together N of a group.
 
     With 0 each queue runs as many as it was told by --jobs, or any number of the group.
@@ -66,7 +69,7 @@ def parallel(number: Annotated[int, Parameter(name="N")], /, *, group: GroupName
     group
         The group that the limit is for.
     """
-    _set(group, lambda session: queue_control.set_group(session, group, limit=number), ahead=True)
+    _set(group, lambda session, name: queue_control.set_group(session, name, limit=number), ahead=True)
     if group:
         _say(f"{f'At most {number} run(s) at once' if number else 'No limit'} of group {group}")
     else:
@@ -212,11 +215,16 @@ async def _stop(specs: tuple[str, ...], stop_running: bool) -> StopReport:
         return await stop_queues(session, found, and_runs=stop_running, tell=_say)
 
 
-def _set(name: str, how: Callable[[Session], Awaitable[Group]], *, ahead: bool = False) -> None:
+def _set(group: str | None, how: Callable[[Session, str], Awaitable[Group]], *, ahead: bool = False) -> None:
+    if group is not None:
+        # Of a variable that is not set: all queues are meant by leaving the option out.
+        check_group(group)
+    name = group or EVERYTHING
+
     async def work() -> None:
         async with current().session() as session:
             known = await queue_control.groups_in_use(session) if name else frozenset((name,))
-            await how(session)
+            await how(session, name)
         if name not in known:
             from orchestra.project.documents import did_you_mean
 
@@ -234,12 +242,12 @@ async def _change(
     how: Callable[[Session, tuple[Run, ...]], Awaitable[tuple[Run, ...]]],
 ) -> tuple[Run, ...]:
     async with current().session() as session:
-        base = RunQuery() if specs else RunQuery(states=queue_control.STAGED, claim_order=True)
+        base = RunQuery() if specs else RunQuery(states=STAGED, claim_order=True)
         found = await chosen(session, specs, filters, default="all", base=base)
         return await how(session, tuple(run for run in found if specs or run.kind != "queue"))
 
 
-def _what(group: str) -> str:
+def _what(group: str | None) -> str:
     return f"group {group}" if group else "all queues"
 
 

@@ -28,7 +28,9 @@ def attempt_lines(attempts: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def _line(attempt: dict[str, Any]) -> str:
-    when = " to ".join(filter(None, (attempt["started"], attempt["stopped"])))
+    when = " to ".join(
+        run_text.format_time(attempt[name]) for name in ("started", "stopped") if attempt[name]
+    )
     reason = f" ({one_line(attempt['reason'])})" if "reason" in attempt else ""
     return ", ".join(filter(None, (attempt["status"] + reason, when)))
 
@@ -43,8 +45,8 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "attempt": attempt.number,
         "status": attempt.state,
         "exit_status": attempt.exit_code,
-        "started": run_text.format_time(attempt.started),
-        "stopped": run_text.format_time(attempt.stopped),
+        "started": attempt.started,
+        "stopped": attempt.stopped,
         **_ending(attempt.ending),
     }
 

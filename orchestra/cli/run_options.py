@@ -31,7 +31,10 @@ class Common:
     stage: Annotated[bool, Parameter(help="Make the run ready without starting it.")] = False
     background: Annotated[bool, Parameter(alias="-b", help="Return once it is started.")] = False
     pidfile: Annotated[Path | None, Parameter(help="Where the pid is written in the background.")] = None
-    quiet: Annotated[bool, Parameter(alias="-q", help="Do not show the operation's output.")] = False
+    quiet: Annotated[
+        bool,
+        Parameter(alias="-q", help="Show no output, nor how to start what is staged."),
+    ] = False
 
 
 @_group("Runs that are there", 2)

@@ -36,6 +36,13 @@ def format_time(microseconds: int | None) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(microseconds / 1_000_000))
 
 
+def with_try(told: str, run: Run) -> str:
+    """What is told of a run at work, and of one that is being tried again which try it is, of how many."""
+    if run.retry is None or run.tries < 2:
+        return told
+    return f"{told}, try {run.tries} of {run.retry.limit + 1}"
+
+
 def operation(run: Run, here: str) -> str:
     """The operation's name, with the project's directory unless that is ``here``, and whether the run is marked."""
     where = run.operation.source

@@ -12,7 +12,7 @@ from orchestra.cli import prompts, terminal
 from orchestra.cli.changing import MOST_LISTED, Rows, preview, question
 from orchestra.cli.context import complete, current, in_event_loop
 from orchestra.cli.disk_usage import room_of
-from orchestra.cli.selection import FILTERS, Filters, chosen
+from orchestra.cli.selection import FILTERS, Filters, Yes, chosen
 from orchestra.engine.runs import delete_runs, finish_deletions
 from orchestra.model.filters import RunQuery
 from orchestra.model.resources import format_memory
@@ -23,7 +23,7 @@ def runs_delete(
     *runs: str,
     filters: Filters = FILTERS,
     archive: Annotated[str | None, Parameter(name=("--archive", "-A"))] = None,
-    yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
+    yes: Yes = False,
     permanent: Annotated[bool, Parameter(name=("--permanent", "-p"))] = False,
     stop: bool = False,
 ) -> int:

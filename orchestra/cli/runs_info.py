@@ -32,6 +32,7 @@ from orchestra.workspace import records
 from orchestra.workspace.results import Results
 from orchestra.workspace.source_patch import patch_path
 
+_MOMENTS = ("started", "stopped")
 UNSEEN_MINUTES = 5
 """After so long without a sign a run on another host is shown as unseen: its fence is touched twice a minute."""
 
@@ -53,7 +54,8 @@ def runs_info(
     """Show what is known of a run; of the latest one unless told otherwise.
 
     With --json it is printed as one object with the same keys as of the lines; the terms on which it is started
-    (resources, priority, retry ...) are lines only where somebody has said them.
+    (resources, priority, retry ...) are lines only where somebody has said them. Times are whole microseconds since
+    1970 (UTC), null where there is none yet.
 
     Parameters
     ----------
@@ -167,8 +169,8 @@ def core_fields(session: Session, run: Run) -> dict[str, Any]:
         "operation": run.operation_name,
         "from": run.operation.source or "",
         "status": run_text.status(session, run),
-        "started": run_text.format_time(run.started),
-        "stopped": run_text.format_time(run.stopped),
+        "started": run.started,
+        "stopped": run.stopped,
         "marked": run.marked,
         "label": run.label or "",
         "sourcecode_digest": run.sourcecode_digest or "",
@@ -231,6 +233,8 @@ def _natural(values: dict[str, Any]) -> dict[str, Any]:
 def field_lines(field: tuple[str, Any]) -> str:
     """A field as it is shown."""
     name, value = field
+    if name in _MOMENTS:
+        return f"{name}: {run_text.format_time(value)}".rstrip(" ") + "\n"
     if name == "scalars":
         return f"{name}:\n" + "".join(f"  {cell(key)}:{text}\n" for key, text in value.items())
     if name == "traceback":
@@ -257,7 +261,7 @@ def _comment(comment: Comment) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, dict):
         told = ((key, one) for key, one in value.items() if one)  # pyright: ignore
-        return "".join(f"\n    {key}: {_text(one)}" for key, one in told)  # pyright: ignore
+        return "".join(f"\n    {cell(key)}: {_text(one)}" for key, one in told)  # pyright: ignore
     if isinstance(value, str):
         return cell(value)
     if isinstance(value, list):

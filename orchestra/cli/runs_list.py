@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from orchestra.cli import run_text, tables, terminal
 from orchestra.cli.context import complete, current
 from orchestra.cli.disk_usage import disk_usage
-from orchestra.cli.selection import FILTERS, Filters, query_of, tell_of_unknown
+from orchestra.cli.selection import FILTERS, Filters, query_of, tell_of_unknown, why_none
 from orchestra.engine.judge import settle_active
 from orchestra.engine.presence import existing_runs
 from orchestra.engine.session import Session
@@ -109,6 +109,9 @@ async def _list(
             )
             return 0
         below = [_below(session, run, shown) for run in runs]
+        if not runs:
+            total_of_all = (await _found(session, RunQuery(limit=1), deleted))[1]
+            terminal.hint(why_none(total_of_all, filters, "deleted runs" if deleted else "runs"))
         numbered = enumerate(zip(runs, sizes, strict=True), 1)
         rows = [_row(session, index, run, here, shown, size) for index, (run, size) in numbered]
     if rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 from orchestra.cli.preview import trials_of
@@ -25,5 +26,5 @@ async def save_trials(session: Session, prepared: Plan | Restart, cwd: Path, pat
     try:
         (cwd / os.path.expanduser(path)).write_text(trials_as_text(trials, check_target(path)), "utf-8")
     except OSError as error:
-        raise UserError(f"cannot save trials to {path}: {text_of_os_error(error)}") from None
-    return f"Saving trials to {path}\n"
+        raise UserError(f"cannot save trials to {shlex.quote(path)}: {text_of_os_error(error)}") from None
+    return f"Saving trials to {shlex.quote(path)}\n"

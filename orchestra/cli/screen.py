@@ -41,12 +41,12 @@ class Screen:
 
     def resume(self) -> None:
         """Take the terminal."""
-        terminal.write(_ENTER)
+        terminal.draw(_ENTER)
 
     def suspend(self) -> None:
         """Give it back as it was."""
-        terminal.write(_LEAVE)
+        terminal.draw(_LEAVE)
 
     def draw(self, lines: Sequence[str]) -> None:
         """Show these lines, which fit, in place of those before: in one write, over them, so that nothing flickers."""
-        terminal.write(_BEGIN + "\r\n".join(f"{line}\x1b[K" for line in lines) + _END)
+        terminal.draw(_BEGIN + "\r\n".join(f"{terminal.defuse(line)}\x1b[K" for line in lines) + _END)

@@ -57,6 +57,10 @@ def select(
     json
         Print an array with an object for each run: its id, and the attribute by its name.
     """
+    given = {"--short-id": short_id, "--path": path, "--attr": attr is not None}
+    named = [name for name, is_given in given.items() if is_given]
+    if len(named) > 1:
+        raise UsageError(f"{named[0]} and {named[1]} cannot both be used")
     attribute = "short_id" if short_id else "run_dir" if path else attr
     if min_ is not None and max_ is not None:
         raise UsageError("--min and --max cannot both be used")

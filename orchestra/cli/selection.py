@@ -6,7 +6,7 @@ Annotations are no texts here (no ``annotations`` of the future): each would be 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from cyclopts import Group, Parameter
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 def _short(names: str, text: str) -> Parameter:
     return Parameter(alias=names, help=text)
+
+
+Yes: TypeAlias = Annotated[bool, Parameter(name=("--yes", "-y"))]
+"""Whether nobody is asked before runs are changed."""
 
 
 @Parameter(name="*", group=Group("Which runs", sort_key=10))
@@ -116,6 +120,13 @@ async def tell_of_unknown(session: "Session", query: RunQuery, *, found: bool) -
         from orchestra.engine.unknown_names import tell_of_unknown_names
 
         await tell_of_unknown_names(session, query)
+
+
+def why_none(total: int, filters: Filters, what: str = "runs") -> str:
+    """Why none of these runs is shown, where there are ``total`` without the filters; empty if they are not why."""
+    if not total:
+        return f"There are no {what}."
+    return "" if filters is FILTERS else f"No {what} match; {total} without these filters."
 
 
 def _wanted(filters: Filters) -> "Narrowing":

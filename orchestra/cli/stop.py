@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from orchestra.cli import prompts, run_text, tables
 from orchestra.cli.context import complete, current, in_event_loop
-from orchestra.cli.selection import FILTERS, Filters, chosen
+from orchestra.cli.selection import FILTERS, Filters, Yes, chosen
 from orchestra.console import printable
 from orchestra.engine.runs import StopReport, stop_runs
 from orchestra.engine.stopping import TIMEOUT, not_stopped
@@ -23,7 +23,7 @@ _RUNNING = RunQuery(states=frozenset(("running", "pending")))
 def stop(
     *runs: str,
     filters: Filters = FILTERS,
-    yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
+    yes: Yes = False,
     no_wait: Annotated[bool, Parameter(name=("--no-wait", "-n"))] = False,
     timeout: float = TIMEOUT,
     force: bool = False,

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from orchestra.cli import tables, terminal
 from orchestra.cli.changing import change_runs
 from orchestra.cli.context import complete, current
-from orchestra.cli.selection import FILTERS, Filters, chosen
+from orchestra.cli.selection import FILTERS, Filters, Yes, chosen
 from orchestra.engine.annotating import tag_runs
 from orchestra.errors import UsageError
 
@@ -22,7 +22,7 @@ def tag(
     sync_labels: Annotated[bool, Parameter(name=("--sync-labels", "-s"))] = False,
     list_all: Annotated[bool, Parameter(name=("--list-all", "-l"))] = False,
     json: Annotated[bool, Parameter(name="--json")] = False,
-    yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
+    yes: Yes = False,
     filters: Filters = FILTERS,
 ) -> int:
     """Add tags to runs or take some away; of the latest run unless told otherwise.
@@ -73,6 +73,8 @@ async def _list(specs: tuple[str, ...], filters: Filters, *, as_json: bool) -> i
     tags = sorted({tag for run in found for tag in run.tags})
     if as_json:
         terminal.write_json(tags)
+    elif not tags:
+        terminal.hint("No run has a tag.")
     else:
         terminal.write("".join(f"{tables.cell(tag)}\n" for tag in tags))
     return 0

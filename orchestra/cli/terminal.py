@@ -16,17 +16,28 @@ _UNDECIDED = re.compile("\x1b(\\[[0-9;:]{0,64})?$")
 
 
 def write(text: str) -> None:
-    """Write text for people: what has no form in UTF-8 is shown escaped.
+    """Write text for people: what has no form in UTF-8, or could drive a terminal, is shown escaped. Colours stay.
 
     Raises:
         BrokenPipeError: nobody reads any more.
     """
+    draw(defuse(text))
+
+
+def draw(text: str) -> None:
+    """Write text that drives the terminal: what is not ours in it must be defused."""
     write_bytes(text.encode(errors="backslashreplace"))
 
 
 def tell(text: str) -> None:
     """Write a line to standard error, such that nothing in it drives the terminal."""
     os.write(2, f"{defuse(text)}\n".encode(errors="backslashreplace"))
+
+
+def hint(text: str) -> None:
+    """Tell a person why nothing is shown; programs, which read standard output, know what nothing means."""
+    if text and os.isatty(1):
+        tell(text)
 
 
 def write_exact(text: str) -> None:
@@ -71,16 +82,21 @@ def write_bytes(data: bytes) -> None:
 
 
 def width() -> int | None:
-    """The columns to fit lines into; None when standard output is no terminal."""
-    if not os.isatty(1):
-        return None
+    """The columns to fit lines into: COLUMNS, else those of the terminal; None where nothing says how many."""
     text = os.environ.get("COLUMNS", "")
     if text.isdigit() and int(text) > 0:
         return int(text)
+    if not os.isatty(1):
+        return None
     try:
         return os.get_terminal_size(1).columns or None
     except OSError:
         return None
+
+
+def in_colour() -> bool:
+    """Whether what is written may have colours."""
+    return os.isatty(1) and not os.environ.get("NO_COLOR")
 
 
 def shower(into: Callable[[bytes], object] | None = None) -> Callable[[bytes], None]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from typing import Annotated, NamedTuple
-
-from cyclopts import Parameter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 from orchestra.cli import prompts, terminal
 from orchestra.cli.changing import Rows, preview, question
 from orchestra.cli.context import complete, current, in_event_loop
 from orchestra.cli.disk_usage import room_of
 from orchestra.cli.runs_delete import insist_on_purge, tell_kept
-from orchestra.cli.selection import FILTERS, Filters, query_of
+from orchestra.cli.selection import FILTERS, Filters, Yes, query_of
+from orchestra.engine.session import Session
 from orchestra.engine.trashing import Deleted, deleted_runs, purge_runs, restore_runs, select_deleted
 from orchestra.model.duration import parse_duration
-from orchestra.model.run import Run
+
+T = TypeVar("T")
 
 
 class _Chosen(NamedTuple):
@@ -28,7 +27,7 @@ class _Chosen(NamedTuple):
 def runs_restore(
     *runs: str,
     filters: Filters = FILTERS,
-    yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
+    yes: Yes = False,
 ) -> int:
     """Bring deleted runs back, as they were; all of them unless told otherwise.
 
@@ -41,18 +40,14 @@ def runs_restore(
     """
     found = complete(lambda: _choose(runs, filters, None, measured=False))
     if not found.deleted:
-        os.write(2, b"Nothing to restore.\n")
+        terminal.tell("Nothing to restore.")
         return 0
     if not yes:
         count = len(found.deleted)
         intro = "You are about to restore the following runs:"
         prompts.insist(question(intro, found.rows, count, f"Restore {count} run(s)?"))
-
-    async def restore() -> Sequence[Run]:
-        async with current().session() as session:
-            return await restore_runs(session, found.deleted)
-
-    terminal.write(f"Restored {len(in_event_loop(restore))} run(s)\n")
+    restored = _done(restore_runs, found)
+    terminal.write(f"Restored {len(restored)} run(s)\n")
     return 0
 
 
@@ -60,7 +55,7 @@ def runs_purge(
     *runs: str,
     filters: Filters = FILTERS,
     older_than: str | None = None,
-    yes: Annotated[bool, Parameter(name=("--yes", "-y"))] = False,
+    yes: Yes = False,
 ) -> int:
     """Delete deleted runs for good; all of them unless told otherwise.
 
@@ -76,19 +71,22 @@ def runs_purge(
     age = None if older_than is None else parse_duration(older_than)
     found = complete(lambda: _choose(runs, filters, age, measured=not yes))
     if not found.deleted:
-        os.write(2, b"Nothing to purge.\n")
+        terminal.tell("Nothing to purge.")
         return 0
     if not yes:
         insist_on_purge(found.rows, len(found.deleted), found.freed)
-
-    async def purge() -> int:
-        async with current().session() as session:
-            return await purge_runs(session, found.deleted)
-
-    count = in_event_loop(purge)
+    count = _done(purge_runs, found)
     tell_kept([one.run for one in found.deleted])
     terminal.write(f"Permanently deleted {count} run(s)\n")
     return 0
+
+
+def _done(how: Callable[[Session, Sequence[Deleted]], Awaitable[T]], found: _Chosen) -> T:
+    async def do() -> T:
+        async with current().session() as session:
+            return await how(session, found.deleted)
+
+    return in_event_loop(do)
 
 
 async def _choose(specs: tuple[str, ...], filters: Filters, age: float | None, *, measured: bool) -> _Chosen:

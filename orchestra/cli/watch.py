@@ -18,6 +18,7 @@ from orchestra.engine.following import (
     UNFINISHED,
     News,
     as_recorded,
+    attempts_since,
     follow_attempt,
     follow_many,
     until_started,
@@ -137,17 +138,25 @@ class _Watch:
 
     async def _run(self, session: Session, run: Run) -> None:
         self.watched = f"run {run.id}"
-        _tell(session, run, f"Watching run {run.id}")
-        output = _Output(session)
+        _tell(session, run, f"Watching run {_with_attempt(run)}")
+        output, told = _Output(session), run.attempt
+        seen = run.attempt - (not _waits(run))
         try:
             while True:
-                if run.state in UNFINISHED and run.worker is None:
+                if _waits(run):
                     _tell(session, run, f"Run {run.id} is {run.state} and not started yet")
                 run = await until_started(session, run)
-                await self._attempt(session, run, output)
+                if run.attempt == seen and run.state in FINAL:
+                    _tell_end(session, run)
+                # Some may have come and gone meanwhile.
+                for one in attempts_since(run, seen):
+                    if 1 < one.attempt != told:
+                        _tell(session, run, f"Run {_with_attempt(one)}")
+                    await self._attempt(session, one, output)
+                seen = run.attempt
                 run = as_recorded(session, await session.store.get(run.id))
                 # One that is to be tried again has ended, but not for good.
-                if run.state not in UNFINISHED or output.is_closed:
+                if (run.state not in UNFINISHED and run.attempt <= seen) or output.is_closed:
                     return
         except RunNotFound:
             await output.end_line()
@@ -170,7 +179,8 @@ class _Watch:
         names = ", ".join(run.id for run in of)
         self.watched = f"run{'s' if len(of) > 1 else ''} {names}"
         for run in of:
-            _tell(session, run, f"Watching run {run.id}")
+            what = f"queue {run.id} for the runs that it starts" if run.kind == "queue" else f"run {run.id}"
+            _tell(session, run, f"Watching {what}")
         # Of what has ended nothing else is left to be seen.
         everything = self._from_start or all(run.state in FINAL for run in of)
         began = min((run.started or 0 for run in of), default=0) if of[0].kind == "queue" else 0
@@ -220,7 +230,7 @@ async def _show_news(session: Session, output: PrefixedOutput, news: News) -> No
         return
     if news.what == "began":
         label = f" ({news.run.label})" if news.run.label else ""
-        _tell(session, news.run, f"Watching run {news.run.id}: {news.run.operation_name}{label}")
+        _tell(session, news.run, f"Watching run {_with_attempt(news.run)}: {news.run.operation_name}{label}")
         return
     await output.finish(news.run)
     if news.what == "left":
@@ -244,6 +254,15 @@ async def _tell_trials(session: Session, batch: Run) -> None:
     ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
     states = ", ".join(f"{count} {state}" for state, count in ordered)
     _tell(session, batch, f"{len(generation)} trial(s): {states}" if generation else "No trials")
+
+
+def _waits(run: Run) -> bool:
+    return run.state in UNFINISHED and run.worker is None
+
+
+def _with_attempt(run: Run) -> str:
+    """The id, and which attempt it is of one that was tried before."""
+    return f"{run.id}, attempt {run.attempt}" if run.attempt > 1 else run.id
 
 
 def _tell_end(session: Session, run: Run) -> None:

@@ -14,7 +14,7 @@ from msgspec import structs
 from orchestra.child.supervisor import failpoint
 from orchestra.engine.changes import change
 from orchestra.engine.concealment import concealed
-from orchestra.engine.marking import comments_of, user_name
+from orchestra.engine.marking import comments_of, user_name, warn_of_names
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.session import Session, hostname
 from orchestra.errors import RevisionConflict, RunBroken, RunNotFound, UserError
@@ -31,11 +31,15 @@ CHUNK = 1000
 
 
 async def label_runs(session: Session, runs: Sequence[Run], edit: LabelEdit) -> tuple[Run, ...]:
-    """Change the labels of runs; return those that were.
+    """Change the labels of runs; return those that were. A name in them that is no flag of any run is warned of.
 
     Raises:
         RunBroken: one of them can't be read.
     """
+    flags = {
+        name for run in runs for name in (run.flags if run.batch_spec is None else run.batch_spec.options)
+    }
+    warn_of_names(session, (edit.set, *edit.prepend, *edit.append), flags)
     return await _annotate(
         session,
         runs,

@@ -7,7 +7,6 @@ of a home, so that runs are listed, chosen and deleted there as anywhere; its st
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Collection
@@ -34,7 +33,8 @@ from orchestra.workspace.records import RUN
 
 ARCHIVES = "archives"
 """The folder of a home that holds the archives that have a name."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ +=@-]{0,127}")
+_LONGEST_NAME = 255
+"""Bytes that file systems allow for."""
 _LIST_HINT = "Use 'orchestra archive --list' for the archives of this home."
 
 
@@ -69,12 +69,24 @@ def archive_path(layout: Layout, name: str) -> Path:
     Raises:
         UserError: it can't be the name of one.
     """
-    if not _NAME.fullmatch(name) or name.endswith(" "):
+    if not _is_name(name):
         raise UserError(
             f"'{name}' can't be the name of an archive",
-            "Use letters, digits, spaces and . _ + = @ - (to export to a path, use 'orchestra export').",
+            "Use a short text without / and \\ that begins with neither . nor - (to export to a path, use "
+            "'orchestra export').",
         )
     return layout.home / ARCHIVES / name
+
+
+def _is_name(text: str) -> bool:
+    """Whether it is safe as the name of a folder, and can be typed and shown everywhere."""
+    return (
+        text.isprintable()
+        and text.strip() == text
+        and not text.startswith((".", "-"))
+        and not set("/\\").intersection(text)
+        and 0 < len(text.encode()) <= _LONGEST_NAME
+    )
 
 
 def find_archive(layout: Layout, spec: str, cwd: Path) -> Archive:
@@ -85,7 +97,7 @@ def find_archive(layout: Layout, spec: str, cwd: Path) -> Archive:
     """
     path = Path(os.path.normpath(cwd / os.path.expanduser(spec)))
     own = layout.home / ARCHIVES / spec
-    if not path.exists() and _NAME.fullmatch(spec) and own.is_dir():
+    if not path.exists() and _is_name(spec) and own.is_dir():
         return structs.replace(_folder(own, spec), is_own=True)
     try:
         if path.is_dir():
@@ -221,10 +233,15 @@ def _require_changeable(archive: Archive) -> None:
 
 
 async def _put_to_rest(session: Session) -> None:
-    active = (await session.store.query(RunQuery(states=ACTIVE))).runs
-    watched = [portable(run, environment=True) for run in active if run.worker is not None]
-    if watched:
-        await session.store.update(watched)
+    """Nobody watches what is in an archive, and its runs are where it is, whatever their records say."""
+    runs = (await session.store.query(RunQuery())).runs
+    others = [
+        portable(run, environment=True)
+        for run in runs
+        if run.directory is not None or (run.state in ACTIVE and run.worker is not None)
+    ]
+    if others:
+        await session.store.update(others)
 
 
 async def unpack_runs(

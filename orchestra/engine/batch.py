@@ -352,7 +352,8 @@ class _Batch:
     def _say_staged(self, trial: Run) -> None:
         self._announce(trial, "Staging")
         prepare_for_hand(self.session, trial)
-        announce_staged(self.session, self.console, trial)
+        if self.session.tells_staged:
+            announce_staged(self.session, self.console, trial)
 
     def _announce(self, trial: Run, verb: str) -> None:
         shown = flag_rules.trial_flags(trial.flags)
@@ -387,10 +388,13 @@ class _Batch:
         return await (self._stage(trial) if self.spec.stage_trials else self._execute(trial))
 
     async def _go_on_with(self, trial: Run) -> bool:
-        """Execute a pending trial, wait for one that an earlier process left running; False: end here."""
+        """Execute or stage a pending trial, wait for one that an earlier process left running; False: end here."""
         if trial.state == "pending":
             return await (self._stage(trial) if self.spec.stage_trials else self._execute(trial))
         if trial.state == "running":
+            if self.spec.stage_trials:
+                # It was staged: queues see to it, and what is staged now does not wait for it.
+                return True
             is_left = watcher_is_gone(trial, self.session.clock.now())
             return await (self._watch_on(trial) if is_left else self._await_others(trial))
         return True

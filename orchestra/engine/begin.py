@@ -14,6 +14,7 @@ from orchestra.engine.capture import after_making, share_with_trials
 from orchestra.engine.concealment import concealed_flags
 from orchestra.engine.control import Control
 from orchestra.engine.giving_up import given_up_on_failure
+from orchestra.engine.marking import warn_of_label
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart, find_run, found_after, plan_restart
@@ -85,6 +86,7 @@ async def _settled(session: Session, request: RunRequest) -> Plan | Restart:
         planned = await off_loop(lambda: plan(session, request))
     check_can_stage(planned, request)
     _warn_of_flags(session, planned.warnings)
+    warn_of_label(session, request, planned)
     if planned.batch is not None:
         _warn_of_no_trials(session, planned.batch)
     if planned.operation.requires or planned.sources:
@@ -143,6 +145,13 @@ def as_wanted(request: RunRequest, prepared: Plan | Restart) -> RunRequest:
     return structs.replace(request, stage=True) if is_single else request
 
 
+def may_lack(request: RunRequest, prepared: Plan | Restart) -> bool:
+    """Whether it asks for resources, of which there may be too little."""
+    if isinstance(prepared, Restart):
+        return bool(prepared.run.resources)
+    return bool(request.resources or prepared.operation.terms.resources)
+
+
 async def begin(
     session: Session,
     request: RunRequest,
@@ -154,6 +163,11 @@ async def begin(
 ) -> Begun:
     """Make, stage, claim or skip the prepared run, and say so."""
     request = as_wanted(request, prepared)
+    if may_lack(request, prepared):
+        from orchestra.engine.capacity import require_capacity, warn_of_capacity
+
+        require_capacity(request, prepared)
+        warn_of_capacity(session, request, prepared)
     if isinstance(prepared, Restart):
         return await _begin_again(session, request, prepared, console, quiet)
     request = structs.replace(request, after=await found_after(session, request))

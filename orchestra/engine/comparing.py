@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, Unpack
 
 from msgspec import Struct
 
@@ -13,7 +13,7 @@ from orchestra.engine.presence import shown_state
 from orchestra.engine.search import results_of_many
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, UsageError
-from orchestra.model.comparison import Comparison, Wanted, compare, sorted_by, wanted_columns
+from orchestra.model.comparison import ColumnSets, Comparison, Wanted, compare, sorted_by, wanted_columns
 from orchestra.model.repeats import Grouping, group, groups_sorted_by, parse_grouping
 from orchestra.model.run import Run
 from orchestra.model.subjects import Subject
@@ -42,10 +42,6 @@ def compare_request(
     cols: str | None = None,
     strict_cols: str | None = None,
     *,
-    skip_core: bool = False,
-    skip_op_cols: bool = False,
-    extra_cols: bool = False,
-    all_scalars: bool = False,
     min: str | None = None,
     max: str | None = None,
     top: int | None = None,
@@ -54,6 +50,7 @@ def compare_request(
     agg: str | None = None,
     only_completed: bool = True,
     include_batch: bool = False,
+    **sets: Unpack[ColumnSets],
 ) -> CompareRequest:
     """The request that a person makes, in the words of ``orchestra compare``.
 
@@ -66,14 +63,7 @@ def compare_request(
     if top is not None and top < 1:
         raise UsageError(f"invalid value {top} for --top: it is 1 or more")
     return CompareRequest(
-        wanted=wanted_columns(
-            cols,
-            strict_cols,
-            skip_core=skip_core,
-            skip_op_cols=skip_op_cols,
-            extra_cols=extra_cols,
-            all_scalars=all_scalars,
-        ),
+        wanted=wanted_columns(cols, strict_cols, **sets),
         grouping=parse_grouping(group_by, agg, repeats=repeats, only_completed=only_completed),
         order=min if max is None else max,
         largest_first=max is not None,

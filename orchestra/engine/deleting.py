@@ -7,7 +7,7 @@ is moved to where it is removed; each deletion first finishes those that were cu
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -43,33 +43,52 @@ class _Moved(Struct, frozen=True, kw_only=True):
 
 
 async def delete_runs(
-    session: Session, runs: Sequence[Run], *, stop: bool = False, permanent: bool = False
+    session: Session,
+    runs: Sequence[Run],
+    *,
+    stop: bool = False,
+    permanent: bool = False,
+    unchanged: bool = False,
 ) -> int:
     """Move ``runs`` into the trash, or delete them for good, and return how many there were.
 
-    Running ones are stopped first if ``stop``. A directory of the person's own choice (``--run-dir``) stays where it
+    Running ones are stopped first if ``stop``. Where only ``unchanged`` ones are meant, those stay that have another
+    revision by now than they are given with. A directory of the person's own choice (``--run-dir``) stays where it
     is; for good only the records are removed from it.
 
     Raises:
-        RunBusy: one of them is running, or was started meanwhile.
+        RunBusy: one of them is running, or was started (or changed) meanwhile.
         UserError: a directory is not that of a run.
         HomeError, StoreUnavailable: a directory can't be moved.
     """
     await finish_deletions(session)
-    idle = await _without_running(session, runs, stop)
+    count, busy = 0, list[Run]()
+    if unchanged:
+        idle, busy = await _sorted_out(session, runs)
+    else:
+        idle = await _without_running(session, runs, stop)
     for run in idle:
         _refuse_strange(session, run)
-    count, busy = 0, list[Run]()
     remaining = iter(idle)
     while chunk := tuple(islice(remaining, CHUNK)):
-        deleted, refused = await _delete_chunk(session, chunk, permanent)
+        deleted, refused = await _delete_chunk(session, chunk, permanent, unchanged)
         count += deleted
         busy += refused
     if session.fsync and count and not permanent:
         await off_loop(Trash(session.layout).sync)
     if busy:
-        raise RunBusy(f"{_named(busy)} just been started", "The other runs were deleted.")
+        what = "been changed meanwhile" if unchanged else "just been started"
+        raise RunBusy(f"{_named(busy)} {what}", "The other runs were deleted.")
     return count
+
+
+async def _sorted_out(session: Session, runs: Sequence[Run]) -> tuple[list[Run], list[Run]]:
+    """Those that are as they are given, and those that have changed; what is gone is neither."""
+    ids = tuple(run.id for run in runs)
+    revisions = {run.id: run.revision for run in (await session.store.query(RunQuery(ids=ids))).runs}
+    there = [run for run in runs if run.id in revisions]
+    same = [run for run in there if revisions[run.id] == run.revision]
+    return same, [run for run in there if run not in same]
 
 
 async def _without_running(session: Session, runs: Sequence[Run], stop: bool) -> list[Run]:
@@ -119,9 +138,13 @@ def _refuse_strange(session: Session, run: Run) -> None:
         )
 
 
-async def _delete_chunk(session: Session, runs: Sequence[Run], permanent: bool) -> tuple[int, list[Run]]:
-    """Delete some runs; return how many that were, and those that somebody started meanwhile."""
+async def _delete_chunk(
+    session: Session, runs: Sequence[Run], permanent: bool, unchanged: bool
+) -> tuple[int, list[Run]]:
+    """Delete some runs; return how many that were, and those that somebody started (or changed) meanwhile."""
     mine, busy = await _take_from_queues(session, runs)
+    # The claim is a revision, too.
+    expected = {run.id: run.revision + any(run.id == one.id for one in mine) for run in runs}
     moved: list[_Moved] = []
     try:
         for run in runs:
@@ -132,7 +155,7 @@ async def _delete_chunk(session: Session, runs: Sequence[Run], permanent: bool) 
         await _give_back(session, [run for run in mine if not any(one.run.id == run.id for one in moved)])
         raise
     finally:
-        kept = await _forget(session, moved)
+        kept = await _forget(session, moved, expected if unchanged else {})
         failpoint("delete.forgotten")
         for one in moved:
             if one.run in kept:
@@ -175,17 +198,24 @@ def _move(session: Session, run: Run, permanent: bool) -> _Moved:
     return _Moved(run=run, place=trash.put(run.id, session.clock.now(), target=run.directory))
 
 
-async def _forget(session: Session, moved: Sequence[_Moved]) -> list[Run]:
-    """Let the store forget them; those that somebody started meanwhile are moved back, and returned."""
+async def _forget(session: Session, moved: Sequence[_Moved], expected: Mapping[str, int]) -> list[Run]:
+    """Let the store forget them; those that somebody started meanwhile are moved back, and returned.
+
+    So are those that do not have the revision that is ``expected`` of them.
+    """
     ids = tuple(one.run.id for one in moved)
     known = {run.id: run for run in (await session.store.query(RunQuery(ids=ids))).runs}
     kept: list[Run] = []
     for one in moved:
         current = known.get(one.run.id)
-        others = current is not None and current.worker not in (None, session.worker)
-        if others and one.place is not None:
+        if current is None or one.place is None:
+            continue
+        others = current.worker not in (None, session.worker)
+        if others or current.revision != expected.get(current.id, current.revision):
             os.rename(one.place, os.path.join(session.layout.runs_dir, one.run.id))
             kept.append(one.run)
+            if not others and current.worker is not None:
+                await _give_back(session, [current])
     await session.store.delete([one.run.id for one in moved if one.run not in kept])
     return kept
 

@@ -11,6 +11,7 @@ from orchestra.engine.archived import is_home, read_index
 from orchestra.engine.session import Session
 from orchestra.errors import UserError
 from orchestra.placing.archive_writing import WriteMode, taken, write_mode
+from orchestra.workspace.personal_files import require_folder
 
 
 class Target(Struct, frozen=True, kw_only=True):
@@ -48,8 +49,7 @@ def export_target(session: Session, spec: str, cwd: Path, *, force: bool = False
         raise taken(path)
     elif mode is None and os.path.lexists(path):
         raise UserError(f"'{spec}' is not a directory", "Choose another name.")
-    if not path.parent.is_dir():
-        raise UserError(f"'{path.parent}' is not a directory", "Make it first, or choose another place.")
+    require_folder(path.parent)
     return Target(path=path, shown=spec, mode=mode)
 
 

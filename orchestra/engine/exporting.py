@@ -67,7 +67,8 @@ async def export_runs(session: Session, runs: Sequence[Run], target: Target, how
     A run that is running is exported as it is at that moment, and counts as lost from then on in the archive.
 
     Raises:
-        RunBusy: one of them is running and is to be moved, or was started meanwhile.
+        RunBusy: one of them is running and is to be moved, or was started meanwhile; or one that is moved was
+            changed after it was packed, and is kept.
         UserError: a run has files that can't be kept there, or something can't be read or written.
         StoreUnavailable: no space.
     """
@@ -88,7 +89,7 @@ async def export_runs(session: Session, runs: Sequence[Run], target: Target, how
     except OSError as error:
         raise storage_error(error, error.filename or target.path) from error
     if how.move:
-        await delete_runs(session, [await session.store.get(run.id) for run in exported.runs], permanent=True)
+        await delete_runs(session, exported.runs, permanent=True, unchanged=True)
         for run in exported.runs:
             if run.directory is not None and os.path.isdir(run.directory):
                 warn(
@@ -251,7 +252,7 @@ class _Export:
     def _tell_left(self, run: Run, packing: Packing) -> None:
         if packing.left and self.how.move:
             raise UserError(
-                f"run {run.id} can't be moved: '{packing.left[0]}' is no file, or has a name that no archive can keep",
+                f"run {run.id} can't be moved: '{packing.left[0]}' is neither a file nor a folder",
                 "Remove it from the run's directory, or export without --move.",
             )
         if packing.left:

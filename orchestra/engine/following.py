@@ -140,6 +140,14 @@ async def follow_attempt(
     yield follower.run, 0, b""
 
 
+def attempts_since(run: Run, seen: int) -> list[Run]:
+    """``run`` as of each of its attempts after the one with the number ``seen``, the newest as it is."""
+    before = [
+        structs.replace(run, attempt=number, state="running") for number in range(seen + 1, run.attempt)
+    ]
+    return [*before, run] if run.attempt > seen else before
+
+
 async def until_started(session: Session, run: Run) -> Run:
     """Wait until somebody has claimed ``run``, and return it; at once if it is active, or has ended.
 

@@ -118,7 +118,7 @@ class Attributes:
             try:
                 body, time = str(item["body"]), int(item.get("time") or 0)
                 user, host = str(item.get("user") or ""), str(item.get("host") or "")
-            except (AttributeError, KeyError, TypeError, ValueError):
+            except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
                 self._strange("comments")
                 continue
             found.append(Comment(body=body, user=user, host=host, time=min(max(time, 0), MOST_TIME)))

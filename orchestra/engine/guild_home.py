@@ -42,6 +42,7 @@ from orchestra.workspace.guild_copying import copy_files, copy_output, copy_sour
 from orchestra.workspace.guild_runs import GUILD, guild_folders, linked_runs, run_directories
 from orchestra.workspace.layout import FIRST_ATTEMPT, attempt_directory
 from orchestra.workspace.manifest import render, write_manifest
+from orchestra.workspace.trash import Trash
 
 CHUNK = 100
 """How many runs are entered into the store at once."""
@@ -54,6 +55,8 @@ class Found(Struct, frozen=True, kw_only=True):
     runs: tuple[GuildRun, ...]
     known: int = 0
     """How many more are here already."""
+    trashed: int = 0
+    """How many more are in the trash of this home."""
     going_on: tuple[GuildRun, ...] = ()
     """Those that are not over yet."""
     strange: tuple[str, ...] = ()
@@ -92,12 +95,16 @@ def look_into(session: Session, path: Path, *, deleted: bool = False) -> Found:
         )
     runs: list[GuildRun] = []
     strange: list[str] = []
-    known = 0
+    known = trashed = 0
+    deleted_here = {entry.run_id for entry in Trash(session.layout).entries()}
     for directory in run_directories(folder):
         try:
             is_here = os.path.lexists(session.layout.directory_of(directory.name))
         except UserError:
             strange.append(directory.name)
+            continue
+        if not is_here and directory.name in deleted_here:
+            trashed += 1
             continue
         known += is_here
         # A batch that is from there may have trials that are not here yet.
@@ -108,9 +115,24 @@ def look_into(session: Session, path: Path, *, deleted: bool = False) -> Found:
     return Found(
         runs=tuple(one for one in fresh if one.going_on is None),
         known=known,
+        trashed=trashed,
         going_on=tuple(one for one in fresh if one.going_on is not None),
         strange=tuple(strange),
     )
+
+
+def tell_left(found: Found, tell: Tell) -> None:
+    """Say what is not taken over, and why."""
+    for one in found.going_on:
+        tell(f"WARNING: run {one.run.id} is left out: {one.going_on}; import it once it has ended")
+    for name in found.strange:
+        tell(f"WARNING: '{name}' is left out: that can't be the id of a run")
+    if found.known:
+        tell(f"{found.known} run(s) are here already and are left as they are.")
+    if found.trashed:
+        tell(
+            f"{found.trashed} run(s) are in the trash of this home: 'orchestra runs restore' brings them back."
+        )
 
 
 def _is_from_elsewhere(session: Session, run_id: str) -> bool:
@@ -143,14 +165,14 @@ async def choose(
 
 async def take_over(
     session: Session, wanted: Sequence[GuildRun], source: str, *, tell: Tell = lambda text: None
-) -> int:
-    """Make the runs ours, and return how many were. What of one can't be had is told, and keeps no other from it.
+) -> tuple[Run, ...]:
+    """Make the runs ours, and return those that were. What of one can't be had is told, and keeps no other from it.
 
     Raises:
         HomeError, StoreUnavailable: nothing can be written.
     """
     making = Making(session.layout.runs_dir, MAKING)
-    taken = 0
+    taken: list[Run] = []
     remaining = iter(wanted)
     try:
         while chunk := tuple(islice(remaining, CHUNK)):
@@ -165,7 +187,7 @@ async def take_over(
                 taken += await shielded(lambda made=made: _enter(session, made, making.path, tell))
     finally:
         await off_loop(making.close)
-    return taken
+    return tuple(taken)
 
 
 def _make(session: Session, one: GuildRun, source: str, making: Path, tell: Tell) -> Run:
@@ -183,8 +205,8 @@ def _make(session: Session, one: GuildRun, source: str, making: Path, tell: Tell
     return run
 
 
-async def _enter(session: Session, made: Sequence[Run], making: Path, tell: Tell) -> int:
-    """Put runs that are made into their places, and enter them into the store; return how many."""
+async def _enter(session: Session, made: Sequence[Run], making: Path, tell: Tell) -> list[Run]:
+    """Put runs that are made into their places, and enter them into the store; return those that were."""
     placed: list[Run] = []
 
     def place() -> None:
@@ -209,7 +231,7 @@ async def _enter(session: Session, made: Sequence[Run], making: Path, tell: Tell
         await off_loop(place)
     finally:
         await enter(session, placed)
-    return len(placed)
+    return placed
 
 
 def _fill(session: Session, one: GuildRun, target: Path, source: str, problems: list[str]) -> Run:
@@ -266,7 +288,7 @@ def _environment(one: GuildRun, time: int, problems: list[str]) -> EnvironmentRe
     return EnvironmentRecord(
         captured=time,
         platform=told,
-        cpus=cpus if isinstance(cpus, int) else None,
+        cpus=cpus if isinstance(cpus, int) and not isinstance(cpus, bool) else None,
         python=python,
         variables=variables,
         withheld=withheld,

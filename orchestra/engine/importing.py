@@ -34,6 +34,8 @@ from orchestra.workspace import records
 from orchestra.workspace.durable import storage_error, sync_directories, sync_filesystem, write_atomic
 from orchestra.workspace.layout import ATTEMPTS, CONTROL
 from orchestra.workspace.portable import content_elsewhere
+from orchestra.workspace.run_files import parents_of
+from orchestra.workspace.trash import Trash
 
 MAKING = ".importing-"
 
@@ -129,6 +131,8 @@ class _Import:
     async def _sort_out(self, brought: Sequence[Brought]) -> tuple[list[Brought], list[str]]:
         """Those that are new, and the ids of those that are here already."""
         self.taken: set[str] = set()
+        self.deleted: set[str] = set()
+        trashed = {entry.run_id for entry in await off_loop(Trash(self.session.layout).entries)}
         page = await self.session.store.query(RunQuery(ids=tuple(one.run.id for one in brought)))
         known = {run.id: run for run in page.runs}
         new: list[Brought] = []
@@ -137,6 +141,9 @@ class _Import:
             # One that somebody imports just now is there before the store knows it.
             here = known.get(one.run.id) or read_recorded(self.session, one.run.id)
             if here is None and not os.path.lexists(self.session.layout.directory_of(one.run.id)):
+                if one.run.id in trashed:
+                    # Restoring that one would find its id taken.
+                    self.deleted.add(one.run.id)
                 new.append(one)
             elif here is not None and await self._is_same(one, here):
                 warn(self.session, one.run, f"{one.run.id} exists, skipping")
@@ -144,12 +151,23 @@ class _Import:
             else:
                 self.taken.add(one.run.id)
                 new.append(one)
-        if self.taken and not self.how.new_id:
-            raise UserError(
-                f"another run than that of '{self.archive.shown}' has the id {_listed(sorted(self.taken))}",
-                "Nothing was imported. Use --new-id to import it under another id.",
-            )
+        if not self.how.new_id:
+            self._refuse_taken()
+        self.taken |= self.deleted
         return new, skipped
+
+    def _refuse_taken(self) -> None:
+        if self.deleted:
+            raise UserError(
+                f"runs of '{self.archive.shown}' are in the trash of this home: {_listed(sorted(self.deleted))}",
+                "Nothing was imported. Use 'orchestra runs restore' to bring them back, or --new-id to import them "
+                "under other ids.",
+            )
+        if self.taken:
+            raise UserError(
+                f"other runs here have the ids of runs of '{self.archive.shown}': {_listed(sorted(self.taken))}",
+                "Nothing was imported. Use --new-id to import them under other ids.",
+            )
 
     async def _is_same(self, one: Brought, here: Run) -> bool:
         packing, steps = looking(self.session.directory(here), self.session.layout.runs_dir)
@@ -213,12 +231,9 @@ class _Import:
         links = (
             one.packing.outside if one.manifest is None else {**one.packing.outside, **one.manifest.outside}
         )
-        followed = one.packing.files
-        return [
-            (path, target)
-            for path, target in sorted(links.items())
-            if path not in followed and not any(file.startswith(f"{path}/") for file in followed)
-        ]
+        followed = set(one.packing.files)
+        followed |= {parent for file in one.packing.files for parent in parents_of(file)}
+        return [(path, target) for path, target in sorted(links.items()) if path not in followed]
 
     def _link(self, one: Brought, path: str, target: str, names: dict[str, str]) -> bool:
         """Make a link to a file of another run that is here, or comes along; False for any other."""
@@ -253,7 +268,8 @@ class _Import:
             # Killed from here on: the next who opens the home looks for runs that the store does not know.
             (self.session.layout.cache_dir / "reconciled").unlink(missing_ok=True)
         for run in runs:
-            message = f"{word} {run.id}"
+            renamed = run.imported.id if run.imported is not None else None
+            message = f"{word} {run.id}" if renamed is None else f"{word} {renamed} as {run.id}"
             where = str(self.archive.path)
             self.session.emit("run.imported", run, level="info", message=message, logger="", source=where)
             try:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
 from orchestra.engine.session import Session, hostname
 from orchestra.model import flags as flag_rules
+from orchestra.model.batch import flag_names
+from orchestra.model.labels import unknown_in_label
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import Comment, Run
 
@@ -59,11 +62,30 @@ def marks_of_new(session: Session, request: RunRequest, planned: Plan) -> dict[s
     }
 
 
+def warn_of_label(session: Session, request: RunRequest, planned: Plan) -> None:
+    """Warn of what the label of a planned run refers to, and of its batch, that is no flag of theirs."""
+    template = request.label if request.label is not None else planned.operation.label
+    batch = planned.batch
+    warn_of_names(session, (template,), planned.flags if batch is None else flag_names(batch))
+    if batch is not None:
+        warn_of_names(session, (request.batch_label,), batch.options)
+
+
+def warn_of_names(session: Session, templates: Iterable[str | None], flags: Collection[str]) -> None:
+    """Warn of each name in these templates of labels that is empty for want of such a flag."""
+    for name in unknown_in_label(" ".join(template for template in templates if template), flags):
+        message = f"there is no flag '{name}' for the label: nothing stands in the place of ${{{name}}}"
+        if message not in session.warned:
+            session.warned.add(message)
+            session.emit("log.message", level="warning", message=message, logger="")
+
+
 def marks_of_restart(
     session: Session, run: Run, request: RunRequest, flags: dict[str, FlagValue]
 ) -> dict[str, Any]:
     """The fields of ``run`` that the request replaces; with new ``flags`` the label is made anew."""
     is_batch = run.batch_spec is not None
+    warn_of_names(session, (request.label,), flags if run.batch_spec is None else flag_names(run.batch_spec))
     changes: dict[str, Any] = {}
     if request.label is not None:
         changes["label_template"] = request.label

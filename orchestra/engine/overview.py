@@ -10,7 +10,7 @@ from msgspec import Struct
 from orchestra.engine.expansion import expand
 from orchestra.engine.machine import ThisMachine
 from orchestra.engine.off_loop import off_loop
-from orchestra.engine.queue_control import QueueStatus, queue_status
+from orchestra.engine.queue_state import QueueStatus, queue_status
 from orchestra.engine.results import results_of
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
@@ -45,7 +45,8 @@ class Overview(Struct, frozen=True, kw_only=True):
 
     status: QueueStatus
     batches: tuple[Progress, ...]
-    """Those that run, or have trials that run or wait, or had some at the look before; the earliest first."""
+    """Those that run, or have trials that run or wait; and before them those that did while it was looked. The earliest
+    first."""
     activities: tuple[Activity, ...]
     """Running runs, without the batches."""
     ended: tuple[Run, ...]
@@ -70,7 +71,9 @@ class Overseer:
         self._results: dict[str, tuple[float, Activity]] = {}
         self._running: frozenset[str] = frozenset()
         self._shown: dict[str, None] = {}
-        """The batches of the last look."""
+        """The batches of the last look that were at work."""
+        self._over: dict[str, Progress] = {}
+        """How those came out that were at work before."""
         self._told: set[tuple[str, int]] = set()
         """Runs, with their attempts, whose ends the last look found."""
         self._since: int | None = None
@@ -125,10 +128,15 @@ class Overseer:
         before, self._shown = self._shown, dict.fromkeys(ids)
         wanted = tuple(self._shown | before)[:MOST_BATCHES]
         self._planned = {batch: self._planned[batch] for batch in wanted if batch in self._planned}
-        if not wanted:
-            return ()
-        batches = (await self._session.store.query(RunQuery(ids=wanted, oldest_first=True))).runs
-        return tuple([await self._progress(batch, status.now) for batch in batches if batch.kind == "batch"])
+        batches: Sequence[Run] = ()
+        if wanted:
+            batches = (await self._session.store.query(RunQuery(ids=wanted, oldest_first=True))).runs
+        found = [await self._progress(batch, status.now) for batch in batches if batch.kind == "batch"]
+        over = [one for one in self._over.values() if one.batch.id not in wanted]
+        room = max(0, MOST_BATCHES - len(found))
+        over = over[len(over) - room :] if room < len(over) else over
+        self._over = {one.batch.id: one for one in (*over, *found)}
+        return (*over, *found)
 
     async def _progress(self, batch: Run, now: int) -> Progress:
         if batch.id not in self._planned:

@@ -11,6 +11,7 @@ from typing import IO, Literal, cast
 from msgspec import Struct
 
 from orchestra.engine.session import Session
+from orchestra.errors import UserError
 from orchestra.model import versions
 from orchestra.model.archived import RunManifest, essence, run_of_link
 from orchestra.model.run import Run
@@ -47,7 +48,7 @@ class Packing:
         self.links: dict[str, str] = {}
         self.outside: dict[str, str] = {}
         self.left: list[str] = []
-        """What can't be copied: pipes, sockets, and what has a name that no archive can hold."""
+        """What can't be copied: pipes and sockets."""
 
     @property
     def manifest(self) -> RunManifest:
@@ -58,14 +59,16 @@ class Packing:
         """Copy it below ``prefix``.
 
         Raises:
-            OSError, UserError: something can't be read or written.
+            OSError, UserError: something can't be read or written, or has a name that can't be kept there.
         """
         writer.folder(prefix)
         for part in parts_of(self.run_dir, self._runs_dir, self._terms.follows):
             yield ""
-            if part.kind == "other" or not self._is_storable(part.path):
+            if part.kind == "other":
                 self.left.append(part.path)
-            elif part.kind == "folder":
+                continue
+            self._require_storable(part.path, prefix)
+            if part.kind == "folder":
                 writer.folder(f"{prefix}/{part.path}")
             elif part.kind == "link":
                 self.links[part.path] = part.target
@@ -76,8 +79,13 @@ class Packing:
                 yield from self._file(part, writer, prefix)
         yield "copied"
 
-    def _is_storable(self, path: str) -> bool:
-        return self._terms.names == "any" or storable(path, as_zip=self._terms.names == "zip")
+    def _require_storable(self, path: str, run_id: str) -> None:
+        kind = self._terms.names
+        if kind != "any" and not storable(path, as_zip=kind == "zip"):
+            raise UserError(
+                f"run {run_id} has something in it whose name no {kind} file can keep: {path!r}",
+                "Export to a directory, which keeps all names, or rename it.",
+            )
 
     def _leave_outside(self, part: Part, writer: Writer, prefix: str) -> None:
         self.outside[part.path] = part.target

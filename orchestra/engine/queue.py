@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 import anyio
 from anyio.abc import TaskGroup
@@ -27,8 +27,9 @@ from orchestra.engine.launch import Launch, with_handle
 from orchestra.engine.limits import gpu_environment
 from orchestra.engine.lines import LineConsole
 from orchestra.engine.machine import ThisMachine
-from orchestra.engine.queue_control import holding_back
 from orchestra.engine.queue_settings import MOST_JOBS, QueueSettings
+from orchestra.engine.queue_state import holding_back, named
+from orchestra.engine.retrying import failure_text
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.supervise import keep_leases, supervise
 from orchestra.engine.watchdog import watch_loop
@@ -38,7 +39,7 @@ from orchestra.model.events import Level
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.run import ACTIVE, Run
 from orchestra.model.scheduling import Group
-from orchestra.workspace.queue_orders import is_to_stop_runs
+from orchestra.workspace.queue_orders import is_to_stop_runs, tell_stopping
 
 HAND_OVER_PATIENCE = 1.5
 """Seconds that a queue takes at its end to let go of what is its own."""
@@ -112,11 +113,15 @@ class _Queue:
         self.ignored: set[str] = set()
         """Staged runs for other devices."""
         self.blocked: set[str] = set()
+        """Staged runs of which was told that runs hold them back which no queue started."""
+        self.holds_back = False
+        """Whether any was held back at the last look."""
         self.watches_others = False
         self.hears_changes = False
         self.fails = 0
         """How many of the runs that this queue has started have failed for good."""
-        self.idle = False
+        self.told_waiting = ""
+        """What this queue has said last that it waits for, since it has started a run."""
         self.processing = False
         self.last_reap = -math.inf
         self.news = anyio.Event()
@@ -198,7 +203,7 @@ class _Queue:
         """Start what may be started now; True if there was anything."""
         # Of the last look: nothing may have been looked at since.
         self.chooser.look_at, self.chooser.hopes = None, False
-        self.chooser.waits = {}
+        self.chooser.waits, self.holds_back = {}, False
         free = self._free_slots()
         if free <= 0:
             if not self.running:
@@ -215,7 +220,7 @@ class _Queue:
             failpoint("queue.claimed")
             self._say_processing()
             self._tell("queue.starting", "info", f"Starting staged run {run.id}", started=run.id)
-            self.idle = False
+            self.told_waiting = ""
             self.blocked.discard(run.id)
             self.running[run.id] = Control()
             group.start_soon(self._start, run)
@@ -255,9 +260,10 @@ class _Queue:
             RunQuery(states=STAGED, claim_order=True, limit=1 + len(self.chooser.set_aside))
         )
         first = next((run for run in staged.runs if run.id not in self.chooser.set_aside), None)
+        self.holds_back = first is not None
         if first is not None and first.id not in self.blocked:
             self.blocked.add(first.id)
-            names = ", ".join(run.id for run in blocking)
+            names = ", ".join(run.short_id for run in blocking)
             self._say_processing()
             self._tell(
                 "queue.blocked",
@@ -323,10 +329,8 @@ class _Queue:
             # It was this queue that was told to stop it.
             return
         self.fails += not again
-        reason = f": {ended.reason}" if ended.reason else ""
-        also = " and is to be tried again" if again else ""
         level: Level = "warning" if again else "error"
-        self._tell("log.message", level, f"{ended.id} {_how(ended)}{also}{reason}", failed=ended.id)
+        self._tell("log.message", level, failure_text(ended), failed=ended.id)
 
     def _free_slot(self, run_id: str) -> None:
         if run_id not in self.ending:
@@ -426,6 +430,8 @@ class _Queue:
 
     async def _end(self, group: TaskGroup) -> None:
         """Leave as was wished: wait for what runs, stop it, or leave it running."""
+        with suppress(OSError):
+            tell_stopping(self.session.attempt_directory(self.run))
         if self.control.wish >= Wish.DRAIN:
             self._tell("queue.stopping", "info", "Stopping queue")
         told = False
@@ -461,22 +467,30 @@ class _Queue:
             self._tell("queue.processing", "info", "Processing staged runs")
 
     def _say_waiting(self) -> None:
-        if not self.settings.run_once and not self.running and not self.idle:
-            self.idle = True
-            self._tell("queue.waiting", "info", "Waiting for staged runs")
+        if self.settings.run_once:
+            return
+        if self.chooser.groups().get("", Group()).paused:
+            what, text = "paused", "Paused: nothing is started until 'orchestra queue resume'"
+        elif self.running or self.holds_back:
+            # What they do is seen, and what is held back has been told.
+            return
+        elif self._free_slots() <= 0:
+            adopted = [run for run in self.adopted.values() if run.starter == "queue"]
+            what = text = f"Waiting for {named(adopted)} to end, started by an earlier queue"
+        elif self.chooser.waits:
+            what, reason = next(iter(self.chooser.waits.items()))
+            more = f" (and {others} more wait)" if (others := len(self.chooser.waits) - 1) else ""
+            text = f"Staged run {what} waits for {reason}{more}"
+        else:
+            what = text = "Waiting for staged runs"
+        if what != self.told_waiting:
+            self.told_waiting = what
+            self._tell("queue.waiting", "info", text)
 
     def _tell(self, name: str, level: Level, message: str, **more: object) -> None:
         self.session.emit(
             name, self.run, level=level, message=message, console=self.console, logger="queue", data=more
         )
-
-
-def _how(ended: Run) -> str:
-    """How a run failed, in a few words."""
-    if ended.state == "lost":
-        return "is lost"
-    code = 1 if ended.exit_code is None else ended.exit_code
-    return f"failed with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
 
 
 def text_of(error: Exception) -> str:

@@ -1,55 +1,29 @@
-"""What a person tells all queues of a home: pause, order, limits; and what they are doing."""
+"""What a person tells all queues of a home: pause, order, limits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msgspec import Struct, structs
+from msgspec import structs
 
-from orchestra.child.supervisor import host_id
 from orchestra.engine.changes import change
-from orchestra.engine.choosing import STAGED, Chooser, turn
+from orchestra.engine.choosing import STAGED, turn
 from orchestra.engine.judge import settle_active
-from orchestra.engine.machine import ThisMachine
 from orchestra.engine.off_loop import off_loop
-from orchestra.engine.queue_settings import MOST_JOBS, QueueSettings
+from orchestra.engine.queue_settings import MOST_JOBS
+from orchestra.engine.queue_state import EVERYTHING, QueueStatus, queue_status, queues_at_work
 from orchestra.engine.runs import select_runs
 from orchestra.engine.session import Session
 from orchestra.errors import UserError
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import ACTIVE, FINAL, Run
-from orchestra.model.scheduling import Choice, Group, Machine
-from orchestra.model.term_words import check_priority
+from orchestra.model.scheduling import Group
+from orchestra.model.term_words import check_group, check_priority
 from orchestra.workspace import records
 from orchestra.workspace.queue_groups import GroupsFile
 
 WAIT_POLL = 0.25
 """Seconds between two looks at runs that are waited for."""
-EVERYTHING = ""
-"""The group that all runs are of."""
-
-
-class QueueStatus(Struct, frozen=True, kw_only=True):
-    """What the queues of a home are doing."""
-
-    queues: tuple[Run, ...]
-    """Those that are at work."""
-    running: tuple[Run, ...]
-    """Claimed and running runs, batches and pipelines, oldest first."""
-    staged: tuple[Run, ...]
-    """In the order in which they will be started."""
-    waits: dict[str, str]
-    """Why staged runs wait."""
-    groups: dict[str, Group]
-    machine: Machine
-    busy: tuple[str, ...]
-    """Devices that processes use which are no runs of ours."""
-    now: int
-
-    @property
-    def paused(self) -> bool:
-        """Whether no queue starts anything."""
-        return self.groups.get(EVERYTHING, Group()).paused
 
 
 async def set_group(
@@ -58,8 +32,10 @@ async def set_group(
     """Pause a group or let it go on, or limit its runs at once (0: no limit); for all queues, at once.
 
     Raises:
-        UserError: the limit is none.
+        UserError: the limit is none, or the name of the group.
     """
+    if name != EVERYTHING:
+        check_group(name)
     if limit is not None and not _is_limit(limit):
         raise UserError(
             f"invalid number of runs {limit}", f"Give a number from 1 to {MOST_JOBS}, or 0 for none."
@@ -92,13 +68,8 @@ async def groups_in_use(session: Session) -> frozenset[str]:
 
 async def wake_queues(session: Session) -> None:
     """Let all queues look at once: what is written anew in the store is a change that they hear of."""
-    for queue in await _queues(session):
+    for queue in await queues_at_work(session):
         await change(session, queue, lambda run: structs.replace(run) if run.worker is not None else run)
-
-
-async def _queues(session: Session) -> tuple[Run, ...]:
-    page = await session.store.query(RunQuery(states=ACTIVE, kinds=frozenset(("queue",)), oldest_first=True))
-    return tuple(run for run in page.runs if run.worker is not None)
 
 
 async def set_priority(session: Session, runs: Sequence[Run], priority: int) -> tuple[Run, ...]:
@@ -219,62 +190,6 @@ async def with_trials(session: Session, runs: Sequence[Run]) -> tuple[Run, ...]:
             trials = (await session.store.query(RunQuery(batch=run.id, oldest_first=True))).runs
             found |= {trial.id: trial for trial in trials}
     return tuple(found.values())
-
-
-async def queue_status(
-    session: Session, machines: dict[str | None, ThisMachine] | None = None
-) -> QueueStatus:
-    """What the queues are doing, and why what is staged waits: as a queue on this computer sees it.
-
-    ``machines``: what was found of this computer before, by the devices of its queue, for who looks again and again.
-    """
-    machines = {} if machines is None else machines
-    await settle_active(session)
-    queues = await _queues(session)
-    active = (await session.store.query(RunQuery(states=ACTIVE, oldest_first=True))).runs
-    staged = (await session.store.query(RunQuery(states=STAGED, claim_order=True))).runs
-    settings = [QueueSettings.from_flags(queue.flags) for queue in queues]
-    here = [one for queue, one in zip(queues, settings, strict=True) if _host(queue) == host_id()]
-    gpus = here[0].gpus if here else None
-    if gpus not in machines:
-        machines[gpus] = ThisMachine(gpus)
-    machine = machines[gpus]
-    chooser = Chooser(session, machine, None)
-    choice = await chooser.look(staged, active)
-    return QueueStatus(
-        queues=queues,
-        running=tuple(run for run in active if run.kind != "queue" and run.worker is not None),
-        staged=staged,
-        waits=_reasons(choice, bool(queues), _holding_back(settings, active)),
-        groups=dict(chooser.groups()),
-        machine=machine.machine,
-        busy=machine.busy(active),
-        now=session.clock.now(),
-    )
-
-
-def _reasons(choice: Choice, any_queue: bool, blocking: Sequence[Run]) -> dict[str, str]:
-    waits = {**choice.waits, **{run: f"never: {reason}" for run, reason in choice.aborts.items()}}
-    slot = "a free slot" if any_queue else "a queue"
-    if blocking:
-        slot = f"run(s) to end that no queue started: {', '.join(run.short_id for run in blocking)}"
-    return {run: slot if reason == "a free slot" else reason for run, reason in waits.items()}
-
-
-def holding_back(active: Sequence[Run]) -> list[Run]:
-    """Those of ``active`` that a queue waits for which does not ignore them: no queue has started them."""
-    return [
-        run for run in active if run.worker is not None and run.kind != "queue" and run.starter != "queue"
-    ]
-
-
-def _holding_back(queues: Sequence[QueueSettings], active: Sequence[Run]) -> list[Run]:
-    is_heeded = bool(queues) and not any(settings.ignore_running for settings in queues)
-    return holding_back(active) if is_heeded else []
-
-
-def _host(run: Run) -> str | None:
-    return None if run.worker is None else run.worker.identity.host
 
 
 async def wait_for(

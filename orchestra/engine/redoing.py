@@ -96,6 +96,10 @@ async def look_for_work(session: Session, batch: Run) -> Todo:
     again = tuple(trial for trial in wanted if trial.state != "broken")
     pending = tuple(trial for trial in trials if trial.state == "pending" and trial.worker is None)
     left: list[str] = []
+    if batch.state == "staged":
+        left.append(f"It is staged: a queue starts it, or 'orchestra run --start {batch.short_id}'.")
+    if staged := sum(trial.state == "staged" for trial in trials):
+        left.append(f"Trials are staged ({staged}): a queue starts them.")
     if len(again) < len(wanted):
         ids = ", ".join(trial.short_id for trial in wanted if trial.state == "broken")
         left.append(f"Trials can't be read: {ids}. Use 'orchestra check --runs --fix' to repair them.")

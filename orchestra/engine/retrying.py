@@ -13,6 +13,7 @@ from orchestra.engine.session import LEASE, Session
 from orchestra.engine.supervise import supervise_attempt
 from orchestra.errors import OrchestraError, RunNotFound
 from orchestra.model import lifecycle
+from orchestra.model.duration import format_duration
 from orchestra.model.run import Run
 from orchestra.workspace import records
 
@@ -82,16 +83,30 @@ def _is_ours(session: Session, run: Run) -> bool:
 def _announce(session: Session, ended: Run, console: Console) -> None:
     assert ended.retry is not None
     causes, pause = lifecycle.causes(ended), ended.retry.pause(ended.tries)
-    when = f" in {pause:g} s" if pause else ""
-    number = f"retry {ended.tries} of {ended.retry.limit}"
     session.emit(
         "run.retrying",
         ended,
         level="warning",
-        message=f"Trying {ended.id} again{when} ({', '.join(causes)}; {number})",
+        message=failure_text(ended),
         console=console,
         data={"causes": causes, "pause": pause},
     )
+
+
+def failure_text(ended: Run) -> str:
+    """How a run has failed, and its next try if there is to be one: the same whoever has watched it."""
+    if ended.state == "lost":
+        how = "is lost"
+    else:
+        code = 1 if ended.exit_code is None else ended.exit_code
+        how = f"failed with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
+    reason = f": {ended.reason}" if ended.reason else ""
+    if ended.retry is None or not lifecycle.wants_again(ended):
+        return f"{ended.id} {how}{reason}"
+    pause = ended.retry.pause(ended.tries)
+    when = f" in {format_duration(pause)}" if round(pause) else ""
+    number = f"try {ended.tries + 1} of {ended.retry.limit + 1}"
+    return f"{ended.id} {how} and is tried again{when} ({number}){reason}"
 
 
 async def _paused(session: Session, held: Run, control: Control) -> bool:

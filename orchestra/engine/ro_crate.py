@@ -16,7 +16,7 @@ from orchestra import __version__
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.results import results_of
 from orchestra.engine.session import Session
-from orchestra.errors import OrchestraError, UserError
+from orchestra.errors import OrchestraError, UserError, text_of_os_error
 from orchestra.model.crate import METADATA, CrateFile, CrateRun, CrateTerms, crate_metadata
 from orchestra.model.encoding import encode
 from orchestra.model.redaction import redact_data
@@ -27,6 +27,7 @@ from orchestra.workspace.durable import fail, storage_error
 from orchestra.workspace.guild_runs import GUILD
 from orchestra.workspace.layout import CONTROL
 from orchestra.workspace.output import OUTPUT
+from orchestra.workspace.personal_files import require_folder
 
 Tell = Callable[[str], None]
 _BLOCK = 1 << 20
@@ -50,8 +51,7 @@ def crate_place(location: str, cwd: Path) -> Path:
             f"'{location}' can't be made an RO-Crate: something is there already",
             "Name a directory that is empty or does not exist.",
         )
-    if not place.parent.is_dir():
-        raise UserError(f"'{place.parent}' is not a directory", "Make it first, or name another place.")
+    require_folder(place.parent)
     return place
 
 
@@ -205,8 +205,11 @@ def _copy(origin: Path, crate: Path, path: str, tell: Tell) -> CrateFile | None:
     try:
         path.encode()
         descriptor = os.open(origin, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, UnicodeEncodeError) as error:
-        tell(f"WARNING: a file of a run is left out: {error}")
+    except UnicodeEncodeError:
+        tell(f"WARNING: {path!r} is left out: its name is no UTF-8")
+        return None
+    except OSError as error:
+        tell(f"WARNING: {path!r} is left out: {text_of_os_error(error)}")
         return None
     digest, size = hashlib.sha256(), 0
     place = crate / path

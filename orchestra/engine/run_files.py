@@ -20,6 +20,7 @@ from orchestra.workspace.run_files import (
     is_pattern,
     list_files,
     open_inside,
+    parents_of,
     parts_within,
     real_path,
 )
@@ -91,7 +92,8 @@ class _Kinds:
             return "source"
         if path.split("/", 1)[0] in _INTERNAL:
             return "internal"
-        return "dependency" if any(is_inside(one, path) for one in self._needed) else "generated"
+        needed = path in self._needed or not self._needed.isdisjoint(parents_of(path))
+        return "dependency" if needed else "generated"
 
 
 def source_path(run: Run, path: str) -> str:

@@ -59,15 +59,20 @@ def results_of_many(session: Session, runs: Sequence[Run]) -> Mapping[str, Resul
             return looked_up(index)
 
 
-def names_of_results(session: Session) -> set[str]:
-    """The names of scalars and attributes that runs have, as far as their results were looked at."""
+def names_of_results(session: Session, runs: Sequence[Run]) -> set[str]:
+    """The names of scalars and attributes that ``runs`` have, and that others had when they were looked at."""
+    from orchestra.model.scalars import short_name
     from orchestra.workspace.results_index import IndexLost
 
+    # First of all: what they came to is kept with it. Of those that are running nothing ever is.
+    found = results_of_many(session, runs).values()
+    names = {name for results in found for key in results.scalars for name in (key, short_name(key))}
+    names |= {name for results in found for name in results.attributes}
     try:
         with _index(session) as index:
-            return index.names()
+            return names | index.names()
     except IndexLost:
-        return set()
+        return names
 
 
 async def without_results(session: Session, query: RunQuery) -> RunQuery:

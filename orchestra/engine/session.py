@@ -91,6 +91,8 @@ class Session:
         """Warnings of a project that were given: every step of a pipeline would give them again."""
         self.hosted: set[str] = set()
         """The runs that these attempts are of: queues, batches and pipelines."""
+        self.tells_staged = True
+        """Whether a person is told of each trial that is staged how to start it."""
         self.prefixed: Callable[[Console, Run], LineConsole] | None = None
         """What shows the output of a run that a queue starts, with the run before each line; None: nothing does."""
         self._stack = stack
@@ -185,6 +187,10 @@ class Session:
     async def resolver(self, scheme: str) -> Resolver:
         """The resolver for sources of ``scheme``, opened once."""
         return await self._open("resolver", scheme)
+
+    def another_store(self) -> AbstractAsyncContextManager[Store]:
+        """The same store, to be opened once more: for another thread's event loop."""
+        return self._found("store", self.settings.store, None)
 
     def require(self, kind: Kind, spec: str, options: Mapping[str, Any] | None = None) -> None:
         """Make sure, before anything is made, that a plugin is there and takes these options.

@@ -16,6 +16,7 @@ from orchestra.engine.session import Session
 from orchestra.errors import ExecutorError, RunNotFound
 from orchestra.model import lifecycle
 from orchestra.model.execution import Fence, Identity
+from orchestra.model.filters import RunQuery
 from orchestra.model.run import ACTIVE, Run
 from orchestra.workspace import records
 from orchestra.workspace.fence import shares_our_pids
@@ -78,7 +79,7 @@ async def stop_runs(
                 say(f"Run {run.id} will not be tried again")
                 continue
             report = structs.replace(report, not_running=(*report.not_running, run))
-            say(f"Run {run.id} is not running")
+            say(await _not_running(session, run))
         elif await _signal(session, run, fence.identity, "terminate"):
             told.append((run, fence.identity.pid))
             say(f"Stopping {run.id} (pid {fence.identity.pid})")
@@ -108,6 +109,25 @@ async def _give_up_retries(session: Session, run: Run) -> bool:
     if run.state == "aborted":
         tell(session, "run.aborted", run, reason=run.reason)
     return run.state == "aborted"
+
+
+async def _not_running(session: Session, run: Run) -> str:
+    """That there is nothing to stop; and what to do where a person may mean that it is not to be started."""
+    if run.state == "staged":
+        return (
+            f"Run {run.id} is staged and not running: "
+            f"use 'orchestra runs delete {run.short_id}' if no queue is to start it"
+        )
+    told = f"Run {run.id} is not running"
+    if run.kind != "batch":
+        return told
+    staged = (await session.store.query(RunQuery(batch=run.id, states=frozenset(("staged",)), limit=1))).total
+    if not staged:
+        return told
+    return (
+        f"{told}, and {staged} of its trials are staged: "
+        f"use \"orchestra runs delete -F 'batch = {run.id} and status = staged'\" if no queue is to start them"
+    )
 
 
 def _say_nothing(line: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
+from orchestra.engine.off_loop import off_loop
 from orchestra.engine.search import names_of_results
 from orchestra.engine.session import Session
 from orchestra.model.attributes import ATTRIBUTES
@@ -26,7 +27,8 @@ async def tell_of_unknown_names(session: Session, query: RunQuery) -> None:
     if not asked or not (newest := (await session.store.query(RunQuery(limit=LOOKED_THROUGH))).runs):
         return
     flags = {flag for run in newest for flag in run.flags}
-    results = {name for name in names_of_results(session) if not name.startswith(SYSTEM)}
+    results = await off_loop(lambda: names_of_results(session, newest))
+    results = {name for name in results if not name.startswith(SYSTEM)}
     for name in sorted(asked, key=lambda name: name.name):
         if name.name in results and name.kind != "flag":
             continue

@@ -65,6 +65,13 @@ ATTRIBUTES: Final[dict[str, Callable[[Run], FlagValue]]] = {
     "host": lambda run: run.host,
 }
 
+IDS: Final[dict[str, Callable[[Run], str | None]]] = {
+    **dict.fromkeys(("id", "run", "short_id"), lambda run: run.id),
+    "batch": lambda run: run.batch,
+    "parent": lambda run: run.parent,
+    "queue": lambda run: run.queue,
+}
+"""Attributes that name a run, with its whole id."""
 MOMENTS: Final = frozenset(("created", "staged", "started", "stopped"))
 """Attributes that are times: microseconds since the epoch."""
 NUMBERS: Final = MOMENTS | {"exit_status", "time", "attempt", "trial", "priority", "random_seed"}

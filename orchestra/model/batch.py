@@ -99,6 +99,11 @@ def combine(batch: Batch, point: dict[str, FlagValue]) -> dict[str, FlagValue]:
     return {name: merged[name] for name in sorted(merged)}
 
 
+def flag_names(batch: Batch) -> frozenset[str]:
+    """The names of all flags that trials of ``batch`` have."""
+    return frozenset(batch.space).union(batch.fixed, *batch.rows)
+
+
 def unexpanded(batch: Batch) -> dict[str, FlagValue]:
     """The flags that a batch was made of: lists and intervals as they were given."""
     values: dict[str, FlagValue] = dict(batch.fixed)

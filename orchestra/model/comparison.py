@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from typing import Final
+from typing import Final, TypedDict, Unpack
 
 from msgspec import Struct, structs
 
@@ -41,14 +41,17 @@ class Wanted(Struct, frozen=True, kw_only=True):
     more: tuple[Column, ...] = ()
 
 
+class ColumnSets(TypedDict, total=False):
+    """Which of the usual columns a person wants, too, or not."""
+
+    skip_core: bool
+    skip_op_cols: bool
+    extra_cols: bool
+    all_scalars: bool
+
+
 def wanted_columns(
-    cols: str | None = None,
-    strict_cols: str | None = None,
-    *,
-    skip_core: bool = False,
-    skip_op_cols: bool = False,
-    extra_cols: bool = False,
-    all_scalars: bool = False,
+    cols: str | None = None, strict_cols: str | None = None, **sets: Unpack[ColumnSets]
 ) -> Wanted:
     """What is wanted, from how a person says it; ``strict_cols`` are all that is shown.
 
@@ -60,10 +63,10 @@ def wanted_columns(
         raise UsageError("--cols cannot be used with --strict-cols")
     text = cols if strict_cols is None else strict_cols
     return Wanted(
-        core=not skip_core and strict_cols is None,
-        extra=extra_cols,
-        operation=not skip_op_cols and strict_cols is None,
-        all_scalars=all_scalars,
+        core=not sets.get("skip_core") and strict_cols is None,
+        extra=sets.get("extra_cols", False),
+        operation=not sets.get("skip_op_cols") and strict_cols is None,
+        all_scalars=sets.get("all_scalars", False),
         more=() if text is None else tuple(parse_columns(text)),
     )
 

@@ -11,7 +11,8 @@ from typing import Any, Final, Literal, TypeAlias, cast
 
 from msgspec import Struct
 
-from orchestra.model.attributes import ATTRIBUTES
+from orchestra.model.attributes import ATTRIBUTES, IDS
+from orchestra.model.ids import begins
 from orchestra.model.operation import FlagValue
 from orchestra.model.operation_patterns import operation_matcher
 from orchestra.model.run import Run
@@ -33,7 +34,11 @@ class Name(Struct, frozen=True):
 
 
 class Comparison(Struct, frozen=True, tag="test"):
-    """Compares what a run has with ``value``; a value of None says that it has nothing."""
+    """Compares what a run has with ``value``; a value of None says that it has nothing.
+
+    An attribute that names a run equals the beginning of the run's id, too, of four characters or more: of an id that
+    nobody chose.
+    """
 
     name: Name
     operator: Operator
@@ -219,6 +224,16 @@ def _is_number(value: FlagValue) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _comparison_holds(one: Comparison, run: Run) -> bool:
+    if compare(value_of(one.name, run), one.operator, one.value):
+        return True
+    if one.operator not in ("=", "in") or one.name.name not in IDS or not is_attribute(one.name):
+        return False
+    run_id = IDS[one.name.name](run)
+    values = (one.value,) if one.operator == "=" else _items(one.value) or ()
+    return run_id is not None and any(isinstance(text, str) and begins(text, run_id) for text in values)
+
+
 def _operation_holds(condition: OfOperation, run: Run) -> bool:
     return operation_matcher(condition.pattern)(run)
 
@@ -237,7 +252,7 @@ def _comment_holds(condition: Commented, run: Run) -> bool:
 
 
 _HOLDS: Final[dict[type, Callable[[Any, Run], bool]]] = {
-    Comparison: lambda one, run: compare(value_of(one.name, run), one.operator, one.value),
+    Comparison: _comparison_holds,
     AllOf: lambda one, run: all(holds(each, run) for each in one.conditions),
     AnyOf: lambda one, run: any(holds(each, run) for each in one.conditions),
     Not: lambda one, run: not holds(one.condition, run),

@@ -9,6 +9,8 @@ from orchestra.errors import UserError
 
 SHORT_LENGTH = 8
 _PLACE = re.compile(r"[0-9]{1,9}")
+_MADE = re.compile(r"[0-9a-f]{32}")
+_SHORTEST = 4
 _SAFE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,127}")
 
 
@@ -20,6 +22,11 @@ def new_run_id() -> str:
 def short_id(run_id: str) -> str:
     """The part of an id that listings show."""
     return run_id[:SHORT_LENGTH]
+
+
+def begins(text: str, run_id: str) -> bool:
+    """Whether ``text`` is the beginning of an id that nobody chose, long enough to be meant as one."""
+    return len(text) >= _SHORTEST and run_id.startswith(text) and _MADE.fullmatch(run_id) is not None
 
 
 def check_run_id(run_id: str) -> str:

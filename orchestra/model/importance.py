@@ -81,10 +81,14 @@ def importance_of(flags: Mapping[str, Sequence[FlagValue]], numbers: Sequence[fl
     varied = {name: values for name, values in flags.items() if len(set(map(encode, values))) > 1}
     if len(numbers) < LEAST_RUNS or not varied or max(numbers) == min(numbers):
         return None
-    step = max(math.ceil(len(numbers) / MOST_LEARNED), 1)
-    target = _pulled_in(numbers)[::step]
+    learned: Sequence[int] = range(len(numbers))
+    if len(numbers) > MOST_LEARNED:
+        # Not every n-th: in a grid, a flag may have the same value in all of those.
+        learned = sorted(random.Random(0).sample(learned, MOST_LEARNED))
+    pulled_in = _pulled_in(numbers)
+    target = [pulled_in[place] for place in learned]
     names = natural(varied)
-    features = [_feature(varied[name][::step]) for name in names]
+    features = [_feature([varied[name][place] for place in learned]) for name in names]
     shares, fit = _forest(features, target)
     found = [
         FlagImportance(name=name, share=share, correlation=_correlation(varied[name], numbers))

@@ -16,6 +16,8 @@ PATH_WIDTH: Final = 20
 _LONG_DECIMALS = r"(\.[0-9]{5})[0-9]+"
 _RUN_ID = r"[0-9a-f]{32}"
 _REFERENCE = r"\$\{([^}]*)\}"
+_KNOWN: Final = ("default_label", "tags", "label")
+"""What a label can refer to beside flags."""
 
 PathCheck = Callable[[str], bool]
 
@@ -105,6 +107,16 @@ def trial_label(
     return run_label(None, differing, tags, is_path)
 
 
+def unknown_in_label(template: str, flags: Collection[str]) -> list[str]:
+    """The names that ``template`` refers to and that are empty: neither flags nor known, and without a default."""
+    found: list[str] = []
+    for reference in re.findall(_REFERENCE, template):
+        name, *filters = (part.strip() for part in reference.split("|"))
+        if not (name in flags or name in _KNOWN or any(one.startswith("default:") for one in filters)):
+            found.append(name)
+    return list(dict.fromkeys(found))
+
+
 def render_label(
     template: str,
     flags: dict[str, FlagValue],
@@ -118,7 +130,7 @@ def render_label(
     Filters follow a bar: ``${x|default:V}``, ``${x|basename}``, ``${x|unquote}`` and a number format such as
     ``${x|%.2f}``. An undefined name is empty, a filter that is unknown or can't be applied gives ``#error#``.
     """
-    shown = {"default_label": default, "tags": " ".join(tags), "label": label}
+    shown = dict(zip(_KNOWN, (default, " ".join(tags), label), strict=True))
 
     def fill(reference: re.Match[str]) -> str:
         name, *filters = (part.strip() for part in reference[1].split("|"))

@@ -44,6 +44,7 @@ _DEFAULT_LINE = re.compile(
 """What the default patterns for scalars say, as one."""
 _COLOUR = re.compile("\x1b\\[[0-9;:]*[A-Za-z]")
 _LINE_END = re.compile(r"[\r\n]+")
+_TRACEBACK = "Traceback (most recent call last):"
 _MOST_STEP_DIGITS = 18
 LONGEST_LINE = 4096
 """Characters of a line that patterns are tried on: they may take a time that grows with the square of that."""
@@ -148,11 +149,17 @@ class OutputRules:
         """Those of ``operation``, which was given ``flags``."""
         return cls(operation.output_scalars, operation.output_attrs, flags)
 
-    def read(self, line: str) -> tuple[dict[str, float], dict[str, str], int | None]:
-        """The scalars and attributes that ``line`` tells, and the step if it tells that."""
-        if self._quick and _CANDIDATE.match(line) is None:
+    def read(self, line: str, *, raised: bool = False) -> tuple[dict[str, float], dict[str, str], int | None]:
+        """The scalars and attributes that ``line`` tells, and the step if it tells that.
+
+        ``raised``: it tells what was raised, at the end of a traceback. By default that is neither of them.
+        """
+        if self._quick and (raised or _CANDIDATE.match(line) is None):
             return {}, {}, None
         line = clean(line)
+        if raised:
+            scalars, step, _ = ({}, None, False) if self.default_scalars else self._scalars_in(line, None)
+            return scalars, {} if self.default_attributes else self._texts(line), step
         told = _from_json(line)
         scalars, step, taken = self._scalars_in(line, told)
         if not self.default_attributes:
@@ -277,16 +284,26 @@ class Told(Struct, gc=False, omit_defaults=True):
     """The output tells its steps, so that they are not counted."""
     seen: set[str] = set()
     """The names that came since the present step began."""
+    tracebacks: set[int] = set()
+    """The streams that are within a traceback."""
 
-    def add(self, rules: OutputRules, lines: Iterable[str]) -> None:
-        """Go on with ``lines``."""
-        for name, step, value in self.points(rules, lines):
+    def add(self, rules: OutputRules, lines: Iterable[str], stream: int = 0) -> None:
+        """Go on with ``lines`` of a stream."""
+        for name, step, value in self.points(rules, lines, stream):
             self.scalars[name] = join(self.scalars.get(name), single(value, step))
 
-    def points(self, rules: OutputRules, lines: Iterable[str]) -> Iterator[tuple[str, int, float]]:
+    def points(
+        self, rules: OutputRules, lines: Iterable[str], stream: int = 0
+    ) -> Iterator[tuple[str, int, float]]:
         """Go on with ``lines`` without keeping their scalars: each as (name, step, value)."""
         for line in lines:
-            scalars, texts, step = rules.read(line)
+            # The first line that is not indented is the exception, which looks like a name and its value.
+            raised = stream in self.tracebacks and line[:1] not in ("", " ", "\t")
+            if line.startswith(_TRACEBACK):
+                self.tracebacks.add(stream)
+            elif raised:
+                self.tracebacks.discard(stream)
+            scalars, texts, step = rules.read(line, raised=raised)
             if texts:
                 self.attributes.update(texts)
             if step is not None:

@@ -28,6 +28,11 @@ class Progress(Struct, frozen=True, kw_only=True):
     seconds_left: float | None
     """None where nothing can be said: no trial has ended yet, or none is running."""
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the batch has ended, and all of its trials have."""
+        return self.batch.state in FINAL and self.ended == self.planned
+
 
 def progress_of(batch: Run, trials: Iterable[Run], now: int, planned: int | None = None) -> Progress:
     """The progress at ``now`` (microseconds since the epoch) of the batch's present generation.

@@ -10,7 +10,7 @@ from msgspec import Struct, structs
 
 from orchestra.errors import UsageError
 from orchestra.model.aggregates import DEFAULT_STATISTICS, Statistic, aggregate, parse_statistics
-from orchestra.model.columns import Column, parse_column, parse_columns, sort_by_value
+from orchestra.model.columns import Column, as_number, parse_column, parse_columns, sort_by_value
 from orchestra.model.comparison import Comparison, Row, require_any
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run
@@ -202,9 +202,9 @@ def _row(
 
 
 def _numbers(values: Sequence[Value]) -> list[float]:
-    return [
-        float(value) for value in values if isinstance(value, int | float) and not isinstance(value, bool)
-    ]
+    plain = (value for value in values if not isinstance(value, bool))
+    numbers = (value if isinstance(value, float) else as_number(value) for value in plain)
+    return [number for number in numbers if number is not None]
 
 
 def _in_order(rows: list[Row], count: int) -> list[Row]:

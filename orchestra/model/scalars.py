@@ -80,7 +80,7 @@ def find_scalar(scalars: Mapping[str, T], name: str) -> T | None:
     found = scalars.get(name)
     if found is not None or "#" in name:
         return found
-    keys = [key for key in scalars if key.rpartition("#")[2] == name]
+    keys = [key for key in scalars if short_name(key) == name]
     return scalars[min(keys, key=natural_key)] if keys else None
 
 
@@ -94,7 +94,12 @@ def scalar_value(
 
 def is_meant(key: str, name: str) -> bool:
     """Whether ``name`` may mean the scalar ``key``, as of :func:`find_scalar`."""
-    return key == name or ("#" not in name and key.rpartition("#")[2] == name)
+    return key == name or ("#" not in name and short_name(key) == name)
+
+
+def short_name(key: str) -> str:
+    """The name of a scalar without its prefix, by which it may be meant, too."""
+    return key.rpartition("#")[2]
 
 
 def natural(names: Iterable[str]) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import Struct, structs
 
+from orchestra.model.ids import short_id
 from orchestra.model.resources import Resources, format_memory
 from orchestra.model.run import FINAL, Run, State
 
@@ -109,16 +110,32 @@ def device_shares(devices: Iterable[str]) -> dict[str, float]:
     return shares
 
 
+def never(needs: Resources, machine: Machine) -> str | None:
+    """What ``machine`` has too little of, however long a run waits; None if it has all that the run ``needs``."""
+    total = _total(machine)
+    if needs.gpus > total.gpus:
+        return f"{needs.gpus:g} GPU(s), of which there are {total.gpus:g}"
+    if needs.cpus > total.cpus:
+        return f"{needs.cpus:g} CPU(s), of which there are {total.cpus:g}"
+    if needs.memory > total.memory:
+        return f"{format_memory(needs.memory)} of memory, of which there are {format_memory(total.memory)}"
+    return None
+
+
+def _total(machine: Machine) -> Resources:
+    return Resources(
+        gpus=len(machine.devices),
+        cpus=float("inf") if machine.cpus is None else machine.cpus,
+        memory=1 << 62 if machine.memory is None else machine.memory,
+    )
+
+
 class _Choosing:
     def __init__(self, situation: Situation) -> None:
         self.situation = situation
         self.choice = Choice()
         machine = situation.machine
-        self.total = Resources(
-            gpus=len(machine.devices),
-            cpus=float("inf") if machine.cpus is None else machine.cpus,
-            memory=1 << 62 if machine.memory is None else machine.memory,
-        )
+        self.total = _total(machine)
         self.cpus, self.memory = self.total.cpus, self.total.memory
         self.devices = {name: 0.0 if name in situation.busy else 1.0 for name in machine.devices}
         self.members = dict(situation.members)
@@ -144,7 +161,7 @@ class _Choosing:
 
     def _consider(self, run: Run) -> None:
         needs = self._needs(run)
-        lacking = self._never(needs)
+        lacking = never(needs, self.situation.machine)
         if lacking is not None:
             self.choice.waits[run.id] = lacking
             self.choice.never.add(run.id)
@@ -207,23 +224,13 @@ class _Choosing:
                 continue
             state = self.situation.targets[target]
             if state is None or state not in FINAL:
-                waiting.append(target)
+                waiting.append(short_id(target))
             elif how != "any" and state not in SUCCEEDED:
                 self.choice.aborts[run.id] = f"run {target}, which it was to follow, ended as {state}"
                 return None
         if waiting:
             self.choice.hopeful.add(run.id)
         return f"run(s) to end: {', '.join(waiting)}" if waiting else None
-
-    def _never(self, needs: Resources) -> str | None:
-        """What there is too little of, however long a run waits."""
-        if needs.gpus > self.total.gpus:
-            return f"{needs.gpus:g} GPU(s), of which there are {self.total.gpus:g}"
-        if needs.cpus > self.total.cpus:
-            return f"{needs.cpus:g} CPU(s), of which there are {self.total.cpus:g}"
-        if needs.memory > self.total.memory:
-            return f"{format_memory(needs.memory)} of memory, of which there are {format_memory(self.total.memory)}"
-        return None
 
     def _missing(self, needs: Resources) -> str:
         cpus, memory, devices = self.free

@@ -56,6 +56,16 @@ def words_of(terms: Terms) -> dict[str, str]:
     return {name: text for name, text in words.items() if text is not None}
 
 
+def check_group(name: str) -> None:
+    """Refuse the name of a group that is none.
+
+    Raises:
+        UserError: it is empty.
+    """
+    if not name.strip():
+        raise UserError(f"invalid name '{name}' of a group", "Give the group a name.")
+
+
 def check_terms(terms: Terms) -> None:
     """Refuse terms that can't be kept.
 
@@ -64,8 +74,8 @@ def check_terms(terms: Terms) -> None:
     """
     if terms.priority is not None:
         check_priority(terms.priority)
-    if terms.group is not None and not terms.group.strip():
-        raise UserError("invalid name '' of a group", "Give the group a name.")
+    if terms.group is not None:
+        check_group(terms.group)
     if terms.time_limit is not None and not 0 < terms.time_limit < math.inf:
         raise UserError(f"invalid time limit {terms.time_limit:g}", "Give a time, more than 0.")
     if terms.warning is not None:

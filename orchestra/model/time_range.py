@@ -16,17 +16,28 @@ from orchestra.errors import UserError
 _T = TypeVar("_T")
 
 FORMS: Final = (
-    "Write it as in: today, yesterday, this week, last month, last 5 minutes, 2 days ago, after 2025-01-31, "
+    "Write it as in: today, yesterday, this week, last month, last 5 minutes, last 2h, 2 days ago, after 2025-01-31, "
     "before 10:00, between 2025-01-01 and 2025-01-31 18:30."
 )
 _HOUR = r"(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2}))?"
 _DATE = r"(?:(?P<year>[0-9]{4}|[0-9]{2})[-/])?(?P<month>[0-9]{1,2})[-/](?P<day>[0-9]{1,2})"
 _MOMENT = re.compile(rf"{_DATE}(?:[ T]+{_HOUR})?|{_HOUR.replace('?P<', '?P<only_')}")
-_UNIT = r"(?P<unit>second|sec|minute|min|hour|hr|day|week|month|year)s?"
-_AGO = re.compile(rf"(?P<number>[0-9]{{1,6}}) *{_UNIT} +ago")
-_LAST = re.compile(rf"last +(?:(?P<number>[0-9]{{1,6}}) *)?{_UNIT}")
-_THIS = re.compile(rf"this +{_UNIT}")
-_SHORT: Final = {"sec": "second", "min": "minute", "hr": "hour"}
+_UNIT = "second|sec|minute|min|hour|hr|day|week|month|year"
+_SO_LONG = rf"(?P<number>[0-9]{{1,6}}) *(?:(?P<unit>{_UNIT})s?|(?P<letter>[smhdw]))"
+_AGO = re.compile(rf"{_SO_LONG} +ago")
+_LAST = re.compile(rf"last +(?:(?P<one>{_UNIT})s?|{_SO_LONG})")
+_THIS = re.compile(rf"this +(?P<one>{_UNIT})s?")
+_SHORT: Final = {
+    "sec": "second",
+    "min": "minute",
+    "hr": "hour",
+    # As durations are written elsewhere.
+    "s": "second",
+    "m": "minute",
+    "h": "hour",
+    "d": "day",
+    "w": "week",
+}
 _SECONDS: Final = {"second": 1, "minute": 60, "hour": 3600}
 _EARLIEST: Final = 1970
 
@@ -113,11 +124,11 @@ class _Reader:
         if text in ("today", "yesterday"):
             return self._calendar("day", -int(text == "yesterday"))
         if match := _THIS.fullmatch(text):
-            return self._calendar(_unit(match["unit"]), 0)
+            return self._calendar(_unit(match["one"]), 0)
         if match := _LAST.fullmatch(text):
-            return self._last(match["number"], _unit(match["unit"]))
+            return self._last(match["number"], _unit(match["one"] or match["unit"] or match["letter"]))
         if match := _AGO.fullmatch(text):
-            return self._ago(int(match["number"]), _unit(match["unit"]))
+            return self._ago(int(match["number"]), _unit(match["unit"] or match["letter"]))
         if match := _MOMENT.fullmatch(text):
             return self._moment(match)
         raise self._invalid()

@@ -28,7 +28,7 @@ ENVIRONMENT: Final = 1
 """``environment.json`` of an attempt."""
 ARCHIVE: Final = 1
 """``orchestra-archive.json`` of an archive, and ``exported.json`` of each run in it: their ``format``."""
-RESULTS: Final = 1
+RESULTS: Final = 2
 """``scalars.json``: nobody refuses another version of it, for all of it can be worked out anew."""
 RESULTS_INDEX: Final = 1
 """Of the tables in ``results.sqlite``, which is made anew where it is of another version, too."""

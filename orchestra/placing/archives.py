@@ -94,20 +94,27 @@ def unpack(
         yield from steps
         _check_unpacked_links(name, into)
     except _DAMAGED as error:
-        raise ResolveError(f"'{name}' can't be unpacked: {error or type(error).__name__}") from error
+        raise _damaged(name) from error
     except (NotImplementedError, RuntimeError) as error:
         raise ResolveError(f"'{name}' can't be unpacked: {error}") from error
     except ResolveError:
         raise
     except OSError as error:
-        # Damage of a compressed file has no number; a full disk has.
-        reason = text_of_os_error(error) if error.errno else str(error)
-        raise ResolveError(f"'{name}' can't be unpacked: {reason}") from error
+        if not error.errno:
+            # Of compressed data; a full disk has a number.
+            raise _damaged(name) from error
+        raise ResolveError(f"'{name}' can't be unpacked: {text_of_os_error(error)}") from error
     except Exception as error:
         if type(error).__name__ != "LZMAError":  # of a module that not every Python has
             raise
-        raise ResolveError(f"'{name}' can't be unpacked: {error}") from error
+        raise _damaged(name) from error
     yield UNPACKED
+
+
+def _damaged(name: str) -> ResolveError:
+    return ResolveError(
+        f"'{name}' can't be unpacked: it is damaged or cut off", "Get it once more from where it is whole."
+    )
 
 
 def _unpack_zip(path: Path, name: str, writer: _Writer, limits: Limits) -> Steps:
@@ -241,7 +248,7 @@ class _Stream:
     def members_end(self) -> None:
         """A whole archive's members end with a block of zeros; Python takes any end for one."""
         if len(self._last) != tarfile.BLOCKSIZE or self._last.strip(b"\0"):
-            raise ResolveError(f"'{self._name}' can't be unpacked: it is damaged or cut off")
+            raise _damaged(self._name)
 
     def check_end(self) -> Generator[str]:
         """Read to the end, which also compares the check sums of compressed files."""

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestra.plugins.listing import GROUPS, PluginInfo, find, list_plugins
+from orchestra.plugins.listing import PluginInfo, find, list_plugins
 from orchestra.plugins.opening import load, open_plugin
 
 if TYPE_CHECKING:
-    from orchestra.plugins.checking import Remark, check, probe
+    from orchestra.plugins.checking import Remark, check, examine, probe
 
-__all__ = ["GROUPS", "Remark", "PluginInfo", "check", "find", "list_plugins", "load", "open_plugin", "probe"]
+__all__ = ["PluginInfo", "Remark", "check", "examine", "find", "list_plugins", "load", "open_plugin", "probe"]
 
 
 def __getattr__(name: str) -> Any:
     # Checking imports much that no other command needs.
-    if name in ("Remark", "check", "probe"):
+    if name in ("Remark", "check", "examine", "probe"):
         from orchestra.plugins import checking
 
         return getattr(checking, name)

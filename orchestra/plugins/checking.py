@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Literal
 
 import msgspec
-from msgspec import Struct, structs
+from msgspec import structs
 
 from orchestra.contracts import Kind, Opener
 from orchestra.errors import OrchestraError, PluginError
+from orchestra.plugins.explaining import Remark, explain
 from orchestra.plugins.listing import PluginInfo, find
 from orchestra.plugins.opening import OpenPlugin, convert_options, load
 from orchestra.plugins.structure import options_type
 
 
-class Remark(Struct, frozen=True, kw_only=True):
-    """One thing that a check found. A ``problem`` keeps the plugin from being used."""
-
-    level: Literal["ok", "note", "problem"]
-    message: str
-
-
 def probe(info: PluginInfo) -> PluginInfo:
-    """``info``, with the reason in ``error`` if the plugin can't be imported. Imports it."""
-    if info.error is not None:
+    """``info``, with the reason in ``fault`` if the plugin can't be imported. Imports it."""
+    if info.fault is not None:
         return info
     try:
         load(info)
     except PluginError as error:
-        return structs.replace(info, error=error.message)
+        return structs.replace(info, fault=error.message)
     return info
 
 
@@ -39,37 +32,52 @@ async def check(
 ) -> list[Remark]:
     """Find, import and open a plugin with its default options, and compare it with its contract.
 
-    It is opened on ``home``, or on a temporary one. Imports block. The list ends with the first problem.
+    It is opened on ``home``, or on a temporary one. Imports block. The list ends with what keeps it from being used.
 
     Raises:
         PluginNotFound: there is no such plugin.
     """
-    info = find(kind, name, cache_dir=cache_dir)
+    return await examine(find(kind, name, cache_dir=cache_dir), home)
+
+
+async def examine(info: PluginInfo, home: Path | None = None) -> list[Remark]:
+    """As of :func:`check`, of a plugin that was found already; also that its name alone does not get it."""
+    return [*_rivalry(info), *await _examine(info, home)]
+
+
+async def _examine(info: PluginInfo, home: Path | None) -> list[Remark]:
     try:
         opener = load(info)
     except PluginError as error:
-        return [_problem(error)]
+        return explain(info, error)
     findings = [
         Remark(level="ok", message=f"{info.title} can be imported."),
         Remark(level="ok", message=f"{info.target} is an opener; {_options_sentence(opener)}"),
     ]
     with tempfile.TemporaryDirectory(prefix="orchestra-check-") as scratch:
-        findings.append(await _open(info, opener, home or Path(scratch)))
+        findings += await _open(info, opener, home or Path(scratch))
     return findings
 
 
-async def _open(info: PluginInfo, opener: Opener, home: Path) -> Remark:
+def _rivalry(info: PluginInfo) -> list[Remark]:
+    if not info.rivals:
+        return []
+    advice = f"Uninstall one of them, or choose one by its distribution: '{info.distribution}:{info.name}'."
+    return [Remark(level="problem", message=f"{info.title}: {info.error}.", advice=advice)]
+
+
+async def _open(info: PluginInfo, opener: Opener, home: Path) -> list[Remark]:
     wanted = options_type(opener)
     missing = [f.encode_name for f in structs.fields(wanted) if f.required and f.encode_name != "home"]
     if missing:
         needed = ", ".join(f"'{name}'" for name in missing)
-        return Remark(level="note", message=f"It was not opened, for it has no default for {needed}.")
+        return [Remark(level="note", message=f"It was not opened, for it has no default for {needed}.")]
     try:
         async with OpenPlugin(info, opener, convert_options(info, wanted, {}, home)):
             pass
     except OrchestraError as error:
-        return _problem(error)
-    return Remark(level="ok", message="It opens with its default options and has the contract's methods.")
+        return explain(info, error)
+    return [Remark(level="ok", message="It opens with its default options and has the contract's methods.")]
 
 
 def _options_sentence(opener: Opener) -> str:
@@ -79,7 +87,3 @@ def _options_sentence(opener: Opener) -> str:
         if f.encode_name != "home"
     ]
     return f"its options: {', '.join(parts)}." if parts else "it has no options."
-
-
-def _problem(error: OrchestraError) -> Remark:
-    return Remark(level="problem", message=f"{error.message}.")

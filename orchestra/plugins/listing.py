@@ -8,22 +8,15 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
-from orchestra.contracts import KINDS, Kind
+from orchestra.contracts import CONTRACT_VERSIONS, ContractVersion, Kind
 from orchestra.errors import PluginConflict, PluginNotFound
 
-if TYPE_CHECKING:
-    from importlib.metadata import Distribution, EntryPoint
-
-GROUPS: dict[Kind, str] = {kind: f"orchestra.{kind}s" for kind in KINDS}
-"""The entry-point group of each kind."""
-
 CACHE_NAME = "plugins.json"
-_CACHE_SCHEMA = 1
+_CACHE_SCHEMA = 2
 _CACHE_ENTRIES = 8
 _SETTLED = 2_000_000_000
 
@@ -48,11 +41,11 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
 }
 """Our own entry points again, for a source tree that runs without being installed."""
 
-_TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _PROVIDERS = {
     "fsspec": "orchestra-fsspec",
     "gs": "orchestra-fsspec",
     "latin-hypercube": "orchestra-qmc",
+    "postgres": "orchestra-postgres",
     "s3": "orchestra-fsspec",
     "sobol": "orchestra-qmc",
 }
@@ -68,8 +61,18 @@ class PluginInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """``module:attribute`` of the opener."""
     distribution: str
     version: str
-    error: str | None = None
-    """Why it can't be used, as far as that shows without importing it."""
+    contract: ContractVersion = (1, 0)
+    """The version of its kind's contract that it was written for."""
+    fault: str | None = None
+    """Why it can't be used, as far as that is known."""
+    rivals: tuple[str, ...] = ()
+    """The other distributions that provide a plugin of this kind and name."""
+
+    @property
+    def error(self) -> str | None:
+        """Why its name alone does not get it."""
+        rivals = f"{' and '.join(self.rivals)} provides this name, too" if self.rivals else None
+        return self.fault or rivals
 
     @property
     def title(self) -> str:
@@ -77,7 +80,9 @@ class PluginInfo(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"{self.kind} '{self.name}' of {self.distribution} {self.version}".rstrip()
 
 
-class _Stamp(Struct, frozen=True, array_like=True):
+class Stamp(Struct, frozen=True, array_like=True):
+    """A file or folder, and when it was changed: -1 if it is not there."""
+
     path: str
     mtime: int
 
@@ -87,8 +92,10 @@ class _Listing(Struct, frozen=True, kw_only=True):
 
     schema: int = _CACHE_SCHEMA
     interpreter: tuple[str, str, str]
-    path: tuple[_Stamp, ...]
-    files: tuple[_Stamp, ...] = ()
+    contracts: dict[Kind, ContractVersion]
+    """Ours: what is refused depends on them."""
+    path: tuple[Stamp, ...]
+    files: tuple[Stamp, ...] = ()
     plugins: tuple[PluginInfo, ...] = ()
 
 
@@ -119,6 +126,7 @@ def find(kind: Kind, name: str, *, cache_dir: Path | None = None) -> PluginInfo:
         found = _matching(installed, plain, distribution)
         if not found:
             raise _not_found(kind, name, plain, installed)
+    found = [info for info in found if info.fault is None] or found
     if len(found) > 1:
         owners = " and ".join(sorted(f"{info.distribution} {info.version}".rstrip() for info in found))
         raise PluginConflict(
@@ -129,8 +137,8 @@ def find(kind: Kind, name: str, *, cache_dir: Path | None = None) -> PluginInfo:
 
 
 def _matching(plugins: list[PluginInfo], name: str, distribution: str) -> list[PluginInfo]:
-    owner = _normal(distribution)
-    return [info for info in plugins if info.name == name and owner in ("", _normal(info.distribution))]
+    owner = normal(distribution)
+    return [info for info in plugins if info.name == name and owner in ("", normal(info.distribution))]
 
 
 def _not_found(kind: Kind, name: str, plain: str, installed: list[PluginInfo]) -> PluginNotFound:
@@ -145,7 +153,8 @@ def _not_found(kind: Kind, name: str, plain: str, installed: list[PluginInfo]) -
     return PluginNotFound(f"no {kind} '{name}' is installed", hint)
 
 
-def _normal(distribution: str) -> str:
+def normal(distribution: str) -> str:
+    """A distribution's name as all spellings of it are compared."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
@@ -166,18 +175,20 @@ def installed_path() -> list[str]:
     return kept
 
 
-def _stamp(path: str) -> _Stamp:
+def stamp_of(path: str) -> Stamp:
+    """When a file or folder was changed."""
     try:
-        return _Stamp(path, os.stat(path).st_mtime_ns)
+        return Stamp(path, os.stat(path).st_mtime_ns)
     except OSError:
-        return _Stamp(path, -1)
+        return Stamp(path, -1)
 
 
 def _surroundings() -> _Listing:
     version = f"{sys.implementation.cache_tag} {sys.version_info.releaselevel}"
     return _Listing(
         interpreter=(sys.executable, sys.prefix, version),
-        path=tuple(_stamp(entry) for entry in installed_path()),
+        contracts=CONTRACT_VERSIONS,
+        path=tuple(stamp_of(entry) for entry in installed_path()),
     )
 
 
@@ -191,8 +202,8 @@ def _read_cache(cache_dir: Path) -> list[_Listing]:
 def _cached(cache_dir: Path) -> list[PluginInfo] | None:
     now = _surroundings()
     for listing in _read_cache(cache_dir):
-        if (listing.schema, listing.interpreter, listing.path) == (now.schema, now.interpreter, now.path):
-            unchanged = all(_stamp(stamp.path) == stamp for stamp in listing.files)
+        if msgspec.structs.replace(listing, files=(), plugins=()) == now:
+            unchanged = all(stamp_of(stamp.path) == stamp for stamp in listing.files)
             return list(listing.plugins) if unchanged else None
     return None
 
@@ -218,8 +229,10 @@ def _write_cache(cache_dir: Path, listing: _Listing) -> None:
 
 
 def _list_afresh(cache_dir: Path | None) -> list[PluginInfo]:
+    from orchestra.plugins.scanning import scan
+
     before = _surroundings()  # an install that happens while we look must show as a change next time
-    plugins, files = _scan([stamp.path for stamp in before.path])
+    plugins, files = scan([stamp.path for stamp in before.path])
     if cache_dir is not None and not _changed_just_now(before):
         _write_cache(cache_dir, msgspec.structs.replace(before, plugins=plugins, files=files))
     return list(plugins)
@@ -229,99 +242,3 @@ def _changed_just_now(listing: _Listing) -> bool:
     # A second change within the clock's tick would leave the same modification time behind.
     now = time.time_ns()
     return any(abs(now - stamp.mtime) < _SETTLED for stamp in listing.path)
-
-
-class _Owner(Struct, frozen=True):
-    """A distribution that declares plugins. Its name and version are read once: that takes all of its README."""
-
-    distribution: Distribution
-    name: str
-    version: str
-    points: list[EntryPoint]
-
-
-def _scan(path: list[str]) -> tuple[tuple[PluginInfo, ...], tuple[_Stamp, ...]]:
-    owners = _owners(path)
-    owner_of = {id(point): owner for owner in owners for point in owner.points}
-    points = [point for owner in owners for point in owner.points]
-    found = [
-        _info(kind, point, owner_of[id(point)])
-        for kind, group in GROUPS.items()
-        for point in _list_group(group, points)
-    ]
-    if OWN_DISTRIBUTION not in {_normal(owner.name) for owner in owners}:
-        found.extend(_from_source_tree())
-    marked = [_mark_conflict(info, found) for info in found]
-    files = (str(file) for owner in owners if (file := getattr(owner.distribution, "_path", None)))
-    return (
-        tuple(sorted(marked, key=lambda info: (info.kind, info.name, info.distribution))),
-        tuple(_stamp(os.path.join(file, "entry_points.txt")) for file in sorted(files)),
-    )
-
-
-def _owners(path: list[str]) -> list[_Owner]:
-    """The distributions on ``path`` that declare plugins. The first of a name hides the others."""
-    from importlib.metadata import MetadataPathFinder, distributions
-
-    MetadataPathFinder().invalidate_caches()  # it trusts modification times, too
-    groups = frozenset(GROUPS.values())
-    seen: set[str] = set()
-    owners: list[_Owner] = []
-    for distribution in distributions(path=path):
-        try:
-            points = [point for point in distribution.entry_points if point.group in groups]
-            name = _normal(getattr(distribution, "_normalized_name", None) or distribution.name)
-            if name not in seen and points:
-                told = distribution.metadata
-                owners.append(_Owner(distribution, told["Name"] or name, told["Version"] or "", points))
-            seen.add(name)
-        except Exception:  # metadata that can't be read belongs to no plugin of ours
-            continue
-    return owners
-
-
-def _list_group(group: str, points: list[EntryPoint]) -> list[EntryPoint]:
-    """List a group with stevedore, over entry points that know their distribution.
-
-    Stevedore's own reading would see the current directory, forget which distribution an entry point is of,
-    and go through three caches: one never sees what this process installed, one rounds times to two minutes.
-    """
-    from stevedore import NamedExtensionManager
-
-    class Installed(NamedExtensionManager[object]):
-        def list_entry_points(self) -> list[EntryPoint]:
-            return [point for point in points if point.group == self.namespace]
-
-    return Installed(group, names=[], on_missing_entrypoints_callback=None).list_entry_points()
-
-
-def _info(kind: Kind, point: EntryPoint, owner: _Owner) -> PluginInfo:
-    target = point.value.partition("[")[0].strip()
-    error = None if _TARGET.fullmatch(target) else f"its entry point '{point.value}' is not MODULE:ATTRIBUTE"
-    return PluginInfo(
-        kind=kind,
-        name=point.name,
-        target=target,
-        distribution=owner.name,
-        version=owner.version,
-        error=error,
-    )
-
-
-def _from_source_tree() -> list[PluginInfo]:
-    return [
-        PluginInfo(kind=kind, name=name, target=target, distribution=OWN_DISTRIBUTION, version="")
-        for kind, targets in BUILT_IN.items()
-        for name, target in targets.items()
-    ]
-
-
-def _mark_conflict(info: PluginInfo, found: list[PluginInfo]) -> PluginInfo:
-    others = sorted(
-        other.distribution
-        for other in found
-        if (other.kind, other.name) == (info.kind, info.name) and other is not info
-    )
-    if not others:
-        return info
-    return msgspec.structs.replace(info, error=f"{' and '.join(others)} provides this name, too")

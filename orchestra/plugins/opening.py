@@ -14,12 +14,16 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from orchestra.contracts import CONTRACT_VERSION, Kind, Opener
+from orchestra.contracts import Kind, Opener
 from orchestra.errors import OrchestraError, PluginError, PluginLoadFailed, PluginOptionsInvalid
 from orchestra.plugins.listing import PluginInfo, find, installed_path
-from orchestra.plugins.structure import options_type, violations
+from orchestra.plugins.structure import Malformed, NotKept, options_type, violations
 
 _CHECK_HINT = "'orchestra plugins check {name}' tells more."
+_GENERATORS = {
+    "generator didn't yield": "its opener ends without yielding the plugin",
+    "generator didn't stop": "its opener yields a second time",
+}
 _WORDS = {"yes": True, "on": True, "no": False, "off": False}
 
 
@@ -29,27 +33,22 @@ def load(info: PluginInfo) -> Opener:
     What the module prints meanwhile goes to the standard error: the standard output carries results.
 
     Raises:
-        PluginLoadFailed: whatever the import raised (``SystemExit``, too), a missing attribute, a contract of
-            another version, or an opener that hasn't the form of one.
+        PluginLoadFailed: it is written for another version of its contract, whatever the import raised
+            (``SystemExit``, too), a missing attribute, or an opener that hasn't the form of one.
     """
-    if info.error is not None and ":" not in info.target:
-        raise _load_failed(info, info.error)
+    if info.fault is not None:
+        raise _load_failed(info, info.fault)
     module_name, _, attributes = info.target.partition(":")
     try:
         with _installed_only(), contextlib.redirect_stdout(sys.stderr):
-            module = importlib.import_module(module_name)
-        found: Any = module
+            found: Any = importlib.import_module(module_name)
         for attribute in attributes.split("."):
             found = getattr(found, attribute)
     except (Exception, SystemExit) as error:
-        raise _load_failed(info, _reason(error)) from error
-    version = getattr(module, "ORCHESTRA_CONTRACT", CONTRACT_VERSION)
-    if version != CONTRACT_VERSION:
-        reason = f"it keeps version {version} of the contracts, and this is orchestra with {CONTRACT_VERSION}"
-        raise _load_failed(info, reason)
+        raise _load_failed(info, reason_of(error)) from error
     try:
         options_type(found)
-    except ValueError as error:
+    except Malformed as error:
         raise _load_failed(info, f"its opener {info.target} {error}") from error
     return found
 
@@ -92,19 +91,32 @@ class OpenPlugin:
         try:
             context = self._opener(self._options)
             if not (hasattr(context, "__aenter__") and hasattr(context, "__aexit__")):
-                raise TypeError("its opener does not return an async context manager")
+                raise Malformed("its opener does not return an async context manager", self._opener)
             plugin = await context.__aenter__()
         except OrchestraError:
             raise
         except (Exception, SystemExit) as error:
-            raise _load_failed(self._info, _reason(error), "opened") from error
+            cause = _told(error)
+            raise _load_failed(self._info, reason_of(cause), "opened") from cause
         self._context = context
-        wrong = violations(self._info.kind, plugin)
-        if wrong:
-            failure = _load_failed(self._info, "; ".join(wrong), "used")
+        failure = self._shortcomings(plugin)
+        if failure is not None:
             await self.__aexit__(type(failure), failure, None)
             raise failure
         return plugin
+
+    def _shortcomings(self, plugin: object) -> PluginLoadFailed | None:
+        try:
+            wrong = violations(self._info.kind, plugin)
+            cause = NotKept(wrong) if wrong else None
+            reason = str(cause)
+        except Malformed as error:
+            cause, reason = error, f"its opener {error}"
+        if cause is None:
+            return None
+        failure = _load_failed(self._info, reason, "used")
+        failure.__cause__ = cause
+        return failure
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -119,8 +131,9 @@ class OpenPlugin:
         except (Exception, SystemExit) as failure:
             if failure is error:
                 return  # the block's own; it goes on by itself
-            message = f"{self._info.title} failed when it was closed: {_reason(failure)}"
-            raise PluginError(message) from failure
+            cause = _told(failure)
+            message = f"{self._info.title} failed when it was closed: {reason_of(cause)}"
+            raise PluginError(message) from cause
 
 
 def convert_options(
@@ -192,9 +205,19 @@ def _installed_only() -> Generator[None]:
         sys.path[:] = saved
 
 
-def _reason(error: BaseException) -> str:
+def _told(error: BaseException) -> BaseException:
+    # What contextlib says of a generator that yields never, or again, says nothing to a plugin's author.
+    if isinstance(error, RuntimeError) and str(error) in _GENERATORS:
+        return Malformed(_GENERATORS[str(error)])
+    return error
+
+
+def reason_of(error: BaseException) -> str:
+    """What went wrong, in a line."""
     if isinstance(error, SystemExit):
         return f"it called sys.exit({error.code!r})"
+    if isinstance(error, Malformed):
+        return str(error)
     text = str(error).strip().replace("\n", "\\n")
     kind = type(error).__name__
     if isinstance(error, SyntaxError) and error.filename:

@@ -25,6 +25,35 @@ from orchestra.contracts import (
     Watchable,
 )
 
+
+class Malformed(ValueError):
+    """An opener, or what it yields, hasn't the form that it must have; the message says how, as a sentence's end."""
+
+    def __init__(self, message: str, subject: object = None) -> None:
+        super().__init__(message)
+        self.subject = subject
+        """What is not as it must be: a function or a class."""
+
+
+class Violation(Struct, frozen=True):
+    """One way in which a plugin falls short of its contract."""
+
+    message: str
+    """A sentence without its full stop."""
+    subject: Any
+    """The function or class that is not as it must be."""
+    wanted: Callable[..., Any]
+    """The contract's method."""
+
+
+class NotKept(Exception):
+    """A plugin doesn't keep its contract."""
+
+    def __init__(self, violations: list[Violation]) -> None:
+        super().__init__("; ".join(violation.message for violation in violations))
+        self.violations = violations
+
+
 CAPABILITIES: dict[Kind, tuple[type, ...]] = {
     "executor": (Hinting, Foretelling, Warming, Preparing),
     "expander": (Counting,),
@@ -40,22 +69,28 @@ def options_type(opener: Any) -> type[Struct]:
     """The struct that an opener's one parameter is annotated with.
 
     Raises:
-        ValueError: the opener hasn't the form that it must have; the message says how, as a sentence's end.
+        Malformed: the opener hasn't the form that it must have.
     """
     if not callable(opener):
-        raise ValueError("is not a function")
+        raise Malformed("is not a function")
+    inner = inspect.unwrap(opener)
+    if inspect.isgeneratorfunction(inner):
+        raise Malformed("must be 'async def', under contextlib.asynccontextmanager", inner)
     if inspect.isasyncgenfunction(opener) or inspect.iscoroutinefunction(opener):
-        raise ValueError("must be decorated with contextlib.asynccontextmanager")
+        raise Malformed("must be decorated with contextlib.asynccontextmanager", inner)
     parameter = _only_parameter(opener)
     annotation: Any = parameter.annotation
     if isinstance(annotation, str):
-        annotation = _evaluate(annotation, getattr(inspect.unwrap(opener), "__globals__", {}))
+        annotation = _evaluate(annotation, inner)
     if not (isinstance(annotation, type) and issubclass(annotation, Struct)):
-        raise ValueError(f"must annotate '{parameter.name}' with a msgspec.Struct, its options")
-    if not annotation.__struct_config__.forbid_unknown_fields:
-        raise ValueError(
-            f"takes {annotation.__name__}, which accepts unknown options: give it forbid_unknown_fields=True"
+        raise Malformed(f"must annotate '{parameter.name}' with a msgspec.Struct, its options", inner)
+    name, config = annotation.__name__, annotation.__struct_config__
+    if not config.forbid_unknown_fields:
+        raise Malformed(
+            f"takes {name}, which accepts unknown options: give it forbid_unknown_fields=True", annotation
         )
+    if not config.frozen:
+        raise Malformed(f"takes {name}, which can be changed: give it frozen=True", annotation)
     return annotation
 
 
@@ -63,31 +98,43 @@ def _only_parameter(opener: Any) -> inspect.Parameter:
     try:
         parameters = list(inspect.signature(opener).parameters.values())
     except (TypeError, ValueError):
-        raise ValueError("has no signature that can be read") from None
+        raise Malformed("has no signature that can be read", opener) from None
     required = [p for p in parameters if p.default is p.empty and p.kind in _POSITIONAL]
     if len(parameters) != 1 or parameters[0].kind not in _POSITIONAL:
         names = ", ".join(p.name for p in parameters) or "nothing"
-        raise ValueError(f"must take its options and nothing else, but takes {names}")
+        raise Malformed(f"must take its options and nothing else, but takes {names}", inspect.unwrap(opener))
     return required[0] if required else parameters[0]
 
 
-def _evaluate(annotation: str, names: dict[str, Any]) -> Any:
+def _evaluate(annotation: str, opener: Any) -> Any:
     try:
-        return eval(annotation, names)
+        return eval(annotation, getattr(opener, "__globals__", {}))
     except Exception as error:
-        raise ValueError(
-            f"has the annotation '{annotation}', which is not defined when the module is imported ({error})"
+        raise Malformed(
+            f"has the annotation '{annotation}', which is not defined when the module is imported ({error})",
+            opener,
         ) from error
 
 
-def violations(kind: Kind, plugin: object) -> list[str]:
-    """Every way in which ``plugin`` falls short of its contract, each a sentence without its full stop."""
-    found = [sentence for method in _methods(CONTRACTS[kind]) for sentence in _compare(method, plugin)]
+def violations(kind: Kind, plugin: object) -> list[Violation]:
+    """Every way in which ``plugin`` falls short of its contract.
+
+    Raises:
+        Malformed: it is no object that could have methods of its own.
+    """
+    if plugin is None:
+        raise Malformed("yields None: it must yield the plugin")
+    if isinstance(plugin, type):
+        raise Malformed(f"yields the class {plugin.__name__}: it must yield an object of it", plugin)
+    wanted = _methods(CONTRACTS[kind])
     for capability in CAPABILITIES[kind]:
-        for method in _methods(capability):
-            if getattr(plugin, method.__name__, None) is not None:
-                found.extend(_compare(method, plugin))
-    return found
+        offered = [method for method in _methods(capability) if getattr(plugin, method.__name__, None)]
+        wanted += offered
+    return [
+        Violation(message, getattr(plugin, method.__name__, None) or type(plugin), method)
+        for method in wanted
+        for message in _compare(method, plugin)
+    ]
 
 
 def _methods(contract: type) -> list[Callable[..., Any]]:

@@ -11,13 +11,34 @@ from orchestra.errors import UserError
 from orchestra.workspace.durable import TEMPORARY, write_all
 
 
+def place_of(shown: str, cwd: Path) -> Path:
+    """Where the file is that a person calls ``shown``.
+
+    Raises:
+        UserError: its folder is not there.
+    """
+    path = cwd / os.path.expanduser(shown)
+    require_folder(path.parent)
+    return path
+
+
+def require_folder(folder: Path) -> None:
+    """Refuse a folder for a new file or folder that is not there: none is made for what may be a slip.
+
+    Raises:
+        UserError: it is not there.
+    """
+    if not folder.is_dir():
+        raise UserError(f"'{folder}' is not a directory", "Make it first, or choose another place.")
+
+
 def write_file(path: Path, data: bytes, shown: str) -> None:
     """Replace the file at ``path``, called ``shown``, by ``data``: who reads it sees the old content or the new one.
 
-    A link stays one. What is no regular file, such as a pipe, is written to. Folders are made as needed.
+    A link stays one. What is no regular file, such as a pipe, is written to.
 
     Raises:
-        UserError: it can't be written; the old content is still there.
+        UserError: it can't be written, or its folder is not there; the old content is still there.
     """
     target = os.path.realpath(path)
     try:
@@ -26,7 +47,7 @@ def write_file(path: Path, data: bytes, shown: str) -> None:
             with open(target, "wb", buffering=0) as file:
                 write_all(file.fileno(), data)
             return
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+        require_folder(Path(target).parent)
         _replace(target, data, None if found is None else stat.S_IMODE(found.st_mode))
     except OSError as error:
         raise UserError(f"cannot write '{shown}': {error.strerror or error}") from None
@@ -35,7 +56,7 @@ def write_file(path: Path, data: bytes, shown: str) -> None:
 def _status(path: str) -> os.stat_result | None:
     try:
         return os.stat(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -174,7 +174,7 @@ def _take_output(index: _Index, directory: Path, rules: OutputRules, *, ended: b
 
 
 def _take(index: _Index, rules: OutputRules, stream: int, data: bytes) -> None:
-    index.told.add(rules, whole_lines(index.rests, stream, data))
+    index.told.add(rules, whole_lines(index.rests, stream, data), stream)
 
 
 def whole_lines(rests: list[bytes], stream: int, data: bytes) -> list[str]:

@@ -155,6 +155,12 @@ def is_inside(place: str, path: str) -> bool:
     return path == place or path.startswith(place.rstrip("/") + "/")
 
 
+def parents_of(path: str) -> Iterator[str]:
+    """The folders that a relative ``path`` is in, the innermost first."""
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
 def real_path(directory: str | os.PathLike[str], path: str, elsewhere: Sequence[str] = ()) -> str:
     """Where ``path`` below ``directory`` is; links may lead to places inside it or ``elsewhere``.
 

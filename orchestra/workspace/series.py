@@ -73,10 +73,10 @@ def _printed(directory: Path, run: Run) -> Iterator[Point]:
         size = follower.size
         while follower.offset < size and (chunks := follower.read_new(CHUNK)):
             for stream, data in chunks:
-                yield from told.points(rules, whole_lines(rests, min(stream, 1), data))
+                yield from told.points(rules, whole_lines(rests, min(stream, 1), data), min(stream, 1))
     if run.stopped is not None:
         for stream in (0, 1):
-            yield from told.points(rules, whole_lines(rests, stream, b"\n"))
+            yield from told.points(rules, whole_lines(rests, stream, b"\n"), stream)
 
 
 def _logged(run_dir: Path, run: Run) -> Iterator[Point]:

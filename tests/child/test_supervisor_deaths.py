@@ -190,3 +190,24 @@ def test_a_name_with_parentheses_does_not_confuse_the_start_time(tmp_path):
     finally:
         process.kill()
         process.wait(10)
+
+
+@pytest.mark.parametrize(("counts", "cause"), [("34", "oom"), ("33", None)])
+def test_an_operation_that_is_killed_as_its_group_lacks_memory_ended_of_that(plain, counts, cause):
+    before, after = counts
+    killed = plain.root / "killed"
+    patch = f"""
+def read(path, *limit, real=supervisor._read_file):
+    if path == "/proc/self/cgroup":
+        return b"0::/box\\n"
+    if path != b"/sys/fs/cgroup/box/memory.events":
+        return real(path, *limit)
+    return b"max 9\\noom_kill {after}\\n" if os.path.exists({str(killed)!r}) else b"oom_kill {before}\\n"
+supervisor._read_file = read"""
+    attempt = plain.prepare("sh", "-c", f"touch {killed}; kill -9 $$")
+    plain.submit(attempt, patch=f"import os; exec({patch!r})")
+
+    ended = attempt.ended()
+
+    reason = "the kernel killed it, for the memory was used up" if cause else None
+    assert (ended.code, ended.cause, ended.reason) == (-9, cause, reason)

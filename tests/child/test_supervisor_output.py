@@ -97,6 +97,29 @@ def test_direct_output_survives_the_supervisor(plain):
     assert attempt.output == b"".join(b"%d\n" % n for n in range(50000))
 
 
+def test_of_output_through_a_supervisor_no_more_is_lost_with_it_than_a_pipe_holds(plain, tmp_path):
+    script = """
+import fcntl, os, signal, sys
+above, size, written = os.getppid(), fcntl.fcntl(1, fcntl.F_GETPIPE_SZ), os.write(1, b"0123456789" * 10_000)
+os.kill(above, signal.SIGSTOP)
+os.set_blocking(1, False)
+try:
+    while True: written += os.write(1, b"0123456789" * 100)
+except BlockingIOError:
+    with open(sys.argv[1], "w") as file: file.write(f"{written} {size}")
+os.kill(above, signal.SIGKILL)
+"""
+    told = tmp_path / "told"
+    attempt = plain.prepare(sys.executable, "-I", "-S", "-c", script, str(told))
+    plain.submit(attempt)
+
+    attempt.process.wait(20)
+
+    written, size = map(int, told.read_text().split())
+    assert 0 < written - len(attempt.output) <= size
+    assert attempt.output == (b"0123456789" * 10**6)[: len(attempt.output)]
+
+
 def test_an_operation_that_closes_its_output_runs_on(plain):
     attempt = plain.sh("echo said; exec > /dev/null 2>&1; sleep 0.2; exit 4")
 

@@ -48,6 +48,28 @@ def test_labels_are_set_extended_shortened_and_cleared(call: Call, group: tuple[
     assert labels(call) == ["n=3", "n=2", "n=1"]
 
 
+def no_flag(name: str) -> str:
+    return f"WARNING: there is no flag '{name}' for the label: nothing stands in the place of ${{{name}}}\n"
+
+
+@pytest.mark.usefixtures("three")
+def test_a_name_in_a_label_that_is_no_flag_is_told(call: Call) -> None:
+    assert call("label", "-y", "-s", "${label} ${tyop}") == (0, "Labeled 1 run(s)\n", no_flag("tyop"))
+    assert call("label", "-y", "-s", "${n} ${label} ${tags} ${x|default:1}").error == ""
+
+
+def test_a_name_in_the_label_of_a_new_run_that_is_no_flag_is_told(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "fit.py").write_text("lr = 1\n")
+
+    for flag in ("lr=2", "lr=[2,3]"):
+        staged = call(
+            "run", "fit.py", flag, "-l", "${lr} ${tyop}", "--stage", "-y", "--run-id", f"x{len(flag)}"
+        )
+        assert (staged.code, staged.error) == (0, no_flag("tyop"))
+    again = call("run", "--restart", "x4", "-l", "${lrr}", "--stage", "-y")
+    assert (again.code, again.error) == (0, no_flag("lrr"))
+
+
 @pytest.mark.usefixtures("three")
 def test_tags_are_added_taken_away_cleared_and_listed(call: Call) -> None:
     assert call("tag", "-y", "-a", "b", "-a", "a") == (0, "Modified tags for 1 run(s)\n", "")

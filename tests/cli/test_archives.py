@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from orchestra.engine import exporting
 from orchestra.model.archived import INDEX
 from orchestra.model.execution import Fence
 from orchestra.model.marks import MARK
@@ -190,13 +191,29 @@ def test_another_run_of_the_same_id_is_refused_before_anything_is_entered(
 
     refused = other("import", "out.zip", "-y")
     assert refused.code == 1
-    assert f"another run than that of 'out.zip' has the id {IDS[2]}" in refused.error
+    assert f"other runs here have the ids of runs of 'out.zip': {IDS[2]}\n" in refused.error
     assert len(ids(other)) == 1
 
     renamed = other("import", "out.zip", "-y", "--new-id")
     assert renamed.output == "Imported 3 run(s) from out.zip\n"
     assert len(ids(other)) == 4
     assert IDS[2] in ids(other)
+    (new,) = set(ids(other)) - set(IDS)
+    assert f"Copying {IDS[2]} as {new}\n" in renamed.error
+
+
+def test_a_run_that_is_in_the_trash_is_restored_and_not_imported_beside_it(call: Call, home: Path) -> None:
+    three(home)
+    call("export", "out.zip", "-y")
+    call("runs", "rm", IDS[2], "-y")
+
+    refused = call("import", "out.zip", "-y")
+    assert refused.code == 1
+    assert f"runs of 'out.zip' are in the trash of this home: {IDS[2]}\n" in refused.error
+    assert "'orchestra runs restore'" in refused.error
+    assert call("import", "out.zip", IDS[2], "-y", "--new-id").code == 0
+    assert call("runs", "restore", "-y").code == 0
+    assert set(ids(call)) > set(IDS)
 
 
 def test_moving_deletes_the_runs_where_they_were(call: Call, other: Call, home: Path, tmp_path: Path) -> None:
@@ -210,6 +227,43 @@ def test_moving_deletes_the_runs_where_they_were(call: Call, other: Call, home: 
     assert other("import", "out", "--move", "-y").output == "Imported 2 run(s) from out\n"
     assert ids(other) == [IDS[2], IDS[1]]
     assert [name for name in os.listdir(tmp_path / "out") if not name.startswith("orchestra")] == []
+
+
+@pytest.mark.parametrize("state", ["completed", "staged"])
+def test_what_was_changed_while_runs_were_moved_is_kept(
+    call: Call, home: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    make(home, ended(id="one") if state == "completed" else a_run(id="one", state="staged"), ended(id="two"))
+    to_folder = exporting._Export.to_folder  # pyright: ignore
+
+    async def labelled_meanwhile(export: Any) -> exporting.Exported:
+        exported = await to_folder(export)
+        run = await export.session.store.get("one")
+        await export.session.store.update((structs.replace(run, label="new"),))
+        return exported
+
+    monkeypatch.setattr(exporting._Export, "to_folder", labelled_meanwhile)
+
+    moved = call("export", "out", "--move", "-y")
+
+    assert moved.code == 1
+    assert "run one has been changed meanwhile" in moved.error
+    (kept,) = call("runs", "--json").json
+    assert (kept["id"], kept["label"], kept["status"]) == ("one", "new", state)
+    assert sorted(ids(call, "-A", "out")) == ["one", "two"]
+
+
+def test_a_record_in_an_archive_leads_to_no_directory_elsewhere(call: Call, home: Path) -> None:
+    make(home, ended(id="mine"))
+    call("export", "out", "-y")
+    record = Path("out/mine/.orchestra/run.json")
+    told = json.loads(record.read_text()) | {"directory": str(run_dir(home, "mine"))}
+    record.write_text(json.dumps(told))
+
+    assert call("runs", "-A", "out", "--json").json[0]["run_dir"] == str(Path("out/mine").absolute())
+    assert call("runs", "rm", "-A", "out", "1", "-y").code == 0
+    assert (run_dir(home, "mine") / ".orchestra" / "run.json").is_file()
+    assert not Path("out/mine").exists()
 
 
 def test_runs_are_not_moved_out_of_a_file_or_another_home(call: Call, other: Call, home: Path) -> None:
@@ -321,7 +375,7 @@ def test_a_link_to_another_run_is_one_again_where_both_are(
 
     alone = other("import", kind, "train", "-y")
     assert "WARNING: train: links to files that are not here are left out: 'data'" in alone.error
-    call("-H", str(tmp_path / "other"), "runs", "delete", "-y")
+    call("-H", str(tmp_path / "other"), "runs", "delete", "--permanent", "-y")
 
     assert other("import", kind, "-y").code == 0
     link = run_dir(tmp_path / "other", "train") / "data"
@@ -349,16 +403,33 @@ def test_resources_are_copied_where_that_is_wanted(
 def test_what_no_archive_can_keep_is_told_and_never_moved(call: Call, home: Path) -> None:
     make(home, ended(id="one"))
     os.mkfifo(run_dir(home, "one") / "pipe")
-    (run_dir(home, "one") / "a\nb").write_text("x")
 
     called = call("export", "out.zip", "-y")
     assert called.code == 0
-    assert "WARNING: one: not exported: 'a\\nb', 'pipe'" in called.error
+    assert "WARNING: one: not exported: 'pipe'" in called.error
     refused = call("export", "two.zip", "--move", "-y")
     assert refused.code == 1
     assert "run one can't be moved" in refused.error
     assert ids(call) == ["one"]
     assert sorted(name for name in os.listdir(home.parent) if "zip" in name) == ["out.zip"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("zip", "a\nb"), ("zip", "a\udcff"), ("tar", "a\x1b[2J"), ("tar", "C:x")]
+)
+def test_a_name_that_a_file_can_not_keep_is_refused_and_a_directory_keeps_it(
+    call: Call, other: Call, home: Path, tmp_path: Path, kind: str, name: str
+) -> None:
+    make(home, ended(id="one"))
+    (run_dir(home, "one") / name).write_text("x")
+
+    refused = call("export", f"out.{kind}", "-y")
+    assert refused.code == 1
+    assert f"run one has something in it whose name no {kind} file can keep: {name!r}\n" in refused.error
+    assert sorted(os.listdir(tmp_path)) == ["home"]
+    assert call("export", "out", "-y").code == 0
+    assert other("import", "out", "-y").code == 0
+    assert (run_dir(tmp_path / "other", "one") / name).read_text() == "x"
 
 
 def test_a_run_that_is_running_is_exported_as_it_is_but_not_moved(
@@ -524,7 +595,16 @@ def test_no_option_of_archive_is_accepted_and_ignored(
     assert f"orchestra: {message}\n" in refused.error
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", ".hidden", ""])
+@pytest.mark.parametrize("name", ["Läufe (März)", "実験", "a, b & c"])
+def test_an_archive_has_any_name_that_a_folder_can_have(call: Call, home: Path, name: str) -> None:
+    three(home)
+
+    assert call("archive", name, "1", "--create", "-y").output == f"Archived 1 run(s) to '{name}'\n"
+    assert [one["name"] for one in call("archive", "--json").json] == [name]
+    assert call("import", name, "-y").output == f"Imported 1 run(s) from {name}\n"
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "a\\b", ".hidden", "", " a", "a\n", "é" * 128])
 def test_no_archive_has_a_name_that_leads_elsewhere(call: Call, home: Path, name: str) -> None:
     three(home)
 

@@ -56,9 +56,9 @@ def test_a_search_beside_a_file_is_drawn_for_each_row(call: Call) -> None:
 
 def test_saved_trials_make_the_same_batch(call: Call, tmp_path: Path) -> None:
     expected = table(call, "@t.csv", "z=['1', 'b c']")
-    for name in ("s.csv", "s.json", "s"):
+    for name, shown in {"s.csv": "s.csv", "s.json": "s.json", "s": "s", "my s.csv": "'my s.csv'"}.items():
         saved = call("run", "echo.py", "@t.csv", "z=['1', 'b c']", "--save-trials", name)
-        assert (saved.code, saved.output) == (0, f"Saving trials to {name}\n")
+        assert (saved.code, saved.output) == (0, f"Saving trials to {shown}\n")
         assert table(call, f"@{name}") == expected
 
 

@@ -111,6 +111,7 @@ def test_headings_are_bold_on_a_terminal_unless_colours_are_unwanted(
 ) -> None:
     printed(home, "loss: 1\n")
     window(monkeypatch, 200)
+    monkeypatch.setattr(os, "isatty", lambda descriptor: True)
     assert "\x1b" not in call("compare", "-t").output
     monkeypatch.delenv("NO_COLOR")
     assert "\x1b[1mrun " in call("compare", "-t").output
@@ -334,21 +335,27 @@ def test_scalars_of_each_run_are_printed(call: Call, home: Path) -> None:
 
 # CSV and JSON
 
+MOMENT = 1_735_822_272_000_000
+
 
 def test_csv_has_the_values_as_they_are(call: Call, home: Path) -> None:
     flags = {"a": 0.123456789, "b": True, "c": None, "d": [1, "x"], "e": 'x,"y"\nz', "f": 3}
-    printed(home, "loss: 3\n", flags=flags)
+    printed(home, "loss: 3\n", flags=flags, started=MOMENT + 123_456, stopped=MOMENT + 7_000_001)
 
     heading, row = csv.reader(io.StringIO(call("compare", "--csv", "-").output))
 
     assert heading == [*CORE, "a", "b", "c", "d", "e", "f", "step", "loss"]
-    assert row[3:5] == ["0:00:05", "completed"]
+    assert row[2:5] == ["2025-01-02T12:51:12.123456Z", "6.876545", "completed"]
     assert row[6:] == ["0.123456789", "True", "", "[1, x]", 'x,"y"\nz', "3", "0", "3.0"]
 
 
 def test_csv_is_written_to_a_file_and_said_to_be(call: Call, home: Path, tmp_path: Path) -> None:
     a_sweep(home)
 
+    missing = call("compare", "--csv", "out/runs.csv")
+    assert (missing.code, missing.output) == (1, "")
+    assert missing.error.startswith(f"orchestra: '{tmp_path}/out' is not a directory\n")
+    (tmp_path / "out").mkdir()
     called = call("compare", "--csv", "out/runs.csv")
 
     assert (called.output, called.error) == ("", "Wrote 4 row(s) to out/runs.csv\n")

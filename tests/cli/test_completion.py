@@ -57,6 +57,12 @@ def words(lines: list[str]) -> list[str]:
         (["compare", "--cols", "loss,=s"], ["loss,=seed"]),
         (["compare", "--group-by", ""], ["lr", "seed"]),
         (["compare", "--agg", "mean,s"], ["mean,std", "mean,sem"]),
+        (["compare", "--min="], ["--min=loss", "--min==lr", "--min==seed"]),
+        (["plot", "--max", "l"], ["loss"]),
+        (["plot", "--curves", ""], ["loss"]),
+        (["plot", "--scatter", ""], ["lr", "seed", "loss"]),
+        (["plot", "--scatter", "lr,lo"], ["lr,loss"]),
+        (["plot", "--importance", ""], ["loss"]),
     ],
 )
 def test_columns_are_those_of_the_runs_that_are_there(
@@ -87,6 +93,9 @@ def test_columns_are_those_of_the_runs_that_are_there(
         (["queue", "status", "--l"], ["--live"]),
         (["completion", "--shell", "z"], ["zsh"]),
         (["--log-format", ""], ["console", "json"]),
+        (["plugins", "new", ""], ["store", "executor", "expander", "resolver"]),
+        (["plugins", "new", "store", ""], []),
+        (["plugins", "check", "sq"], ["sqlite"]),
         (["-C", "data", "run", ""], ["queue"]),
         (["nonsense", ""], []),
         (["run", "missing.py", ""], []),

@@ -305,7 +305,7 @@ def test_a_closed_standard_output_harms_nothing(shell: Shell) -> None:
 def test_any_locale_can_show_any_run(shell: Shell, locale: str) -> None:
     saved(shell.home, ended(label="naïve 漢字 \udcff"))
 
-    ran = shell.run("runs", LANG=locale, LC_ALL=locale, TERM="dumb", COLUMNS="1", NO_COLOR="1")
+    ran = shell.run("runs", LANG=locale, LC_ALL=locale, TERM="dumb", COLUMNS="200", NO_COLOR="1")
 
     assert ran.code == 0
     assert "naïve 漢字 \\udcff" in ran.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -289,3 +290,34 @@ def test_a_name_that_no_run_has_is_told_where_runs_are_found_for_the_lack_of_it(
     found = call("runs", "-s", "-F", expression)
 
     assert (len(found.lines), found.error) == (1, "WARNING: no run has 'lrr' - did you mean 'lr'?\n")
+
+
+@pytest.mark.parametrize("verb", ["runs", "compare"])
+def test_a_person_is_told_why_nothing_is_shown_and_a_program_is_not(
+    call: Call, home: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    form = ["-t"] if verb == "compare" else []
+    assert call(verb, *form) == (0, "", "")
+    monkeypatch.setattr(os, "isatty", lambda descriptor: descriptor == 1)
+    assert call(verb, *form) == (0, "", "There are no runs.\n")
+    saved(home, run_called("a"), run_called("b"))
+
+    assert call(verb, *form, "-Fl", "zzz") == (0, "", "No runs match; 2 without these filters.\n")
+    assert call(verb, "--json", "-Fl", "zzz").error == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["runs", "--deleted"], "There are no deleted runs."),
+        (["archive"], "There are no archives in this home."),
+        (["tag", "-l"], "No run has a tag."),
+        (["ops", "zzz"], "There are no such operations in '{here}'."),
+    ],
+)
+def test_an_empty_listing_says_so_to_a_person(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
+) -> None:
+    monkeypatch.setattr(os, "isatty", lambda descriptor: descriptor == 1)
+
+    assert call(*words) == (0, "", told.format(here=tmp_path) + "\n")

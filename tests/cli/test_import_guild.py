@@ -382,6 +382,20 @@ def test_deleted_runs_are_taken_over_when_asked_for(call: Call, guild: GuildHome
     assert set(listed(call)) == {"bbb"}
 
 
+def test_a_run_that_was_deleted_here_is_not_taken_over_again(call: Call, guild: GuildHome) -> None:
+    guild.run("aaa")
+    guild.run("bbb")
+    take(call, guild)
+    call("runs", "rm", "aaa", "-y")
+
+    again = call("import", "--from-guild", str(guild.path), "-y")
+
+    assert (
+        "1 run(s) are in the trash of this home: 'orchestra runs restore' brings them back.\n" in again.error
+    )
+    assert set(listed(call)) == {"bbb"}
+
+
 def test_the_folder_of_runs_is_a_home_too_and_no_other_folder(
     call: Call, guild: GuildHome, tmp_path: Path
 ) -> None:
@@ -408,6 +422,7 @@ def test_the_folder_of_runs_is_a_home_too_and_no_other_folder(
         ("flags", "- a list\n"),
         ("flags", "&a [*a]"),
         ("comments", "[{body: b, time: [1]}, 7]"),
+        ("comments", "[{body: b, time: .inf}]"),
         ("started", "99999999999999999999999"),
         ("exit_status", "zero"),
         ("label", "{a: b}"),
@@ -473,9 +488,17 @@ def test_a_run_without_an_operation_is_taken_over(call: Call, guild: GuildHome) 
 
 
 def test_terminal_escapes_in_what_guild_kept_are_harmless(call: Call, guild: GuildHome) -> None:
-    guild.run("aaa", label="\x1b]0;title\x07", source={"\x1b[2Jx.py": "1"})
+    custom = {"\x1b]0;EVIL\x07\x1b[2Jkey\nstatus: forged": 1}
+    guild.run("aaa", label="\x1b]0;title\x07", source={"\x1b[2Jx.py": "1"}, custom=custom)
     (guild.runs / "aaa" / "\x1b[2Jx.py").write_text("changed")
     called = take(call, guild)
-    listed_ = call("runs")
-    assert "\x1b[2J" not in called.error + called.output + listed_.output
-    assert "\x1b]" not in listed_.output
+    shown = call("runs").output + call("runs", "info", "aaa").output
+    assert "\x1b[2J" not in called.error + called.output + shown
+    assert "\x1b]" not in shown
+    assert "\nstatus: forged" not in shown
+
+
+def test_what_was_recorded_of_the_machine_is_checked(call: Call, guild: GuildHome) -> None:
+    guild.run("aaa", platform={"cpus": True, "system": "Linux"})
+    take(call, guild)
+    assert call("runs", "info", "aaa", "--env").code == 0

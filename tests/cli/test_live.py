@@ -23,8 +23,9 @@ from orchestra.cli.frame import Changes, frame
 from orchestra.cli.live import Due
 from orchestra.cli.tables import text_width
 from orchestra.engine.overview import Activity, Overview
-from orchestra.engine.queue_control import QueueStatus
+from orchestra.engine.queue_state import QueueStatus
 from orchestra.model.progress import Progress
+from orchestra.model.retry import Retry
 from orchestra.model.run import Run
 from orchestra.model.scheduling import Group, Machine
 from orchestra.testing.builders import a_batch, a_run
@@ -44,13 +45,17 @@ def a_view(
     staged: int = 0,
     ended: tuple[Run, ...] = (),
     paused: bool = False,
+    stopping: bool = False,
 ) -> Overview:
     waiting = tuple(a_run(id=f"s{number}", label="waiting") for number in range(staged))
+    working = tuple(a_run(kind="queue", state="running") for _ in range(queues))
     status = QueueStatus(
-        queues=tuple(a_run(kind="queue", state="running") for _ in range(queues)),
+        queues=working,
         running=tuple(one.run for one in activities),
         staged=waiting,
         waits={},
+        doing=dict.fromkeys([queue.id for queue in working], "stopping: waits for run aaaa to end"),
+        stopping=frozenset(queue.id for queue in working if stopping),
         groups={"": Group(paused=True)} if paused else {},
         machine=Machine(cpus=1.0, memory=1, devices=()),
         busy=(),
@@ -89,6 +94,25 @@ def test_batches_runs_and_what_waits_are_shown_with_how_far_they_are() -> None:
         "staged",
         "  [s0]  train.py    waits for a free slot  waiting",
     ]
+
+
+def test_a_further_try_and_the_end_of_a_batch_are_told() -> None:
+    again = a_run(id="r1", state="running", started=NOW, executions=2, retry=Retry(limit=3))
+    over = structs.replace(
+        progress(ended=6, running=0, seconds_left=None), batch=a_run(id="b", state="completed")
+    )
+
+    lines = shown(a_view(batches=(over,), activities=(Activity(run=again),)))
+
+    assert lines[2].endswith("##########  6 of 6 trials, 1 failed  completed")
+    assert ", try 2 of 4" in lines[4]
+    assert Changes("/").since(a_view(activities=(Activity(run=again),)))[0].endswith(": running, try 2 of 4")
+
+
+def test_a_queue_that_only_waits_for_its_runs_is_told_of() -> None:
+    shown = frame(a_view(stopping=True), [], "/work", 80, 20, coloured=False)
+
+    assert shown[1].endswith("] is stopping: waits for run aaaa to end.")
 
 
 def test_runs_that_have_ended_are_shown_for_a_while() -> None:
@@ -364,9 +388,10 @@ def test_a_queue_at_work_is_shown_until_it_has_ended(
     (tmp_path / "job.py").write_text(
         "import os, time\nx = 1\nprint(f'loss: {x / 2}\\r50%', flush=True)\n"
         f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)\n"
+        "raise SystemExit(x == 2)\n"
     )
     shell.run("run", "job.py", "x=[1,2]", "-y", "--stage-trials")
-    queue = shell.start("queue", "run-once=yes", stdout=subprocess.DEVNULL)
+    queue = shell.start("queue", "run-once=yes", "max-fails=1", stdout=subprocess.DEVNULL)
     live = open_terminal(NO_COLOR="1")
 
     live.until(lambda seen: b"0 of 2 trials" in seen and b"loss 0.5" in seen and b"    50%" in seen)
@@ -376,11 +401,13 @@ def test_a_queue_at_work_is_shown_until_it_has_ended(
     gate.touch()
 
     live.until(lambda seen: LEFT in seen)
-    live.until(lambda seen: b"2 of 2 trials" in seen and seen.count(b"completed after") >= 2)
+    live.until(
+        lambda seen: b"2 of 2 trials" in seen and b"completed after" in seen and b"error (1) after" in seen
+    )
     assert b"\x1b[1m" not in live.seen
-    assert live.process.wait(PATIENCE) == 0
-    assert queue.wait(PATIENCE) == 0
+    assert live.process.wait(PATIENCE) == queue.wait(PATIENCE) == 1
     rest = in_lines.communicate(timeout=PATIENCE)[0].splitlines()
     assert first.endswith("job.py (x=1): running\n")
     assert rest[-1] == "0 running, 0 staged, no queue(s) at work"
-    assert any(line.endswith("job.py+: 2 of 2 trials") for line in rest)
+    assert any(line.endswith("job.py+: 2 of 2 trials, 1 failed") for line in rest)
+    assert in_lines.returncode == 1

@@ -256,13 +256,13 @@ def test_several_files_are_written_at_once_and_replaced_as_a_whole(
     (tmp_path / "a.html").chmod(0o600)
     (tmp_path / "link.html").symlink_to("a.html")
 
-    shown = call("plot", "--html", "link.html", "--png", "new/b.png")
+    shown = call("plot", "--html", "link.html", "--png", "b.png")
 
-    assert shown == (0, "Wrote 6 run(s) to link.html\nWrote 6 run(s) to new/b.png\n", "")
+    assert shown == (0, "Wrote 6 run(s) to link.html\nWrote 6 run(s) to b.png\n", "")
     assert (tmp_path / "link.html").is_symlink()
     assert (tmp_path / "a.html").read_text().startswith("<!DOCTYPE html>")
-    assert (tmp_path / "new" / "b.png").read_bytes().startswith(b"\x89PNG")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "home", "link.html", "new"]
+    assert (tmp_path / "b.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.png", "home", "link.html"]
     assert (tmp_path / "a.html").stat().st_mode & 0o777 == 0o600
 
 
@@ -286,6 +286,9 @@ def test_a_page_can_go_to_standard_output(call: Call, home: Path) -> None:
         (("--text", "--json"), 2, "only one thing can go to standard output"),
         (("--html", "-", "--png", "-"), 2, "only one thing can go to standard output"),
         (("--html", "home"), 1, "cannot write 'home': Is a directory"),
+        (("--html", "plots/a.html"), 1, "'{here}/plots' is not a directory"),
+        (("--png", "a.JPG"), 2, "--png writes no jpg file: 'a.JPG'"),
+        (("--html", "a.png"), 2, "--html writes no png file: 'a.png'"),
         (("1", "--parallel"), 1, "there is nothing to plot"),
         (("zzz",), 1, "could not find a run matching 'zzz'"),
         (("--label", "zzz"), 1, "no matching runs"),
@@ -299,7 +302,7 @@ def test_what_can_not_be_drawn_is_refused_in_a_sentence(
     refused = call("plot", *arguments)
 
     assert refused.code == code
-    assert refused.error.splitlines()[0] == f"orchestra: {message}"
+    assert refused.error.splitlines()[0] == f"orchestra: {message.format(here=tmp_path)}"
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 

@@ -59,15 +59,9 @@ def test_no_line_is_wider_than_the_terminal(name: str, width: int) -> None:
     assert all(line.isprintable() for line in lines)
 
 
-@pytest.mark.parametrize(
-    ("width", "no_colour", "colours"), [(80, "", True), (80, "1", False), (None, "", False)]
-)
-def test_colours_are_for_a_terminal_that_wants_them(
-    monkeypatch: pytest.MonkeyPatch, width: int | None, no_colour: str, colours: bool
-) -> None:
-    monkeypatch.setenv("NO_COLOR", no_colour)
-
-    assert ("\x1b[" in text_of(all_plots(3), width)) == colours
+@pytest.mark.parametrize("coloured", [True, False])
+def test_colours_are_for_those_who_want_them(coloured: bool) -> None:
+    assert ("\x1b[" in text_of(all_plots(3), 80, coloured=coloured)) == coloured
 
 
 def test_many_runs_are_drawn_and_the_best_are_named() -> None:

@@ -160,6 +160,8 @@ def test_a_batch_stands_for_its_staged_trials(call: Call, staged: Call) -> None:
         (("run-once",), 2, "flag 'run-once' of queue needs a value: orchestra queue run-once=yes"),
         (("executor=wram", "run-once=yes"), 1, "wram"),
         (("stop", "r1"), 2, "is no queue"),
+        (("pause", "-g", ""), 1, "invalid name '' of a group"),
+        (("parallel", "2", "-g", " "), 1, "invalid name ' ' of a group"),
     ],
 )
 def test_what_a_queue_can_not_be_told_is_refused(
@@ -206,7 +208,7 @@ def test_a_run_in_the_foreground_is_tried_again(shell: Shell, tmp_path: Path) ->
     ran = shell.run("run", "train.py", "x=9", "-y", "--retries", "2", "--retry-on", "exit:75,oom")
 
     assert ran.code == 0
-    assert "again (exit:75; retry 1 of 2)" in ran.output
+    assert "failed with exit code 75 and is tried again (try 2 of 3)" in ran.output
     assert "ran 9 None 2" in ran.output
 
 
@@ -359,6 +361,14 @@ def test_how_many_runs_each_queue_has_at_once_is_told_alike(shell: Shell, call: 
     assert "2 run(s) at once in each queue, as 'orchestra queue parallel' has set." in set_
     assert "1 job(s)" in call("queue", "status").output
     call("queue", "stop")
+
+
+def test_quietly_staged_trials_are_not_told_how_to_start(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "job.py").write_text("x = 1\n")
+
+    told = call("run", "job.py", "x=[1,2]", "--stage-trials", "-y", "-q")
+
+    assert (told.code, told.output, len(order(call))) == (0, "", 2)
 
 
 def test_where_trials_are_to_be_staged_one_run_is(call: Call, tmp_path: Path) -> None:

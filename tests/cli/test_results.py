@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from msgspec import structs
@@ -46,6 +47,19 @@ def block(output: str, name: str) -> list[str]:
 
 
 # runs info
+
+
+def test_times_are_local_for_people_and_microseconds_for_programs(call: Call, home: Path) -> None:
+    run = printed(home, "", started=1_735_822_272_123_456, stopped=1_735_822_273_000_001)
+
+    told = call("runs", "info", "--json").json
+    (listed,) = call("runs", "--json").json
+
+    assert (told["started"], told["stopped"]) == (run.started, run.stopped)
+    assert (type(told["attempts"][0]["stopped"]), listed["started"]) == (int, run.started)
+    assert re.search(
+        r"^started: 2025-01-0[123] [0-9]{2}:[0-9]{2}:12$", call("runs", "info").output, re.MULTILINE
+    )
 
 
 def test_what_a_script_prints_is_shown_as_scalars_and_attributes(shell: Shell, tmp_path: Path) -> None:
@@ -138,6 +152,11 @@ def test_select_finds_the_run_with_the_least_or_greatest(call: Call, home: Path)
         assert call("select", *arguments).lines == [expected.id], arguments
     assert call("select", "--all", "--max", "loss").lines == [high.id, low.id, none.id]
     assert call("select", "--min", "loss", "--short-id").lines == [low.short_id]
+    both = call("select", "--min", "loss", "--short-id", "--attr", "label")
+    assert (both.code, both.error.splitlines()[0]) == (
+        2,
+        "orchestra: --short-id and --attr cannot both be used",
+    )
 
 
 def test_select_refuses_a_column_that_no_run_has(call: Call, home: Path) -> None:

@@ -129,7 +129,7 @@ def test_a_run_that_goes_on_has_an_attempt_and_no_reason(call: Call, home: Path)
 
     told = call("runs", "info", "--json").json
 
-    assert [(one["status"], one["stopped"]) for one in told["attempts"]] == [("running", "")]
+    assert [(one["status"], one["stopped"]) for one in told["attempts"]] == [("running", None)]
     assert not {"reason", "cause", "signal", "traceback"} & set(told)
 
 

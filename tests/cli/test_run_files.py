@@ -62,6 +62,18 @@ def test_ls_lists_what_is_asked_for(
     assert call("ls", "1", "-f", *options).lines == [f"{directory}/{name}" for name in listed]
 
 
+@pytest.mark.parametrize(
+    ("words", "code"), [(("ls", "1", "*.txt"), 2), (("ls", "*.txt"), 1), (("cat", "*.txt", "-p", "x"), 1)]
+)
+def test_a_file_in_the_place_of_a_run_is_told_where_it_belongs(
+    call: Call, directory: Path, words: tuple[str, ...], code: int
+) -> None:
+    refused = call(*words)
+
+    hint = f"A file of a run is named with --path: orchestra {words[0]} RUN --path '*.txt'"
+    assert (refused.code, hint in refused.error) == (code, True)
+
+
 def test_ls_shows_hidden_files_and_our_own_only_with_all(call: Call, directory: Path) -> None:
     listed = call("ls", "-an").lines
 
@@ -190,6 +202,7 @@ def opener(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program.write_text(f'#!/bin/sh\nprintf %s "$*" > {told}\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setenv("DISPLAY", ":0")
     return told
 
 
@@ -203,6 +216,36 @@ def test_open_leaves_the_choice_to_the_system(call: Call, directory: Path, opene
     ):
         assert call("open", *options).code == 0
         assert opener.read_text() == str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "missing"),
+    [
+        ("PATH", "/nowhere", "'xdg-open' is not installed"),
+        ("DISPLAY", "", "there is no desktop (DISPLAY and WAYLAND_DISPLAY are not set)"),
+    ],
+)
+def test_without_a_desktop_the_path_is_named_and_what_to_do(
+    call: Call,
+    directory: Path,
+    opener: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    value: str,
+    missing: str,
+) -> None:
+    for variable in ("WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(open_run, "OPENERS", {sys.platform: "xdg-open"})
+    monkeypatch.setenv(name, value)
+
+    refused = call("open")
+
+    assert refused.code == 1 and not opener.exists()
+    assert refused.error == (
+        f"orchestra: there is nothing here that opens '{directory}': {missing}\n"
+        "Name what opens it: --cmd COMMAND.\n"
+    )
 
 
 @pytest.mark.parametrize("name", ["train.py", "page.html", "x.desktop", "run", "a.svg", "tool.txt"])

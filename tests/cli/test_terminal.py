@@ -12,6 +12,7 @@ import pytest
 
 from orchestra.cli import terminal
 from tests.cli.conftest import Call
+from tests.saved_runs import ended, saved
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,12 @@ from tests.cli.conftest import Call
 )
 def test_colours_stay_and_all_else_that_drives_a_terminal_is_escaped(text: str, shown: str) -> None:
     assert terminal.defuse(text) == shown
+
+
+def test_what_is_written_for_people_drives_no_terminal(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    terminal.write("\x1b[1mbold\x1b[0m \x1b[2J\n")
+
+    assert capfdbinary.readouterr().out == b"\x1b[1mbold\x1b[0m \\x1b[2J\n"
 
 
 def test_a_sequence_that_is_split_between_two_chunks_is_judged_as_a_whole() -> None:
@@ -47,6 +54,22 @@ def test_a_sequence_that_is_split_between_two_chunks_is_judged_as_a_whole() -> N
     os.close(fd)
 
     assert seen.decode() == "\x1b[31mred \\x1b]0;EVIL\\x07 \u00e9\r\n"
+
+
+def test_a_pipe_cuts_nothing_unless_columns_says_how_wide_it_is(
+    call: Call, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    label = "long " * 40
+    saved(home, ended(label=label.strip()))
+
+    assert label.strip() in call("runs").output
+    monkeypatch.setenv("COLUMNS", "60")
+    for verb in ("runs", "compare"):
+        shown = call(verb).output
+        assert max(map(len, shown.splitlines())) <= 60
+        assert "\x1b" not in shown
+    monkeypatch.setenv("COLUMNS", "0")
+    assert label.strip() in call("runs").output
 
 
 EVIL = "\x1b]0;EVIL\x07"

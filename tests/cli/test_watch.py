@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -78,6 +79,33 @@ def test_a_run_that_has_ended_is_shown_byte_by_byte_with_its_end(
     assert watched.output == "a\r50%\r100%\n\x1b[31mred\x1b]0;T\x07 no end"
     assert watched.error == "Watching run one\n\nRun one stopped with a status of 'error'\n"
     assert watched.code == 0
+
+
+def test_which_attempt_it_is_is_told_of_one_that_was_tried_before(call: Call, home: Path, batch: Run) -> None:
+    with_output(home, (batch, b""), (a_trial(batch, 1, attempt=2), b"again\n"))
+
+    assert call("watch", "trial1").error.splitlines()[0] == "Watching run trial1, attempt 2"
+    assert "Watching run trial1, attempt 2: train.py (x=1)" in call("watch", "batch1").error.splitlines()
+
+
+def test_each_further_attempt_is_told_of_while_one_watches(shell: Shell, gated: Path) -> None:
+    gated.with_name("job.py").write_text(
+        GATED.replace("GATE", str(gated)) + "sys.exit(os.environ['RUN_ATTEMPT'] == '1')"
+    )
+    shell.run("run", "job.py", "-y", "--stage", "--run-id", "job", "--retries", "1")
+    watching = shell.start("watch", "job")
+    read_until(watching, "not started yet\n")
+    gated.touch()
+    assert shell.run("queue", "run-once=yes").code == 0
+
+    seen = watching.communicate(timeout=20)[0].splitlines()
+    # Whether it is seen staged between its tries is a matter of chance.
+    told = [line for line in seen if line.startswith("Run job") and "not started yet" not in line]
+    assert told == [
+        "Run job stopped with a status of 'error'",
+        "Run job, attempt 2",
+        "Run job stopped with a status of 'completed'",
+    ]
 
 
 @pytest.mark.parametrize(("lines", "shown"), [("1", "3\n"), ("2", "2\n3\n"), ("0", ""), ("9", "1\n2\n3\n")])
@@ -228,6 +256,7 @@ def test_a_queue_is_followed_run_by_run_until_it_ends(shell: Shell, gated: Path)
     rest = seen + following.communicate(timeout=20)[0]
 
     assert queue.wait(20) == 0
+    assert re.match(r"Watching queue \w{32} for the runs that it starts\n", seen)
     assert {"[job1 x=1] done 1", "[job2 x=2] done 2"} <= set(rest.splitlines())
     assert "Run job2 stopped with a status of 'completed'" in rest
     assert rest.splitlines()[-1].endswith("stopped with a status of 'completed'")

@@ -90,7 +90,11 @@ class Shell:
         tools = home.parent / f"{home.name}-bin"
         tools.mkdir(exist_ok=True)
         self._install(tools)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("ORCHESTRA_")}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("ORCHESTRA_") and name != "COLUMNS"
+        }
         self._process = subprocess.Popen(
             ["bash", "--norc", "--noprofile"],
             cwd=cwd,
@@ -98,7 +102,6 @@ class Shell:
                 **kept,
                 "HOME": str(home),
                 "PATH": f"{tools}:{kept['PATH']}",
-                "COLUMNS": "120",
                 "TZ": "UTC",
                 **(environment or {}),
             },

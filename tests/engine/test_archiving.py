@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import anyio
 import pytest
 from msgspec import structs
 
 from orchestra import Orchestra, api
 from orchestra.errors import RunNotFound, UserError
 from orchestra.model.archived import inert, portable, require_format, run_of_link
+from orchestra.model.events import Event
 from orchestra.model.run import Imported
 from orchestra.testing.builders import a_batch, a_run, a_worker
+from tests.guild_homes import GuildHome
 from tests.saved_runs import ended, opened, save
 
 FAST = {"durability": "fast"}
@@ -55,14 +60,60 @@ def test_scripts_do_the_same_without_await(home: Path, tmp_path: Path) -> None:
     async def make() -> None:
         await three(home)
 
-    import anyio
-
     anyio.run(make)
     place = tmp_path / "out.zip"
 
     assert len(api.export_runs(place, home=home)) == 3
     assert len(api.import_runs(place, ["alone"], home=tmp_path / "other")) == 1
     assert [run.id for run in api.runs_list(home=tmp_path / "other")] == ["alone"]
+
+
+@pytest.mark.anyio
+async def test_runs_of_a_guild_home_are_taken_over_and_told(home: Path, tmp_path: Path) -> None:
+    guild = GuildHome(tmp_path / "guild")
+    for run_id in ("aaa", "bbb"):
+        guild.run(run_id)
+    guild.run("ccc", status="error")
+    guild.run("ddd", status="remote")
+    async with Orchestra(home, cwd=tmp_path, settings=FAST) as orch:
+        async with orch.events() as events:
+            assert [run.id for run in await orch.import_guild("guild", "bbb")] == ["bbb"]
+            with anyio.fail_after(10):
+                warned = [event.message async for event in first(events, "log.message", "warning")]
+        assert warned[0].startswith("run ddd is left out: ")
+        assert [run.id for run in await orch.import_guild("guild", error=True)] == ["ccc"]
+        assert [run.id for run in await orch.import_guild("guild")] == ["aaa"]
+        assert (await orch.results("aaa")).scalars["loss"].last == 2.0
+        with pytest.raises(UserError, match="is not a Guild home"):
+            await orch.import_guild("nowhere")
+
+
+async def first(events: AsyncIterator[Event], name: str, level: str) -> AsyncIterator[Event]:
+    """The first of these events that is called so."""
+    async for event in events:
+        if (event.name, event.level) == (name, level):
+            yield event
+            return
+
+
+@pytest.mark.anyio
+async def test_a_crate_has_what_belongs_to_the_runs_that_are_named(home: Path, tmp_path: Path) -> None:
+    await three(home)
+    async with Orchestra(home, cwd=tmp_path, settings=FAST) as orch:
+        assert {run.id for run in await orch.export_crate("crate", ["batch"])} == {"batch", "trial"}
+        with pytest.raises(UserError, match="something is there already"):
+            await orch.export_crate("crate")
+    document = json.loads((tmp_path / "crate" / "ro-crate-metadata.json").read_text())
+    assert sum("trial" in part["@id"] for part in document["@graph"]) > 0
+    assert not any("alone" in part["@id"] for part in document["@graph"])
+
+
+def test_scripts_take_over_a_guild_home_and_make_a_crate_without_await(home: Path, tmp_path: Path) -> None:
+    GuildHome(tmp_path / "guild").run("aaa")
+
+    (taken,) = api.import_guild(tmp_path / "guild", home=home)
+    assert [run.id for run in api.export_crate(tmp_path / "c.zip", license="MIT", home=home)] == [taken.id]
+    assert (tmp_path / "c.zip").is_file()
 
 
 def test_a_portable_run_names_no_process_no_place_and_no_variable() -> None:

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio
 import pytest
 from msgspec import structs
 
 from orchestra.child import supervisor
 from orchestra.errors import UserError
-from orchestra.model.run import Run
+from orchestra.model.run import FINAL, Run
 from orchestra.testing.builders import a_batch
 from orchestra.workspace import records
-from tests.engine.sweeps import FAILS, KILLED, POINTS, VANISHES, interrupted, script, started_again, swept
+from tests.engine.sweeps import (
+    FAILS,
+    KILLED,
+    POINTS,
+    VANISHES,
+    end_trial,
+    interrupted,
+    script,
+    started_again,
+    swept,
+)
 from tests.engine.test_batch import states_of, trials
-from tests.engine.workbench import Bench
+from tests.engine.workbench import HANGS, Bench
 
 pytestmark = pytest.mark.anyio
 
@@ -132,6 +143,37 @@ async def test_where_there_is_nothing_to_do_that_is_said_and_nothing_is_changed(
     assert (begun.what, begun.run, begun.matching[0].id) == ("skipped", None, batch.id)
     assert bench.lines[-1] == f"Nothing to do: batch {batch.id} has no {words} trial"
     assert await bench.store.get(batch.id) == batch
+
+
+async def test_what_is_staged_is_told_where_there_is_nothing_to_do(bench: Bench) -> None:
+    batch = await bench.make(kind="batch", flags={}, batch_spec=a_batch(stage_trials=True))
+    await bench.begin(restart=batch.id, redo=("failed",))
+    assert bench.lines == [
+        f"Nothing to do: batch {batch.id} has no failed trial",
+        f"It is staged: a queue starts it, or 'orchestra run --start {batch.short_id}'.",
+    ]
+    await bench.execute(batch)
+
+    begun = await bench.begin(restart=batch.id, redo=("failed", "missing"))
+
+    assert begun.what == "skipped"
+    assert bench.lines[-1] == "Trials are staged (4): a queue starts them."
+
+
+async def test_a_batch_that_stages_its_trials_waits_for_none_that_a_queue_runs(bench: Bench) -> None:
+    batch = await swept(bench, {}, stage_trials=True)
+    script(bench, {1: HANGS, 2: FAILS})
+    async with bench.a_queue(jobs=2):
+        await bench.until(lambda: sum(run.state in FINAL for run in bench.data.runs.values()) == 4)
+        assert await states_of(bench, batch) == ["running", "error", "completed", "completed"]
+
+        with anyio.fail_after(5):
+            await started_again(bench, restart=batch.id, redo=("failed",))
+            await started_again(bench, extend=batch.id, flags={"lr": [0.01, 0.1, 0.3]})
+
+        assert (await states_of(bench, batch))[0] == "running"
+        assert len(await trials(bench, batch)) == 6
+        await end_trial(bench, batch, 1)
 
 
 async def test_a_batch_that_has_only_pending_trials_says_so_when_it_is_asked_for_failed_ones(

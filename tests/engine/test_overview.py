@@ -71,6 +71,7 @@ async def test_what_has_ended_long_ago_is_kept_no_longer(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(overview, "PAGE", 2)
+    monkeypatch.setattr(overview, "MOST_BATCHES", 3)
     overseer = Overseer(bench.session)
     await overseer.look(5)
     told: list[str] = []
@@ -86,10 +87,12 @@ async def test_what_has_ended_long_ago_is_kept_no_longer(
     await overseer.look(5)
 
     assert len(told) == len(set(told)) and set(told) <= set(runs)
-    assert (len(overseer._told), overseer._planned) == (2, {})
+    assert (len(overseer._told), overseer._planned, len(overseer._over)) == (2, {}, 3)
 
 
-async def test_a_batch_is_counted_until_its_last_trial_was_seen_to_end(bench: Bench) -> None:
+async def test_a_batch_is_counted_until_its_last_trial_was_seen_to_end_and_stays_in_view(
+    bench: Bench,
+) -> None:
     batch = await bench.make(kind="batch", flags={}, batch_spec=a_batch(stage_trials=True))
     bench.executor.default = ends()
     await bench.execute(batch)
@@ -97,11 +100,12 @@ async def test_a_batch_is_counted_until_its_last_trial_was_seen_to_end(bench: Be
     staged = await overseer.look(5)
     await bench.queue()
 
-    ended, gone = await overseer.look(5), await overseer.look(5)
+    ended, over = await overseer.look(5), await overseer.look(5)
 
     assert [(one.batch.id, one.ended, one.planned) for one in staged.batches] == [(batch.id, 0, 4)]
     assert [(one.batch.id, one.ended, one.planned) for one in ended.batches] == [(batch.id, 4, 4)]
-    assert (gone.batches, gone.is_at_work) == ((), False)
+    assert (over.batches, over.is_at_work) == (ended.batches, False)
+    assert (staged.batches[0].is_over, over.batches[0].is_over) == (False, True)
 
 
 async def test_of_a_batch_that_is_running_the_trials_to_come_are_counted(bench: Bench) -> None:
@@ -124,7 +128,6 @@ async def test_the_flags_that_vary_in_a_batch_stay_known_when_it_is_no_longer_co
 
     views = [await overseer.look(5) for _ in range(2)]
 
-    assert views[-1].batches == ()
     assert views[-1].varying == {batch.id: frozenset(("epochs",))}
 
 

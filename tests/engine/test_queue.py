@@ -13,6 +13,8 @@ from msgspec import structs
 from orchestra.child import supervisor
 from orchestra.contracts import Page
 from orchestra.engine.control import Control, Wish
+from orchestra.engine.queue_control import set_group
+from orchestra.engine.session import LEASE
 from orchestra.errors import StoreUnavailable
 from orchestra.model.execution import Exit, Identity
 from orchestra.model.filters import RunQuery, Wanted
@@ -116,7 +118,7 @@ async def test_a_run_that_no_queue_started_holds_a_queue_back_and_is_named_once(
 ) -> None:
     blocker = await bench.running(starter=starter)  # pyright: ignore[reportArgumentType]
     staged = await bench.make()
-    message = f"INFO: [queue] Found staged run {staged.id} (waiting for runs to finish: {blocker.id})"
+    message = f"INFO: [queue] Found staged run {staged.id} (waiting for runs to finish: {blocker.short_id})"
     async with bench.a_queue():
         await bench.until(lambda: message in bench.lines)
         later = await bench.make()
@@ -132,6 +134,33 @@ async def test_a_run_that_no_queue_started_holds_a_queue_back_and_is_named_once(
     assert bench.started[1:] == [staged.id, later.id]
 
 
+async def test_a_queue_says_what_it_waits_for_when_that_is_not_staged_runs(bench: Bench) -> None:
+    await set_group(bench.session, paused=True)
+    adopted = await bench.running(starter="queue")
+    bench.clock.advance(LEASE + 1)
+    async with bench.a_queue():
+        await bench.until(lambda: len(bench.lines) == 1)
+        await bench.make(id="first", after=("second:any",))
+        await bench.make(id="second")
+        await set_group(bench.session, paused=False)
+        await bench.until(lambda: len(bench.lines) == 2)
+        await set_group(bench.session, limit=2)
+        bench.end(adopted)
+        await bench.until(lambda: len(bench.lines) == 5)
+        await set_group(bench.session, "few", paused=True)
+        await bench.make(id="third", group="few")
+        await bench.until(lambda: len(bench.lines) == 6)
+
+    assert [line.removeprefix("INFO: [queue] ") for line in bench.lines[:6]] == [
+        "Paused: nothing is started until 'orchestra queue resume'",
+        f"Waiting for run {adopted.short_id} to end, started by an earlier queue",
+        "Starting staged run second",
+        "Starting staged run first",
+        "Waiting for staged runs",
+        "Staged run third waits for group few to be resumed",
+    ]
+
+
 async def test_a_blocked_queue_that_is_to_run_once_ends_well(bench: Bench) -> None:
     blocker = await bench.running()
     staged = await bench.make()
@@ -141,7 +170,7 @@ async def test_a_blocked_queue_that_is_to_run_once_ends_well(bench: Bench) -> No
     assert (queue.state, queue.exit_code, bench.state(staged)) == ("completed", 0, "staged")
     assert bench.lines == [
         "INFO: [queue] Processing staged runs",
-        f"INFO: [queue] Found staged run {staged.id} (waiting for runs to finish: {blocker.id})",
+        f"INFO: [queue] Found staged run {staged.id} (waiting for runs to finish: {blocker.short_id})",
     ]
 
 

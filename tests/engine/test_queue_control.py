@@ -8,15 +8,16 @@ import anyio
 import pytest
 
 from orchestra.contracts import Page
+from orchestra.engine.control import Wish
 from orchestra.engine.queue_control import (
     WAIT_POLL,
     Queues,
     move,
-    queue_status,
     set_group,
     set_priority,
     wait_for,
 )
+from orchestra.engine.queue_state import queue_status
 from orchestra.errors import UserError
 from orchestra.model.filters import RunQuery
 from orchestra.model.resources import Resources
@@ -178,12 +179,37 @@ async def test_the_status_tells_why_each_staged_run_waits(
         assert status.waits == {
             gpu.id: "1 GPU(s), of which 0 are free",
             plain.id: "a free slot",
-            after.id: f"run(s) to end: {running.id}",
+            after.id: f"run(s) to end: {running.short_id}",
             never.id: "never: run gone, which it was to follow, was deleted",
         }
         assert len(status.queues) == 1
         bench.end(running)
         await bench.until(lambda: bench.state(plain) == "completed")
+
+
+async def test_the_status_tells_what_each_queue_does(bench: Bench) -> None:
+    async def doing() -> str:
+        (told,) = (await queue_status(bench.session)).doing.values()
+        return told
+
+    async with bench.a_queue() as control:
+        await bench.until(lambda: "queue.waiting" in bench.events)
+        assert await doing() == "waits for staged runs"
+        await set_group(bench.session, paused=True)
+        assert await doing() == "paused"
+        await set_group(bench.session, paused=False)
+        run = await bench.make(HANGS)
+        await bench.until(lambda: bench.state(run) == "running")
+        assert await doing() == "1 running"
+
+        control.raise_to(Wish.DRAIN)
+        await bench.until(lambda: "queue.stopping" in bench.events)
+        status = await queue_status(bench.session)
+        assert list(status.doing.values()) == [f"stopping: waits for run {run.short_id} to end"]
+        assert status.stopping == {queue.id for queue in status.queues}
+        waiting = await bench.make()
+        assert (await queue_status(bench.session)).waits == {waiting.id: "a queue"}
+        bench.end(run)
 
 
 async def test_without_a_queue_what_is_staged_waits_for_one(bench: Bench) -> None:

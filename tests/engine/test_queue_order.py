@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -168,6 +169,38 @@ async def test_a_run_that_can_never_have_what_it_needs_says_so(bench: Bench) -> 
     assert (ended.state, ended.reason) == ("error", "it needs 1 GPU(s), of which there are 0 here")
 
 
+@pytest.mark.parametrize(
+    "request_",
+    [{"restart": "staged"}, {"operation": "job.py"}, {"operation": "job.py", "flags": {"n": [1, 2]}}],
+)
+async def test_what_can_never_have_what_it_needs_is_refused_before_anything_is_changed(
+    bench: Bench, tmp_path: Path, request_: dict[str, Any]
+) -> None:
+    (tmp_path / "job.py").write_text("n = 1\n")
+    staged = await bench.make(id="staged", resources=ONE_GPU)
+    before = bench.data.runs[staged.id]
+
+    with pytest.raises(UserError, match=r"can't be started here: it needs 1 GPU\(s\), of which there are 0"):
+        await bench.begin(cwd=tmp_path, resources=ONE_GPU, **request_)
+
+    assert bench.data.runs == {staged.id: before}
+
+
+@pytest.mark.parametrize("flags", [{"n": 1}, {"n": [1, 2]}])
+async def test_staging_warns_of_what_no_queue_here_can_ever_start(
+    bench: Bench, tmp_path: Path, flags: dict[str, Any]
+) -> None:
+    (tmp_path / "job.py").write_text("n = 1\n")
+
+    begun = await bench.begin(
+        cwd=tmp_path, operation="job.py", flags=flags, resources=ONE_GPU, stage_trials=True
+    )
+
+    assert begun.run is not None
+    warning = "WARNING: No queue on this machine can ever start it: it needs 1 GPU(s), of which there are 0"
+    assert bench.lines.count(warning) == 1
+
+
 async def test_no_more_runs_of_a_group_run_at_once_than_its_limit_in_all_queues(bench: Bench) -> None:
     GroupsFile(bench.layout.home).write({"db": Group(limit=1)})
     runs = [await bench.make(HANGS, group="db") for _ in range(3)]
@@ -229,7 +262,9 @@ async def test_a_run_that_failed_for_a_cause_that_was_named_is_tried_again_as_of
     assert (ended.state, ended.exit_code, ended.executions, ended.attempt) == ("error", 75, 3, 3)
     assert bench.started == [run.id] * 3
     assert bench.events.count("run.retrying") == 2
-    assert f"WARNING: [queue] {run.id} failed with exit code 75 and is to be tried again" in bench.lines
+    assert (
+        f"WARNING: [queue] {run.id} failed with exit code 75 and is tried again (try 2 of 3)" in bench.lines
+    )
 
 
 async def test_a_run_that_failed_for_another_cause_is_not_tried_again(bench: Bench) -> None:
@@ -304,7 +339,8 @@ async def test_a_run_that_no_queue_started_is_tried_again_by_its_starter(bench: 
     ended = await bench.execute(run)
 
     assert (ended.state, ended.executions, ended.attempt) == ("completed", 2, 2)
-    assert f"WARNING: [orchestra] Trying {run.id} again (exit:75; retry 1 of 1)" in bench.lines
+    told = f"WARNING: [orchestra] {run.id} failed with exit code 75 and is tried again (try 2 of 2)"
+    assert told in bench.lines
 
 
 async def test_trials_of_a_batch_are_tried_again(bench: Bench) -> None:

@@ -63,7 +63,7 @@ async def test_what_follows_a_run_waits_for_its_next_try(bench: Bench) -> None:
     run = await bench.make(FAILS, retry=Retry(limit=1, delay=4))
     after = await bench.make(after=(f"{run.id}:ok",))
     async with pausing(bench, run), bench.a_queue():
-        await bench.until(lambda: "queue.waiting" in bench.events or bench.state(after) != "staged")
+        await bench.until(lambda: "queue.blocked" in bench.events or bench.state(after) != "staged")
         assert bench.state(after) == "staged"
         bench.clock.advance(5)
         await bench.until(lambda: bench.state(after) == "completed")

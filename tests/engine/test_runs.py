@@ -22,7 +22,7 @@ from orchestra.errors import RunBusy, RunNotFound, UserError
 from orchestra.model.execution import Identity
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
-from orchestra.testing.builders import a_fence, a_run, an_identity, some_runs
+from orchestra.testing.builders import a_batch, a_fence, a_run, an_identity, some_runs
 from orchestra.workspace import records
 from orchestra.workspace.layout import attempt_directory
 from tests.process import Shell
@@ -375,6 +375,24 @@ async def test_a_run_that_has_ended_is_not_running(home: Path) -> None:
 
         assert report.done
         assert lines == [f"Run {run.id} is not running"]
+
+
+async def test_what_is_staged_is_no_run_to_stop_and_what_to_do_is_told(home: Path) -> None:
+    async with opened(home) as session:
+        batch = ended(id="sweep", kind="batch", batch_spec=a_batch(stage_trials=True))
+        trial = a_run(id="trial", batch="sweep")
+        await save(session, batch, trial)
+        lines: list[str] = []
+
+        report = await stop_runs(session, (batch, trial), tell=lines.append)
+
+        assert report.done
+        assert lines == [
+            "Run sweep is not running, and 1 of its trials are staged: "
+            "use \"orchestra runs delete -F 'batch = sweep and status = staged'\" if no queue is to start them",
+            "Run trial is staged and not running: "
+            "use 'orchestra runs delete trial' if no queue is to start it",
+        ]
 
 
 async def test_a_run_of_another_host_is_said_to_be_there(home: Path) -> None:

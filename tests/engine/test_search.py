@@ -13,12 +13,15 @@ import pytest
 from msgspec import structs
 
 from orchestra.cli.context import drive
+from orchestra.console import Console, SilentConsole
 from orchestra.engine import search
 from orchestra.engine.results import results_of
 from orchestra.engine.runs import select_runs
 from orchestra.engine.search import results_of_many, without_results
 from orchestra.engine.session import Session
+from orchestra.engine.unknown_names import tell_of_unknown_names
 from orchestra.model.condition_text import parse_condition
+from orchestra.model.events import Event
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 from orchestra.testing.builders import a_run, a_worker, an_operation
@@ -28,8 +31,8 @@ from tests.saved_runs import ended, opened, save, write_exit
 
 
 @contextmanager
-def session_of(home: Path) -> Iterator[Session]:
-    context = opened(home)
+def session_of(home: Path, console: Console | None = None) -> Iterator[Session]:
+    context = opened(home, console)
     session = drive(context.__aenter__())
     try:
         yield session
@@ -385,3 +388,19 @@ async def test_many_runs_are_looked_through_beside_an_event_loop(home: Path) -> 
             asked = await without_results(session, RunQuery(where=parse_condition(expression), limit=1))
 
             assert (await session.store.query(asked)).total == total, expression
+
+
+def test_a_name_is_known_that_only_a_running_run_has_as_a_result(home: Path) -> None:
+    told_of: list[str] = []
+
+    class Listening(SilentConsole):
+        def log(self, event: Event) -> None:
+            if event.name == "log.message":
+                told_of.append(event.message)
+
+    with session_of(home, Listening()) as session:
+        told(session, a_run(id="a", state="running", attempt=1, worker=a_worker()), "loss: 0.5\n")
+        for name in ("loss", "los"):
+            drive(tell_of_unknown_names(session, RunQuery(where=parse_condition(f"{name} > 1"))))
+
+    assert told_of == ["no run has 'los' - did you mean 'loss'?"]

@@ -136,7 +136,8 @@ class Bench:
 
     def _open_plugin(self, kind: str, name: str, *_: object, **__: object) -> Any:
         expanders = {("expander", known): expander for known, expander in self.expanders.items()}
-        plugins = {("executor", NAME): self.executor, **expanders}
+        stores = {("store", self.settings.store): MemoryStore(self.data)}
+        plugins = {("executor", NAME): self.executor, **stores, **expanders}
         if (kind, name) not in plugins:
             raise PluginNotFound(f"there is no {kind} '{name}'")
         return nullcontext(plugins[kind, name])

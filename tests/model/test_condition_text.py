@@ -420,3 +420,24 @@ def test_a_condition_holds_as_a_plain_evaluation_says(condition: Condition, flag
     run: Run = a_run(flags=flags)
 
     assert holds(condition, run) == _plainly(condition, flags)
+
+
+def test_a_run_is_named_by_the_beginning_of_an_id_that_nobody_chose() -> None:
+    made = "3f2a" + 28 * "0"
+    run = a_run(id=made, batch=made, queue="queue-of-mine")
+
+    for text, expected in {
+        "id = 3f2a": True,
+        "id = 3f2": False,
+        f"id = {made}": True,
+        "run = 3f2a0000": True,
+        "short_id != 3f2a00000": False,
+        "batch in [cafe, 3f2a]": True,
+        "not batch = 3f2a": False,
+        "batch = 3f2b": False,
+        "queue = queue-of": False,
+        "queue = queue-of-mine": True,
+        "parent is undefined": True,
+        "=id = 3f2a": False,
+    }.items():
+        assert holds(parse_condition(text), run) is expected, text

@@ -138,3 +138,11 @@ def test_the_same_runs_give_the_same_shares() -> None:
     numbers = [lr + noise for lr, noise in zip(LR, NOISE, strict=True)]
 
     assert importance_of({"lr": LR}, numbers) == importance_of({"lr": LR}, numbers)
+
+
+def test_of_many_runs_of_a_grid_a_fair_part_is_looked_at() -> None:
+    kinds, numbers = [run % 2 for run in range(2000)], [run // 2 for run in range(2000)]
+
+    found = shares(importance_of({"a": kinds, "b": numbers}, [float(kind) for kind in kinds]))
+
+    assert found["a"] == pytest.approx(1, abs=0.01)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from orchestra.errors import UserError
 from orchestra.model.encoding import decode, encode
 from orchestra.model.operation import OutputPattern
-from orchestra.model.output_rules import DEFAULT_SCALARS, OutputRules, Told
+from orchestra.model.output_rules import DEFAULT_SCALARS, LONGEST_LINE, OutputRules, Told
 
 LINES = st.lists(
     st.one_of(
@@ -145,6 +146,17 @@ def test_a_pattern_of_the_project_finds_what_it_names(
     assert OutputRules((pattern,)).read(line)[0] == found
 
 
+def test_a_line_that_is_too_long_is_not_looked_at_and_takes_no_time() -> None:
+    rules = OutputRules((OutputPattern(pattern=r"(\key): (\value) .*.*y"),))
+    longest = "loss: 1 ".ljust(LONGEST_LINE - 1, "x") + "y"
+
+    assert rules.read(longest)[0] == {"loss": 1.0}
+    assert rules.read(f"{longest}y")[0] == {}
+    began = time.process_time()
+    assert rules.read("loss: 1 ".ljust(10_000_000, "x"))[0] == {}
+    assert time.process_time() - began < 5
+
+
 def test_patterns_of_the_project_replace_the_defaults() -> None:
     rules = OutputRules((OutputPattern(pattern=r"epoch (\step)", key="step"),), (), flags=["lr"])
 
@@ -239,3 +251,36 @@ def test_no_line_breaks_the_rules(line: str) -> None:
 def test_every_number_is_found_as_python_prints_it(value: float) -> None:
     assert told(f"loss: {value}").scalars["loss"].last == value
     assert told(json.dumps({"loss": value})).scalars["loss"].last == value
+
+
+TRACEBACK = ["Traceback (most recent call last):", '  File "x.py", line 3, in <module>', "    f(3)"]
+
+
+def test_what_was_raised_is_no_scalar_and_no_attribute() -> None:
+    result = told(
+        "loss: 1", *TRACEBACK, "ValueError: 3", "best: 2", *TRACEBACK, "", "my.Odd: text", "model: cnn"
+    )
+
+    assert lasts(result) == {"loss": (1.0, 0), "best": (2.0, 0)}
+    assert result.attributes == {"model": "cnn"}
+
+
+def test_a_name_that_ends_in_error_is_one_outside_of_a_traceback() -> None:
+    assert lasts(told("ValidationError: 0.25")) == {"ValidationError": (0.25, 0)}
+
+
+def test_a_traceback_on_one_stream_keeps_nothing_of_the_other_from_being_told() -> None:
+    result = Told()
+    for stream, line in ((1, TRACEBACK[0]), (0, "loss: 1"), (1, TRACEBACK[1]), (1, "ValueError: 3")):
+        result.add(OutputRules(), [line], stream)
+
+    assert lasts(result) == {"loss": (1.0, 0)}
+
+
+def test_patterns_of_the_project_find_what_was_raised() -> None:
+    pattern = OutputPattern(pattern=r"(ValueError): (\d+)")
+    rules = OutputRules(scalars=[pattern], attributes=[pattern])
+
+    result = told(*TRACEBACK, "ValueError: 3", rules=rules)
+
+    assert (lasts(result), result.attributes) == ({"ValueError": (3.0, 0)}, {"ValueError": "3"})

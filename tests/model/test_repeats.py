@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -203,3 +204,12 @@ def test_every_run_is_in_one_group_whose_mean_is_that_of_its_runs(
         own = [losses[run.id] for run in row.runs]
         assert row.values[2:] == (len(own), *(aggregate(own, name) for name in ("mean", "std", "n")))  # type: ignore[arg-type]
         assert len({repr(run.flags["a"]) for run in row.runs}) == 1
+
+
+def test_numbers_beyond_all_floats_are_no_trouble() -> None:
+    subjects = [a_subject({"lr": 0.1, "big": 10**400}), a_subject({"lr": 0.1, "big": 1})]
+    grouping = parse_grouping("lr", "max", repeats=False)
+    assert grouping is not None
+    wanted = wanted_columns("=big")
+    made = group(compare(subjects, wanted), subjects, grouping, wanted.more)
+    assert math.inf in values_of(made)[0]

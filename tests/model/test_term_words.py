@@ -49,7 +49,7 @@ def test_terms_are_what_their_words_say(terms: Terms) -> None:
     [
         ({"priority": "high"}, "invalid value 'high' of priority"),
         ({"priority": "1000001"}, "invalid priority 1000001"),
-        ({"group": " "}, "invalid name '' of a group"),
+        ({"group": " "}, "invalid name ' ' of a group"),
         ({"time-limit": "0s"}, "invalid time limit 0"),
         ({"time-limit": "-5s"}, "invalid time '-5s'"),
         ({"resources": "memory=8"}, "invalid size of memory '8'"),

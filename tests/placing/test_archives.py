@@ -19,8 +19,8 @@ from orchestra.placing.archives import archive_type, type_by_content, unpack
 Change = dict[str, object]
 
 
-def run(path: Path, into: Path, kind=None) -> None:
-    for _ in unpack(path, kind or archive_type(path.name) or "tar", into):
+def run(path: Path, into: Path, kind=None, wanted=None) -> None:
+    for _ in unpack(path, kind or archive_type(path.name) or "tar", into, wanted=wanted):
         pass
 
 
@@ -271,7 +271,9 @@ def test_an_archive_that_is_cut_off_anywhere_is_refused(tmp_path, name):
         path.write_bytes(whole[:size])
         into = tmp_path / f"into{size}"
         into.mkdir()
-        with pytest.raises(ResolveError):
+        with pytest.raises(
+            ResolveError, match="can't be unpacked: (it is damaged or cut off|'.*' is cut off)$"
+        ):
             run(path, into)
 
 
@@ -328,13 +330,11 @@ def test_only_what_is_wanted_is_unpacked_but_all_is_checked(tmp_path: Path, into
     bad = tar(tmp_path / "bad.tar", ("a/b", b"1"), ("../c", b"2"))
     for name, path in (("zip", zipped(tmp_path / "x.zip", ("a/b", b"1", 0), ("c", b"2", 0))), ("tar", good)):
         (into / name).mkdir()
-        for _ in unpack(path, "zip" if name == "zip" else "tar", into / name, wanted=wanted):
-            pass
+        run(path, into / name, wanted=wanted)
 
     assert found(into) == {"zip/a/b": b"1", "tar/a/b": b"1"}
     with pytest.raises(ResolveError, match="leads out of it"):
-        for _ in unpack(bad, "tar", into, wanted=wanted):
-            pass
+        run(bad, into, wanted=wanted)
 
 
 def test_a_file_is_known_by_what_is_in_it(tmp_path: Path) -> None:

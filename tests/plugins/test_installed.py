@@ -1,10 +1,11 @@
-"""Plugins that were really built and installed, in a fresh virtual environment."""
+"""Packages as ``plugins new`` writes them, really built and installed, in a fresh virtual environment."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 import os
+import re
 import shutil
 import site
 import subprocess
@@ -14,15 +15,13 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-DISTRIBUTIONS = (ROOT / "plugins" / "orchestra-qmc", ROOT / "tests" / "foreign" / "orchestra-foreign")
-FOREIGN = {
-    ("executor", "shell"): "orchestra_foreign.executor:open_executor",
-    ("expander", "zip"): "orchestra_foreign.expander:open_expander",
-    ("resolver", "env"): "orchestra_foreign.resolver:open_resolver",
-    ("store", "json"): "orchestra_foreign.store:open_store",
-}
+from orchestra import __version__
+from orchestra.contracts import KINDS
+from orchestra.plugins.scaffolding import write_package
 
+ROOT = Path(__file__).parents[2]
+VERSION = "0.1.0"
+WRITTEN = {kind: f"my-{kind}" for kind in KINDS}
 QMC = {"latin-hypercube", "sobol"}
 
 
@@ -34,8 +33,8 @@ def run(*command: object, cwd: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory) -> Path:
-    """The interpreter of a virtual environment with the product and the distributions in it."""
+def folder(tmp_path_factory) -> Path:
+    """A folder with a package of each kind, and an environment ``venv`` with these and the product."""
     if importlib.util.find_spec("hatchling") is None:
         assert "CI" not in os.environ, "the test environment lacks hatchling"
         pytest.skip("hatchling is not installed")
@@ -46,13 +45,20 @@ def python(tmp_path_factory) -> Path:
     # The libraries of this environment, and the product as an editable installation leaves it.
     paths = [*site.getsitepackages(), str(ROOT)]
     (packages / "rest.pth").write_text("".join(f"{path}\n" for path in paths))
-    for distribution in DISTRIBUTIONS:
-        source = shutil.copytree(distribution, folder / distribution.name)
+    sources = [write_package(kind, name, folder, version=__version__) for kind, name in WRITTEN.items()]
+    sources.append(shutil.copytree(ROOT / "plugins" / "orchestra-qmc", folder / "orchestra-qmc"))
+    for source in sources:
         run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder / "wheels", cwd=source)
     for wheel in (folder / "wheels").glob("*.whl"):
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(packages)
-    return python
+    return folder
+
+
+@pytest.fixture
+def python(folder) -> Path:
+    """The interpreter of the environment."""
+    return folder / "venv" / "bin" / "python"
 
 
 def ask(python: Path, code: str, cwd: Path):
@@ -61,34 +67,47 @@ def ask(python: Path, code: str, cwd: Path):
     return json.loads(run(python, "-c", f"{head}{code}\nprint(json.dumps(answer))", cwd=cwd))
 
 
-def test_a_foreign_distribution_of_each_kind_is_listed(python, tmp_path):
+def test_what_was_written_is_listed_once_it_is_installed(python, tmp_path):
     fields = "[i.kind, i.name, i.target, i.distribution, i.version, i.error]"
-    code = f"answer = [{fields} for i in plugins.list_plugins()]"
-    listed = ask(python, code, tmp_path)
-    mine = [entry for entry in listed if entry[3] == "orchestra-foreign"]
+    listed = ask(python, f"answer = [{fields} for i in plugins.list_plugins()]", tmp_path)
 
-    assert {(kind, name): target for kind, name, target, *_ in mine} == FOREIGN
-    assert {version for *_, version, _ in mine} == {"1.2.3"}
+    for kind, name in WRITTEN.items():
+        target = f"orchestra_my_{kind}:open_{kind}"
+        assert [kind, name, target, f"orchestra-{name}", VERSION, None] in listed
     assert {name for _, name, _, owner, *_ in listed if owner == "orchestra-qmc"} == QMC
     assert [error for *_, error in listed if error] == []
 
 
-@pytest.mark.parametrize(("kind", "name"), FOREIGN)
-def test_a_foreign_plugin_passes_its_check(python, tmp_path, kind, name):
-    code = f"found = asyncio.run(plugins.check({kind!r}, {name!r}, cache_dir=Path('cache')))"
-    code += "\nanswer = [finding.level for finding in found]"
+def test_what_was_written_passes_its_check(python, tmp_path):
+    code = f"""
+async def main():
+    return [[r.level for r in await plugins.check(k, n)] for k, n in {WRITTEN!r}.items()]
+answer = asyncio.run(main())
+"""
 
-    assert ask(python, code, tmp_path) == ["ok", "ok", "ok"]
+    assert ask(python, code, tmp_path) == [["ok", "ok", "ok"]] * 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_written_passes_its_own_tests(folder, python, kind):
+    package = folder / f"orchestra-my-{kind}"
+
+    # On one of the event loops: continuous integration runs all of it, installed as its author would.
+    told = run(python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not trio", cwd=package)
+
+    passed = re.search(r"^(\d+) passed", told, re.MULTILINE)
+    assert passed is not None, told
+    assert int(passed[1]) >= 15
 
 
 def test_an_installed_plugin_is_used_through_its_options(python, tmp_path):
     code = """
 from orchestra.model.batch import Batch, Choices
 async def main():
-    batch = Batch(space={"a": Choices(values=(1, 2)), "b": Choices(values=("x", "y"))}, seed=1)
-    async with plugins.open_plugin("expander", "zip", {"reverse": "yes"}, Path(".")) as expander:
+    batch = Batch(space={"a": Choices(values=(1,)), "b": Choices(values=("x",))}, seed=1)
+    async with plugins.open_plugin("expander", "my-expander", {"trials": "2"}, Path(".")) as expander:
         return (await expander.propose(batch, (), 5)).trials
 answer = asyncio.run(main())
 """
 
-    assert ask(python, code, tmp_path) == [{"a": 2, "b": "y"}, {"a": 1, "b": "x"}]
+    assert ask(python, code, tmp_path) == [{"a": 1, "b": "x"}] * 2

@@ -10,7 +10,6 @@ import anyio
 import pytest
 
 from orchestra import plugins
-from orchestra.contracts import CONTRACT_VERSION as MINE
 from orchestra.errors import PluginError, PluginLoadFailed, PluginOptionsInvalid, ResolveError
 from tests.plugins.samples import HEAD, LATE, OPENER, SOUND, resolvers
 
@@ -43,7 +42,6 @@ class TestLoad:
             ("def broken(:", "SyntaxError: invalid syntax"),
             ("", "AttributeError: module 'mod' has no attribute 'open_it'"),
             ("open_it = 3", "is not a function"),
-            ("ORCHESTRA_CONTRACT = 99" + SOUND, f"version 99 of the contracts, and this is orchestra with {MINE}"),
             (HEAD + "async def open_it(options: Options): yield 1", "must be decorated with contextlib"),
             (HEAD + "async def open_it(options: Options): return 1", "must be decorated with contextlib"),
             (HEAD + "def open_it(): pass", "must take its options and nothing else, but takes nothing"),
@@ -71,7 +69,7 @@ class TestLoad:
         with pytest.raises(KeyboardInterrupt):
             load()
 
-    @pytest.mark.parametrize("source", [SOUND, LATE, f"ORCHESTRA_CONTRACT = {MINE}" + SOUND])
+    @pytest.mark.parametrize("source", [SOUND, LATE])
     def test_a_sound_opener_is_returned_as_it_is(self, install, source):
         install(source)
 

@@ -14,15 +14,25 @@ from orchestra.workspace import personal_files
 from orchestra.workspace.personal_files import write_file
 
 
-def test_a_file_is_made_with_its_folders_and_as_open_as_others(tmp_path: Path) -> None:
+def test_a_file_is_made_as_open_as_others(tmp_path: Path) -> None:
     umask = os.umask(0o027)
     try:
-        write_file(tmp_path / "a/b/x.csv", b"1\n", "x.csv")
+        write_file(tmp_path / "x.csv", b"1\n", "x.csv")
     finally:
         os.umask(umask)
 
-    assert (tmp_path / "a/b/x.csv").read_bytes() == b"1\n"
-    assert stat.S_IMODE((tmp_path / "a/b/x.csv").stat().st_mode) == 0o640
+    assert (tmp_path / "x.csv").read_bytes() == b"1\n"
+    assert stat.S_IMODE((tmp_path / "x.csv").stat().st_mode) == 0o640
+
+
+def test_no_folder_is_made_for_a_file(tmp_path: Path) -> None:
+    (tmp_path / "link.csv").symlink_to(tmp_path / "b/x.csv")
+
+    with pytest.raises(UserError, match="a/b' is not a directory"):
+        write_file(tmp_path / "a/b/x.csv", b"", "x.csv")
+    with pytest.raises(UserError, match="b' is not a directory"):
+        write_file(tmp_path / "link.csv", b"", "link.csv")
+    assert os.listdir(tmp_path) == ["link.csv"]
 
 
 def test_a_file_that_is_there_keeps_its_mode_and_a_link_stays_one(tmp_path: Path) -> None:
@@ -58,7 +68,7 @@ def test_what_can_not_be_written_is_refused_with_its_name(tmp_path: Path) -> Non
 
     with pytest.raises(UserError, match="cannot write 'folder': Is a directory"):
         write_file(tmp_path, b"", "folder")
-    with pytest.raises(UserError, match="cannot write 'file/x'"):
+    with pytest.raises(UserError, match="file' is not a directory"):
         write_file(tmp_path / "file" / "x", b"", "file/x")
 
 

@@ -10,11 +10,8 @@ from orchestra_qmc.expanders import (
     open_sobol,
 )
 
-ORCHESTRA_CONTRACT = 1
-
 __all__ = [
     "LatinHypercubeOptions",
-    "ORCHESTRA_CONTRACT",
     "SobolOptions",
     "SpreadExpander",
     "open_latin_hypercube",

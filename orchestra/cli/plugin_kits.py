@@ -1,0 +1,117 @@
+"""The conformance kit, run on a plugin that is installed: with its default options, in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from orchestra.contracts import Kind
+from orchestra.errors import UserError
+from orchestra.plugins import PluginInfo, Remark
+
+_TEST = """from orchestra.cli.plugin_kits import contract_of
+
+TestContract = contract_of({kind!r}, {name!r})
+"""
+_ONLY_TESTS_KNOW = (
+    "The kit for resolvers was not run: it needs sources that only the plugin's own tests know."
+)
+
+
+def run_kit(info: PluginInfo) -> list[Remark]:
+    """What the kit of its contract says of a plugin that passed its check: each test that fails is a problem.
+
+    Raises:
+        UserError: pytest or trio is not installed.
+    """
+    missing = [name for name in ("pytest", "trio") if importlib.util.find_spec(name) is None]
+    if missing:
+        needed = " and ".join(missing)
+        raise UserError(
+            f"the kit needs {needed}", f"Install {'it' if len(missing) == 1 else 'them'} beside orchestra."
+        )
+    if info.kind == "resolver":
+        return [Remark(level="note", message=_ONLY_TESTS_KNOW)]
+    with tempfile.TemporaryDirectory(prefix="orchestra-kit-") as scratch:
+        folder = Path(scratch)
+        name = f"{info.distribution}:{info.name}"
+        (folder / "test_contract.py").write_text(_TEST.format(kind=info.kind, name=name))
+        (folder / "pytest.ini").touch()
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junit-xml=told.xml"]
+        done = subprocess.run(
+            [*command, "--basetemp=tmp"], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
+        if done.returncode not in (0, 1):
+            return [Remark(level="problem", message=f"The kit can't be run: {_last_line(done)}")]
+        return list(_told(ElementTree.parse(folder / "told.xml").getroot(), info.kind))
+
+
+def contract_of(kind: Kind, name: str) -> type:
+    """The class of tests that an installed plugin must pass: those of its contract and its capabilities."""
+    import anyio
+    import pytest
+
+    from orchestra import plugins
+    from orchestra.plugins.opening import OpenPlugin, convert_options, load
+    from orchestra.plugins.structure import options_type
+
+    info = plugins.find(kind, name)
+    function = load(info)
+
+    def opened(home: Path) -> OpenPlugin:
+        return OpenPlugin(info, function, convert_options(info, options_type(function), {}, home))
+
+    async def kits() -> tuple[type, ...]:
+        with tempfile.TemporaryDirectory(prefix="orchestra-kit-") as home:
+            async with opened(Path(home)) as plugin:
+                return _kits(kind, plugin)
+
+    def opener(self: object, tmp_path: Path) -> Any:
+        return lambda: opened(tmp_path)
+
+    return type("TestContract", anyio.run(kits), {"opener": pytest.fixture(opener)})
+
+
+def _kits(kind: Kind, plugin: object) -> tuple[type, ...]:
+    from orchestra import contracts
+    from orchestra.testing import executors, expanders, hinting, stores
+
+    whole: dict[Kind, type] = {
+        "executor": executors.ExecutorContract,
+        "expander": expanders.ExpanderContract,
+        "store": stores.StoreContract,
+    }
+    optional: dict[type, type] = {
+        contracts.Counting: expanders.CountingContract,
+        contracts.Foretelling: hinting.ForetellingContract,
+        contracts.Hinting: hinting.HintingContract,
+        contracts.Marking: stores.MarkingContract,
+        contracts.Preparing: hinting.PreparingContract,
+        contracts.Warming: hinting.WarmingContract,
+        contracts.Watchable: stores.WatchableContract,
+    }
+    return (*(kit for capability, kit in optional.items() if isinstance(plugin, capability)), whole[kind])
+
+
+def _told(root: ElementTree.Element, kind: Kind) -> Iterator[Remark]:
+    cases = list(root.iter("testcase"))
+    failed = 0
+    for case in cases:
+        for failure in [*case.findall("failure"), *case.findall("error")]:
+            failed += 1
+            reason = (failure.get("message") or "").strip().partition("\n")[0]
+            advice = f"'orchestra/testing/{kind}.md' says what it proves." if failed == 1 else None
+            yield Remark(level="problem", message=f"{case.get('name')}: {reason}", advice=advice)
+    if not failed:
+        yield Remark(level="ok", message=f"It passes the {len(cases)} tests of the {kind} kit.")
+
+
+def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+    return lines[-1] if lines else f"pytest ended with {done.returncode}"

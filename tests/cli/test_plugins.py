@@ -1,0 +1,156 @@
+"""``plugins new`` writes a package and says how to go on; ``plugins check`` tells an author what is wrong."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+# A fake site hides what is installed: what listing plugins imports late must be there before.
+import pytest
+import stevedore  # noqa: F401
+
+from orchestra.testing.distributions import FakeSite, fake_site
+from tests.cli.conftest import Call
+
+__all__ = ["fake_site"]
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_package_is_written_and_the_next_steps_are_told(call: Call, tmp_path: Path) -> None:
+    called = call("plugins", "new", "executor", "My_Cluster", "--dir", "my plugins")
+
+    assert called.code == 0
+    assert called.lines == [
+        "Wrote my plugins/orchestra-my-cluster: an executor that works, its options and its tests. To go on:",
+        "  cd 'my plugins/orchestra-my-cluster'",
+        "  pip install -e '.[test]' && pytest",
+        "  orchestra plugins check my-cluster",
+    ]
+    assert (tmp_path / "my plugins" / "orchestra-my-cluster" / "pyproject.toml").is_file()
+
+
+def test_a_kind_that_there_is_not_is_a_wrong_usage(call: Call, tmp_path: Path) -> None:
+    called = call("plugins", "new", "scheduler", "mine")
+
+    assert called.code == 2
+    assert 'Choose from: "store", "executor", "expander", "resolver"' in called.error
+    assert "orchestra-mine" not in os.listdir(tmp_path)
+
+
+def test_a_name_that_is_taken_is_refused(call: Call) -> None:
+    called = call("plugins", "new", "store", "sqlite")
+
+    assert called.code == 1
+    assert called.error.startswith("orchestra: the store 'sqlite' is provided by orchestra-runs")
+
+
+def test_a_file_is_checked_that_nobody_has_installed(call: Call, tmp_path: Path) -> None:
+    call("plugins", "new", "store", "tape-rack")
+    file = "orchestra-tape-rack/src/orchestra_tape_rack/store.py"
+    assert call("plugins", "check", file).code == 0
+
+    path = tmp_path / "broken_rack.py"
+    path.write_text((tmp_path / file).read_text().replace("async def renew", "def renew"))
+    called = call("plugins", "check", "broken_rack.py")
+
+    assert called.code == 3
+    assert (
+        "problem  store broken_rack  store 'broken_rack' of broken_rack.py: renew() must be 'async def'."
+        in (called.output)
+    )
+    assert f"At {path}:" in called.output
+    assert "The contract has 'async def renew(self, worker: Worker, lease: float)" in called.output
+    told = call("plugins", "check", "broken_rack.py", "--json")
+    assert (told.code, told.json[-1]["level"]) == (3, "problem")
+    assert told.json[-1].keys() == {"kind", "name", "level", "message", "where", "advice"}
+
+
+def test_a_file_that_there_is_not_can_not_be_checked(call: Call) -> None:
+    assert call("plugins", "check", "./none.py")[::2] == (1, "orchestra: there is no file 'none.py'\n")
+
+
+def test_one_that_is_refused_is_listed_with_the_reason_and_hinders_nobody(
+    call: Call, fake_site: FakeSite
+) -> None:
+    fake_site.install("tape-rack", "2", entry_points={"orchestra.stores.v9": {"tape": "tape:open_store"}})
+
+    listed = {one["name"]: one for one in call("plugins", "--json").json}
+    assert listed["tape"]["contract"] == "9.0"
+    assert "written for version 9.0 of the store contract" in listed["tape"]["error"]
+    assert listed["sqlite"]["error"] is None
+    assert call("runs").code == 0
+    assert call("plugins", "check", "tape-rack").code == 3
+    assert "tape" not in sys.modules
+
+
+def test_why_what_is_installed_is_not_listed_is_told(call: Call, fake_site: FakeSite) -> None:
+    fake_site.install("tape-rack", entry_points={"orchestra.store": {"tape": "tape:open_store"}})
+    fake_site.install("nothing-here")
+
+    assert "Did you mean 'sqlite'? Installed plugins: " in call("plugins", "check", "sqlitte").error
+    for name in ("tape", "tape-rack"):
+        called = call("plugins", "check", name)
+        assert called.code == 1
+        assert "tape-rack declares 'tape' in the group 'orchestra.store': it must be 'orchestra.stores'." in (
+            called.error
+        )
+    assert (
+        "nothing-here is installed, and declares no plugin" in call("plugins", "check", "nothing-here").error
+    )
+
+
+FORGETFUL = """
+from contextlib import asynccontextmanager
+from msgspec import Struct
+from orchestra.model.batch import Proposal, combine
+
+class Options(Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+class Forgetful:
+    async def propose(self, batch, history, limit):
+        point = {name: dimension.values[0] for name, dimension in batch.space.items()}
+        trials = (combine(batch, point),) * min(limit, batch.max_trials - len(history))
+        return Proposal(trials=trials, exhausted=not trials)
+    def count(self, batch):
+        return batch.max_trials
+
+@asynccontextmanager
+async def open_expander(options: Options):
+    yield Forgetful()
+"""
+
+
+def test_the_kit_of_its_contract_is_run_on_an_installed_plugin(
+    call: Call, fake_site: FakeSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = {"orchestra.expanders": {"forgetful": "forgetful:open_expander"}}
+    fake_site.install("tape-rack", modules={"forgetful.py": FORGETFUL}, entry_points=points)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT), str(fake_site.path))))
+
+    called = call("plugins", "check", "forgetful", "grid", "file", "--kit", "--json")
+
+    assert called.code == 3
+    told = [(one["name"], one["level"], one["message"]) for one in called.json]
+    problems = [message for name, level, message in told if level == "problem"]
+    assert {name for name, level, _ in told if level == "problem"} == {"forgetful"}
+    assert any(
+        one.startswith("test_says_that_it_is_exhausted_with_the_last_trial_and_not_before[asyncio]: ")
+        for one in problems
+    )
+    assert not any("test_count" in one or "test_every_trial_has_every_flag" in one for one in problems)
+    (passed,) = [m for name, level, m in told if name == "grid" and "passes" in m]
+    assert passed.startswith("It passes the ") and passed.endswith(" tests of the expander kit.")
+    assert told[-1][:2] == ("file", "note")
+
+
+def test_the_kit_is_run_on_what_is_named_and_installed_only(call: Call, tmp_path: Path) -> None:
+    assert call("plugins", "check", "--kit").code == 2
+    (tmp_path / "forgetful_file.py").write_text(FORGETFUL)
+
+    called = call("plugins", "check", "./forgetful_file.py", "--kit")
+
+    assert called.code == 0
+    assert called.lines[-1].endswith("The kit was not run: it needs what is installed.")

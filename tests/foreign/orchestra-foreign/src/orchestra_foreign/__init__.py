@@ -1,1 +1,0 @@
-"""One small plugin of each kind."""
