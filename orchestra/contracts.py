@@ -32,7 +32,7 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 from msgspec import Struct
 
 from orchestra.model.batch import Batch, Proposal, TrialResult
-from orchestra.model.execution import Handle, Hint, Job
+from orchestra.model.execution import Handle, Hint, Job, JobStatus
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run, Worker
@@ -225,6 +225,30 @@ class Preparing(Protocol):
         Submitting that very job starts it, sooner than otherwise. What was made ready for a job that is not
         submitted comes to nothing: at most one is ready at a time, and none outlives the executor. Returns at once
         and never fails; what goes wrong shows when the job is submitted.
+        """
+        ...
+
+
+@runtime_checkable
+class Scheduling(Protocol):
+    """Capability of an executor: it is a scheduler of its own. Its jobs wait in it, it chooses where they run, and
+    what it was given outlives all who gave it.
+
+    Nothing of this computer is reserved for a job's ``resources``, and nothing is concluded about a job that nobody
+    watches before this was asked.
+    """
+
+    async def find(self, job: Job) -> Handle | None:
+        """The handle of a job that somebody may have submitted; None if it was never taken.
+
+        Raises:
+            ExecutorError: that can't be known now.
+        """
+        ...
+
+    async def status(self, handles: Sequence[Handle]) -> Sequence[JobStatus]:
+        """What there is to say of each job, in their order. However often it is called, and for however many jobs, the
+        scheduler is asked about once a second for all of them. Never fails: then all are ``unknown``.
         """
         ...
 

@@ -146,6 +146,7 @@ def queue(
         str | None, Parameter(alias="-j", help="Runs at once; auto: as the processors allow.")
     ] = None,
     max_fails: Annotated[int | None, Parameter(help="Start no more once so many have failed.")] = None,
+    executor: Annotated[str | None, Parameter(help="Give all runs to it: 'NAME KEY=VALUE'.")] = None,
     stop_runs: Annotated[bool, Parameter(help="Told to end, stop the running runs, too.")] = False,
     prefix: Annotated[bool, Parameter(help="Show the run before each line that it prints.")] = False,
     background: Annotated[bool, Parameter(alias="-b", help="Return at once.")] = False,
@@ -157,8 +158,8 @@ def queue(
 
     Flags: run-once=yes (end when nothing is left to start), ignore-running=yes (start though runs that no queue
     started are running: it waits for their end otherwise), poll-interval=N (look again at least every N seconds),
-    gpus=IDS (CUDA_VISIBLE_DEVICES of the runs), executor=NAME (give all runs to that one), jobs=N and max-fails=N
-    (as the options). 'orchestra run queue --help-op' lists them.
+    gpus=IDS (CUDA_VISIBLE_DEVICES of the runs), executor=NAME, jobs=N and max-fails=N (as the options).
+    'orchestra run queue --help-op' lists them.
 
     Told to end (TERM, or Ctrl-C twice) a queue leaves its runs running; the next queue watches them on.
     """
@@ -171,5 +172,5 @@ def queue(
         *extra,
         common=common,
         trials=trials,
-        means=Means(stop_runs=stop_runs, prefix=prefix),
+        means=Means(stop_runs=stop_runs, prefix=prefix, executor=executor),
     )

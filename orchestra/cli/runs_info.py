@@ -18,15 +18,15 @@ from orchestra.cli.scalars import scalar_text, shown_scalars
 from orchestra.cli.selection import FILTERS, Filters
 from orchestra.cli.tables import cell
 from orchestra.cli.told_terms import TERMS, term_fields, term_lines
-from orchestra.engine.judge import settle
+from orchestra.engine.judge import may_be_scheduled, settle
 from orchestra.engine.recorded_environment import recorded_environment
 from orchestra.engine.results import results_of
 from orchestra.engine.run_files import dependencies_of, manifest_of
 from orchestra.engine.session import Session
-from orchestra.errors import OrchestraError
+from orchestra.errors import OrchestraError, PluginError
 from orchestra.model.flags import encode
 from orchestra.model.resources import format_memory
-from orchestra.model.run import Comment, Run
+from orchestra.model.run import ACTIVE, Comment, Run
 from orchestra.model.scalars import natural
 from orchestra.workspace import records
 from orchestra.workspace.results import Results
@@ -106,7 +106,7 @@ async def _info(spec: str | None, filters: Filters, wanted: Extras, *, as_json: 
     async with current().session(looking=True) as session:
         run = await settle(session, await one_run(session, spec, filters))
         results = results_of(session, run)
-        fields = describe(session, run, results, wanted)
+        fields = describe(session, run, results, wanted) | await _job_fields(session, run)
         if not as_json:
             fields["status"] += _unseen(session, run)
         for problem in results.problems:
@@ -116,6 +116,19 @@ async def _info(spec: str | None, filters: Filters, wanted: Extras, *, as_json: 
     else:
         terminal.write("".join(map(field_lines, as_lines(fields, run).items())))
     return 0
+
+
+async def _job_fields(session: Session, run: Run) -> dict[str, Any]:
+    """What the scheduler that has an active run's job says of it."""
+    if run.state not in ACTIVE or not may_be_scheduled(run):
+        return {}
+    from orchestra.engine.scheduled import job_status
+
+    try:
+        status = await job_status(session, run)
+    except PluginError as error:
+        return {"job": error.message}
+    return {"job": status.reason} if status is not None and status.reason else {}
 
 
 def as_lines(fields: dict[str, Any], run: Run) -> dict[str, Any]:

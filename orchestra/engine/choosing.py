@@ -12,7 +12,7 @@ from msgspec import structs
 from orchestra.child.supervisor import failpoint, host_id
 from orchestra.engine.changes import change, tell
 from orchestra.engine.control import Control, Wish
-from orchestra.engine.judge import settle_or_spoil
+from orchestra.engine.judge import UNSCHEDULED, settle_or_spoil
 from orchestra.engine.limits import fits_gpus
 from orchestra.engine.machine import ThisMachine
 from orchestra.engine.session import LEASE, Session
@@ -68,6 +68,8 @@ class Chooser:
         """Whether runs wait for what other runs hold that are active now."""
         self.look_at: int | None = None
         """When a run becomes due, in microseconds since the epoch."""
+        self.executor: str | None = None
+        """What all runs are given to, whatever they say themselves."""
 
     def groups(self) -> Mapping[str, Group]:
         """What is set for all queues; as it was last, while that can't be read: no queue ends of it."""
@@ -139,7 +141,8 @@ class Chooser:
             page = await self.session.store.query(
                 RunQuery(states=STAGED, claim_order=True, limit=limit, offset=looked_at)
             )
-            staged += [run for run in page.runs if self._is_ours(run)]
+            staged += [self._as_started(run) for run in page.runs if self._is_ours(run)]
+            situation = await self._with_schedulers(situation, staged)
             situation = await self._with_targets(situation, staged)
             situation = self._without_busy(situation, staged)
             choice = choose(staged, situation)
@@ -153,7 +156,8 @@ class Chooser:
 
     async def look(self, staged: Sequence[Run], active: Sequence[Run]) -> Choice:
         """Why ``staged`` wait, if no slot is free."""
-        situation = await self._with_targets(self._situation(0, active), staged)
+        situation = await self._with_schedulers(self._situation(0, active), staged)
+        situation = await self._with_targets(situation, staged)
         return choose(staged, self._without_busy(situation, staged))
 
     def _situation(self, slots: int, active: Sequence[Run]) -> Situation:
@@ -178,6 +182,14 @@ class Chooser:
             return True
         self.passed_over(run)
         return False
+
+    def _as_started(self, run: Run) -> Run:
+        return run if self.executor is None else structs.replace(run, executor=self.executor)
+
+    async def _with_schedulers(self, situation: Situation, staged: Sequence[Run]) -> Situation:
+        return structs.replace(
+            situation, elsewhere=await elsewhere(self.session, (*staged, *situation.active))
+        )
 
     async def _with_targets(self, situation: Situation, staged: Sequence[Run]) -> Situation:
         wanted = {condition.partition(":")[0] for run in staged for condition in run.after}
@@ -238,6 +250,16 @@ def situation_of(
         groups=groups,
         members=members,
     )
+
+
+async def elsewhere(session: Session, runs: Sequence[Run]) -> frozenset[str]:
+    """The executors of ``runs`` that are schedulers of their own."""
+    specs = {run.executor for run in runs if run.executor.partition(" ")[0] not in UNSCHEDULED}
+    if not specs:
+        return frozenset()
+    from orchestra.engine.scheduled import schedulers_among
+
+    return await schedulers_among(session, specs)
 
 
 async def grant(session: Session, run: Run, devices: tuple[str, ...]) -> Run:

@@ -130,21 +130,18 @@ class _Export:
                 await self._pack(run, FolderWriter(making.path))
                 done.append(run)
                 if len(done) % CHUNK == 0:
-                    await off_loop(lambda: self._place(making.path, done[-CHUNK:]))
-            await off_loop(lambda: self._place(making.path, done[len(done) // CHUNK * CHUNK :]))
+                    await off_loop(lambda: self._place(making, done[-CHUNK:]))
+            await off_loop(lambda: self._place(making, done[len(done) // CHUNK * CHUNK :]))
         finally:
             making.close()
         return Exported(runs=tuple(done), skipped=tuple(skipped))
 
-    def _place(self, making: Path, runs: Sequence[Run]) -> None:
+    def _place(self, making: Making, runs: Sequence[Run]) -> None:
         if self.session.fsync and runs:
-            sync_filesystem(making)
+            sync_filesystem(making.path)
         for run in runs:
-            folder = self.target.path / run.id
             failpoint("export.written")
-            if folder.exists():
-                os.rename(folder, making / f"{run.id}.before")
-            os.rename(making / run.id, folder)
+            making.put_in_place(run.id)
         if self.session.fsync and runs:
             sync_directories(self.target.path)
 

@@ -39,7 +39,8 @@ async def _give_up(session: Session, run: Run, console: Console | None, control:
     if current.attempt != run.attempt:
         return
     left = await settle_or_spoil(session, current, console=console, given_up=True)
-    if left is not None and left.state == "running" and control is not None and control.owned:
+    goes_on = left is not None and (left.state == "running" or (left.claimed and left.handle is not None))
+    if left is not None and goes_on and control is not None and control.owned:
         from orchestra.engine.stopping import stop_runs
 
         await stop_runs(session, (left,), force=True)

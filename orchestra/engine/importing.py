@@ -38,6 +38,8 @@ from orchestra.workspace.run_files import parents_of
 from orchestra.workspace.trash import Trash
 
 MAKING = ".importing-"
+SAID = ("label", "tags", "comments", "marked")
+"""What people say of a run: two copies of one may differ in it."""
 
 
 class ImportedRuns(Struct, frozen=True, kw_only=True):
@@ -107,6 +109,8 @@ class _Import:
         self.archive = archive
         self.how = how
         self.incoming = Incoming(session, archive, how, making)
+        self.here: dict[str, Run] = {}
+        """Of those that are skipped, the runs that are here already."""
         self.ready = self.incoming.ready
 
     async def all(self, ids: Sequence[str] | None) -> ImportedRuns:
@@ -124,9 +128,19 @@ class _Import:
         failpoint("import.checked")
         await self._enter(runs)
         if self.how.move:
-            for one in brought:
-                await off_loop(lambda one=one: remove_tree(str(self.archive.path / one.packing.run_dir.name)))
+            await self._remove_moved([one for one in brought if one.run.id not in left])
         return ImportedRuns(runs=tuple(runs), skipped=tuple(skipped))
+
+    async def _remove_moved(self, brought: Sequence[Brought]) -> None:
+        """Remove from the archive what is here now: all of it, and what people have said of it."""
+        for one in brought:
+            here = self.here.get(one.run.id)
+            if here is not None and any(getattr(here, name) != getattr(one.run, name) for name in SAID):
+                warn(
+                    self.session, here, f"{here.id} is kept in the archive: what is said of it there differs"
+                )
+                continue
+            await off_loop(lambda one=one: remove_tree(str(self.archive.path / one.packing.run_dir.name)))
 
     async def _sort_out(self, brought: Sequence[Brought]) -> tuple[list[Brought], list[str]]:
         """Those that are new, and the ids of those that are here already."""
@@ -148,6 +162,7 @@ class _Import:
             elif here is not None and await self._is_same(one, here):
                 warn(self.session, one.run, f"{one.run.id} exists, skipping")
                 skipped.append(one.run.id)
+                self.here[one.run.id] = here
             else:
                 self.taken.add(one.run.id)
                 new.append(one)

@@ -28,6 +28,8 @@ from orchestra.workspace.layout import REPLACING
 
 GONE_GRACE = 120.0
 """Seconds to wait for an exit record of a job that its executor no longer knows: shared files may be late."""
+UNSCHEDULED = frozenset(("local", "warm"))
+"""Executors that are known to start each job at once, here: nobody need open them to ask."""
 
 
 async def settle(
@@ -116,22 +118,56 @@ async def _judged(session: Session, run: Run, *, watched: bool, gone: bool = Fal
     status = records.attempt_status(session.directory(run), run.attempt)
     if status.exit is not None:
         failpoint("run.exited")
-        return lifecycle.finish(run, status.exit)
+        exit_record = status.exit
+        # One that was not written by a supervisor is of an attempt that has never begun: it says all there is to say.
+        is_supervised = status.fence is not None and status.fence.kind == "supervisor"
+        if exit_record.code and is_supervised and may_be_scheduled(run):
+            from orchestra.engine.scheduled import explained
+
+            exit_record = await explained(session, run, exit_record)
+        return lifecycle.finish(run, exit_record)
     fence = status.fence
     if fence is None:
-        return run if watched else await _without_fence(session, run)
+        return run if watched else await _unwatched(session, run)
     if fence.fence == "revoked":
         return lifecycle.release(run)
     # A start that nobody has noted counts as well: so often may a run be tried again.
     run = run if run.state == "running" else lifecycle.start(run, fence)
-    if status.alive is None and gone and not _was_seen(session, status):
-        return lifecycle.lose(run, session.clock.now(), "its executor no longer knows it")
+    if status.alive is None and not _was_seen(session, status):
+        gone = gone or (not watched and may_be_scheduled(run) and await _is_over(session, run))
+        if gone:
+            return await _lost(session, run, "its executor no longer knows it")
     if status.alive is not False:
         return run
     # What is left may take its time to die.
     left = await off_loop(lambda: _end_what_is_left(run, fence))
-    reason = _why_lost(fence) + left
-    return lifecycle.lose(run, session.clock.now(), reason)
+    return await _lost(session, run, _why_lost(fence) + left)
+
+
+async def _lost(session: Session, run: Run, reason: str) -> Run:
+    """A started run that has left no record, and of which nothing lives."""
+    if not may_be_scheduled(run):
+        return lifecycle.lose(run, session.clock.now(), reason)
+    from orchestra.engine.scheduled import end_without_record
+
+    return await end_without_record(session, run, reason)
+
+
+async def _is_over(session: Session, run: Run) -> bool:
+    from orchestra.engine.scheduled import is_over
+
+    return await is_over(session, run)
+
+
+async def _unwatched(session: Session, run: Run) -> Run:
+    """A claim that nobody watches, or that was given up, and an attempt that nobody has started yet."""
+    if run.state == "pending" and may_be_scheduled(run):
+        from orchestra.engine.scheduled import left_with_scheduler
+
+        left = await left_with_scheduler(session, run)
+        if left is not None:
+            return left
+    return await _without_fence(session, run)
 
 
 async def _without_fence(session: Session, run: Run) -> Run:
@@ -158,6 +194,11 @@ async def _without_fence(session: Session, run: Run) -> Run:
 def _was_seen(session: Session, status: records.AttemptStatus) -> bool:
     """Whether the process, on whatever host, has shown lately that it lives."""
     return status.seen is not None and session.clock.now() - status.seen <= GONE_GRACE * 1e6
+
+
+def may_be_scheduled(run: Run) -> bool:
+    """Whether the run's executor may be a scheduler of its own: a quick look at its name."""
+    return run.kind == "run" and run.executor.partition(" ")[0] not in UNSCHEDULED
 
 
 def watcher_is_gone(run: Run, now: int) -> bool:
@@ -204,7 +245,9 @@ def _tell(session: Session, run: Run, console: Console | None) -> None:
         case "aborted":
             tell(session, "run.aborted", run, console=console, reason=run.reason)
         case "staged" | "pending":
-            tell(session, "run.released", run, console=console)
+            # Else its handle was noted for whoever started it.
+            if run.worker is None:
+                tell(session, "run.released", run, console=console)
         case _:
             tell(session, "run.exited", run, console=console, code=run.exit_code, reason=run.reason)
 

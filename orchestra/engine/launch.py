@@ -13,14 +13,14 @@ from msgspec import Struct, structs
 from orchestra.child import install
 from orchestra.child.supervisor import COOKIE, failpoint
 from orchestra.console import Console
-from orchestra.contracts import Preparing
+from orchestra.contracts import Preparing, Scheduling
 from orchestra.engine.capture import after_starting, write_due_patch
 from orchestra.engine.changes import change, tell
 from orchestra.engine.command_line import command_line
 from orchestra.engine.config_destination import has_config, write_config
 from orchestra.engine.control import Control
 from orchestra.engine.giving_up import given_up_on_failure
-from orchestra.engine.judge import require_record, settle
+from orchestra.engine.judge import may_be_scheduled, require_record, settle
 from orchestra.engine.limits import given_environment
 from orchestra.engine.off_loop import shielded
 from orchestra.engine.session import Session
@@ -168,6 +168,10 @@ async def _hand_over(session: Session, ready: Ready) -> Run:
     failpoint("run.submitted")
     # Whoever is cancelled now must learn that there is an operation, or nobody could stop it.
     run = await shielded(lambda: _note_submission(session, run, handle, changed))
+    if run.handle != handle and may_be_scheduled(run) and isinstance(executor, Scheduling):
+        from orchestra.engine.scheduled import withdraw_job
+
+        await withdraw_job(session, run, executor, handle)
     after_starting(session, run, ready.environment)
     return run
 
@@ -348,4 +352,22 @@ def _job(session: Session, run: Run, directory: Path, nonce: str, how: Launch) -
         directory=str(directory),
         environment={COOKIE: f"{name}.{nonce}"},
         attached=how.attached,
+        resources=_resources(run),
     )
+
+
+def _resources(run: Run) -> dict[str, str | int | float]:
+    """What a job's executor may reserve for it: see :attr:`Job.resources`."""
+    needs = run.needs
+    wanted: dict[str, str | int | float] = {
+        name: amount
+        for name, amount in (("cpus", needs.cpus), ("memory", needs.memory), ("gpus", needs.gpus))
+        if amount
+    }
+    limits = [run.time_limit, None if run.stop_after is None else run.stop_after * 60]
+    ends = min((limit for limit in limits if limit is not None), default=None)
+    if ends is not None:
+        stop_timeout = STOP_TIMEOUT if run.operation.stop_timeout is None else run.operation.stop_timeout
+        grace = GRACE if run.operation.grace is None else run.operation.grace
+        wanted["time"] = ends + stop_timeout + grace
+    return wanted

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import structs
 
 from orchestra.console import Console
-from orchestra.engine.choosing import grant, situation_of, turn
+from orchestra.engine.choosing import elsewhere, grant, situation_of, turn
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.judge import settle_active
 from orchestra.engine.machine import ThisMachine
@@ -22,12 +22,16 @@ LOOK_EVERY = 0.5
 async def wait_for_resources(
     session: Session, run: Run, *, console: Console | None = None, control: Control | None = None
 ) -> Run:
-    """Give a claimed run the devices that it asks for, once they and all else that it needs are free.
+    """Give a claimed run the devices that it asks for, once they and all else that it needs are free; nothing to one
+    that a scheduler places.
 
     Raises:
         ResolveError: this computer never has so much.
         Stopped: it was told to stop.
     """
+    if await elsewhere(session, (run,)):
+        # A scheduler finds a place for it.
+        return run
     machine, told = ThisMachine(), False
     control = control or Control()
     while True:
@@ -41,7 +45,9 @@ async def wait_for_resources(
             # What a queue would wait for, a person who starts the run by hand has decided.
             alone = structs.replace(run, group=None, after=(), not_before=None)
             situation = situation_of(session, machine.machine, 1, others, {})
-            situation = structs.replace(situation, busy=machine.busy(others))
+            situation = structs.replace(
+                situation, busy=machine.busy(others), elsewhere=await elsewhere(session, others)
+            )
             choice = choose([alone], situation)
             if choice.starts:
                 return await grant(session, run, choice.starts[0].devices)

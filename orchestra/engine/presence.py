@@ -1,6 +1,6 @@
 """What runs are at this moment: whether one still has a directory, and the state to show of it.
 
-One whose directory was removed behind our back is no run any more.
+One whose directory was removed behind our back is no run any more; one whose chosen directory is away still is.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ def without_directory(session: Session, runs: Sequence[Run]) -> list[Run]:
 
 def _is_there(run: Run, root: str, names: set[str] | None) -> bool:
     if run.directory is not None:
-        # Chosen by a person, who may have deleted our records there and nothing else.
-        return os.path.lexists(f"{run.directory}/{CONTROL}")
+        # Chosen by a person, who may have deleted our records there and nothing else; or its disk is away, and back
+        # some day, as long as the home's own link to it is kept.
+        away = not os.path.lexists(run.directory) and os.path.lexists(f"{root}/{run.id}")
+        return away or os.path.lexists(f"{run.directory}/{CONTROL}")
     return run.id in names if names is not None else os.path.lexists(f"{root}/{run.id}")
 
 

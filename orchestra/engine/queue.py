@@ -105,6 +105,7 @@ class _Queue:
         self.chooser = Chooser(
             session, ThisMachine(settings.gpus), settings.gpus, plain_cpus=plain_cpus, control=control
         )
+        self.chooser.executor = settings.executor
         self.chooser.aborted = lambda run: self._tell(
             "log.message", "warning", f"{run.id} was {run.reason}", failed=run.id
         )
@@ -394,7 +395,8 @@ class _Queue:
 
     def _adopt(self, group: TaskGroup, run: Run) -> None:
         is_ours = self._is_mine(run) and run.kind == "run" and run.id not in self.adopted
-        if is_ours and run.state == "running":
+        # One that has not begun may wait with its scheduler.
+        if is_ours and (run.state == "running" or run.handle is not None):
             self.adopted[run.id], self.watches[run.id] = run, Control()
             self.session.emit("run.adopted", run, console=self.console)
             group.start_soon(self._watch_adopted, run)

@@ -11,6 +11,7 @@ from orchestra.model.operation import FlagValue
 LONGEST_POLL_INTERVAL = 86_400
 MOST_JOBS = 512
 MAX_FAILS = "max-fails"
+EXECUTOR = "executor"
 AUTO = "auto"
 
 
@@ -59,7 +60,7 @@ class QueueSettings(Struct, frozen=True, kw_only=True):
         ignore = bool(flags.get("ignore-running", False))
         if flags.get("wait-for-running") is not None:
             ignore = not flags["wait-for-running"]
-        executor = flags.get("executor")
+        executor = flags.get(EXECUTOR)
         return cls(
             run_once=bool(flags.get("run-once", False)),
             poll_interval=poll,

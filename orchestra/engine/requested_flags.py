@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from orchestra.engine.queue_settings import MAX_FAILS
+from orchestra.engine.queue_settings import EXECUTOR, MAX_FAILS
 from orchestra.engine.request import RunRequest
 from orchestra.model import flags as flag_rules
 from orchestra.model.arguments import check_variable, shadowed
@@ -34,6 +34,9 @@ def settled_flags(
     given = request.flags
     if operation.kind == "queue" and request.max_fails is not None:
         given = {**given, MAX_FAILS: request.max_fails}
+    if operation.kind == "queue" and request.executor is not None:
+        # Its own process is not given to one: what is meant is what it starts.
+        given = {**given, EXECUTOR: request.executor}
     place = flag_rules.PathBase(os.path.abspath(request.cwd), os.path.exists)
     return flag_rules.check(operation, given, request.force_flags, stored, place=place, varied=varied)
 

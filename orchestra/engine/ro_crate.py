@@ -23,6 +23,7 @@ from orchestra.model.redaction import redact_data
 from orchestra.model.run import Run
 from orchestra.model.scalars import SYSTEM
 from orchestra.placing.archive_writing import write_mode
+from orchestra.placing.making import place as give_name
 from orchestra.workspace.durable import fail, storage_error
 from orchestra.workspace.guild_runs import GUILD
 from orchestra.workspace.layout import CONTROL
@@ -74,11 +75,11 @@ async def export_crate(
             document = crate_metadata(described, _terms(session, runs, license))
             (partial / METADATA).write_bytes(json.format(json.encode(document), indent=2) + b"\n")
             if write_mode(place.name) == "zip":
-                os.replace(_zipped(partial), place)
+                give_name(_zipped(partial), place, replace=False)
             else:
                 os.replace(partial, place)
         except OSError as error:
-            if error.errno == errno.ENOTEMPTY:
+            if isinstance(error, FileExistsError) or error.errno == errno.ENOTEMPTY:
                 raise UserError(f"'{place}' was made by somebody else meanwhile") from error
             fail(error, error.filename or place)
         finally:

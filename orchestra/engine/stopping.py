@@ -11,9 +11,9 @@ from msgspec import Struct, structs
 from orchestra.child import supervisor
 from orchestra.contracts import StopHow
 from orchestra.engine.changes import change, tell
-from orchestra.engine.judge import settle
+from orchestra.engine.judge import may_be_scheduled, settle
 from orchestra.engine.session import Session
-from orchestra.errors import ExecutorError, RunNotFound
+from orchestra.errors import ExecutorError, RunBusy, RunNotFound, Stopped
 from orchestra.model import lifecycle
 from orchestra.model.execution import Fence, Identity
 from orchestra.model.filters import RunQuery
@@ -73,6 +73,12 @@ async def stop_runs(
     for run in runs:
         run = await settle(session, run)
         fence = await _started(session, run)
+        if fence is None and await _cancel_waiting(session, run):
+            say(f"Stopping {run.id}, which has not begun")
+            report = structs.replace(report, stopped=(*report.stopped, await session.store.get(run.id)))
+            continue
+        if fence is None:
+            fence = await _started(session, await session.store.get(run.id))
         if fence is None:
             run = await _keep_from_starting(session, run)
             if await _give_up_retries(session, run):
@@ -91,7 +97,7 @@ async def stop_runs(
             report = structs.replace(report, elsewhere=(*report.elsewhere, (run, host)))
             say(f"Run {run.id} runs {place} host {host} and can't be stopped from here")
     if timeout is None:
-        return structs.replace(report, stopped=tuple(run for run, _ in told))
+        return structs.replace(report, stopped=(*report.stopped, *(run for run, _ in told)))
     return await _await_end(session, told, report, timeout, force)
 
 
@@ -145,7 +151,7 @@ async def _await_end(
                 await _signal(session, run, fence.identity, "kill")
         more, left = await _ended(session, left, KILL_TIMEOUT)
         ended += more
-    return structs.replace(report, stopped=tuple(ended), left=tuple(left))
+    return structs.replace(report, stopped=(*report.stopped, *ended), left=tuple(left))
 
 
 async def _ended(
@@ -188,6 +194,22 @@ async def _keep_from_starting(session: Session, run: Run) -> Run:
         return run
     records.revoke(session.attempt_directory(run), fsync=session.fsync)
     return await settle(session, run)
+
+
+async def _cancel_waiting(session: Session, run: Run) -> bool:
+    """End a run whose job waits with its scheduler; False if there is none, or it has begun."""
+    if not run.claimed or run.handle is None or not may_be_scheduled(run):
+        return False
+    from orchestra.engine.launch import fail_to_start
+    from orchestra.engine.scheduled import withdraw_job
+
+    try:
+        # The fence first: then it can't begin, whether its scheduler can be reached or not.
+        await fail_to_start(session, run, Stopped("stopped before it was started", "TERM", -signal.SIGTERM))
+    except RunBusy:
+        return False
+    await withdraw_job(session, run, await session.executor(run.executor), run.handle)
+    return True
 
 
 async def _signal(session: Session, run: Run, identity: Identity, how: StopHow) -> bool:

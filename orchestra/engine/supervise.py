@@ -14,11 +14,11 @@ from orchestra.console import Console
 from orchestra.contracts import Executor, Foretelling, Hint, Hinting, StopHow
 from orchestra.engine.changes import change
 from orchestra.engine.control import Control, Wish
-from orchestra.engine.judge import GONE_GRACE, settle
+from orchestra.engine.judge import GONE_GRACE, may_be_scheduled, settle
 from orchestra.engine.launch import Launch, fail_to_start, with_handle
 from orchestra.engine.lines import WholeCharacters
 from orchestra.engine.session import LEASE, RENEWAL, Session
-from orchestra.errors import ExecutorError, OrchestraError, RunBusy, RunNotFound, StoreError
+from orchestra.errors import ExecutorError, OrchestraError, RunBusy, RunNotFound, Stopped, StoreError
 from orchestra.model import lifecycle
 from orchestra.model.execution import Exit
 from orchestra.model.run import FINAL, Run
@@ -221,11 +221,17 @@ class _Watch:
                 self.hint = await executor.wait(handle)
             except OrchestraError as error:
                 self.hint = "unknown"
-                self.session.emit("log.message", self.run, message=f"run {self.run.id}: {error.message}")
+                self._say_once(error.message)
             if self.hint != "gone":
                 self.gone_since = None
             self.wake()
             await anyio.sleep(LONGEST_POLL)
+
+    def _say_once(self, message: str) -> None:
+        """Tell what is wrong with an executor: once for all runs that it has."""
+        if message not in self.session.warned:
+            self.session.warned.add(message)
+            self.session.emit("log.message", self.run, level="warning", message=message, console=self.console)
 
     async def _news(self, pause: float) -> None:
         """Wait for output, the end, or a wish; at most ``pause`` seconds if the executor sends no hints."""
@@ -283,11 +289,20 @@ class _Watch:
         settled = await self._settle(run, given_up=run.state == "running", gone=for_long)
         if settled.claimed and settled.attempt == self.run.attempt:
             try:
-                error = ExecutorError("its job ended before it was started")
+                error = await self._why_it_never_began()
                 settled = await fail_to_start(self.session, settled, error, console=self.console)
             except RunBusy:
                 pass
         return settled
+
+    async def _why_it_never_began(self) -> ExecutorError | Stopped:
+        if not may_be_scheduled(self.run):
+            return ExecutorError("its job ended before it was started")
+        from orchestra.engine.scheduled import how_it_ended, never_began
+
+        if self.told != Wish.NONE:
+            return Stopped("stopped before it was started", *self.control.signal)
+        return never_began(await how_it_ended(self.session, self.run))
 
     async def _note_start(self) -> None:
         fence = records.read_fence(self.directory)

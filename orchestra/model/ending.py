@@ -15,7 +15,8 @@ class Ending(Struct, frozen=True, kw_only=True, gc=False):
     """The reason of an end. What ended well, or goes on, has none."""
 
     cause: str | None = None
-    """``exit``, ``signal``, ``oom``, ``timeout``, ``stopped``, ``lost``, ``dependency`` or ``not_started``."""
+    """``exit``, ``signal``, ``oom``, ``timeout``, ``preempted``, ``stopped``, ``lost``, ``dependency`` or
+    ``not_started``."""
     signal: str | None = None
     """The name of the signal that ended it: ``SIGKILL``."""
     reason: str | None = None

@@ -34,6 +34,9 @@ class Job(Struct, frozen=True, kw_only=True, gc=False):
     attached: bool = False
     """The job shares the standard input of the submitting process (a foreground run)."""
     resources: dict[str, str | int | float] = {}
+    """What the run asks for, each only where it does: ``cpus`` (a number, perhaps with a fraction), ``memory`` (bytes),
+    ``gpus`` (whole devices, or less than 1: that share of one) and ``time`` (seconds after which the supervised command
+    will have ended the operation by itself). An executor that places jobs reserves them; others may ignore them."""
 
 
 class Handle(Struct, frozen=True, kw_only=True, gc=False):
@@ -45,6 +48,23 @@ class Handle(Struct, frozen=True, kw_only=True, gc=False):
     """The job's name."""
     token: str
     """Opaque to everyone but the executor (a pid and start time, a scheduler's job id, ...)."""
+
+
+JobPhase: TypeAlias = Literal["waiting", "running", "ended", "gone", "unknown"]
+"""As of :data:`Hint`; ``waiting``: nothing of it was started; ``running``: it has a place, or is being put there."""
+
+JobCause: TypeAlias = Literal["timeout", "oom", "preempted", "stopped"]
+
+
+class JobStatus(Struct, frozen=True, kw_only=True, gc=False):
+    """What a scheduler says of a job. A hint: the exit record is the truth."""
+
+    phase: JobPhase
+    reason: str = ""
+    """For people, naming the scheduler: what the job waits for, how it ended, since when nobody can say."""
+    cause: JobCause | None = None
+    """Why the scheduler ended it: its time was over, its memory used up, its place was wanted for another job, or
+    somebody cancelled it there. None: it did not, as far as it knows."""
 
 
 Hint: TypeAlias = Literal["ended", "gone", "unknown"]
@@ -79,7 +99,8 @@ class Exit(Struct, frozen=True, kw_only=True, gc=False):
     stopped_early: int | None = None
     """Pid of the operation that was stopped because its time was over."""
     cause: str | None = None
-    """``timeout``: its time limit was over; ``oom``: the kernel wanted its memory; ``not_started``: it never began."""
+    """``timeout``: its time limit was over; ``oom``: the kernel wanted its memory; ``preempted``: its scheduler gave
+    its place to another job; ``stopped``: somebody cancelled it there; ``not_started``: it never began."""
     reason: str | None = None
     """Why it could not be started, or what we had to do."""
     leftovers: tuple[int, ...] = ()

@@ -18,7 +18,7 @@ CRASH_LIMIT = 5
 ANY = ("any",)
 """Every cause."""
 
-_CAUSE = re.compile(r"any|oom|lost|timeout|(?:exit|signal):[0-9]{1,3}")
+_CAUSE = re.compile(r"any|oom|lost|timeout|preempted|(?:exit|signal):[0-9]{1,3}")
 
 _HIGHEST = {"exit": 255, "signal": 64}
 
@@ -29,7 +29,7 @@ class Retry(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     limit: int
     """Executions beyond the first."""
     on: tuple[str, ...] = ANY
-    """Causes: ``oom``, ``lost``, ``timeout``, ``exit:CODE``, ``signal:NUMBER``, or ``any`` of them."""
+    """Causes: ``oom``, ``lost``, ``timeout``, ``preempted``, ``exit:CODE``, ``signal:NUMBER``, or ``any`` of them."""
     delay: float = 0.0
     """Seconds before the first retry; twice as long before each further one."""
     scale: dict[str, float] = {}
@@ -64,7 +64,7 @@ def parse_retry(limit: int, on: str = "any", delay: float = 0.0, scale: str = ""
         if not _CAUSE.fullmatch(cause):
             raise UserError(
                 f"invalid cause '{cause}' to try again",
-                "Give any, oom, lost, timeout, exit:CODE or signal:NUMBER.",
+                "Give any, oom, lost, timeout, preempted, exit:CODE or signal:NUMBER.",
             )
         kind, _, number = cause.partition(":")
         if number and not 1 <= int(number) <= _HIGHEST[kind]:

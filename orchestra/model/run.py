@@ -177,8 +177,8 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     stopped: int | None = None
     exit_code: int | None = None
     cause: str | None = None
-    """``timeout``, ``oom``, ``not_started``, ``stopped`` (somebody wished it) or ``dependency`` (what it was to follow
-    failed), where that is why it ended."""
+    """``timeout``, ``oom``, ``preempted``, ``not_started``, ``stopped`` (somebody wished it) or ``dependency`` (what it
+    was to follow failed), where that is why it ended."""
     reason: str | None = None
     """Why the run ended as it did, where the exit code does not say it."""
     executions: int = 0

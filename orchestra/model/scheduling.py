@@ -48,6 +48,8 @@ class Situation(Struct, frozen=True, kw_only=True):
     machine: Machine = Machine()
     plain_cpus: float = 0
     """The processors that a run counts for which says nothing of them."""
+    elsewhere: frozenset[str] = frozenset()
+    """Executors that are schedulers of their own: their runs take nothing of this computer."""
     active: Sequence[Run] = ()
     """Claimed and running runs on this computer: what they were given is taken."""
     busy: Sequence[str] = ()
@@ -140,7 +142,7 @@ class _Choosing:
         self.devices = {name: 0.0 if name in situation.busy else 1.0 for name in machine.devices}
         self.members = dict(situation.members)
         for run in situation.active:
-            if run.needs and not run.granted:
+            if run.needs and not run.granted and run.executor not in situation.elsewhere:
                 # It waits for what it needs itself.
                 continue
             self._take(self._needs(run), device_shares(run.devices))
@@ -148,6 +150,8 @@ class _Choosing:
         """What nobody has; of that, the runs that come first are kept what they wait for."""
 
     def _needs(self, run: Run) -> Resources:
+        if run.executor in self.situation.elsewhere:
+            return Resources()
         needs = run.needs
         if needs.cpus or not self.situation.plain_cpus or run.kind == "queue":
             return needs

@@ -198,10 +198,12 @@ class ArchiveFile:
         """
         assert self._file is not None
         (self._zip or self._tar).close()
+        # As whoever reads it counts: of a tar, headers and padding, too.
+        size = self._size if self._zip is not None else self._tar.offset
         self._file.flush()
         packed = os.fstat(self._file.fileno()).st_size
         try:
-            Limits(total=1 << 62, packed=packed).check(self.path.name, self._size)
+            Limits(total=1 << 62, packed=packed).check(self.path.name, size)
         except ResolveError:
             raise UserError(
                 f"'{self.path.name}' would be too small for what is in it: it would be refused as a bomb",

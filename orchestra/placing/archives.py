@@ -27,6 +27,8 @@ _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")
 _RESERVE = 1 << 30
 """Bytes of the disk that are never filled."""
 _ZIP_METHODS = (0, 8, 12, 14)
+_ZIP_END = 22
+"""Bytes of the record that ends a zip, without its comment."""
 _DAMAGED = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -119,6 +121,7 @@ def _damaged(name: str) -> ResolveError:
 
 def _unpack_zip(path: Path, name: str, writer: _Writer, limits: Limits) -> Steps:
     with zipfile.ZipFile(path) as archive:
+        _check_zip_end(path, archive)
         entries = archive.infolist()
         if sum(entry.compress_size for entry in entries) > limits.packed:
             raise ResolveError(f"'{name}' is refused: its members overlap")
@@ -133,6 +136,18 @@ def _unpack_zip(path: Path, name: str, writer: _Writer, limits: Limits) -> Steps
             else:
                 yield from writer.other(member)
         writer.finish()
+
+
+def _check_zip_end(path: Path, archive: zipfile.ZipFile) -> None:
+    """Nothing stands behind the record that ends a zip.
+
+    Raises:
+        BadZipFile: something does.
+    """
+    with open(path, "rb") as file:
+        file.seek(-_ZIP_END - len(archive.comment), os.SEEK_END)
+        if not file.read(4).startswith(b"PK\x05\x06"):
+            raise zipfile.BadZipFile("something follows its end")
 
 
 def _zip_members(name: str, archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo]) -> Iterator[Member]:

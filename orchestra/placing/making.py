@@ -12,6 +12,11 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from orchestra.child.supervisor import failpoint
+
+BEFORE = ".before"
+"""Ends the names of what is being replaced."""
+
 
 def place(partial: Path, path: Path, *, replace: bool) -> None:
     """Give a file its name.
@@ -107,15 +112,36 @@ class Making:
             for left in parent.glob(f"{prefix}*"):
                 with suppress(OSError):
                     descriptor = _held_by_nobody(left)
-                    shutil.rmtree(left, ignore_errors=True)
+                    _remove(left)
                     os.close(descriptor)
             self.path.mkdir(mode=0o700)
             self._lock = hold(_open(self.path))
 
+    def put_in_place(self, name: str) -> None:
+        """Let what was made under this name take its place, also that of what is there.
+
+        Raises:
+            OSError: it can't; then what is there stays, or comes back when this is closed.
+        """
+        target = self.path.parent / name
+        if os.path.lexists(target):
+            os.rename(target, self.path / f"{name}{BEFORE}")
+            failpoint("making.replaced")
+        os.rename(self.path / name, target)
+
     def close(self) -> None:
         """Remove it with all that is still in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        _remove(self.path)
         os.close(self._lock)
+
+
+def _remove(making: Path) -> None:
+    """Remove such a folder; what was to be replaced and was not goes back."""
+    for before in making.glob(f"*{BEFORE}"):
+        target = making.parent / before.name.removesuffix(BEFORE)
+        if not os.path.lexists(target):
+            os.rename(before, target)
+    shutil.rmtree(making, ignore_errors=True)
 
 
 def sync(folder: Path) -> None:

@@ -47,6 +47,7 @@ _PROVIDERS = {
     "latin-hypercube": "orchestra-qmc",
     "postgres": "orchestra-postgres",
     "s3": "orchestra-fsspec",
+    "slurm": "orchestra-slurm",
     "sobol": "orchestra-qmc",
 }
 """What our own distributions provide. Of others we can't know that they are there, or whose."""

@@ -21,6 +21,7 @@ from orchestra.contracts import (
     Kind,
     Marking,
     Preparing,
+    Scheduling,
     Warming,
     Watchable,
 )
@@ -55,7 +56,7 @@ class NotKept(Exception):
 
 
 CAPABILITIES: dict[Kind, tuple[type, ...]] = {
-    "executor": (Hinting, Foretelling, Warming, Preparing),
+    "executor": (Hinting, Foretelling, Warming, Preparing, Scheduling),
     "expander": (Counting,),
     "resolver": (),
     "store": (Watchable, Marking, Enduring),

@@ -9,7 +9,8 @@ The jobs are real: what they run is told by ``make_job``, and seen by the files 
 makes supervised jobs, as the engine does; override it for an executor that shares no files with the tests.
 An executor with the capability :class:`orchestra.contracts.Hinting` also inherits the
 ``HintingContract`` of :mod:`orchestra.testing.hinting`, one that is ``Foretelling``, ``Warming`` or ``Preparing``
-their ``ForetellingContract``, ``WarmingContract`` and ``PreparingContract``.
+their ``ForetellingContract``, ``WarmingContract`` and ``PreparingContract``; one that is ``Scheduling`` the
+``SchedulingContract`` of :mod:`orchestra.testing.scheduling`.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -21,6 +22,7 @@ from orchestra.model.execution import Fence
 from orchestra.model.marks import MARK
 from orchestra.model.operation import Requirement, SourceDef
 from orchestra.model.run import Comment, Run
+from orchestra.placing.making import Making
 from orchestra.testing.builders import a_batch, a_fence, a_run, a_worker, an_identity, an_operation
 from orchestra.workspace import records
 from orchestra.workspace.durable import make_dirs
@@ -251,6 +253,56 @@ def test_what_was_changed_while_runs_were_moved_is_kept(
     (kept,) = call("runs", "--json").json
     assert (kept["id"], kept["label"], kept["status"]) == ("one", "new", state)
     assert sorted(ids(call, "-A", "out")) == ["one", "two"]
+
+
+def test_import_removes_no_copy_from_an_archive_of_which_people_have_said_other_things(
+    call: Call, other: Call, home: Path
+) -> None:
+    make(home, ended(id="same"), ended(id="said", label="old"))
+    call("export", "out", "-y")
+    other("import", "out", "-y")
+    other("label", "-s", "new", "said", "-y")
+
+    moved = other("import", "out", "--move", "-y")
+
+    assert moved.output == "Imported 0 run(s) from out\n"
+    assert "said is kept in the archive" in moved.error
+    assert ids(call, "-A", "out") == ["said"]
+
+
+@pytest.mark.parametrize("more", [b"abc", b"x" * 5000])
+def test_a_zip_that_something_follows_is_refused(call: Call, other: Call, home: Path, more: bytes) -> None:
+    make(home, ended(id="one"))
+    call("export", "out.zip", "-y")
+    with open("out.zip", "ab") as file:
+        file.write(more)
+
+    assert other("import", "out.zip", "-y").code == 1
+    assert ids(other) == []
+
+
+@pytest.mark.parametrize("where", ["second", "killed"])
+def test_what_force_was_to_replace_is_there_when_the_new_copy_can_not_be(
+    call: Call, home: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    make(home, ended(id="one"))
+    call("export", "out", "-y")
+    rename = os.rename
+
+    def failing(source: Any, target: Any) -> None:
+        if Path(target) == Path("out/one").absolute() and not str(source).endswith(".before"):
+            raise OSError(errno.EIO, "Input/output error")
+        rename(source, target)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "rename", failing)
+        if where == "killed":
+            broken.setattr(Making, "close", lambda making: os.close(making._lock))
+        assert call("export", "out", "--force", "-y").code != 0
+
+    call("export", "out", "-y")
+    assert ids(call, "-A", "out") == ["one"]
+    assert (Path("out/one") / "model.bin").read_bytes() == b"model of one"
 
 
 def test_a_record_in_an_archive_leads_to_no_directory_elsewhere(call: Call, home: Path) -> None:

@@ -10,6 +10,8 @@ from zipfile import ZipFile
 
 import pytest
 
+from orchestra.engine import ro_crate
+from orchestra.model import crate as model_crate
 from orchestra.model.run import Comment, ResolvedSource
 from tests.cli.conftest import Call
 from tests.guild_homes import STARTED
@@ -211,6 +213,20 @@ def test_a_place_that_is_taken_is_left_as_it_is(call: Call, trained: str, tmp_pa
     missing = call("export", "no/such/crate", "--ro-crate", "-y")
     assert (missing.code, "is not a directory" in missing.error) == (1, True)
     assert sorted(path.name for path in tmp_path.iterdir() if "crate" in path.name) == ["crate"]
+
+
+def test_a_file_that_appears_while_a_crate_is_made_is_left_as_it_is(
+    call: Call, trained: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crate_metadata(*given: Any) -> Any:
+        (tmp_path / "crate.zip").write_text("mine")
+        return model_crate.crate_metadata(*given)
+
+    monkeypatch.setattr(ro_crate, "crate_metadata", crate_metadata)
+    called = call("export", "crate.zip", "--ro-crate", "-y")
+    assert (called.code, "was made by somebody else meanwhile" in called.error) == (1, True)
+    assert [path.name for path in tmp_path.iterdir() if "crate" in path.name] == ["crate.zip"]
+    assert (tmp_path / "crate.zip").read_text() == "mine"
 
 
 def test_a_person_is_asked_first_and_nothing_is_nothing(call: Call, home: Path) -> None:

@@ -477,3 +477,23 @@ def write_fence(session: Session, run: Run, fence: object) -> None:
     folder = session.attempt_directory(run)
     folder.mkdir(parents=True)
     (folder / "fence").write_bytes(encode(fence))
+
+
+# Directories that are away
+
+
+async def test_looking_at_a_run_forgets_nothing_while_the_disk_that_it_is_on_is_away(
+    home: Path, tmp_path: Path
+) -> None:
+    disk, away = tmp_path / "disk", tmp_path / "away"
+    async with opened(home) as session:
+        (run,) = await save(session, ended(directory=str(disk)))
+        os.symlink(disk, session.layout.runs_dir / run.id)
+
+        os.rename(disk, away)
+        assert await chosen(session, ":") == [run.id]
+        os.rename(away, disk)
+        assert await chosen(session, ":") == [run.id]
+        os.rename(disk / ".orchestra", away)
+        with pytest.raises(RunNotFound):
+            await chosen(session, ":")

@@ -173,3 +173,17 @@ def test_a_clone_has_no_more_than_was_there(tmp_path: Path, monkeypatch: pytest.
 def test_names_are_kept_that_can_be_taken_out_again(name: str, as_tar: bool, as_zip: bool) -> None:
     assert storable(name, as_zip=False) is as_tar
     assert storable(name, as_zip=True) is as_zip
+
+
+def test_of_a_tar_its_headers_count_as_for_those_who_unpack_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members, "RATIO_FREE", 1000)
+    monkeypatch.setattr(members, "MAX_RATIO", 5)
+    archive = opened(tmp_path / "tiny.tar.bz2")
+    for number in range(500):
+        write(archive, f"{number}", b"x")
+
+    with pytest.raises(UserError, match="would be refused as a bomb"):
+        archive.finish(replace=False, fsync=False)
+    archive.discard()

@@ -1,0 +1,289 @@
+"""Runs whose executor is a scheduler: it is asked before anything is concluded, and tells why a run ended."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import anyio
+import pytest
+from msgspec import structs
+
+from orchestra.engine.control import Control, Wish
+from orchestra.engine.judge import settle
+from orchestra.engine.stopping import stop_runs
+from orchestra.errors import ExecutorError
+from orchestra.model import lifecycle
+from orchestra.model.encoding import encode
+from orchestra.model.execution import Exit, Fence, Handle, Identity, Job, JobStatus
+from orchestra.model.resources import Resources
+from orchestra.model.retry import Retry
+from orchestra.model.run import Run
+from orchestra.testing.builders import a_worker
+from orchestra.testing.scripted import Script, ScriptedExecutor
+from orchestra.workspace import records
+from tests.engine.workbench import Bench
+
+pytestmark = pytest.mark.anyio
+
+WAITING = JobStatus(phase="waiting", reason="waiting in the cluster as job 7 (Priority)")
+RUNNING = JobStatus(phase="running", reason="job 7 on n1")
+ENDED = JobStatus(phase="ended", reason="job 7 has ended")
+CANCELLED = JobStatus(phase="ended", reason="job 7 was cancelled", cause="stopped")
+TIMED_OUT = JobStatus(phase="ended", reason="job 7 was ended at its time limit", cause="timeout")
+GONE = JobStatus(phase="gone", reason="job 7 is not known any more")
+AWAY = JobStatus(phase="unknown", reason="the cluster can't be reached since noon")
+WAITS = Script(start=False, exit=None, after=math.inf)
+
+
+class Scheduler(ScriptedExecutor):
+    """A scheduler that says of all jobs what it is told to say."""
+
+    def __init__(self) -> None:
+        super().__init__(default=WAITS)
+        self.says = WAITING
+        self.taken: set[str] = set()
+        self.reachable = True
+
+    async def submit(self, job: Job) -> Handle:
+        handle = await super().submit(job)
+        self.taken.add(job.name)
+        return handle
+
+    async def find(self, job: Job) -> Handle | None:
+        if not self.reachable:
+            raise ExecutorError("the cluster can't be reached")
+        return Handle(executor="scripted", job=job.name, token="script") if job.name in self.taken else None
+
+    async def status(self, handles: Sequence[Handle]) -> Sequence[JobStatus]:
+        return [self.says for _ in handles]
+
+
+@pytest.fixture
+def scheduler(bench: Bench) -> Scheduler:
+    bench.executor = scheduler = Scheduler()
+    return scheduler
+
+
+async def submitted(bench: Bench, script: Script = WAITS, **fields: Any) -> Run:
+    """A run that a process has submitted which is dead since."""
+    run = await bench.make(script, **fields)
+    claimed = await bench.claim(run)
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench._execute, claimed, Control())
+        await bench.until(lambda: bench.data.runs[run.id].handle is not None)
+        group.cancel_scope.cancel()
+    kept = structs.replace(await bench.store.get(run.id), worker=a_worker(), lease=0)
+    (kept,) = await bench.store.update((kept,))
+    return kept
+
+
+async def on_a_node(bench: Bench, **fields: Any) -> Run:
+    """One that has begun on a node of the cluster, where nobody here can look."""
+    run = await submitted(bench, **fields)
+    fence = Fence(
+        fence="started",
+        nonce="n",
+        identity=Identity(host="n1/0", boot="b", pid=1, start=1),
+        time=bench.clock.now(),
+    )
+    directory = bench.session.attempt_directory(run)
+    (directory / "fence").write_bytes(encode(fence))
+    # It was seen last when time began.
+    os.utime(directory / "fence", (1, 1))
+    return await settle(bench.session, run)
+
+
+@pytest.mark.parametrize("says", [WAITING, RUNNING, AWAY, GONE], ids=lambda status: status.phase)
+async def test_a_run_that_waits_in_its_scheduler_is_left_to_it_when_its_submitter_is_dead(
+    bench: Bench, scheduler: Scheduler, says: JobStatus
+) -> None:
+    run = await submitted(bench)
+    # One that it does not know was submitted just now: it may only be on its way.
+    scheduler.says = says
+
+    assert await settle(bench.session, run) == run
+    assert records.read_fence(bench.session.attempt_directory(run)) is None
+
+
+async def test_a_run_whose_job_was_cancelled_before_it_began_is_terminated(
+    bench: Bench, scheduler: Scheduler
+) -> None:
+    run = await submitted(bench)
+    scheduler.says = CANCELLED
+
+    settled = await settle(bench.session, run)
+
+    assert (settled.state, settled.cause) == ("terminated", "stopped")
+    assert settled.reason == "its job ended before it was started: job 7 was cancelled"
+
+
+@pytest.mark.parametrize(("says", "later"), [(ENDED, 0.0), (GONE, 500.0)])
+async def test_a_run_whose_job_is_over_before_it_began_has_failed_to_start(
+    bench: Bench, scheduler: Scheduler, says: JobStatus, later: float
+) -> None:
+    run = await submitted(bench)
+    scheduler.says = says
+    bench.clock.advance(later)
+
+    settled = await settle(bench.session, run)
+
+    assert (settled.state, settled.cause) == ("error", "not_started")
+    assert says.reason in (settled.reason or "")
+
+
+async def test_a_handle_that_nobody_came_to_note_is_found_by_the_jobs_name(
+    bench: Bench, scheduler: Scheduler
+) -> None:
+    run = await submitted(bench)
+    handle = run.handle
+    (run,) = await bench.store.update((structs.replace(run, handle=None),))
+    scheduler.reachable = False
+    assert await settle(bench.session, run) == run
+    scheduler.reachable = True
+
+    settled = await settle(bench.session, run)
+
+    assert (settled.state, settled.handle) == ("pending", handle)
+    assert "run.released" not in bench.events
+
+
+async def test_a_claim_whose_job_was_never_taken_is_released(bench: Bench, scheduler: Scheduler) -> None:
+    run = await submitted(bench)
+    (run,) = await bench.store.update((structs.replace(run, handle=None),))
+    scheduler.taken.clear()
+
+    assert (await settle(bench.session, run)).state == "staged"
+
+
+async def test_a_job_that_waits_is_cancelled_by_a_stop_and_its_run_has_ended_at_once(
+    bench: Bench, scheduler: Scheduler
+) -> None:
+    run = await submitted(bench)
+
+    report = await stop_runs(bench.session, (run,))
+
+    assert [(one.state, one.cause) for one in report.stopped] == [("terminated", "stopped")]
+    assert scheduler.stopped == [(f"{run.id}.1", "terminate")]
+
+
+async def test_a_stop_while_the_job_is_being_submitted_leaves_no_job_behind(
+    bench: Bench, scheduler: Scheduler
+) -> None:
+    run = await bench.make(Script(start=False, exit=None, after=math.inf, submit_delay=0.2))
+    claimed = await bench.claim(run)
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench._execute, claimed, Control())
+        await bench.until(lambda: bool(scheduler.submitted))
+        await stop_runs(bench.session, (await bench.store.get(run.id),))
+        await bench.until(lambda: bool(scheduler.stopped))
+        group.cancel_scope.cancel()
+
+    assert bench.data.runs[run.id].state != "running"
+    assert scheduler.stopped == [(f"{run.id}.1", "terminate")]
+
+
+async def test_a_wish_to_stop_ends_a_run_that_waits(bench: Bench, scheduler: Scheduler) -> None:
+    run = await bench.make(Script(start=False, exit=None, after=math.inf))
+    control = Control()
+    ended: list[Run] = []
+
+    async def execute() -> None:
+        ended.append(await bench.execute(run, control))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(execute)
+        await bench.until(lambda: bool(scheduler.submitted))
+        scheduler.says = CANCELLED
+        control.raise_to(Wish.TERMINATE)
+
+    assert [(one.state, one.cause) for one in ended] == [("terminated", "stopped")]
+
+
+@pytest.mark.parametrize("cause", ["timeout", "oom", "preempted"])
+async def test_the_scheduler_tells_why_it_ended_a_run_and_retries_go_by_that(
+    bench: Bench, scheduler: Scheduler, cause: str
+) -> None:
+    run = await on_a_node(bench, retry=Retry(limit=1, on=(cause,)))
+    scheduler.says = structs.replace(TIMED_OUT, cause=cause)
+    ended = Exit(code=-15, started=0, stopped=1, stopped_by="TERM")
+    records.write_exit(bench.session.attempt_directory(run), ended, fsync=False)
+
+    settled = await settle(bench.session, run)
+
+    assert (settled.state, settled.cause, settled.reason) == ("terminated", cause, TIMED_OUT.reason)
+    kept = records.read_exit(bench.session.attempt_directory(run))
+    assert kept is not None
+    assert (kept.cause, kept.code) == (cause, -15)
+    assert lifecycle.wants_again(settled), "its retry does not go by the reason"
+
+
+@pytest.mark.parametrize("says", [ENDED, AWAY, GONE], ids=lambda status: status.phase)
+async def test_where_the_scheduler_knows_no_reason_the_exit_record_stands_as_it_is(
+    bench: Bench, scheduler: Scheduler, says: JobStatus
+) -> None:
+    run = await on_a_node(bench)
+    scheduler.says = says
+    ended = Exit(code=3, started=0, stopped=1)
+    records.write_exit(bench.session.attempt_directory(run), ended, fsync=False)
+
+    settled = await settle(bench.session, run)
+
+    assert (settled.state, settled.exit_code, settled.cause) == ("error", 3, None)
+
+
+async def test_a_run_that_its_scheduler_has_killed_with_its_supervisor_is_terminated(
+    bench: Bench, scheduler: Scheduler
+) -> None:
+    run = await on_a_node(bench)
+    scheduler.says = TIMED_OUT
+
+    settled = await settle(bench.session, run)
+
+    assert (settled.state, settled.cause, settled.exit_code) == ("terminated", "timeout", -9)
+
+
+async def test_a_run_whose_job_is_over_without_a_known_reason_is_lost(
+    bench: Bench, scheduler: Scheduler
+) -> None:
+    run = await on_a_node(bench)
+    scheduler.says = structs.replace(ENDED, reason="job 7 has lost its node")
+
+    settled = await settle(bench.session, run)
+
+    assert (settled.state, settled.reason) == ("lost", "job 7 has lost its node")
+
+
+@pytest.mark.parametrize("says", [RUNNING, AWAY], ids=lambda status: status.phase)
+async def test_a_run_on_a_node_goes_on_while_its_scheduler_does_not_say_otherwise(
+    bench: Bench, scheduler: Scheduler, says: JobStatus
+) -> None:
+    run = await on_a_node(bench)
+    scheduler.says = says
+
+    assert (await settle(bench.session, run)).state == "running"
+
+
+async def test_a_queue_starts_what_is_too_big_for_this_computer_and_tells_the_scheduler_its_size(
+    bench: Bench, scheduler: Scheduler
+) -> None:
+    needs = Resources(gpus=64, cpus=4096, memory=1 << 50)
+    runs = [await bench.make(WAITS, resources=needs, time_limit=60.0) for _ in range(2)]
+    async with bench.a_queue(jobs=2):
+        await bench.until(lambda: len(scheduler.submitted) == 2)
+
+    assert sorted(bench.started) == sorted(run.id for run in runs)
+    wanted = scheduler.submitted[0].resources
+    assert (wanted["gpus"], wanted["cpus"], wanted["memory"]) == (64, 4096, 1 << 50)
+    assert float(wanted["time"]) > 60
+
+
+async def test_a_queue_takes_over_runs_that_wait_in_a_scheduler(bench: Bench, scheduler: Scheduler) -> None:
+    run = await submitted(bench)
+    async with bench.a_queue():
+        await bench.until(lambda: "run.adopted" in bench.events)
+
+    assert bench.state(run) == "pending"
+    assert bench.data.runs[run.id].handle is not None
