@@ -75,11 +75,11 @@ class Incoming:
         index = read_index(self.source, self.archive.shown)
         there = require_runs(self.archive, self.source)
         chosen = there if ids is None else [run_id for run_id in there if run_id in set(ids)]
-        await self._check_index(index, None if ids is not None else there)
+        await self._check_index(index, there, whole=ids is None)
         return [await self._bring(run_id) for run_id in chosen]
 
-    async def _check_index(self, index: ArchiveIndex | None, there: Sequence[str] | None) -> None:
-        """What a file says that it holds must be what it holds."""
+    async def _check_index(self, index: ArchiveIndex | None, there: Sequence[str], *, whole: bool) -> None:
+        """What a file says that it holds must be what it holds; ``whole``: all of it is ``there``."""
         if index is None:
             if self.archive.kind is not None and not self.how.allow_damaged:
                 raise UserError(
@@ -87,12 +87,18 @@ class Incoming:
                     "Use --allow-damaged if you know what it is.",
                 )
             return
-        missing = sorted(set(index.runs) - set(there)) if there is not None else []
+        missing = sorted(set(index.runs) - set(there)) if whole else []
         if missing:
             self._damaged(f"run {missing[0]} is missing in it")
+        added = sorted(set(there) - set(index.runs)) if self.archive.kind is not None else []
+        if added:
+            self._damaged(f"run {added[0]} was added to it")
         for run_id, digest in index.runs.items():
             path = manifest_path(self.source, run_id)
-            if path.exists() and await finish(hash_file(path)) != digest:
+            if not path.exists():
+                if run_id in there:
+                    self._damaged(f"the checksums of run {run_id} are missing in it")
+            elif await finish(hash_file(path)) != digest:
                 self._damaged(f"what it says of run {run_id} was changed")
 
     def _damaged(self, what: str) -> None:

@@ -819,6 +819,28 @@ def test_what_differs_from_its_checksums_is_refused(
     assert other("import", "out", "-y", "--allow-damaged").output == "Imported 2 run(s) from out\n"
 
 
+@pytest.mark.parametrize("what", ["run", "checksums"])
+def test_a_run_that_was_added_to_a_file_and_checksums_that_were_removed_are_noticed(
+    call: Call, other: Call, home: Path, tmp_path: Path, what: str
+) -> None:
+    make(home, ended(id="one"))
+    call("export", "out.zip", "-y")
+    with zipfile.ZipFile(tmp_path / "out.zip") as whole, zipfile.ZipFile(tmp_path / "more.zip", "w") as more:
+        for entry in whole.infolist():
+            data = whole.read(entry)
+            if what == "run" or not entry.filename.endswith("/exported.json"):
+                more.writestr(entry, data)
+            if what == "run" and entry.filename.startswith("one/"):
+                more.writestr(entry.filename.replace("one/", "two/", 1), data.replace(b'"one"', b'"two"'))
+
+    refused = other("import", "more.zip", "-y")
+
+    assert refused.code == 1
+    told = "run two was added to it" if what == "run" else "the checksums of run one are missing in it"
+    assert told in refused.error
+    assert ids(other) == []
+
+
 def test_a_run_that_is_missing_in_a_file_is_noticed(
     call: Call, other: Call, home: Path, tmp_path: Path
 ) -> None:
