@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 # Kits fail with plain asserts: without this they would fail without a word.
-_KITS = ["kit", "expanders", "resolvers", "executors", "hinting", "stores"]
+_KITS = ["kit", "expanders", "resolvers", "executors", "hinting", "scheduling", "stores"]
 _STORE_KITS = ["cases", "claim_cases", "condition_cases", "machine", "race", "storm"]
 _MODULES = [*_KITS, *(f"store_{name}" for name in _STORE_KITS)]
 pytest.register_assert_rewrite(*(f"orchestra.testing.{module}" for module in _MODULES))

@@ -17,7 +17,7 @@ from orchestra.testing.kit import Kit
 
 PAGES = Path(orchestra.testing.__file__).parent
 MODULES: dict[Kind, tuple[str, ...]] = {
-    "executor": ("executors", "hinting"),
+    "executor": ("executors", "hinting", "scheduling"),
     "expander": ("expanders",),
     "resolver": ("resolvers",),
     "store": ("stores",),
