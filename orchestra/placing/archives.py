@@ -25,7 +25,7 @@ ArchiveType: TypeAlias = Literal["zip", "tar", "gz"]
 _TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz")
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0")
 _RESERVE = 1 << 30
-"""Bytes of the disk that are never filled."""
+"""Bytes of the disk that are never filled; of a small one a twentieth."""
 _ZIP_METHODS = (0, 8, 12, 14)
 _ZIP_END = 22
 """Bytes of the record that ends a zip, without its comment."""
@@ -88,7 +88,9 @@ def unpack(
             where it only shows on the way: sizes that lie, links that lead out through other links.
     """
     name = name or path.name
-    limits = Limits(total=max(0, shutil.disk_usage(into).free - _RESERVE), packed=path.stat().st_size)
+    disk = shutil.disk_usage(into)
+    room = max(0, disk.free - min(_RESERVE, disk.total // 20))
+    limits = Limits(total=room, packed=path.stat().st_size)
     steps = {"zip": _unpack_zip, "tar": _unpack_tar, "gz": _unpack_gz}[kind](
         path, name, _Writer(name, into, limits, wanted), limits
     )

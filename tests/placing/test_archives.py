@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import gzip
 import io
+import shutil
 import stat
 import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from orchestra.errors import ResolveError
-from orchestra.placing import archives, members
+from orchestra.placing import members
 from orchestra.placing.archives import archive_type, type_by_content, unpack
 
 Change = dict[str, object]
@@ -234,13 +236,19 @@ def test_what_unpacks_to_far_more_than_it_is_is_refused(tmp_path, into, monkeypa
         run(path, into)
 
 
-def test_what_would_fill_the_disk_is_refused(tmp_path, into, monkeypatch):
-    monkeypatch.setattr(archives, "_RESERVE", 1 << 60)
+@pytest.mark.parametrize(("total", "left"), [(1 << 40, 1 << 30), (512 << 20, (512 << 20) // 20)])
+def test_what_would_fill_the_disk_is_refused(tmp_path, into, monkeypatch, total, left):
     path = tar(tmp_path / "a.tar", ("a", b"1"))
+    room = 100_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=total, free=left + room))
+    run(path, into)
 
+    room = 0
+    other = tmp_path / "other"
+    other.mkdir()
     with pytest.raises(ResolveError, match="would fill the disk"):
-        run(path, into)
-    assert list(into.iterdir()) == []
+        run(path, other)
+    assert list(other.iterdir()) == []
 
 
 def test_too_many_members_are_refused(tmp_path, into, monkeypatch):
