@@ -53,6 +53,8 @@ def main(arguments: list[str]) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     except Refused as refused:
         tell(hints, "cold", str(refused))
         os._exit(0)
+    # Each script is compiled after its fork: what the compiler loads then, it loads once, here.
+    compile("", "", "exec")
     hints.send("pid", f"{os.getpid()}:{supervisor.process_start(os.getpid()) or 0}")
     try:
         launcher.serve(hints.fd, warm.starter)
