@@ -24,7 +24,7 @@ the kits in :mod:`orchestra.testing`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
@@ -59,6 +59,12 @@ class Page(Struct, frozen=True, kw_only=True):
 
     runs: tuple[Run, ...]
     total: int
+
+    @classmethod
+    def of(cls, query: RunQuery, runs: Iterable[Run]) -> Page:
+        """What ``query`` finds among ``runs``, which come in the order of their creation."""
+        found = sorted(filter(query.matches, runs), key=query.sort_key)
+        return cls(runs=tuple(found[query.window]), total=len(found))
 
 
 class Store(Protocol):

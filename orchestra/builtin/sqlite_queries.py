@@ -35,8 +35,7 @@ def select(query: RunQuery, connection: Connection) -> Page:
         return Page(runs=tuple(load(*row) for row in rows), total=total)
     # Neither columns nor glimpses tell: the records do.
     every = tuple(run for run in (load(*row) for row in rows) if query.matches(run))
-    end = None if query.limit is None else query.offset + query.limit
-    return Page(runs=every[query.offset : end], total=len(every))
+    return Page(runs=every[query.window], total=len(every))
 
 
 def marks(query: RunQuery, connection: Connection) -> list[tuple[str, int, int]]:
@@ -90,8 +89,7 @@ class _Found:
             rows = self._rows(columns, -1, 0)
             return rows, len(rows)
         if self._sequences is not None:
-            end = None if query.limit is None else query.offset + query.limit
-            return self._rows_of(columns, self._sequences[query.offset : end]), len(self._sequences)
+            return self._rows_of(columns, self._sequences[query.window]), len(self._sequences)
         limit = -1 if query.limit is None else query.limit
         rows = self._rows(columns, limit, query.offset)
         if (rows or query.offset == 0) and len(rows) != limit:

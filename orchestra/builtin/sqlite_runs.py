@@ -17,7 +17,7 @@ from msgspec import structs
 
 from orchestra.errors import IdTaken, RevisionConflict, RunNotFound, StoreCorrupt, StoreError
 from orchestra.model import lifecycle
-from orchestra.model.encoding import decode_run, encode, encode_run
+from orchestra.model.encoding import decode_run, encode, encode_unleased
 from orchestra.model.filters import Wanted
 from orchestra.model.glimpse import encode_glimpse
 from orchestra.model.run import Run, State, Worker, unreadable_run
@@ -120,7 +120,10 @@ def claim(
     claimed = [structs.replace(move(run, worker, end), revision=run.revision + 1) for run in found]
     connection.executemany(
         _CLAIM,
-        [(run.revision, run.state, run.time, worker.nonce, end, _encode(run), run.id) for run in claimed],
+        [
+            (run.revision, run.state, run.time, worker.nonce, end, encode_unleased(run), run.id)
+            for run in claimed
+        ],
     )
     return tuple(claimed)
 
@@ -211,15 +214,8 @@ def _row(run: Run) -> tuple[Any, ...]:
         run.turn[1],
         None if run.worker is None else run.worker.nonce,
         run.lease,
-        _encode(run),
+        encode_unleased(run),
     )
-
-
-def _encode(run: Run) -> bytes:
-    try:
-        return encode_run(run if run.lease is None else structs.replace(run, lease=None))
-    except (TypeError, ValueError) as error:
-        raise StoreError(f"run {run.id} can't be recorded: {error}") from error
 
 
 def fill_glimpses(connection: Connection) -> None:

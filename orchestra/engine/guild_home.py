@@ -71,9 +71,7 @@ class Shelf:
 
     async def query(self, query: RunQuery) -> Page:
         """As a store does."""
-        found = sorted((run for run in self._runs if query.matches(run)), key=query.sort_key)
-        end = None if query.limit is None else query.offset + query.limit
-        return Page(runs=tuple(found[query.offset : end]), total=len(found))
+        return Page.of(query, self._runs)
 
 
 def look_into(session: Session, path: Path, *, deleted: bool = False) -> Found:

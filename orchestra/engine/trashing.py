@@ -42,10 +42,7 @@ class DeletedRuns:
     async def query(self, query: RunQuery) -> Page:
         """As of a store; results may be asked for, too."""
         query = await answered_among(self._session, query, [one.run for one in self._found])
-        matching = [one.run for one in self._found if query.matches(one.run)]
-        matching.sort(key=query.sort_key)
-        end = None if query.limit is None else query.offset + query.limit
-        return Page(runs=tuple(matching[query.offset : end]), total=len(matching))
+        return Page.of(query, (one.run for one in self._found))
 
     def deleted_at(self, run: Run) -> int:
         """When a run that a query has found was deleted."""

@@ -12,7 +12,9 @@ from collections.abc import Iterable
 from typing import Any, TypeVar, cast
 
 import msgspec
+from msgspec import structs
 
+from orchestra.errors import StoreError
 from orchestra.model.run import Run
 
 T = TypeVar("T")
@@ -62,6 +64,18 @@ def decode(data: bytes, kind: type[T]) -> T:
 def encode_run(run: Run) -> bytes:
     """:func:`encode` for what a store keeps of a run."""
     return encode(run)
+
+
+def encode_unleased(run: Run) -> bytes:
+    """:func:`encode_run` for a store that keeps the lease beside the record.
+
+    Raises:
+        StoreError: it holds a value that no record can hold.
+    """
+    try:
+        return encode_run(run if run.lease is None else structs.replace(run, lease=None))
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"run {run.id} can't be recorded: {error}") from error
 
 
 def decode_run(record: bytes) -> Run:

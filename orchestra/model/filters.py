@@ -33,6 +33,11 @@ class RunQuery(Struct, frozen=True, kw_only=True):
     limit: int | None = None
     offset: int = 0
 
+    @property
+    def window(self) -> slice:
+        """What its limit and offset leave of all the runs that match, in order."""
+        return slice(self.offset, None if self.limit is None else self.offset + self.limit)
+
     def sort_key(self, run: Run) -> int | tuple[int, int]:
         """What the runs are sorted by, in a sort that is stable."""
         if self.claim_order:

@@ -76,11 +76,7 @@ class MemoryStore:
     async def query(self, query: RunQuery) -> Page:
         """See :meth:`orchestra.contracts.Store.query`."""
         with self._data.lock:
-            found = [run for run in self._data.runs.values() if query.matches(run)]
-            # A sort is stable, so ties keep the order of creation in both directions.
-            found.sort(key=query.sort_key)
-            end = None if query.limit is None else query.offset + query.limit
-            return Page(runs=tuple(deepcopy(found[query.offset : end])), total=len(found))
+            return deepcopy(Page.of(query, self._data.runs.values()))
 
     async def marks(self, query: RunQuery) -> Sequence[Mark]:
         """See :meth:`orchestra.contracts.Marking.marks`."""

@@ -52,10 +52,7 @@ class FakeRuns:
     async def query(self, query: RunQuery) -> Page:
         """As of a store; suspends once, as a store may."""
         await anyio.lowlevel.checkpoint()
-        found = [run for run, _ in self._runs.values() if query.matches(run)]
-        found.sort(key=query.sort_key)
-        end = None if query.limit is None else query.offset + query.limit
-        return Page(runs=tuple(found[query.offset : end]), total=len(found))
+        return Page.of(query, (run for run, _ in self._runs.values()))
 
     def directory(self, run: Run) -> Path:
         """Where the run's files are."""

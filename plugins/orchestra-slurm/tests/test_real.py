@@ -239,7 +239,8 @@ def test_the_example_runs_its_sweep_on_a_cluster_of_its_own(tmp_path: Path) -> N
     if (reason := reason_against()) is not None:
         pytest.skip(reason)
     place = tmp_path / "clone"
-    shutil.copytree(EXAMPLE, place / "examples" / "slurm")
+    for name in ("slurm", "globals"):
+        shutil.copytree(EXAMPLE.with_name(name), place / "examples" / name)
     tests = place / "plugins" / "orchestra-slurm" / "tests"
     tests.mkdir(parents=True)
     shutil.copy(Path(__file__).with_name("cluster.py"), tests)

@@ -39,7 +39,7 @@ def select(query: RunQuery, connection: Connection) -> Page:
         return Page(runs=tuple(load(*row) for row in rows), total=total)
     # Neither columns nor glimpses tell: the records do.
     every = tuple(run for run in (load(*row) for row in rows) if query.matches(run))
-    return Page(runs=every[_within(query)], total=len(every))
+    return Page(runs=every[query.window], total=len(every))
 
 
 def marks(query: RunQuery, connection: Connection) -> list[Mark]:
@@ -79,7 +79,7 @@ class _Found:
         """The rows within the query's limit and offset, and how many there are without these; with ``rest``, all."""
         query = self._query
         if self._sequences is not None:
-            return self._rows_of(columns, self._sequences[_within(query)]), len(self._sequences)
+            return self._rows_of(columns, self._sequences[query.window]), len(self._sequences)
         if self.rest is not None:
             rows = self._rows(columns, None, 0)
             return rows, len(rows)
@@ -122,10 +122,6 @@ class _Found:
 
     def _fetch(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         return self._connection.execute(statement.encode(), parameters, binary=True).fetchall()
-
-
-def _within(query: RunQuery) -> slice:
-    return slice(query.offset, None if query.limit is None else query.offset + query.limit)
 
 
 def _conditions(query: RunQuery) -> list[Sql]:

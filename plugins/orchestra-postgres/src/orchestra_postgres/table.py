@@ -8,9 +8,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 from msgspec import structs
-from orchestra.errors import IdTaken, RevisionConflict, RunNotFound, StoreError
+from orchestra.errors import IdTaken, RevisionConflict, RunNotFound
 from orchestra.model import lifecycle
-from orchestra.model.encoding import decode, decode_run, encode, encode_run
+from orchestra.model.encoding import decode, decode_run, encode, encode_unleased
 from orchestra.model.filters import Wanted
 from orchestra.model.glimpse import encode_glimpse
 from orchestra.model.operation import FlagValue
@@ -278,18 +278,11 @@ def _columns(runs: Sequence[Run], sent: Sent) -> dict[str, Any]:
         "queued": [run.turn[1] for run in runs],
         "workers": [None if run.worker is None else text(run.worker.nonce) for run in runs],
         "leases": [run.lease for run in runs],
-        "records": [_encoded(run) for run in runs],
+        "records": [encode_unleased(run) for run in runs],
         "flags": [plain_flags(run) for run in runs],
         "glimpses": [encode_glimpse(run) for run in runs],
         **sent._asdict(),
     }
-
-
-def _encoded(run: Run) -> bytes:
-    try:
-        return encode_run(run if run.lease is None else structs.replace(run, lease=None))
-    except (TypeError, ValueError) as error:
-        raise StoreError(f"run {run.id} can't be recorded: {error}") from error
 
 
 def plain_flags(run: Run) -> str:

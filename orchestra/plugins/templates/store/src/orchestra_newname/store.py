@@ -58,10 +58,7 @@ class NewnameStore:
     async def query(self, query: RunQuery) -> Page:
         """See :meth:`orchestra.contracts.Store.query`."""
         with self._locked() as kept:
-            found = [run for run in kept.values() if query.matches(run)]
-        found.sort(key=query.sort_key)
-        end = None if query.limit is None else query.offset + query.limit
-        return Page(runs=tuple(found[query.offset : end]), total=len(found))
+            return Page.of(query, kept.values())
 
     async def update(self, runs: Sequence[Run]) -> tuple[Run, ...]:
         """See :meth:`orchestra.contracts.Store.update`."""
