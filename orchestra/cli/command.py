@@ -31,9 +31,10 @@ from orchestra.console import printable
 from orchestra.engine.begin import as_wanted, begin, may_lack, prepare
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute, is_interim, tidy_up
+from orchestra.engine.judge import UNSCHEDULED
 from orchestra.engine.launch import Launch, launch
 from orchestra.engine.request import RunRequest
-from orchestra.engine.restart import Restart
+from orchestra.engine.restart import Restart, executor_of
 from orchestra.engine.session import Session, open_session
 from orchestra.engine.stage import Plan
 from orchestra.errors import INTERRUPTED
@@ -148,18 +149,18 @@ class RunCommand:
         """Everything up to the start of the operation; an exit code where that is all."""
         shown = await look_at_plan(session, self.request, prepared, self.look)
         if shown is not None:
-            terminal.write(terminal.defuse(shown) if os.isatty(1) else shown)
+            terminal.write_for_either(shown)
             return 0
         self.kind = prepared.kind
         if self.common.edit_comment or (self.edit_batch_comment and self.kind == "batch"):
             self._edit_comments()
             if isinstance(prepared, Restart):
                 prepared = await prepare(session, self.request)
-        if may_lack(self.request, prepared):
+        if may_lack(self.request, prepared) and self._is_ours(session, prepared):
             from orchestra.engine.capacity import require_capacity
 
             # Nobody is asked whether to do what can't be done.
-            require_capacity(self.request, prepared)
+            await require_capacity(session, self.request, prepared)
         is_idle = isinstance(prepared, Restart) and prepared.idle is not None
         if not (self.common.yes or is_idle) and not await self._confirmed(session, prepared):
             return 0
@@ -168,7 +169,7 @@ class RunCommand:
             if lines:
                 session.emit("log.message", level="warning", message="\n".join(lines), logger="")
         self._catch_signals()
-        if self._needs_time(prepared):
+        if self._needs_time(session, prepared):
             return session, prepared
         made = await self._make(session, prepared)
         return made if isinstance(made, int) else (session, made)
@@ -222,9 +223,10 @@ class RunCommand:
             request = structs.replace(request, batch_comment=edit_comment(request.batch_comment, "batch"))
         self.request = request
 
-    def _needs_time(self, prepared: Plan | Restart) -> bool:
-        """Whether files or resources must be provided, or others be waited for first: no work without an event loop."""
-        if self.request.needed:
+    def _needs_time(self, session: Session, prepared: Plan | Restart) -> bool:
+        """Whether files or resources must be provided, others be waited for first, or an executor of somebody else is
+        asked: no work without an event loop."""
+        if self.request.needed or not self._is_ours(session, prepared):
             return True
         if isinstance(prepared, Restart):
             run = prepared.run
@@ -232,12 +234,16 @@ class RunCommand:
         wanted = prepared.sources or self.request.resources or prepared.operation.requires
         return prepared.kind == "run" and bool(wanted)
 
+    def _is_ours(self, session: Session, prepared: Plan | Restart) -> bool:
+        spec = executor_of(session, self.request, prepared)
+        return parse_plugin_spec(spec)[0] in UNSCHEDULED
+
     async def _make(self, session: Session, prepared: Plan | Restart) -> int | Run:
         """Make or claim the run, and launch what is no batch or queue."""
         if self.kind != "run" and not (
             self.common.background or self.request.stage or self.request.stage_trials
         ):
-            await session.warm_up(self.request.executor or self.settings.executor)
+            await session.warm_up(executor_of(session, self.request, prepared))
         begun = await begin(
             session,
             self.request,

@@ -217,8 +217,5 @@ def _show(found: Differences, heads: Sequence[Sequence[str]], *, as_json: bool) 
     ]
     text = tables.render(rows, width=terminal.width())
     text += "".join(difference_lines(found, colour=terminal.in_colour()))
-    if os.isatty(1):
-        terminal.write(text)
-    else:
-        # Differences of files are for programs, too.
-        terminal.write_exact(text)
+    # Differences of files are for programs, too.
+    terminal.write_for_either(text)

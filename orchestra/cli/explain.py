@@ -50,9 +50,7 @@ def explain(
     """
     found = complete(lambda: _explained(operation))
     if json:
-        import msgspec
-
-        terminal.write(msgspec.json.format(msgspec.json.encode(found), indent=2).decode() + "\n")
+        terminal.write_json(found)
     else:
         terminal.write(_as_text(found))
     return 0

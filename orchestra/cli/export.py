@@ -83,7 +83,7 @@ def export(
     exported = in_event_loop(lambda: _export(found, target, how))
     if exported.runs and not environment:
         terminal.tell("Environment variables were left out (use --environment to include them).")
-    terminal.write(f"Exported {len(exported.runs)} run(s) to {terminal.defuse(location)}\n")
+    terminal.write(f"Exported {len(exported.runs)} run(s) to {location}\n")
     return 0
 
 
@@ -156,7 +156,7 @@ def archive(
         terminal.tell(f"Creating '{name}'")
         os.makedirs(layout.home / ARCHIVES, mode=0o700, exist_ok=True)
     exported = in_event_loop(lambda: _export(found, target, how))
-    terminal.write(f"Archived {len(exported.runs)} run(s) to '{terminal.defuse(name)}'\n")
+    terminal.write(f"Archived {len(exported.runs)} run(s) to '{name}'\n")
     return 0
 
 

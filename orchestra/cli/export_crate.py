@@ -32,7 +32,7 @@ def export_ro_crate(
         intro = f"You are about to export the following runs to '{location}':"
         prompts.insist(question(intro, rows, len(found)))
     in_event_loop(lambda: _export(found, place, license))
-    terminal.write(f"Exported {len(found)} run(s) to {terminal.defuse(location)}\n")
+    terminal.write(f"Exported {len(found)} run(s) to {location}\n")
     return 0
 
 

@@ -42,7 +42,7 @@ def import_guild(
         intro = f"You are about to import the following runs from '{path}':"
         prompts.insist(question(intro, wanted.rows, len(wanted.runs)))
     taken = in_event_loop(lambda: _take_over(wanted.runs, str(_place(path))))
-    terminal.write(f"Imported {len(taken)} run(s) from {terminal.defuse(path)}\n")
+    terminal.write(f"Imported {len(taken)} run(s) from {path}\n")
     return 0
 
 

@@ -82,7 +82,7 @@ def import_(
     # Whether all is there that should be is told by the import itself.
     ids = None if everything else [run.id for run in found]
     imported = in_event_loop(lambda: _import(archive, ids, how))
-    terminal.write(f"Imported {len(imported.runs)} run(s) from {terminal.defuse(source)}\n")
+    terminal.write(f"Imported {len(imported.runs)} run(s) from {source}\n")
     return 0
 
 

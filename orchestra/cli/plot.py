@@ -160,4 +160,4 @@ def _put(path: str, data: bytes, plots: Plots) -> None:
         terminal.write_bytes(data)
         return
     write_file(place_of(path, current().cwd), data, path)
-    terminal.write(f"Wrote {len(plots.runs)} run(s) to {terminal.defuse(path)}\n")
+    terminal.write(f"Wrote {len(plots.runs)} run(s) to {path}\n")

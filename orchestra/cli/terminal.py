@@ -45,7 +45,12 @@ def write_exact(text: str) -> None:
     try:
         write_bytes(text.encode(errors="surrogateescape"))
     except UnicodeEncodeError:
-        write(text)
+        draw(text)
+
+
+def write_for_either(text: str) -> None:
+    """Write text that people look at on a terminal, and that programs read from a pipe."""
+    (write if os.isatty(1) else write_exact)(text)
 
 
 def write_json(value: object, *, indented: bool = True) -> None:

@@ -166,8 +166,8 @@ async def begin(
     if may_lack(request, prepared):
         from orchestra.engine.capacity import require_capacity, warn_of_capacity
 
-        require_capacity(request, prepared)
-        warn_of_capacity(session, request, prepared)
+        await require_capacity(session, request, prepared)
+        await warn_of_capacity(session, request, prepared)
     if isinstance(prepared, Restart):
         return await _begin_again(session, request, prepared, console, quiet)
     request = structs.replace(request, after=await found_after(session, request))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from orchestra.engine.machine import ThisMachine
 from orchestra.engine.request import RunRequest
-from orchestra.engine.restart import Restart
+from orchestra.engine.restart import Restart, executor_of
+from orchestra.engine.scheduled import scheduler_of
 from orchestra.engine.session import Session
 from orchestra.engine.stage import Plan
 from orchestra.engine.terms import settled_terms
@@ -14,15 +15,16 @@ from orchestra.model.resources import Resources
 from orchestra.model.scheduling import never
 
 
-def require_capacity(request: RunRequest, prepared: Plan | Restart) -> None:
+async def require_capacity(session: Session, request: RunRequest, prepared: Plan | Restart) -> None:
     """Refuse a run that would be started here and could never have what it asks for.
 
     Raises:
         UserError: says what there is too little of.
+        PluginError: its executor can't be opened.
     """
     if is_staged(request, prepared):
         return
-    lacking = _lacking(request, prepared)
+    lacking = await _lacking(session, request, prepared)
     if lacking is not None:
         raise UserError(
             f"the run can't be started here: it needs {lacking}",
@@ -30,9 +32,11 @@ def require_capacity(request: RunRequest, prepared: Plan | Restart) -> None:
         )
 
 
-def warn_of_capacity(session: Session, request: RunRequest, prepared: Plan | Restart) -> None:
+async def warn_of_capacity(session: Session, request: RunRequest, prepared: Plan | Restart) -> None:
     """Warn of what is staged and waits for ever unless a queue of another machine takes it."""
-    lacking = _lacking(request, prepared) if is_staged(request, prepared) else None
+    if not is_staged(request, prepared):
+        return
+    lacking = await _lacking(session, request, prepared)
     if lacking is not None:
         message = f"No queue on this machine can ever start it: it needs {lacking}"
         session.emit("log.message", level="warning", message=message, logger="")
@@ -48,9 +52,14 @@ def _batch(prepared: Plan | Restart) -> Batch | None:
     return prepared.run.batch_spec if isinstance(prepared, Restart) else prepared.batch
 
 
-def _lacking(request: RunRequest, prepared: Plan | Restart) -> str | None:
+async def _lacking(session: Session, request: RunRequest, prepared: Plan | Restart) -> str | None:
+    """What there is too little of here, where it matters: what a scheduler places elsewhere needs nothing here."""
     needs = _needs(request, prepared)
-    return never(needs, ThisMachine().machine) if needs else None
+    lacking = never(needs, ThisMachine().machine) if needs else None
+    if lacking is None:
+        return None
+    scheduler = await scheduler_of(session, executor_of(session, request, prepared))
+    return lacking if scheduler is None else None
 
 
 def _needs(request: RunRequest, prepared: Plan | Restart) -> Resources:

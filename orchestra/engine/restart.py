@@ -18,7 +18,7 @@ from orchestra.engine.request import RunRequest
 from orchestra.engine.requested_flags import settled_flags
 from orchestra.engine.session import Session
 from orchestra.engine.snapshot import Snapshot, take_snapshot
-from orchestra.engine.stage import check_queue, own_kind
+from orchestra.engine.stage import Plan, check_queue, executor_of_new, own_kind
 from orchestra.engine.terms import check_terms, given_terms, redefined_terms
 from orchestra.errors import FlagError, RunBusy, RunNotFound, UserError
 from orchestra.model import flags as flag_rules
@@ -89,6 +89,13 @@ async def find_run(session: Session, spec: str, *, cwd: Path) -> Run:
         names = ", ".join(run.short_id for run in runs[:CANDIDATES])
         raise RunNotFound(f"'{spec}' matches multiple runs: {names}", "Give more of the id.")
     return runs[0]
+
+
+def executor_of(session: Session, request: RunRequest, prepared: Plan | Restart) -> str:
+    """The executor, with options, that the run is given to, or the runs of the batch."""
+    if isinstance(prepared, Restart):
+        return request.executor or prepared.run.executor
+    return executor_of_new(session, request, prepared.operation)
 
 
 async def found_after(session: Session, request: RunRequest) -> tuple[str, ...]:

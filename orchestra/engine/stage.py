@@ -163,10 +163,15 @@ def wanted_operation(session: Session, request: RunRequest, warn: Callable[[str]
     return with_source_flags(operation) if operation.requires else operation
 
 
+def executor_of_new(session: Session, request: RunRequest, operation: Operation) -> str:
+    """The executor of a new run, with options: as the request says, else as the operation, else as the settings."""
+    return request.executor or operation.terms.executor or session.settings.executor
+
+
 def _require_plugins(
     session: Session, request: RunRequest, operation: Operation, batch: Batch | None
 ) -> None:
-    executor = request.executor or session.settings.executor
+    executor = executor_of_new(session, request, operation)
     if executor != LOCAL:
         session.require("executor", executor)
     if batch is not None:
@@ -248,7 +253,7 @@ def new_run(session: Session, request: RunRequest, planned: Plan, *, state: Stat
         **settled_terms(planned.operation, request),
         environment=request.environment,
         random_seed=planned.batch.seed if planned.batch else request.random_seed,
-        executor=request.executor or session.settings.executor,
+        executor=executor_of_new(session, request, planned.operation),
         command=() if is_batch else command_line(planned.operation, planned.flags),
         user=user_name(),
         host=hostname(),

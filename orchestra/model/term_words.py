@@ -28,6 +28,7 @@ def terms_of_words(words: Mapping[str, str]) -> Terms:
         UserError: one of them has no meaning.
     """
     terms = Terms(
+        executor=words.get("executor"),
         resources=parse_resources(words["resources"]) if "resources" in words else None,
         priority=_number("priority", words["priority"]) if "priority" in words else None,
         group=words.get("group"),
@@ -43,6 +44,7 @@ def words_of(terms: Terms) -> dict[str, str]:
     """The options that say ``terms``: :func:`terms_of_words` of them are these terms."""
     retry = terms.retry
     words = {
+        "executor": terms.executor,
         "resources": None if terms.resources is None else str(terms.resources),
         "priority": None if terms.priority is None else str(terms.priority),
         "group": terms.group,

@@ -11,6 +11,8 @@ from orchestra.model.retry import Retry
 class Terms(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """What a run needs, when its turn comes, how long and how often it may try. None: nothing is said of it."""
 
+    executor: str | None = None
+    """The executor plugin, with options."""
     resources: Resources | None = None
     priority: int | None = None
     group: str | None = None

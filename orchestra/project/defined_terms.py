@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, cast
 
@@ -72,8 +73,27 @@ def _said(raw: Map) -> Iterator[_Said]:
         if not isinstance(value, Map):
             yield _Said(key, _RETRY["max"] if key == "retry" else key, str(value), raw.places[key])
             continue
+        if key == "executor":
+            yield _executor_said(value, raw.places[key])
+            continue
         for part, inner in value.items():
             option, text = (
                 (key, pairs({part: inner})) if key == "resources" else (_RETRY[part], text_of(plain(inner)))
             )
             yield _Said(f"{key}.{part}", option, text, value.places[part])
+
+
+def _executor_said(value: Map, place: Place) -> _Said:
+    """``{NAME: {OPTION: VALUE}}`` as an option of ``run`` has it.
+
+    Raises:
+        ProjectFileError: it names none, or several.
+    """
+    if len(value) != 1:
+        raise error_at(
+            place, "executor", "it is one name with its options", "Such as {slurm: {partition: gpu}}."
+        )
+    ((name, options),) = value.items()
+    given = cast("dict[str, Any]", plain(options))
+    words = (shlex.quote(f"{option}={each}") for option, each in given.items())
+    return _Said("executor", "executor", " ".join((name, *words)), place)

@@ -10,7 +10,7 @@ Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=86_400)]
 Texts: TypeAlias = str | list[str]
 Scalar: TypeAlias = str | int | float | bool | None
 
-TERMS: Final = ("resources", "priority", "group", "time-limit", "warn", "retry")
+TERMS: Final = ("executor", "resources", "priority", "group", "time-limit", "warn", "retry")
 """The keys of an operation that say on which terms its runs are started. The predecessor has none of them."""
 
 
@@ -259,6 +259,8 @@ class OperationSection(Section):
     python_path: Texts = []
     python_requires: str | None = None
     pip_freeze: bool = True
+    executor: str | dict[str, dict[str, Any]] | None = None
+    """``slurm partition=gpu``, or ``{slurm: {partition: gpu}}``."""
     resources: str | NeedsSection | None = None
     """What a run of it needs; a model's are something else: what operations may require."""
     priority: int | None = None

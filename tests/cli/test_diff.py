@@ -128,7 +128,7 @@ def test_what_can_not_be_compared_is_refused(call: Call, runs: tuple[str, str], 
     assert call("diff", "-Fl", "first").error.startswith("orchestra: diff requires two runs\n")
     assert call("diff", "-Fl", "nothing") == (1, "", "orchestra: no matching runs\n")
     assert call("diff", "1", "2", "3").error.startswith("orchestra: cannot compare more than two runs\n")
-    assert call("diff", "1", "9").error.startswith("orchestra: could not find a run matching '9'\n")
+    assert call("diff", "1", "none").error.startswith("orchestra: could not find a run matching 'none'\n")
     for options in (
         ("1", "2", "-w"),
         ("-w", "--dir", "."),

@@ -69,6 +69,22 @@ def test_the_file_says_the_terms_and_options_go_over_them(call: Call, home: Path
     assert terms(home, "given") == {"time_limit": 3600.0, "warning": "USR1@9", "retry": Retry(limit=0)}
 
 
+def test_an_executor_of_the_file_is_that_of_runs_and_trials_unless_an_option_says_another(
+    call: Call, home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "orchestra.yml").write_text(
+        "train: {main: train, flags-import: all, executor: {warm: {imports: json}}}\n"
+    )
+    stage(call, "plain", "train")
+    stage(call, "given", "train", "--executor", "local")
+    call("run", "train", "x=[1,2]", "--stage-trials", "-y")
+
+    found = {run["id"]: run["executor"] for run in call("runs", "--json").json if run["kind"] == "run"}
+
+    assert found.pop("given") == "local"
+    assert sorted(found.values()) == ["warm imports=json"] * 3
+
+
 def test_trials_and_runs_after_others_have_them_too(call: Call, home: Path) -> None:
     stage(call, "given", "train", "--resources", "", "--time-limit", "2h")
     call("run", "train", "x=[1,2]", "--stage-trials", "-y")

@@ -11,10 +11,13 @@ import anyio
 import pytest
 from msgspec import structs
 
+from orchestra.engine.capacity import require_capacity
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.judge import settle
+from orchestra.engine.request import RunRequest
+from orchestra.engine.restart import Restart
 from orchestra.engine.stopping import stop_runs
-from orchestra.errors import ExecutorError
+from orchestra.errors import ExecutorError, UserError
 from orchestra.model import lifecycle
 from orchestra.model.encoding import encode
 from orchestra.model.execution import Exit, Fence, Handle, Identity, Job, JobStatus
@@ -287,3 +290,17 @@ async def test_a_queue_takes_over_runs_that_wait_in_a_scheduler(bench: Bench, sc
 
     assert bench.state(run) == "pending"
     assert bench.data.runs[run.id].handle is not None
+
+
+async def test_what_a_scheduler_is_to_place_may_ask_for_more_than_this_computer_has(
+    bench: Bench, scheduler: Scheduler
+) -> None:
+    placed, local = [
+        await bench.make(executor=executor, resources=Resources(cpus=100_000))
+        for executor in ("scripted", "local")
+    ]
+    request = RunRequest(cwd=bench.session.layout.home)
+
+    await require_capacity(bench.session, request, Restart(run=placed, before=placed, unchanged=False))
+    with pytest.raises(UserError, match="can't be started here"):
+        await require_capacity(bench.session, request, Restart(run=local, before=local, unchanged=False))

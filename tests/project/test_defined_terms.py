@@ -65,6 +65,29 @@ def test_terms_are_written_as_texts_or_as_mappings(project: Project, resources: 
     assert terms.origins["group"] == "orchestra.yml:7"
 
 
+@pytest.mark.parametrize(
+    ("executor", "option"),
+    [
+        ("slurm partition=gpu", "slurm partition=gpu"),
+        ("{slurm: {partition: gpu, time: 2}}", "slurm partition=gpu time=2"),
+        (
+            "{slurm: {sbatch_args: --exclusive --mail-type=END}}",
+            "slurm 'sbatch_args=--exclusive --mail-type=END'",
+        ),
+        ("local", "local"),
+    ],
+)
+def test_an_executor_is_written_as_the_option_or_as_a_mapping(
+    project: Project, executor: str, option: str
+) -> None:
+    assert project.find(f"train: {{main: train, executor: {executor}}}\n").terms.executor == option
+
+
+def test_an_executor_is_one(project: Project) -> None:
+    with pytest.raises(ProjectFileError, match="it is one name with its options"):
+        project.find("train: {main: train, executor: {slurm: {}, local: {}}}\n")
+
+
 def test_a_number_of_retries_is_enough(project: Project) -> None:
     assert project.find("train: {retry: 3}\n").terms.retry == Retry(limit=3)
     assert project.find("train: {main: train}\n").terms == Terms()

@@ -44,6 +44,8 @@ def test_the_schema_that_is_shipped_is_current() -> None:
 
 
 VALID = [
+    "a: {main: train, executor: slurm partition=gpu}\n",
+    "a: {main: train, executor: {slurm: {partition: gpu, cpus: 2}}}\n",
     "a: {main: train, resources: {gpus: 1, memory: 8G}, retry: {max: 1, on: [oom], scale: {memory: 2}}}\n",
     "a: {main: train, resources: cpus=1, retry: 3, time-limit: 2h, warn: USR1@60, priority: 1, group: b}\n",
     "a: train\n",

@@ -422,3 +422,14 @@ async def _until_phase(executor: SlurmExecutor, handle: Handle, phase: str) -> N
 
 def _element(handle: Handle) -> str:
     return handle.token.partition(":")[0]
+
+
+async def test_a_computer_of_no_cluster_refuses_at_once(
+    fake: Fake, options: Options, marking: Callable[[], Job]
+) -> None:
+    unset = "fail fatal: Could not establish a configuration source"
+    fake.let("sbatch", unset)
+    fake.let("squeue", unset)
+    async with open_executor(options) as executor:
+        with anyio.fail_after(10), pytest.raises(ExecutorError, match="configuration source"):
+            await executor.submit(marking())

@@ -108,6 +108,24 @@ def test_a_foreground_run_shows_its_output_and_ends_with_the_operations_code(hom
     assert (run["status"], run["exit_status"], run["executor"]) == ("error", 3, "slurm")
 
 
+def test_an_operation_of_the_project_file_is_run_there_at_once_or_when_it_is_started(home: Home) -> None:
+    (home.project / "orchestra.yml").write_text(
+        "there: {main: work, flags-import: all, executor: {slurm: {partition: spare}}, resources: cpus=2}\n"
+        "here: {main: work, flags-import: all, executor: local}\n"
+    )
+
+    home("run", "there", "-y", "--run-id", "now")
+    home("run", "there", "-y", "--run-id", "later", "--stage")
+    home("run", "--start", "later", "-y")
+    home("run", "here", "-y", "--run-id", "local")
+
+    told = {name: home.info(name) for name in ("now", "later", "local")}
+    assert all("status: completed" in text for text in told.values())
+    assert "on partition" not in told["local"] and "job:" not in told["local"]
+    runs = {run["id"]: run["executor"] for run in json.loads(home("runs", "--json"))}
+    assert runs == {"now": "slurm partition=spare", "later": "slurm partition=spare", "local": "local"}
+
+
 def test_a_queue_runs_a_batch_of_trials_as_one_array(home: Home, cluster: Cluster) -> None:
     home("run", "work.py", "code=[0,0,0,4]", "-y", "--stage-trials")
     out = home("queue", "run-once=yes", "jobs=4", "--executor", "slurm partition=spare window=0.3")

@@ -11,6 +11,8 @@ import anyio
 from orchestra.errors import ExecutorError
 
 _KEPT = frozenset(("SLURM_CONF", "SLURM_CONF_SERVER"))
+_NO_CONFIGURATION = "Could not establish a configuration source"
+"""What they say on a computer that belongs to no cluster: it asks for no patience."""
 
 
 class CommandFailed(ExecutorError):
@@ -21,6 +23,7 @@ class CommandFailed(ExecutorError):
         self.reason = reason
         self.timed_out = timed_out
         self.missing = missing
+        """The command is not here, or knows of no cluster."""
 
 
 def environment() -> dict[str, str]:
@@ -52,5 +55,6 @@ async def call(command: str, arguments: Sequence[str], timeout: float) -> str:
     if done.returncode:
         said = " ".join(done.stderr.decode(errors="replace").split())
         said = said.replace(f"{name}: error: ", "")[-500:]
-        raise CommandFailed(name, said or f"it exited with {done.returncode}")
+        unset = _NO_CONFIGURATION in said
+        raise CommandFailed(name, said or f"it exited with {done.returncode}", missing=unset)
     return done.stdout.decode(errors="replace")
