@@ -132,9 +132,8 @@ def _named_home(text: str, what: str, cwd: Path) -> Path:
     if not text:
         raise HomeError(f"{what} is empty", "Name a directory.")
     home = Path(os.path.normpath(cwd / Path(text).expanduser()))
-    if home.is_dir():
-        return home
-    if os.path.lexists(home):
+    # In this order: somebody may be making it just now.
+    if os.path.lexists(home) and not home.is_dir():
         raise HomeError(f"{what} is not a directory: '{home}'", "Name a directory, or one that can be made.")
     if not home.parent.is_dir():
         raise HomeError(

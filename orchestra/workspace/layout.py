@@ -147,7 +147,8 @@ class BorrowedLayout(Layout):
 
 def _make_home(home: str, create_parents: bool) -> None:
     parent = os.path.dirname(home)
-    if os.path.lexists(home):
+    # In this order: somebody may be making it just now.
+    if os.path.lexists(home) and not os.path.isdir(home):
         raise HomeError(
             f"the orchestra home '{home}' is not a directory",
             "Choose a directory with -H DIR or ORCHESTRA_HOME, or move that file away.",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestra.errors import HomeError, UserError
+from orchestra.settings import find_home
 from orchestra.workspace.layout import Layout
 
 from .samples import a_run, run_python
@@ -100,3 +101,20 @@ def test_a_run_lies_below_the_home_unless_it_chose_a_directory(tmp_path: Path) -
 def test_no_id_leads_out_of_the_runs_directory(tmp_path: Path, run_id: str) -> None:
     with pytest.raises(UserError):
         Layout(tmp_path).directory_of(run_id)
+
+
+def test_a_home_that_somebody_else_makes_meanwhile_is_a_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lexists = os.path.lexists
+
+    def made_just_now(path: str) -> bool:
+        if os.path.basename(path) in ("one", "two"):
+            os.makedirs(path, exist_ok=True)
+        return lexists(path)
+
+    monkeypatch.setattr(os.path, "lexists", made_just_now)
+
+    assert find_home(tmp_path / "one", {}, tmp_path) == tmp_path / "one"
+    Layout(tmp_path / "two").ensure_home()
+    assert (tmp_path / "two" / "runs").is_dir()

@@ -110,7 +110,7 @@ def test_a_foreground_run_shows_its_output_and_ends_with_the_operations_code(hom
 
 def test_an_operation_of_the_project_file_is_run_there_at_once_or_when_it_is_started(home: Home) -> None:
     (home.project / "orchestra.yml").write_text(
-        "there: {main: work, flags-import: all, executor: {slurm: {partition: spare}}, resources: cpus=2}\n"
+        "there: {main: work, flags-import: all, executor: {slurm: {partition: test}}, resources: cpus=2}\n"
         "here: {main: work, flags-import: all, executor: local}\n"
     )
 
@@ -121,9 +121,9 @@ def test_an_operation_of_the_project_file_is_run_there_at_once_or_when_it_is_sta
 
     told = {name: home.info(name) for name in ("now", "later", "local")}
     assert all("status: completed" in text for text in told.values())
-    assert "on partition" not in told["local"] and "job:" not in told["local"]
+    assert "job:" not in told["local"]
     runs = {run["id"]: run["executor"] for run in json.loads(home("runs", "--json"))}
-    assert runs == {"now": "slurm partition=spare", "later": "slurm partition=spare", "local": "local"}
+    assert runs == {"now": "slurm partition=test", "later": "slurm partition=test", "local": "local"}
 
 
 def test_a_queue_runs_a_batch_of_trials_as_one_array(home: Home, cluster: Cluster) -> None:
