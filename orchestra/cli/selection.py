@@ -110,6 +110,18 @@ async def chosen(
     return found
 
 
+async def chosen_ids(session: "Session", filters: Filters) -> Sequence[str]:
+    """The ids of all runs that ``filters`` leave, without the records of these; as of :func:`chosen`."""
+    from orchestra.engine.judge import settle_active
+    from orchestra.engine.presence import existing_ids
+
+    query = query_of(filters)
+    await settle_active(session)
+    found = await existing_ids(session, query)
+    await tell_of_unknown(session, query, found=bool(found))
+    return found
+
+
 async def tell_of_unknown(session: "Session", query: RunQuery, *, found: bool) -> None:
     """Warn of names in the condition of ``query`` that no run has, where that may be why it finds what it finds."""
     if query.where is None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import structs
 
-from orchestra.contracts import Mark, Marking
+from orchestra.contracts import Mark
 from orchestra.engine.off_loop import off_loop
+from orchestra.engine.presence import mark_of, marks_of
 from orchestra.engine.results import results_of
 from orchestra.engine.session import Session
 from orchestra.model.filters import RunQuery
@@ -46,7 +47,7 @@ def results_of_many(session: Session, runs: Sequence[Run]) -> Mapping[str, Resul
     from orchestra.workspace.results_index import IndexLost, ResultsIndex
 
     def looked_up(index: ResultsIndex) -> dict[str, Results]:
-        found = index.results([_mark(run) for run in runs])
+        found = index.results([mark_of(run) for run in runs])
         for part in _parts([run for run in runs if run.id not in found]):
             found |= _read(session, index, part)[0]
         return found
@@ -197,7 +198,7 @@ class _Search:
         """Make sure that the results of all runs that may be found are known; the marks of these runs."""
         self._live = {}
         candidates = self._candidates()
-        marks = await _marks(self._session, candidates)
+        marks = await marks_of(self._session.store, candidates)
         if candidates == RunQuery(oldest_first=candidates.oldest_first):
             await off_loop(lambda: index.forget_others(len(marks)))
         unknown = await off_loop(lambda: index.without(marks))
@@ -272,18 +273,8 @@ def _read(
         for run in runs
         if run.state in _SETTLED and run.operation.kind != "steps" and not found[run.id].problems
     ]
-    refused = index.keep([(_mark(run), found[run.id]) for run in lasting])
+    refused = index.keep([(mark_of(run), found[run.id]) for run in lasting])
     return found, frozenset(run.id for run in lasting).difference(refused)
-
-
-def _mark(run: Run) -> Mark:
-    return run.id, run.revision, run.time
-
-
-async def _marks(session: Session, query: RunQuery) -> Sequence[Mark]:
-    if isinstance(session.store, Marking):
-        return await session.store.marks(query)
-    return [_mark(run) for run in (await session.store.query(query)).runs]
 
 
 def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import anyio
@@ -15,10 +15,14 @@ import pytest
 from msgspec import structs
 
 from orchestra.child import supervisor
+from orchestra.contracts import Page
+from orchestra.engine import presence
+from orchestra.engine.presence import existing_ids, existing_tags
 from orchestra.engine.removal import remove_tree
-from orchestra.engine.runs import delete_runs, finish_deletions, select_runs, stop_runs
+from orchestra.engine.runs import delete_runs, finish_deletions, select_runs, stop_runs, with_members
 from orchestra.engine.session import Session, hostname
 from orchestra.errors import RunBusy, RunNotFound, UserError
+from orchestra.model.conditions import Comparison, Name
 from orchestra.model.execution import Identity
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
@@ -138,6 +142,90 @@ async def test_a_thousand_ids_can_be_given(home: Path) -> None:
         runs = await save(session, *some_runs(1000))
 
         assert len(await chosen(session, *(run.id for run in runs))) == 1000
+
+
+async def test_members_are_the_trials_and_steps_however_deep_and_nobody_elses(home: Path) -> None:
+    async with opened(home) as session:
+        pipeline = a_run(id="pipeline", kind="steps")
+        search = a_run(id="search", kind="batch", batch_spec=a_batch(), parent="pipeline")
+        trial = a_run(id="trial", kind="steps", batch="search", parent="pipeline")
+        step = a_run(id="step", parent="trial")
+        # Not older than the pipeline, whatever else; and of ones that are called alike.
+        others = (a_run(id="other"), a_run(id="more", batch="search2"), a_run(id="last", parent="pipeline2"))
+        await save(session, pipeline, search, trial, step, *others)
+
+        found = await with_members(session, (pipeline,))
+
+        assert sorted(run.id for run in found) == ["pipeline", "search", "step", "trial"]
+
+
+async def test_the_trials_of_a_batch_are_found_without_a_look_at_all_runs(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(home) as session:
+        batch, other = (a_run(id=name, kind="batch", batch_spec=a_batch()) for name in ("batch", "other"))
+        trials = [a_run(id=f"trial-{n}", batch="batch") for n in range(3)]
+        await save(session, batch, other, *trials, *some_runs(5))
+        read = await runs_read(session, monkeypatch, lambda: with_members(session, (batch,)))
+
+        assert read == {run.id for run in trials}
+
+
+# Looking at all
+
+
+async def runs_read(
+    session: Session, monkeypatch: pytest.MonkeyPatch, work: Callable[[], Awaitable[object]]
+) -> set[str]:
+    """The ids of the runs whose records are read meanwhile."""
+    read: set[str] = set()
+    query = session.store.query
+
+    async def noted(asked: RunQuery) -> Page:
+        page = await query(asked)
+        read.update(run.id for run in page.runs)
+        return page
+
+    monkeypatch.setattr(session.store, "query", noted)
+    await work()
+    monkeypatch.undo()
+    return read
+
+
+async def test_all_ids_are_those_of_the_listing_and_no_record_is_read_for_them(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(home) as session:
+        *_, gone = await save(session, *(ended(id=f"run-{n}") for n in range(4)))
+        records.discard_directory(session.directory(gone))
+        read = await runs_read(session, monkeypatch, lambda: existing_ids(session, RunQuery()))
+
+        assert read == {gone.id}
+        assert await existing_ids(session, RunQuery()) == await chosen(session, ":")
+        assert len(await existing_ids(session, RunQuery())) == 3
+        staged = RunQuery(states=frozenset(("staged",)))
+        assert await existing_ids(session, staged) == []
+
+
+@pytest.mark.parametrize("sets", [3, 70])
+async def test_all_tags_are_found_and_few_records_are_read_for_them(
+    home: Path, monkeypatch: pytest.MonkeyPatch, sets: int
+) -> None:
+    monkeypatch.setattr(presence, "_PART", 5)
+    async with opened(home) as session:
+        alike = [a_run(id=f"alike-{n}", tags=("a", "b")) for n in range(20)]
+        bare = [a_run(id=f"bare-{n}") for n in range(5)]
+        single = [a_run(id=f"run-{n}", tags=(f"t{n}", "b")) for n in range(sets)]
+        await save(session, *alike, *bare, *single, gone := ended(tags=("gone",)))
+        records.discard_directory(session.directory(gone))
+        read = await runs_read(session, monkeypatch, lambda: existing_tags(session, RunQuery()))
+
+        assert await existing_tags(session, RunQuery()) == {"a", "b", *(f"t{n}" for n in range(sets))}
+        assert not any(name.startswith("bare") for name in read)
+        if sets < 5:
+            assert sum(name.startswith("alike") for name in read) <= 5
+        where = Comparison(Name("tags"), "contains", "t1")
+        assert await existing_tags(session, RunQuery(where=where)) == {"b", "t1"}
 
 
 # Deleting
