@@ -1,12 +1,14 @@
 """What runs are at this moment: whether one still has a directory, and the state to show of it.
 
-One whose directory was removed behind our back is no run any more; one whose chosen directory is away still is.
+One whose directory was removed behind our back is no run any more. One whose chosen directory is away still is, and
+what is not reached of it is not known: nobody deletes anything for having looked.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Final
 
 from msgspec import structs
 
@@ -37,12 +39,29 @@ def without_directory(session: Session, runs: Sequence[Run]) -> list[Run]:
 
 
 def _is_there(run: Run, root: str, names: set[str] | None) -> bool:
-    if run.directory is not None:
-        # Chosen by a person, who may have deleted our records there and nothing else; or its disk is away, and back
-        # some day, as long as the home's own link to it is kept.
-        away = not os.path.lexists(run.directory) and os.path.lexists(f"{root}/{run.id}")
-        return away or os.path.lexists(f"{run.directory}/{CONTROL}")
-    return run.id in names if names is not None else os.path.lexists(f"{root}/{run.id}")
+    if names is not None and run.id in names:
+        return True
+    # As long as the home has its link to a directory that a person has chosen, the run is kept, whatever is there: its
+    # disk may be away, and nothing be in the place of it, or something else.
+    if names is None and os.path.lexists(f"{root}/{run.id}"):
+        return True
+    return run.directory is not None and is_reachable(run)
+
+
+def is_reachable(run: Run) -> bool:
+    """Whether the records of ``run`` are where they should be, if a person has chosen where: the disk may be away."""
+    return run.directory is None or os.path.lexists(f"{run.directory}/{CONTROL}")
+
+
+def unreached(run: Run) -> str:
+    """The sentence that says that :func:`is_reachable` does not hold."""
+    return (
+        f"the directory of run {run.short_id} can't be reached: there is nothing of it in '{run.directory}'"
+    )
+
+
+MOUNT: Final = "Mount the disk that it is on, or delete the run with 'orchestra runs delete'."
+"""What to do then."""
 
 
 def hint_of_missing(session: Session, spec: str) -> str:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from orchestra.engine.presence import is_reachable, unreached
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, UserError
 from orchestra.model.attributes import ATTRIBUTES
@@ -30,6 +31,8 @@ def results_of(session: Session, run: Run) -> Results:
 
     A pipeline has those of its steps, with the step's name and ``#`` before each scalar's.
     """
+    if not is_reachable(run):
+        return Results(problems=(unreached(run),))
     return _results_in(session.directory(run), run, DEEPEST)
 
 
