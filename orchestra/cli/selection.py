@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from cyclopts import Group, Parameter
 
+from orchestra.cli.context import current
 from orchestra.errors import UsageError
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
@@ -137,7 +138,8 @@ async def tell_of_unknown(session: "Session", query: RunQuery, *, found: bool) -
 def why_none(total: int, filters: Filters, what: str = "runs") -> str:
     """Why none of these runs is shown, where there are ``total`` without the filters; empty if they are not why."""
     if not total:
-        return f"There are no {what}."
+        home = current().home
+        return f"There are no {what}." + ("" if home.is_dir() else f" There is no home '{home}' yet.")
     return "" if filters is FILTERS else f"No {what} match; {total} without these filters."
 
 
