@@ -124,14 +124,19 @@ async def chosen_ids(session: "Session", filters: Filters) -> Sequence[str]:
 
 
 async def tell_of_unknown(session: "Session", query: RunQuery, *, found: bool) -> None:
-    """Warn of names in the condition of ``query`` that no run has, where that may be why it finds what it finds."""
+    """Warn of names in the condition of ``query`` that no run has, where that may be why it finds what it finds.
+
+    Raises:
+        UserError: it compares what can't be compared.
+    """
     if query.where is None:
         return
     from orchestra.model.conditions import may_hold_without
 
     if not found or may_hold_without(query.where):
-        from orchestra.engine.unknown_names import tell_of_unknown_names
+        from orchestra.engine.unknown_names import refuse_unlike, tell_of_unknown_names
 
+        await refuse_unlike(session, query)
         await tell_of_unknown_names(session, query)
 
 
