@@ -10,6 +10,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from orchestra.cli.context import complete, current, in_event_loop
+from orchestra.cli.options import whole
 from orchestra.cli.selection import FILTERS, Filters, chosen
 from orchestra.console import printable
 from orchestra.engine import queue_control
@@ -58,7 +59,9 @@ def resume(*, group: GroupName = None) -> int:
     return 0
 
 
-def parallel(number: Annotated[int, Parameter(name="N")], /, *, group: GroupName = None) -> int:
+def parallel(
+    number: Annotated[int, Parameter(converter=whole, name="N")], /, *, group: GroupName = None
+) -> int:
     """Let each queue run N runs at once, whatever its --jobs, or all queues together N of a group.
 
     With 0 each queue runs as many as it was told by --jobs, or any number of the group.
