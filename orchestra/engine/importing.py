@@ -15,9 +15,9 @@ from msgspec import Struct, structs
 
 from orchestra.child.supervisor import failpoint
 from orchestra.engine.archived import Archive, looked_into
-from orchestra.engine.incoming import NAMED, Brought, Importing, Incoming, named
+from orchestra.engine.incoming import Importing, Incoming
 from orchestra.engine.off_loop import off_loop
-from orchestra.engine.packing import essence_of, looking, warn
+from orchestra.engine.packing import NAMED, Copy, is_same, looking, named, tell, warn
 from orchestra.engine.rebuild import enter, read_recorded
 from orchestra.engine.removal import remove_tree
 from orchestra.engine.runs import select_runs, with_members
@@ -26,6 +26,7 @@ from orchestra.errors import IdTaken, UserError
 from orchestra.model.archived import inert, returned, run_of_link
 from orchestra.model.filters import RunQuery
 from orchestra.model.ids import new_run_id
+from orchestra.model.links import direct, folder_above
 from orchestra.model.run import Imported, Run
 from orchestra.placing.archive_writing import storable
 from orchestra.placing.making import Making
@@ -131,7 +132,7 @@ class _Import:
             await self._remove_moved([one for one in brought if one.run.id not in left])
         return ImportedRuns(runs=tuple(runs), skipped=tuple(skipped))
 
-    async def _remove_moved(self, brought: Sequence[Brought]) -> None:
+    async def _remove_moved(self, brought: Sequence[Copy]) -> None:
         """Remove from the archive what is here now: all of it, and what people have said of it."""
         for one in brought:
             here = self.here.get(one.run.id)
@@ -142,14 +143,14 @@ class _Import:
                 continue
             await off_loop(lambda one=one: remove_tree(str(self.archive.path / one.packing.run_dir.name)))
 
-    async def _sort_out(self, brought: Sequence[Brought]) -> tuple[list[Brought], list[str]]:
+    async def _sort_out(self, brought: Sequence[Copy]) -> tuple[list[Copy], list[str]]:
         """Those that are new, and the ids of those that are here already."""
         self.taken: set[str] = set()
         self.deleted: set[str] = set()
         trashed = {entry.run_id for entry in await off_loop(Trash(self.session.layout).entries)}
         page = await self.session.store.query(RunQuery(ids=tuple(one.run.id for one in brought)))
         known = {run.id: run for run in page.runs}
-        new: list[Brought] = []
+        new: list[Copy] = []
         skipped: list[str] = []
         for one in brought:
             # One that somebody imports just now is there before the store knows it.
@@ -160,7 +161,7 @@ class _Import:
                     self.deleted.add(one.run.id)
                 new.append(one)
             elif here is not None and await self._is_same(one, here):
-                warn(self.session, one.run, f"{one.run.id} exists, skipping")
+                tell(self.session, one.run, f"{one.run.id} exists, skipping")
                 skipped.append(one.run.id)
                 self.here[one.run.id] = here
             else:
@@ -184,12 +185,12 @@ class _Import:
                 "Nothing was imported. Use --new-id to import them under other ids.",
             )
 
-    async def _is_same(self, one: Brought, here: Run) -> bool:
+    async def _is_same(self, one: Copy, here: Run) -> bool:
         packing, steps = looking(self.session.directory(here), self.session.layout.runs_dir)
         await finish(steps)
-        return essence_of(one.run, one.packing) == essence_of(here, packing)
+        return is_same(one, Copy(run=here, packing=packing))
 
-    async def _settled(self, new: Sequence[Brought], names: dict[str, str]) -> list[Run]:
+    async def _settled(self, new: Sequence[Copy], names: dict[str, str]) -> list[Run]:
         """The runs as they are entered."""
         now = self.session.clock.now()
         along = {one.run.id: one.run for one in new}
@@ -211,7 +212,7 @@ class _Import:
             runs.append(run)
         return runs
 
-    def _prepare(self, new: Sequence[Brought], runs: Sequence[Run]) -> dict[str, list[str]]:
+    def _prepare(self, new: Sequence[Copy], runs: Sequence[Run]) -> dict[str, list[str]]:
         """Make the directories what they will be, down to the disk; by run, the links that can't be made."""
         left: dict[str, list[str]] = {}
         names = {one.run.id: run.id for one, run in zip(new, runs, strict=True)}
@@ -242,7 +243,7 @@ class _Import:
                 if content is not None:
                     write_atomic(folder / path, content, fsync=False)
 
-    def _outside(self, one: Brought) -> list[tuple[str, str]]:
+    def _outside(self, one: Copy) -> list[tuple[str, str]]:
         links = (
             one.packing.outside if one.manifest is None else {**one.packing.outside, **one.manifest.outside}
         )
@@ -250,12 +251,15 @@ class _Import:
         followed |= {parent for file in one.packing.files for parent in parents_of(file)}
         return [(path, target) for path, target in sorted(links.items()) if path not in followed]
 
-    def _link(self, one: Brought, path: str, target: str, names: dict[str, str]) -> bool:
-        """Make a link to a file of another run that is here, or comes along; False for any other."""
+    def _link(self, one: Copy, path: str, target: str, names: dict[str, str]) -> bool:
+        """Make a link to a file of another run that is here or comes along, or to a folder that it is in itself;
+        False for any other."""
         found = run_of_link(path, target)
-        folder = self.ready / one.run.id
-        if found is None or not storable(path, as_zip=False) or path.startswith(CONTROL):
+        if not storable(path, as_zip=False) or path.startswith(CONTROL):
             return False
+        if found is None:
+            above = folder_above(path, target)
+            return above is not None and self._make_link(one, path, direct(path, above))
         other, rest = found
         root = self.ready / other if other in names else self.session.layout.runs_dir / other
         real, inside = os.path.realpath(root / rest), os.path.realpath(root)
@@ -265,16 +269,19 @@ class _Import:
             or not (real + os.sep).startswith(inside + os.sep)
         ):
             return False
-        link = folder / path
-        parent = os.path.realpath(link.parent)
-        if parent != os.path.realpath(folder / os.path.dirname(path)) or not (parent + os.sep).startswith(
-            os.path.realpath(folder) + os.sep
-        ):
-            return False
-        if os.path.lexists(link) or not os.path.isdir(parent):
-            return False
         up = "../" * (path.count("/") + 1)
-        os.symlink(os.path.join(up + names.get(other, other), rest).rstrip("/"), link)
+        return self._make_link(one, path, os.path.join(up + names.get(other, other), rest).rstrip("/"))
+
+    def _make_link(self, one: Copy, path: str, target: str) -> bool:
+        """Make a link in a folder that the run has; False if something is there, or no such folder."""
+        link = self.ready / one.run.id / path
+        # By way of a link it would be elsewhere, and lead elsewhere.
+        folder = os.path.normpath(
+            os.path.join(os.path.realpath(self.ready), one.run.id, os.path.dirname(path))
+        )
+        if os.path.realpath(link.parent) != folder or os.path.lexists(link) or not os.path.isdir(folder):
+            return False
+        os.symlink(target, link)
         return True
 
     async def _enter(self, runs: Sequence[Run]) -> None:

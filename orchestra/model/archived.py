@@ -41,7 +41,9 @@ class RunManifest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     links: dict[str, str] = {}
     """Symbolic links to what the run has itself, with their targets."""
     outside: dict[str, str] = {}
-    """Symbolic links that lead elsewhere; ``../ID/...`` is a file of another run."""
+    """Symbolic links that lead elsewhere, ``../ID/...`` to a file of another run, or to a folder that they are in."""
+    followed: dict[str, str] = {}
+    """Symbolic links that were replaced by copies of what they lead to."""
 
 
 def require_format(form: int, what: str) -> None:

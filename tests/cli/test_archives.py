@@ -11,12 +11,12 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from msgspec import structs
 
-from orchestra.engine import exporting
+from orchestra.engine import exporting, steady
 from orchestra.model.archived import INDEX
 from orchestra.model.execution import Fence
 from orchestra.model.marks import MARK
@@ -149,7 +149,7 @@ def test_importing_again_changes_nothing(call: Call, other: Call, home: Path, ki
     again = other("import", kind, "-y")
 
     assert again.output == f"Imported 0 run(s) from {kind}\n"
-    assert again.error.count("exists, skipping") == 3
+    assert again.error.splitlines() == [f"{run_id} exists, skipping" for run_id in IDS]
     assert ids(other) == before
     assert call("import", kind, "-y").error.count("exists, skipping") == 3
 
@@ -161,7 +161,7 @@ def test_runs_are_added_to_a_directory_and_not_copied_twice(call: Call, home: Pa
     called = call("export", "out", "-y")
 
     assert called.output == "Exported 2 run(s) to out\n"
-    assert f"WARNING: {IDS[2]} exists, skipping\n" in called.error
+    assert called.error.startswith(f"{IDS[2]} exists, skipping\n")
     assert len(ids(call, "-A", "out")) == 3
 
 
@@ -452,6 +452,80 @@ def test_resources_are_copied_where_that_is_wanted(
         assert (folder / "run.sh").read_text() == "#!/bin/sh\n"
 
 
+@pytest.mark.parametrize("kind", ["out", "out.zip", "out.tar"])
+def test_no_link_that_a_run_has_keeps_its_archive_from_being_imported(
+    call: Call, other: Call, home: Path, tmp_path: Path, kind: str
+) -> None:
+    make(home, ended(id="one"), ended(id="two"))
+    one = run_dir(home, "one")
+    os.mkfifo(one / "pipe")
+    for name, target in {
+        "all": ".",
+        "sub/up": "..",
+        "sub/deep": "../all/model.bin",
+        "to-pipe": "pipe",
+        "own": "../one/model.bin",
+        "whole": str(one / "sub"),
+        "env": ".orchestra/exported.json",
+        "round": "about",
+        "about": "round",
+        "two/its-pipe": "../../two/pipe",
+        "two/its-model": "../../two/model.bin",
+    }.items():
+        (one / name).parent.mkdir(exist_ok=True)
+        (one / name).symlink_to(target)
+    os.mkfifo(run_dir(home, "two") / "pipe")
+
+    exported = call("export", kind, "-y")
+    imported = other("import", kind, "-y")
+
+    assert exported.code == 0
+    elsewhere = "for they are links elsewhere: 'about', 'env', 'round', 'to-pipe' ("
+    assert f"one: not exported: 'pipe'\nWARNING: one: not exported, {elsewhere}" in exported.error
+    assert (imported.code, imported.output) == (0, f"Imported 2 run(s) from {kind}\n"), imported.error
+    theirs = run_dir(tmp_path / "other", "one")
+    links = {
+        str(path.relative_to(theirs)): os.readlink(path) for path in theirs.rglob("*") if path.is_symlink()
+    }
+    assert links == {
+        "all": ".",
+        "sub/up": "..",
+        "sub/near": "../model.bin",
+        "sub/deep": "../model.bin",
+        "own": "model.bin",
+        "whole": "sub",
+        "two/its-model": "../../two/model.bin",
+    }
+    assert other("import", kind, "-y").error.count("exists, skipping") == 2
+    if kind == "out":
+        assert call("export", kind, "-y").error.count("exists, skipping") == 2
+
+
+def test_no_link_that_an_import_makes_lies_below_another(
+    call: Call, other: Call, home: Path, tmp_path: Path
+) -> None:
+    make(home, ended(id="one"))
+    deep = run_dir(home, "one") / "a" / "b"
+    deep.mkdir(parents=True)
+    (deep / "near").symlink_to("../../sub")
+    call("export", "out", "-y")
+    path = tmp_path / "out/one/.orchestra/exported.json"
+    manifest = json.loads(path.read_text())
+    manifest["outside"] = {"a/b/near/l": "../../..", "l": "../..", "a/l": "../x/.."}
+    path.write_text(json.dumps(manifest))
+
+    assert other("import", "out", "-y").code == 0
+
+    theirs = run_dir(tmp_path / "other", "one")
+    assert {
+        str(path.relative_to(theirs)): os.readlink(path) for path in theirs.rglob("*") if path.is_symlink()
+    } == {
+        "a/b/near": "../../sub",
+        "sub/near": "../model.bin",
+        "a/l": "..",
+    }
+
+
 def test_what_no_archive_can_keep_is_told_and_never_moved(call: Call, home: Path) -> None:
     make(home, ended(id="one"))
     os.mkfifo(run_dir(home, "one") / "pipe")
@@ -500,6 +574,50 @@ def test_a_run_that_is_running_is_exported_as_it_is_but_not_moved(
     other("import", "out", "-y")
     (here,) = other("runs", "--json").json
     assert (here["status"], here["reason"]) == ("lost", "it was running when it was exported")
+
+
+@pytest.mark.parametrize("kind", ["out", "out.zip"])
+def test_what_a_running_run_rotates_and_removes_is_left_out_of_what_is_exported(
+    call: Call, other: Call, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    from orchestra.workspace.fence import hold
+
+    run = a_run(id="one", state="running", attempt=1, worker=a_worker(), started=1)
+    make(home, run)
+    folder = run_dir(home, "one")
+    for name in ("a.log", "steady.log", "shrinks.log", "sub/b.log", "gone/c.log"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x" * 300_000)
+    (folder / "sub" / "last").symlink_to("b.log")
+    look, seen = steady.open_part, list[str]()
+
+    def rotating(source: str) -> tuple[IO[bytes], os.stat_result]:
+        name = os.path.relpath(source, folder)
+        seen.append(name)
+        if name == "a.log":
+            shutil.rmtree(folder / "gone")
+        if name == "sub/b.log":
+            (folder / name).unlink()
+        opened = look(source)
+        if name == "shrinks.log":
+            os.truncate(source, opened[1].st_size - 1)
+        if name == "steady.log" and seen.count(name) == 1:
+            os.truncate(source, 5)
+        return opened
+
+    monkeypatch.setattr(steady, "open_part", rotating)
+    (attempt_directory(folder, 1) / "fence").unlink()
+    with hold(attempt_directory(folder, 1), "n", fsync=False):
+        exported = call("export", kind, "-y")
+
+    assert exported.code == 0, exported.error
+    told = "one: not exported, for it changed or removed them meanwhile: 'gone', 'shrinks.log', 'sub/b.log'"
+    assert told in exported.error, exported.error
+    assert other("import", kind, "-y").code == 0
+    theirs = run_dir(tmp_path / "other", "one")
+    assert sorted(files(theirs)) == ["a.log", "model.bin", "steady.log", "sub/near", "sub/run.sh"]
+    assert (theirs / "steady.log").read_bytes() == b"x" * 5
+    assert leftovers(tmp_path) + (leftovers(tmp_path / kind) if kind == "out" else []) == []
 
 
 # Places
@@ -1047,7 +1165,7 @@ def test_what_can_be_worked_out_again_stays_behind(call: Call, home: Path, tmp_p
     call("export", "out", "-y")
 
     assert not (tmp_path / "out/one/.orchestra/scalars.json").exists()
-    assert call("export", "out", "-y").error.startswith("WARNING: one exists, skipping\n")
+    assert call("export", "out", "-y").error.startswith("one exists, skipping\n")
 
 
 def test_a_restart_of_a_pipeline_or_batch_shows_what_its_runs_would_execute(

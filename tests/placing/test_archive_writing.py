@@ -88,7 +88,7 @@ def test_a_file_that_has_shrunk_is_told(tmp_path: Path, name: str) -> None:
 def test_one_that_is_there_is_replaced_only_on_wish(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_text("mine")
     archive = opened(tmp_path / "a.zip")
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(FileExistsError):
         archive.finish(replace=False, fsync=False)
     archive.discard()
     assert (tmp_path / "a.zip").read_text() == "mine"
@@ -186,4 +186,32 @@ def test_of_a_tar_its_headers_count_as_for_those_who_unpack_it(
 
     with pytest.raises(UserError, match="would be refused as a bomb"):
         archive.finish(replace=False, fsync=False)
+    archive.discard()
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_links_that_would_be_refused_are_left_out_and_the_others_stay(tmp_path: Path, name: str) -> None:
+    into = tmp_path / "into"
+    into.mkdir()
+    archive = opened(tmp_path / name)
+    archive.link("one/round", "../two/round")
+    archive.link("one/fine", "../two/later")
+    archive.link("one/gone", "../two/gone")
+    write(archive, "two/later", b"x")
+    archive.link("two/round", "../one/round")
+    archive.finish(replace=False, fsync=False)
+    archive.discard()
+
+    for _ in unpack(tmp_path / name, archive_type(name) or "tar", into):
+        pass
+    assert [str(path.relative_to(into)) for path in into.rglob("*") if path.is_symlink()] == ["one/fine"]
+
+
+def test_no_more_is_written_than_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members, "MAX_MEMBERS", 3)
+    archive = opened(tmp_path / "a.tar")
+    write(archive, "one/x", b"")
+    write(archive, "one/y", b"")
+    with pytest.raises(UserError, match="more than 3 members"):
+        write(archive, "one/z", b"")
     archive.discard()
