@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct, structs
@@ -16,7 +17,7 @@ from msgspec import Struct, structs
 from orchestra.child.supervisor import failpoint
 from orchestra.engine.archived import Archive, looked_into
 from orchestra.engine.incoming import Importing, Incoming
-from orchestra.engine.off_loop import off_loop
+from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.engine.packing import NAMED, Copy, is_same, looking, named, tell, warn
 from orchestra.engine.rebuild import enter, read_recorded
 from orchestra.engine.removal import remove_tree
@@ -116,6 +117,7 @@ class _Import:
 
     async def all(self, ids: Sequence[str] | None) -> ImportedRuns:
         brought = await self.incoming.bring(ids)
+        self._require_here(self.incoming.moved)
         new, skipped = await self._sort_out(brought)
         names = {one.run.id: new_run_id() for one in new if one.run.id in self.taken}
         runs = await self._settled(new, names)
@@ -127,13 +129,26 @@ class _Import:
                 f"{run_id}: links to files that are not here are left out: {named(paths)}",
             )
         failpoint("import.checked")
-        await self._enter(runs)
+        placed = await self._enter(new, runs)
         if self.how.move:
             await self._remove_moved([one for one in brought if one.run.id not in left])
-        return ImportedRuns(runs=tuple(runs), skipped=tuple(skipped))
+        skipped += sorted({run.id for run in runs} - {run.id for run in placed})
+        return ImportedRuns(runs=tuple(placed), skipped=(*skipped, *self.incoming.moved))
+
+    def _require_here(self, moved: Sequence[str]) -> None:
+        """Runs that somebody has taken out of the archive while they were read: whoever moved them is here, too."""
+        for run_id in moved:
+            here = read_recorded(self.session, run_id)
+            if here is None:
+                raise UserError(
+                    f"run {run_id} was removed from '{self.archive.shown}' while it was imported",
+                    "Nothing was imported. Try again.",
+                )
+            tell(self.session, here, f"{run_id} exists, skipping")
 
     async def _remove_moved(self, brought: Sequence[Copy]) -> None:
         """Remove from the archive what is here now: all of it, and what people have said of it."""
+        gone: list[Copy] = []
         for one in brought:
             here = self.here.get(one.run.id)
             if here is not None and any(getattr(here, name) != getattr(one.run, name) for name in SAID):
@@ -141,7 +156,20 @@ class _Import:
                     self.session, here, f"{here.id} is kept in the archive: what is said of it there differs"
                 )
                 continue
-            await off_loop(lambda one=one: remove_tree(str(self.archive.path / one.packing.run_dir.name)))
+            gone.append(one)
+        if gone:
+            await off_loop(lambda: self._remove([one.packing.run_dir.name for one in gone]))
+
+    def _remove(self, names: Sequence[str]) -> None:
+        making = Making(self.archive.path, MAKING)
+        try:
+            for name in names:
+                # At once, so that who reads it meanwhile sees that it is gone.
+                with suppress(FileNotFoundError):
+                    os.rename(self.archive.path / name, making.path / name)
+                remove_tree(str(making.path / name))
+        finally:
+            making.close()
 
     async def _sort_out(self, brought: Sequence[Copy]) -> tuple[list[Copy], list[str]]:
         """Those that are new, and the ids of those that are here already."""
@@ -284,26 +312,57 @@ class _Import:
         os.symlink(target, link)
         return True
 
-    async def _enter(self, runs: Sequence[Run]) -> None:
-        word = "Moving" if self.how.move else "Copying"
+    async def _enter(self, new: Sequence[Copy], runs: Sequence[Run]) -> list[Run]:
+        """Put the runs in their places and enter them; those that were, for somebody else may be at the same ones."""
+        placed: list[Run] = []
         if runs:
             # Killed from here on: the next who opens the home looks for runs that the store does not know.
             (self.session.layout.cache_dir / "reconciled").unlink(missing_ok=True)
-        for run in runs:
-            renamed = run.imported.id if run.imported is not None else None
-            message = f"{word} {run.id}" if renamed is None else f"{word} {renamed} as {run.id}"
-            where = str(self.archive.path)
-            self.session.emit("run.imported", run, level="info", message=message, logger="", source=where)
-            try:
-                os.rename(self.ready / run.id, self.session.layout.directory_of(run.id))
-            except OSError as error:
-                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                    raise
-                raise IdTaken(f"a run with the id {run.id} was made meanwhile") from error
-            failpoint("import.placed")
-        if self.session.fsync and runs:
+        try:
+            for one, run in zip(new, runs, strict=True):
+                if self._place(run):
+                    placed.append(run)
+                    failpoint("import.placed")
+                else:
+                    await self._require_same(one, run)
+            return placed
+        finally:
+            await shielded(lambda: self._keep(placed))
+
+    def _place(self, run: Run) -> bool:
+        """Put a run in its place; False if something is there."""
+        try:
+            os.rename(self.ready / run.id, self.session.layout.directory_of(run.id))
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+            return False
+        word = "Moving" if self.how.move else "Copying"
+        renamed = run.imported.id if run.imported is not None else None
+        message = f"{word} {run.id}" if renamed is None else f"{word} {renamed} as {run.id}"
+        where = str(self.archive.path)
+        self.session.emit("run.imported", run, level="info", message=message, logger="", source=where)
+        return True
+
+    async def _require_same(self, one: Copy, run: Run) -> None:
+        """Somebody else has brought a run meanwhile.
+
+        Raises:
+            IdTaken: it is another one.
+        """
+        here = read_recorded(self.session, run.id)
+        if here is None or not await self._is_same(one, here):
+            raise IdTaken(
+                f"another run with the id {run.id} was made meanwhile",
+                "Runs that were told of were imported. Import the others again.",
+            )
+        tell(self.session, run, f"{run.id} exists, skipping")
+        self.here[one.run.id] = here
+
+    async def _keep(self, placed: list[Run]) -> None:
+        if self.session.fsync and placed:
             sync_directories(self.session.layout.runs_dir)
-        await enter(self.session, list(runs))
+        await enter(self.session, placed)
 
 
 def _alone(run: Run) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 from msgspec import Struct, structs
 
 from orchestra.engine.archived import Archive, manifest_path, read_index, require_runs, unpack_runs
+from orchestra.engine.off_loop import off_loop
 from orchestra.engine.packing import Copy, Packing, Terms, named, warn
 from orchestra.engine.rebuild import read_recorded_in
+from orchestra.engine.removal import remove_tree
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, UserError
 from orchestra.model import versions
@@ -47,6 +50,8 @@ class Incoming:
         self.how = how
         self.ready = making / "ready"
         """Where the runs are, each in a folder of its id."""
+        self.moved: list[str] = []
+        """The ids of runs that somebody else has moved out of the archive while they were read."""
         self.unpacked = making / "unpacked"
         self.source = archive.path if archive.kind is None else self.unpacked
 
@@ -66,7 +71,16 @@ class Incoming:
         there = require_runs(self.archive, self.source)
         chosen = there if ids is None else [run_id for run_id in there if run_id in set(ids)]
         await self._check_index(index, there, whole=ids is None)
-        return [await self._bring(run_id) for run_id in chosen]
+        brought: list[Copy] = []
+        for run_id in chosen:
+            try:
+                brought.append(await self._bring(run_id))
+            except FileNotFoundError:
+                if os.path.lexists(self.source / run_id):
+                    raise
+                self.moved.append(run_id)
+                await off_loop(lambda run_id=run_id: remove_tree(str(self.ready / run_id)))
+        return brought
 
     async def _check_index(self, index: ArchiveIndex | None, there: Sequence[str], *, whole: bool) -> None:
         """What a file says that it holds must be what it holds; ``whole``: all of it is ``there``."""
@@ -107,6 +121,8 @@ class Incoming:
         await finish(packing.steps(FolderWriter(self.ready), run_id))
         run = self._with_command(self._read(run_id))
         manifest = self._manifest(run_id)
+        if not os.path.lexists(folder):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
         if manifest is not None:
             self._compare(run_id, packing, manifest)
         elif self.archive.home is None:
