@@ -501,6 +501,30 @@ def test_no_link_that_a_run_has_keeps_its_archive_from_being_imported(
         assert call("export", kind, "-y").error.count("exists, skipping") == 2
 
 
+def test_a_run_is_the_same_with_copies_of_what_its_links_lead_to(
+    call: Call, other: Call, home: Path, tmp_path: Path
+) -> None:
+    make(home, ended(id="prep"), ended(id="train"))
+    (run_dir(home, "train") / "data").symlink_to(run_dir(home, "prep") / "sub")
+    (run_dir(home, "train") / "start").symlink_to(run_dir(home, "prep") / "model.bin")
+    third: Call = lambda *arguments: call("-H", str(tmp_path / "third"), *arguments)  # noqa: E731
+
+    for place in ("out", "out.zip"):
+        call("export", place, "train", "-r", "-y")
+        assert call("import", place, "-y").error == "train exists, skipping\n"
+    assert call("export", "out", "train", "-r", "-y").error == "train exists, skipping\n"
+    call("export", "plain.zip", "-y")
+    assert other("import", "out.zip", "-y").output == "Imported 1 run(s) from out.zip\n"
+    assert other("import", "plain.zip", "train", "-y").error == "train exists, skipping\n"
+    assert other("export", "out", "-y").error == "train exists, skipping\n"
+    assert third("import", "plain.zip", "train", "-r", "-y").output == "Imported 1 run(s) from plain.zip\n"
+    for place, options in (("plain.zip", ("train", "-r")), ("plain.zip", ("train",)), ("out.zip", ())):
+        assert third("import", place, *options, "-y").error == "train exists, skipping\n"
+
+    (run_dir(tmp_path / "other", "train") / "model.bin").write_text("retrained")
+    assert other("import", "out.zip", "-y").code == 1
+
+
 def test_no_link_that_an_import_makes_lies_below_another(
     call: Call, other: Call, home: Path, tmp_path: Path
 ) -> None:
