@@ -23,7 +23,16 @@ from orchestra.engine.packing import RECORD, Copy, Packing, Terms, is_same, look
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, RunBusy, UserError, text_of_os_error
 from orchestra.model import versions
-from orchestra.model.archived import INDEX, MANIFEST, ArchiveIndex, RunManifest, portable, run_of_link
+from orchestra.model.archived import (
+    INDEX,
+    MANIFEST,
+    ArchiveIndex,
+    RunManifest,
+    portable,
+    run_of_link,
+    says_later,
+    with_word_of,
+)
 from orchestra.model.encoding import encode
 from orchestra.model.links import folder_above
 from orchestra.model.run import ACTIVE, Run
@@ -154,19 +163,36 @@ class _Export:
         folder = self.target.path / run.id
         if not os.path.lexists(folder) or self.how.force:
             return False
+        there = None
         try:
             there = await self._copy(records.read_run(folder), folder)
             there.manifest = read_record(manifest_path(self.target.path, run.id), RunManifest)
             same = is_same(there, await self._copy(run, self.session.directory(run)))
         except (OrchestraError, FileNotFoundError):
             same = False
-        if same:
-            tell(self.session, run, f"{run.id} exists, skipping")
+        if not same:
+            told = f"{run.id} exists with other content, skipping (use --force to replace it)"
+            warn(self.session, run, told)
+        elif there is not None and says_later(run, there.run):
+            await off_loop(lambda: self._take_word(folder, there, run))
+            tell(self.session, run, f"{run.id} exists, annotations updated")
         else:
-            warn(
-                self.session, run, f"{run.id} exists with other content, skipping (use --force to replace it)"
-            )
+            tell(self.session, run, f"{run.id} exists, skipping")
         return True
+
+    def _take_word(self, folder: Path, there: Copy, run: Run) -> None:
+        """Let what people say of a run be told of the copy of it in ``folder``, too."""
+        changed = structs.replace(
+            with_word_of(there.run, run), revision=max(run.revision, there.run.revision)
+        )
+        record = encode(changed) + b"\n"
+        if there.manifest is not None:
+            # Killed in between: the old record counts as whole, too.
+            files = {**there.manifest.files, RECORD: hashlib.sha256(record).hexdigest()}
+            before = there.packing.files[RECORD]
+            manifest = structs.replace(there.manifest, files=files, record_before=before)
+            write_atomic(folder / CONTROL / MANIFEST, encode(manifest) + b"\n", fsync=self.session.fsync)
+        write_atomic(folder / RECORD, record, fsync=self.session.fsync)
 
     async def _copy(self, run: Run, folder: Path) -> Copy:
         packing, steps = looking(folder, folder.parent)
@@ -288,11 +314,12 @@ class _Export:
 
     def _write_index(self, folder: Path) -> None:
         known = read_index(folder, self.target.shown)
-        if known is None:
-            write_atomic(folder / INDEX, encode(self._index()) + b"\n", fsync=self.session.fsync)
-        elif self.how.description and known.description != self.how.description:
-            changed = structs.replace(known, description=self.how.description)
-            write_atomic(folder / INDEX, encode(changed) + b"\n", fsync=self.session.fsync)
+        index = self._index()
+        if known is not None:
+            # Unpacked from a file it has digests, of runs that are as they were there.
+            index = structs.replace(known, runs={}, description=index.description or known.description)
+        if index != known:
+            write_atomic(folder / INDEX, encode(index) + b"\n", fsync=self.session.fsync)
 
     async def _require_room(self) -> None:
         """Refuse what can't fit before anything is written."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from msgspec import Struct, structs
 
 from orchestra.child.supervisor import failpoint
+from orchestra.engine.annotating import take_word
 from orchestra.engine.archived import Archive, looked_into
 from orchestra.engine.incoming import Importing, Incoming
 from orchestra.engine.off_loop import off_loop, shielded
@@ -24,7 +25,8 @@ from orchestra.engine.removal import remove_tree
 from orchestra.engine.runs import select_runs, with_members
 from orchestra.engine.session import Session
 from orchestra.errors import IdTaken, UserError
-from orchestra.model.archived import inert, returned, run_of_link
+from orchestra.model import versions
+from orchestra.model.archived import inert, returned, run_of_link, says_later, says_other, without_secrets
 from orchestra.model.filters import RunQuery
 from orchestra.model.ids import new_run_id
 from orchestra.model.links import direct, folder_above
@@ -40,8 +42,6 @@ from orchestra.workspace.run_files import parents_of
 from orchestra.workspace.trash import Trash
 
 MAKING = ".importing-"
-SAID = ("label", "tags", "comments", "marked")
-"""What people say of a run: two copies of one may differ in it."""
 
 
 class ImportedRuns(Struct, frozen=True, kw_only=True):
@@ -130,10 +130,22 @@ class _Import:
             )
         failpoint("import.checked")
         placed = await self._enter(new, runs)
+        for one in brought:
+            if one.run.id in self.here:
+                await self._take_word(one)
         if self.how.move:
             await self._remove_moved([one for one in brought if one.run.id not in left])
         skipped += sorted({run.id for run in runs} - {run.id for run in placed})
         return ImportedRuns(runs=tuple(placed), skipped=(*skipped, *self.incoming.moved))
+
+    async def _take_word(self, one: Copy) -> None:
+        """Let what people say of a run that is here, too, hold here if it is later."""
+        here, there = self.here[one.run.id], one.run if self.archive.is_own else without_secrets(one.run)
+        if says_later(there, here) and here.schema <= versions.RUN:
+            self.here[one.run.id] = here = await take_word(self.session, here, there)
+            tell(self.session, here, f"{here.id} exists, annotations updated")
+        else:
+            tell(self.session, here, f"{here.id} exists, skipping")
 
     def _require_here(self, moved: Sequence[str]) -> None:
         """Runs that somebody has taken out of the archive while they were read: whoever moved them is here, too."""
@@ -151,7 +163,7 @@ class _Import:
         gone: list[Copy] = []
         for one in brought:
             here = self.here.get(one.run.id)
-            if here is not None and any(getattr(here, name) != getattr(one.run, name) for name in SAID):
+            if here is not None and says_other(here, one.run):
                 warn(
                     self.session, here, f"{here.id} is kept in the archive: what is said of it there differs"
                 )
@@ -189,7 +201,6 @@ class _Import:
                     self.deleted.add(one.run.id)
                 new.append(one)
             elif here is not None and await self._is_same(one, here):
-                tell(self.session, one.run, f"{one.run.id} exists, skipping")
                 skipped.append(one.run.id)
                 self.here[one.run.id] = here
             else:
@@ -356,7 +367,6 @@ class _Import:
                 f"another run with the id {run.id} was made meanwhile",
                 "Runs that were told of were imported. Import the others again.",
             )
-        tell(self.session, run, f"{run.id} exists, skipping")
         self.here[one.run.id] = here
 
     async def _keep(self, placed: list[Run]) -> None:

@@ -11,7 +11,7 @@ from msgspec import Struct, structs
 
 from orchestra.engine.archived import Archive, manifest_path, read_index, require_runs, unpack_runs
 from orchestra.engine.off_loop import off_loop
-from orchestra.engine.packing import Copy, Packing, Terms, named, warn
+from orchestra.engine.packing import RECORD, Copy, Packing, Terms, named, warn
 from orchestra.engine.rebuild import read_recorded_in
 from orchestra.engine.removal import remove_tree
 from orchestra.engine.session import Session
@@ -186,6 +186,8 @@ class Incoming:
 
         files, links = packing.files, packing.links
         known = manifest.files
+        if files.get(RECORD) == manifest.record_before:
+            known = {**known, RECORD: manifest.record_before}
         differing = sorted(
             path
             for path in files.keys() | known.keys()

@@ -21,7 +21,7 @@ from orchestra.model.archived import INDEX
 from orchestra.model.execution import Fence
 from orchestra.model.marks import MARK
 from orchestra.model.operation import Requirement, SourceDef
-from orchestra.model.run import Comment, Run
+from orchestra.model.run import Run
 from orchestra.placing.making import Making
 from orchestra.testing.builders import a_batch, a_fence, a_run, a_worker, an_identity, an_operation
 from orchestra.workspace import records
@@ -165,22 +165,101 @@ def test_runs_are_added_to_a_directory_and_not_copied_twice(call: Call, home: Pa
     assert len(ids(call, "-A", "out")) == 3
 
 
-def test_what_is_noted_of_a_run_makes_no_other_run_of_it(call: Call, other: Call, home: Path) -> None:
-    run = ended(id=IDS[0])
-    make(home, run)
-    call("export", "out.zip", "-y")
-    other("import", "out.zip", "-y")
-    changed = structs.replace(
-        run, label="better", tags=("x",), comments=(Comment(body="b", user="u", host="h", time=1),)
+def said(call: Call, *options: str) -> tuple[str, list[str], list[str], bool]:
+    (run,) = call("runs", "--json", *options).json
+    return run["label"], run["tags"], [comment["body"] for comment in run["comments"]], run["marked"]
+
+
+def say(call: Call, word: str) -> None:
+    """All that people can say of a run."""
+    call("label", "-s", word, "-y")
+    call("tag", "-a", word, "-y")
+    call("comment", "-a", word, "-y")
+    call("mark", "-y")
+
+
+@pytest.mark.parametrize("kind", ["out", "out.zip"])
+def test_a_later_word_on_a_run_reaches_the_copies_that_are_there(
+    call: Call, other: Call, home: Path, kind: str
+) -> None:
+    make(home, ended(id="one"))
+    call("export", kind, "-y")
+    other("import", kind, "-y")
+    say(call, "later")
+
+    exported = call("export", kind, "-y", *(("--force",) if kind != "out" else ()))
+    imported = other("import", kind, "-y")
+
+    assert exported.error.startswith(
+        "one exists, annotations updated\n" if kind == "out" else "Copying one\n"
     )
-    shutil.rmtree(home)
-    make(home, changed)
-    call("export", "again.zip", "-y")
+    assert (imported.output, imported.error) == (
+        f"Imported 0 run(s) from {kind}\n",
+        "one exists, annotations updated\n",
+    )
+    assert said(other) == said(call, "-A", kind) == said(call) == ("later", ["later"], ["later"], True)
+    assert other("check", "--runs").code == 0
+    assert other("import", kind, "-y").error == call("import", kind, "-y").error == "one exists, skipping\n"
 
-    called = other("import", "again.zip", "-y")
+    other("label", "-s", "last", "-y")
+    other("mark", "--clear", "-y")
+    other("export", "back", "-y")
+    assert call("import", "back", "-y").error == "one exists, annotations updated\n"
+    assert said(call) == ("last", ["later"], ["later"], False)
 
-    assert called.output == "Imported 0 run(s) from again.zip\n"
-    assert other("runs", "--json").json[0]["label"] == run.label
+
+def test_an_earlier_word_on_a_run_replaces_none(call: Call, other: Call, home: Path) -> None:
+    make(home, ended(id="one"))
+    call("export", "out", "-y")
+    other("import", "out", "-y")
+    for _ in range(3):
+        # Often is not late.
+        say(call, "often")
+    say(other, "late")
+
+    assert other("export", "out", "-y").error.startswith("one exists, annotations updated\n")
+    assert call("export", "out", "-y").error.startswith("one exists, skipping\n")
+    assert said(call, "-A", "out")[0] == "late"
+    assert call("import", "out", "-y").error == "one exists, annotations updated\n"
+    assert said(call) == said(other)
+
+
+def test_a_named_archive_gets_the_words_that_came_since(call: Call, home: Path) -> None:
+    make(home, ended(id="one"))
+    call("archive", "old", "--create", "--copy", "-y")
+    call("comment", "-a", "good", "-y")
+
+    again = call("archive", "old", "--copy", "-y")
+
+    assert again.error == "one exists, annotations updated\n"
+    assert again.output == "Archived 0 run(s) to 'old'\n"
+    call("runs", "rm", "-p", "1", "-y")
+    assert call("import", "old", "--move", "-y").output == "Imported 1 run(s) from old\n"
+    assert said(call)[2] == ["good"]
+
+
+def test_an_archive_is_whole_when_words_reach_it_half(
+    call: Call, other: Call, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(home, ended(id="one"))
+    call("export", "out", "-y")
+    say(call, "new")
+    write = exporting.write_atomic
+
+    def failing(path: Path, *given: Any, **options: Any) -> None:
+        if path.name == "run.json":
+            raise OSError(errno.EIO, "Input/output error")
+        write(path, *given, **options)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(exporting, "write_atomic", failing)
+        assert call("export", "out", "-y").code != 0
+    assert other("import", "out", "-y").output == "Imported 1 run(s) from out\n"
+
+    assert call("export", "out", "-y").error.startswith("one exists, annotations updated\n")
+    assert other("import", "out", "-y").error == "one exists, annotations updated\n"
+    (Path("out/one") / ".orchestra/run.json").write_text("{}")
+    assert other("import", "out", "-y").code == 1
 
 
 def test_another_run_of_the_same_id_is_refused_before_anything_is_entered(
@@ -262,12 +341,15 @@ def test_import_removes_no_copy_from_an_archive_of_which_people_have_said_other_
     call("export", "out", "-y")
     other("import", "out", "-y")
     other("label", "-s", "new", "said", "-y")
+    call("label", "-s", "newer", "same", "-y")
+    call("export", "out", "-y")
 
     moved = other("import", "out", "--move", "-y")
 
     assert moved.output == "Imported 0 run(s) from out\n"
     assert "said is kept in the archive" in moved.error
     assert ids(call, "-A", "out") == ["said"]
+    assert {run["label"] for run in other("runs", "--json").json} == {"new", "newer"}
 
 
 @pytest.mark.parametrize("more", [b"abc", b"x" * 5000])
