@@ -113,10 +113,13 @@ def test_nothing_is_written_that_would_be_refused_as_a_bomb(
 
 
 def test_what_others_left_is_removed_and_what_they_write_is_not(tmp_path: Path) -> None:
-    left = tmp_path / ".a.zip.0123.part"
+    left = tmp_path / ".a.zip.0123abcd.part"
     left.touch()
-    (tmp_path / ".making-1").mkdir()
-    (tmp_path / ".making-1" / "file").touch()
+    (tmp_path / ".making-0123abcd").mkdir()
+    (tmp_path / ".making-0123abcd" / "file").touch()
+    mine = [tmp_path / ".a.zip.mine.part", tmp_path / ".making-mine"]
+    for path in mine:
+        path.mkdir()
 
     first = opened(tmp_path / "a.zip")
     second = opened(tmp_path / "a.zip")
@@ -124,12 +127,12 @@ def test_what_others_left_is_removed_and_what_they_write_is_not(tmp_path: Path) 
     other = Making(tmp_path, ".making-")
 
     assert not left.exists()
-    assert len(os.listdir(tmp_path)) == 4
+    assert len(os.listdir(tmp_path)) == 6
     first.finish(replace=False, fsync=False)
     second.discard()
     making.close()
     other.close()
-    assert os.listdir(tmp_path) == ["a.zip"]
+    assert sorted(os.listdir(tmp_path)) == [".a.zip.mine.part", ".making-mine", "a.zip"]
 
 
 def test_a_folder_is_written_without_following_or_replacing(tmp_path: Path) -> None:
