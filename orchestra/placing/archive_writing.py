@@ -9,6 +9,7 @@ import time
 import zipfile
 from collections.abc import Generator
 from contextlib import suppress
+from io import UnsupportedOperation
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol, TypeAlias
 
@@ -83,7 +84,7 @@ class FolderWriter:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         digest = sha256()
         with open(os.open(place, flags, 0o755 if executable else 0o644), "wb", buffering=0) as file:
-            shared = size >= _WORTH_SHARING and clone(reader.fileno(), file.fileno())
+            shared = size >= _WORTH_SHARING and _shares(reader, file.fileno())
             for chunk in _chunks(name, reader, size):
                 digest.update(chunk)
                 view = memoryview(b"" if shared else chunk)
@@ -99,6 +100,15 @@ class FolderWriter:
         place = self.root / name
         place.parent.mkdir(parents=True, exist_ok=True)
         os.symlink(target, place)
+
+
+def _shares(reader: IO[bytes], descriptor: int) -> bool:
+    """Whether a file could get what ``reader`` reads without its being copied."""
+    try:
+        return clone(reader.fileno(), descriptor)
+    except UnsupportedOperation:
+        # It reads from memory.
+        return False
 
 
 class ArchiveFile:

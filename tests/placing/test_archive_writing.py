@@ -146,6 +146,12 @@ def test_a_folder_is_written_without_following_or_replacing(tmp_path: Path) -> N
     assert (tmp_path / "target").read_bytes() == b""
 
 
+def test_what_is_in_memory_is_written_however_large_it_is(tmp_path: Path) -> None:
+    digest = write(FolderWriter(tmp_path), "one", b"x" * ODD)
+
+    assert digest == hashlib.sha256((tmp_path / "one").read_bytes()).hexdigest()
+
+
 def test_a_clone_has_no_more_than_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def clone(source: int, target: int) -> bool:
         os.write(target, data + b"grown")
