@@ -14,33 +14,23 @@ from typing import IO, cast
 from msgspec import Struct, structs
 
 from orchestra.child.supervisor import failpoint
-from orchestra.engine.archived import manifest_path, read_index
+from orchestra.engine.archived import read_index
 from orchestra.engine.deleting import delete_runs
 from orchestra.engine.export_target import Target
+from orchestra.engine.exported_copy import bring_word, same_run_in
 from orchestra.engine.judge import settle
 from orchestra.engine.off_loop import off_loop
-from orchestra.engine.packing import RECORD, Copy, Packing, Terms, is_same, looking, named, tell, warn
+from orchestra.engine.packing import RECORD, Packing, Terms, named, tell, warn
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, RunBusy, UserError, text_of_os_error
 from orchestra.model import versions
-from orchestra.model.archived import (
-    INDEX,
-    MANIFEST,
-    ArchiveIndex,
-    RunManifest,
-    portable,
-    run_of_link,
-    says_later,
-    with_word_of,
-)
+from orchestra.model.archived import INDEX, MANIFEST, ArchiveIndex, portable, run_of_link, says_later
 from orchestra.model.encoding import encode
 from orchestra.model.links import folder_above
 from orchestra.model.run import ACTIVE, Run
 from orchestra.placing.archive_writing import ArchiveFile, FolderWriter, WriteMode, Writer, taken
 from orchestra.placing.making import Making
 from orchestra.placing.steps import Steps, finish
-from orchestra.workspace import records
-from orchestra.workspace.codec import read_record
 from orchestra.workspace.durable import storage_error, sync_directories, sync_filesystem, write_atomic
 from orchestra.workspace.layout import CONTROL
 from orchestra.workspace.orders import read_orders
@@ -160,44 +150,18 @@ class _Export:
             sync_directories(self.target.path)
 
     async def _is_there(self, run: Run) -> bool:
-        folder = self.target.path / run.id
-        if not os.path.lexists(folder) or self.how.force:
+        if self.how.force or not os.path.lexists(self.target.path / run.id):
             return False
-        there = None
-        try:
-            there = await self._copy(records.read_run(folder), folder)
-            there.manifest = read_record(manifest_path(self.target.path, run.id), RunManifest)
-            same = is_same(there, await self._copy(run, self.session.directory(run)))
-        except (OrchestraError, FileNotFoundError):
-            same = False
-        if not same:
+        there = await same_run_in(self.session, self.target.path, run)
+        if there is None:
             told = f"{run.id} exists with other content, skipping (use --force to replace it)"
             warn(self.session, run, told)
-        elif there is not None and says_later(run, there.run):
-            await off_loop(lambda: self._take_word(folder, there, run))
+        elif says_later(run, there.run):
+            await off_loop(lambda: bring_word(there, run, fsync=self.session.fsync))
             tell(self.session, run, f"{run.id} exists, annotations updated")
         else:
             tell(self.session, run, f"{run.id} exists, skipping")
         return True
-
-    def _take_word(self, folder: Path, there: Copy, run: Run) -> None:
-        """Let what people say of a run be told of the copy of it in ``folder``, too."""
-        changed = structs.replace(
-            with_word_of(there.run, run), revision=max(run.revision, there.run.revision)
-        )
-        record = encode(changed) + b"\n"
-        if there.manifest is not None:
-            # Killed in between: the old record counts as whole, too.
-            files = {**there.manifest.files, RECORD: hashlib.sha256(record).hexdigest()}
-            before = there.packing.files[RECORD]
-            manifest = structs.replace(there.manifest, files=files, record_before=before)
-            write_atomic(folder / CONTROL / MANIFEST, encode(manifest) + b"\n", fsync=self.session.fsync)
-        write_atomic(folder / RECORD, record, fsync=self.session.fsync)
-
-    async def _copy(self, run: Run, folder: Path) -> Copy:
-        packing, steps = looking(folder, folder.parent)
-        await finish(steps)
-        return Copy(run=run, packing=packing)
 
     async def to_file(self, mode: WriteMode) -> Exported:
         file = ArchiveFile(self.target.path, mode)

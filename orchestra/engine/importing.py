@@ -17,6 +17,7 @@ from msgspec import Struct, structs
 from orchestra.child.supervisor import failpoint
 from orchestra.engine.annotating import take_word
 from orchestra.engine.archived import Archive, looked_into
+from orchestra.engine.import_links import Links
 from orchestra.engine.incoming import Importing, Incoming
 from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.engine.packing import NAMED, Copy, is_same, looking, named, tell, warn
@@ -26,19 +27,16 @@ from orchestra.engine.runs import select_runs, with_members
 from orchestra.engine.session import Session
 from orchestra.errors import IdTaken, UserError
 from orchestra.model import versions
-from orchestra.model.archived import inert, returned, run_of_link, says_later, says_other, without_secrets
+from orchestra.model.archived import inert, returned, says_later, says_other, without_secrets
 from orchestra.model.filters import RunQuery
 from orchestra.model.ids import new_run_id
-from orchestra.model.links import direct, folder_above
 from orchestra.model.run import Imported, Run
-from orchestra.placing.archive_writing import storable
 from orchestra.placing.making import Making
 from orchestra.placing.steps import finish
 from orchestra.workspace import records
 from orchestra.workspace.durable import storage_error, sync_directories, sync_filesystem, write_atomic
 from orchestra.workspace.layout import ATTEMPTS, CONTROL
 from orchestra.workspace.portable import content_elsewhere
-from orchestra.workspace.run_files import parents_of
 from orchestra.workspace.trash import Trash
 
 MAKING = ".importing-"
@@ -261,11 +259,9 @@ class _Import:
             records.write_run(folder, run, fsync=False)
             os.chmod(folder, 0o700)
             os.chmod(folder / CONTROL, 0o700)
+        links = Links(self.ready, self.session.layout.runs_dir, names)
         for one in new:
-            missing = [
-                path for path, target in self._outside(one) if not self._link(one, path, target, names)
-            ]
-            if missing:
+            if missing := links.make(one):
                 left[one.run.id] = missing
         for one, run in zip(new, runs, strict=True):
             if run.id != one.run.id:
@@ -281,47 +277,6 @@ class _Import:
                 content = content_elsewhere(path, str(folder / path), environment=True)
                 if content is not None:
                     write_atomic(folder / path, content, fsync=False)
-
-    def _outside(self, one: Copy) -> list[tuple[str, str]]:
-        links = (
-            one.packing.outside if one.manifest is None else {**one.packing.outside, **one.manifest.outside}
-        )
-        followed = set(one.packing.files)
-        followed |= {parent for file in one.packing.files for parent in parents_of(file)}
-        return [(path, target) for path, target in sorted(links.items()) if path not in followed]
-
-    def _link(self, one: Copy, path: str, target: str, names: dict[str, str]) -> bool:
-        """Make a link to a file of another run that is here or comes along, or to a folder that it is in itself;
-        False for any other."""
-        found = run_of_link(path, target)
-        if not storable(path, as_zip=False) or path.startswith(CONTROL):
-            return False
-        if found is None:
-            above = folder_above(path, target)
-            return above is not None and self._make_link(one, path, direct(path, above))
-        other, rest = found
-        root = self.ready / other if other in names else self.session.layout.runs_dir / other
-        real, inside = os.path.realpath(root / rest), os.path.realpath(root)
-        if (
-            not (root / CONTROL).is_dir()
-            or not os.path.exists(real)
-            or not (real + os.sep).startswith(inside + os.sep)
-        ):
-            return False
-        up = "../" * (path.count("/") + 1)
-        return self._make_link(one, path, os.path.join(up + names.get(other, other), rest).rstrip("/"))
-
-    def _make_link(self, one: Copy, path: str, target: str) -> bool:
-        """Make a link in a folder that the run has; False if something is there, or no such folder."""
-        link = self.ready / one.run.id / path
-        # By way of a link it would be elsewhere, and lead elsewhere.
-        folder = os.path.normpath(
-            os.path.join(os.path.realpath(self.ready), one.run.id, os.path.dirname(path))
-        )
-        if os.path.realpath(link.parent) != folder or os.path.lexists(link) or not os.path.isdir(folder):
-            return False
-        os.symlink(target, link)
-        return True
 
     async def _enter(self, new: Sequence[Copy], runs: Sequence[Run]) -> list[Run]:
         """Put the runs in their places and enter them; those that were, for somebody else may be at the same ones."""

@@ -122,6 +122,8 @@ class Packing:
         for path, part in links.items():
             if path not in self.links:
                 self.outside[path] = direct(path, part.inside)
+        # It is not needed any more, and there may be many runs.
+        self._tree = Tree()
 
     def _require_storable(self, path: str, run_id: str) -> None:
         kind = self._terms.names

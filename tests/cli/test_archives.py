@@ -16,7 +16,7 @@ from typing import IO, Any
 import pytest
 from msgspec import structs
 
-from orchestra.engine import exporting, steady
+from orchestra.engine import exported_copy, exporting, steady
 from orchestra.model.archived import INDEX
 from orchestra.model.execution import Fence
 from orchestra.model.marks import MARK
@@ -244,7 +244,7 @@ def test_an_archive_is_whole_when_words_reach_it_half(
     make(home, ended(id="one"))
     call("export", "out", "-y")
     say(call, "new")
-    write = exporting.write_atomic
+    write = exported_copy.write_atomic
 
     def failing(path: Path, *given: Any, **options: Any) -> None:
         if path.name == "run.json":
@@ -252,7 +252,7 @@ def test_an_archive_is_whole_when_words_reach_it_half(
         write(path, *given, **options)
 
     with monkeypatch.context() as broken:
-        broken.setattr(exporting, "write_atomic", failing)
+        broken.setattr(exported_copy, "write_atomic", failing)
         assert call("export", "out", "-y").code != 0
     assert other("import", "out", "-y").output == "Imported 1 run(s) from out\n"
 
