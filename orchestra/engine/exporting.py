@@ -263,7 +263,7 @@ class _Export:
             warn(
                 self.session,
                 run,
-                f"{run.id}: not exported, for they are links elsewhere: {named(lost)}{offer}",
+                f"{run.id}: not exported, for they are links to what does not go along: {named(lost)}{offer}",
             )
 
     def _is_kept(self, path: str, target: str) -> bool:

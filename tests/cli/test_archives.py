@@ -493,7 +493,10 @@ def test_a_link_that_leads_out_is_not_followed(
 
     called = call("export", kind, "-y", "--copy-resources")
 
-    assert "WARNING: one: not exported, for they are links elsewhere: 'gone', 'leak'" in called.error
+    assert (
+        "WARNING: one: not exported, for they are links to what does not go along: 'gone', 'leak'"
+        in called.error
+    )
     assert other("import", kind, "-y").code == 0
     assert not os.path.lexists(run_dir(tmp_path / "other", "one") / "leak")
     assert b"SECRET" not in b"".join(files(tmp_path / "other").values())
@@ -562,7 +565,7 @@ def test_no_link_that_a_run_has_keeps_its_archive_from_being_imported(
     imported = other("import", kind, "-y")
 
     assert exported.code == 0
-    elsewhere = "for they are links elsewhere: 'about', 'env', 'round', 'to-pipe' ("
+    elsewhere = "for they are links to what does not go along: 'about', 'env', 'round', 'to-pipe' ("
     assert f"one: not exported: 'pipe'\nWARNING: one: not exported, {elsewhere}" in exported.error
     assert (imported.code, imported.output) == (0, f"Imported 2 run(s) from {kind}\n"), imported.error
     theirs = run_dir(tmp_path / "other", "one")
