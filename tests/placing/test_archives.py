@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from orchestra.errors import ResolveError
-from orchestra.placing import members
+from orchestra.placing import archives, members
 from orchestra.placing.archives import archive_type, type_by_content, unpack
 
 Change = dict[str, object]
@@ -172,6 +172,16 @@ def test_links_that_lead_out_by_other_links_or_in_circles_are_refused_before_any
         run(path, into)
     assert list(into.iterdir()) == []
     assert (tmp_path / "canary").read_text() == "alive"
+
+
+def test_no_link_is_made_by_way_of_another_where_case_makes_no_difference(tmp_path, into, monkeypatch):
+    # Of names that are two to us, and one to the file system.
+    path = tar(tmp_path / "a.tar", ("f/x", b"1"), ("d", sym("f")), ("d/out", sym("../../canary")))
+    monkeypatch.setattr(archives, "check_members", lambda name, found, *_: tuple(found))
+
+    with pytest.raises(ResolveError, match="lies below a link"):
+        run(path, into)
+    assert not (into / "f" / "out").is_symlink()
 
 
 HOSTILE_ZIPS: dict[str, tuple[str, bytes, int]] = {
