@@ -801,26 +801,36 @@ def prepare() -> None:
     _load()
 
 
+def c_function(name: str) -> int:
+    """The address of a function of the C library; -1 if there is none, or none can be called."""
+    try:
+        # The package ctypes takes six times as long to import as its engine.
+        import _ctypes
+
+        engine: Any = _ctypes
+        return engine.dlsym(engine.dlopen(None, 2), name)
+    except (ImportError, AttributeError, OSError):
+        return -1
+
+
+def call_c(address: int, *numbers: int) -> None:
+    """Call a function of the C library with whole numbers."""
+    import _ctypes
+
+    engine: Any = _ctypes
+    engine.call_function(address, numbers)
+
+
 def _load() -> None:
     global _prctl_address
     if _LINUX and not _prctl_address:
-        try:
-            # The package ctypes takes six times as long to import as its engine.
-            import _ctypes
-
-            engine: Any = _ctypes
-            _prctl_address = engine.dlsym(engine.dlopen(None, 2), "prctl")
-        except (ImportError, AttributeError, OSError):
-            _prctl_address = -1
+        _prctl_address = c_function("prctl")
 
 
 def _prctl(option: int, value: int) -> None:
     _load()
     if _prctl_address > 0:
-        import _ctypes
-
-        engine: Any = _ctypes
-        engine.call_function(_prctl_address, (option, value, 0, 0, 0))
+        call_c(_prctl_address, option, value, 0, 0, 0)
 
 
 def _become_subreaper() -> None:
