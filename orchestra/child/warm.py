@@ -159,6 +159,8 @@ class _Warm:
         self.files = warm_script.changeable(sys.modules)
         # A supervisor may need more of ours.
         sys.path.append(self.library)
+        # Each fork looks anew: to forget here what was found spares it copying that in order to forget it.
+        sys.path_importer_cache.clear()
         gc.collect()
         end.loaded()
 
