@@ -160,7 +160,7 @@ class _Export:
             await off_loop(lambda: bring_word(there, run, fsync=self.session.fsync))
             tell(self.session, run, f"{run.id} exists, annotations updated")
         else:
-            tell(self.session, run, f"{run.id} exists, skipping")
+            warn(self.session, run, f"{run.id} exists, skipping")
         return True
 
     async def to_file(self, mode: WriteMode) -> Exported:

@@ -218,7 +218,7 @@ async def _enter(session: Session, made: Sequence[Run], making: Path, tell: Tell
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     durable.fail(error, making)
-                tell(f"{run.id} exists, skipping")
+                tell(f"WARNING: {run.id} exists, skipping")
                 continue
             placed.append(run)
             failpoint("import.placed")

@@ -143,7 +143,7 @@ class _Import:
             self.here[one.run.id] = here = await take_word(self.session, here, there)
             tell(self.session, here, f"{here.id} exists, annotations updated")
         else:
-            tell(self.session, here, f"{here.id} exists, skipping")
+            warn(self.session, here, f"{here.id} exists, skipping")
 
     def _require_here(self, moved: Sequence[str]) -> None:
         """Runs that somebody has taken out of the archive while they were read: whoever moved them is here, too."""
@@ -154,7 +154,7 @@ class _Import:
                     f"run {run_id} was removed from '{self.archive.shown}' while it was imported",
                     "Nothing was imported. Try again.",
                 )
-            tell(self.session, here, f"{run_id} exists, skipping")
+            warn(self.session, here, f"{run_id} exists, skipping")
 
     async def _remove_moved(self, brought: Sequence[Copy]) -> None:
         """Remove from the archive what is here now: all of it, and what people have said of it."""

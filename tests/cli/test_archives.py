@@ -149,7 +149,7 @@ def test_importing_again_changes_nothing(call: Call, other: Call, home: Path, ki
     again = other("import", kind, "-y")
 
     assert again.output == f"Imported 0 run(s) from {kind}\n"
-    assert again.error.splitlines() == [f"{run_id} exists, skipping" for run_id in IDS]
+    assert again.error.splitlines() == [f"WARNING: {run_id} exists, skipping" for run_id in IDS]
     assert ids(other) == before
     assert call("import", kind, "-y").error.count("exists, skipping") == 3
 
@@ -161,7 +161,7 @@ def test_runs_are_added_to_a_directory_and_not_copied_twice(call: Call, home: Pa
     called = call("export", "out", "-y")
 
     assert called.output == "Exported 2 run(s) to out\n"
-    assert called.error.startswith(f"{IDS[2]} exists, skipping\n")
+    assert called.error.startswith(f"WARNING: {IDS[2]} exists, skipping\n")
     assert len(ids(call, "-A", "out")) == 3
 
 
@@ -199,7 +199,7 @@ def test_a_later_word_on_a_run_reaches_the_copies_that_are_there(
     )
     assert said(other) == said(call, "-A", kind) == said(call) == ("later", ["later"], ["later"], True)
     assert other("check", "--runs").code == 0
-    assert other("import", kind, "-y").error == call("import", kind, "-y").error == "one exists, skipping\n"
+    assert other("import", kind, "-y").error == call("import", kind, "-y").error == "WARNING: one exists, skipping\n"
 
     other("label", "-s", "last", "-y")
     other("mark", "--clear", "-y")
@@ -218,7 +218,7 @@ def test_an_earlier_word_on_a_run_replaces_none(call: Call, other: Call, home: P
     say(other, "late")
 
     assert other("export", "out", "-y").error.startswith("one exists, annotations updated\n")
-    assert call("export", "out", "-y").error.startswith("one exists, skipping\n")
+    assert call("export", "out", "-y").error.startswith("WARNING: one exists, skipping\n")
     assert said(call, "-A", "out")[0] == "late"
     assert call("import", "out", "-y").error == "one exists, annotations updated\n"
     assert said(call) == said(other)
@@ -596,15 +596,15 @@ def test_a_run_is_the_same_with_copies_of_what_its_links_lead_to(
 
     for place in ("out", "out.zip"):
         call("export", place, "train", "-r", "-y")
-        assert call("import", place, "-y").error == "train exists, skipping\n"
-    assert call("export", "out", "train", "-r", "-y").error == "train exists, skipping\n"
+        assert call("import", place, "-y").error == "WARNING: train exists, skipping\n"
+    assert call("export", "out", "train", "-r", "-y").error == "WARNING: train exists, skipping\n"
     call("export", "plain.zip", "-y")
     assert other("import", "out.zip", "-y").output == "Imported 1 run(s) from out.zip\n"
-    assert other("import", "plain.zip", "train", "-y").error == "train exists, skipping\n"
-    assert other("export", "out", "-y").error == "train exists, skipping\n"
+    assert other("import", "plain.zip", "train", "-y").error == "WARNING: train exists, skipping\n"
+    assert other("export", "out", "-y").error == "WARNING: train exists, skipping\n"
     assert third("import", "plain.zip", "train", "-r", "-y").output == "Imported 1 run(s) from plain.zip\n"
     for place, options in (("plain.zip", ("train", "-r")), ("plain.zip", ("train",)), ("out.zip", ())):
-        assert third("import", place, *options, "-y").error == "train exists, skipping\n"
+        assert third("import", place, *options, "-y").error == "WARNING: train exists, skipping\n"
 
     (run_dir(tmp_path / "other", "train") / "model.bin").write_text("retrained")
     assert other("import", "out.zip", "-y").code == 1
@@ -1274,7 +1274,7 @@ def test_what_can_be_worked_out_again_stays_behind(call: Call, home: Path, tmp_p
     call("export", "out", "-y")
 
     assert not (tmp_path / "out/one/.orchestra/scalars.json").exists()
-    assert call("export", "out", "-y").error.startswith("one exists, skipping\n")
+    assert call("export", "out", "-y").error.startswith("WARNING: one exists, skipping\n")
 
 
 def test_a_restart_of_a_pipeline_or_batch_shows_what_its_runs_would_execute(
