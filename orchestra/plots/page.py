@@ -32,6 +32,8 @@ def page_of(plots: Plots, title: str) -> str:
     policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}"
     colours = colours_of(plots)
     head = joined(
+        # What the page is known by: it is no source of later runs.
+        Markup('<meta name="generator" content="Orchestra">'),
         Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
         Markup(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
         element("title", title),

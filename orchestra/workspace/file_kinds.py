@@ -1,4 +1,4 @@
-"""What a file is, as its name and its first bytes tell: text, or a secret."""
+"""What a file is, as its name and its first bytes tell: text, a secret, or what this product has written."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ _SECRET_ENDINGS = (".key", ".p12", ".pem", ".pfx")
 _NO_SECRETS = (".example", ".pub", ".sample", ".template")
 _HEAD = 8192
 _CONTROL_CHARACTERS = bytes(set(range(32)) - set(b"\b\t\n\f\r\x1b")) + b"\x7f"
+_PAGE = b'<meta name="generator" content="Orchestra">'
+_PAGE_HEAD = 256
+_CRATE = b"exported by Orchestra "
 _MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -40,6 +43,16 @@ def is_private_key(head: bytes) -> bool:
     """Whether a file that begins with ``head`` is one half of a key pair: the one that is kept."""
     first = head.lstrip().split(b"\n", 1)[0]
     return first.startswith(b"-----BEGIN ") and b"PRIVATE KEY" in first
+
+
+def is_our_page(head: bytes) -> bool:
+    """Whether a file that begins with ``head`` is a page that ``plot --html`` has written."""
+    return head.startswith(b"<!DOCTYPE html>") and _PAGE in head[:_PAGE_HEAD]
+
+
+def is_our_crate(head: bytes) -> bool:
+    """Whether the metadata of an RO-Crate, which begin with ``head``, are those of runs that were exported."""
+    return _CRATE in head
 
 
 def head_of(path: str) -> bytes:

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchestra.errors import ScriptError
-from orchestra.workspace.file_kinds import head_of, is_private_key, is_secret_name, is_text
+from orchestra.workspace.file_kinds import (
+    head_of,
+    is_our_crate,
+    is_our_page,
+    is_private_key,
+    is_secret_name,
+    is_text,
+)
 from orchestra.workspace.git import GitFiles, refusal
 
 if TYPE_CHECKING:
@@ -35,6 +42,8 @@ MAX_LOOKED_AT = 20_000
 _SKIPPED_FOLDERS = ("__pycache__", "build", "dist")
 _ENVIRONMENTS = ("bin/activate", "Scripts/activate", "pyvenv.cfg", "conda-meta/history")
 _RUN_DIRECTORIES = (".orchestra/run.json", ".guild/attrs")
+_ARCHIVE = "orchestra-archive.json"
+_CRATE = "ro-crate-metadata.json"
 _CONTROL = (".orchestra", ".guild")
 _NEVER = (*_CONTROL, ".git")
 """Folders that no rule can open."""
@@ -219,6 +228,7 @@ class _Walker:
                 or entry.name in _SKIPPED_FOLDERS
                 or entry.name.endswith(".egg-info")
                 or _holds(entry.path, _ENVIRONMENTS)
+                or _is_export(entry.path)
             )
         if real.split("/", 1)[0] == "..":
             if path in self.git.tracked:
@@ -227,7 +237,7 @@ class _Walker:
         if real in self.git.tracked_folders:
             return True
         return real in self.git.untracked_folders and not (
-            entry.name == "__pycache__" or _holds(entry.path, _ENVIRONMENTS)
+            entry.name == "__pycache__" or _holds(entry.path, _ENVIRONMENTS) or _is_export(entry.path)
         )
 
     def _takes(self, entry: os.DirEntry[str], path: str, folder: _Folder) -> bool:
@@ -259,13 +269,16 @@ class _Walker:
         if real in self.git.tracked:
             return True
         # What is in Git is no secret, but what just lies there may be.
-        return real in self.git.untracked and not (_is_secret(entry) or is_private_key(head_of(entry.path)))
+        if real not in self.git.untracked or _is_secret(entry):
+            return False
+        head = head_of(entry.path)
+        return not (is_private_key(head) or is_our_page(head))
 
     def _takes_outside_git(self, entry: os.DirEntry[str], path: str, size: int) -> bool:
         if _is_secret(entry):
             return False
         head = head_of(entry.path)
-        if not is_text(head) or is_private_key(head):
+        if not is_text(head) or is_private_key(head) or is_our_page(head):
             return False
         if size > self._max_size:
             self._too_big.append(path)
@@ -345,6 +358,18 @@ def _is_inside(identity: tuple[int, int], folder: _Folder | None) -> bool:
 
 def _holds(folder: str, names: Sequence[str]) -> bool:
     return any(os.path.lexists(os.path.join(folder, name)) for name in names)
+
+
+def _is_export(folder: str) -> bool:
+    """Whether runs were exported to the folder: what they used and made is no source of the next ones."""
+    if _holds(folder, (_ARCHIVE,)):
+        return True
+    crate = os.path.join(folder, _CRATE)
+    try:
+        # Crates of others may well be source. One that is a pipe would never end.
+        return os.path.isfile(crate) and is_our_crate(head_of(crate))
+    except OSError:
+        return False
 
 
 def limits() -> tuple[int, int]:

@@ -1344,3 +1344,18 @@ def test_programs_that_read_events_are_told(call: Call, other: Call, home: Path)
         events = [json.loads(line) for line in called.error.splitlines() if line.startswith("{")]
         told = next(event for event in events if event["event"] == name)
         assert (told["run"], told["data"][field]) == ("one", str(home.parent / "out"))
+
+
+def test_what_was_exported_and_plotted_is_no_source_of_later_runs(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "say.py").write_text("x = 1\nfor n in (1, 2): print(f'step: {n}\\nloss: {x / n}')\n")
+    assert call("run", "say.py", "--run-id", "aaa", "-y").code == 0
+    assert call("plot", "--html", "page.html").code == 0
+    assert call("export", "out", "-y").code == 0
+    assert call("export", "crate", "--ro-crate", "-y").code == 0
+    # What others have made of the same kinds is as good a source as any.
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/ro-crate-metadata.json").write_text('{"@graph": []}\n')
+    (tmp_path / "other/index.html").write_text("<!DOCTYPE html>\n<p>Hello\n")
+    assert call("run", "say.py", "--run-id", "bbb", "-y").code == 0
+    listed = call("ls", "bbb", "--sourcecode", "-n").lines
+    assert listed == ["other/index.html", "other/ro-crate-metadata.json", "say.py"]

@@ -56,6 +56,17 @@ def test_what_is_new_and_not_ignored_is_copied_and_what_is_ignored_is_not(reposi
     }
 
 
+def test_an_export_is_no_source_until_it_is_in_git(repository: Path) -> None:
+    before = source.select(repository).paths
+    fill(repository, "old/orchestra-archive.json", "old/notes.txt")
+    assert source.select(repository).paths == before
+    run_git(repository, "add", "-A")
+    assert set(source.select(repository).paths) - set(before) == {
+        "old/orchestra-archive.json",
+        "old/notes.txt",
+    }
+
+
 def test_a_tracked_file_that_is_ignored_belongs_to_the_source(repository: Path) -> None:
     fill(repository, "kept.log")
     run_git(repository, "add", "-f", "kept.log")
