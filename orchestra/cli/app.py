@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from orchestra.cli import terminal
 from orchestra.cli.options import HELP
 from orchestra.errors import UsageError
+
+_ALIKE = 0.75
+"""How alike an option must be to what was given to be what was meant."""
 
 
 class Verb(NamedTuple):
@@ -153,7 +157,9 @@ def run(arguments: list[str]) -> int:
 
         return complete_words(rest)
     if first.startswith("-"):
-        raise UsageError(f"no such option '{first}'")
+        raise UsageError(
+            f"no such option '{first}'", "Help is 'orchestra --help'." if first == "-h" else None
+        )
     if first in GROUPS:
         return _run_in_group(first, rest)
     name = resolve(first)
@@ -225,6 +231,8 @@ def _call(name: str, tokens: list[str]) -> int:
         if type(error).__name__ == "UnknownOptionError":
             from orchestra.cli.not_here import instead_of
 
+            if "-h" in tokens and "-h" in (error.token.keyword, error.token.value):
+                raise UsageError("unknown option: -h", f"Help is 'orchestra {name} --help'.") from error
             if instead := instead_of(name, tokens) or _meant_as_flag(name, tokens, error):
                 raise UsageError(*instead) from error
         raise UsageError(_in_our_words(error), _meant_as_path(name, error)) from error
@@ -293,7 +301,19 @@ def _in_our_words(error: Any) -> str:
             name = error.token.keyword or error.argument.name.lstrip("-").upper()
             return f"invalid value '{error.token.value}' for {name}: it is {wanted}"
     text = " ".join(str(error).split()).rstrip(".")
+    if type(error).__name__ == "UnknownOptionError":
+        text = _without_far_guess(text)
     return text[:1].lower() + text[1:]
+
+
+def _without_far_guess(text: str) -> str:
+    """An unknown option without the one that is guessed to be meant, unless they are much alike."""
+    import difflib
+
+    found = re.fullmatch(r"(.*: (--\S+))\. Did you mean (--\S+)\?", text)
+    if found is None or difflib.get_close_matches(found[2], [found[3]], cutoff=_ALIKE):
+        return text
+    return found[1]
 
 
 def _number_wanted(hint: Any) -> str | None:

@@ -148,7 +148,9 @@ def _ended(view: Overview, runs: Sequence[Run], here: str) -> list[Entry]:
 
 
 def _label(run: Run, view: Overview) -> str:
-    return run_text.label_beside_others(run, view.varying.get(run.batch or "", ()))
+    return run_text.label_beside_others(
+        run, view.varying.get(run.batch or "", ())
+    ) or run_text.label_or_space(run)
 
 
 def _end_of(run: Run) -> str:

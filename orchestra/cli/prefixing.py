@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from orchestra.cli import tables, terminal
-from orchestra.cli.run_text import label_beside_others
+from orchestra.cli.run_text import short_label
 from orchestra.console import Console
 from orchestra.engine.lines import LineConsole
 from orchestra.engine.session import Session
@@ -23,12 +23,13 @@ LEAST_LABEL = 12
 
 
 def prefix_of(run: Run, width: int | None = None, varying: Collection[str] = ()) -> str:
-    """What stands before each line of ``run``: its short id, and its label as far as there is room.
+    """What stands before each line of ``run``: its short id, and its label as far as there is room, without the flags
+    that it has in common with others.
 
     ``width``: of the terminal. ``varying``: the flags in which it differs from other trials of its batch.
     """
     room = LONGEST_LABEL if width is None else min(LONGEST_LABEL, max(LEAST_LABEL, width // 3))
-    label = tables.cut(tables.cell(label_beside_others(run, varying)), room)
+    label = tables.cut(tables.cell(short_label(run, varying)), room)
     return f"[{run.short_id} {label}] " if label else f"[{run.short_id}] "
 
 

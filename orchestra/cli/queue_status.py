@@ -54,9 +54,15 @@ async def _status() -> QueueStatus:
 
 def _shown(found: QueueStatus, here: str) -> str:
     parts = [f"{notice}\n" for notice in notices(found)]
+    if not (found.queues or found.running or found.staged):
+        return "".join((*parts, "No queue is at work, and no run is running or staged.\n"))
     parts.append(_section("queue(s) at work", [_queue_row(run, found) for run in found.queues]))
     parts.append(_section("running", [_running_row(run, here, found.now) for run in found.running]))
-    parts.append(_section("staged", [staged_row(run, run.label or "", here, found) for run in found.staged]))
+    parts.append(
+        _section(
+            "staged", [staged_row(run, run_text.label_or_space(run), here, found) for run in found.staged]
+        )
+    )
     return "".join(parts)
 
 
@@ -98,7 +104,7 @@ def _running_row(run: Run, here: str, now: int) -> tuple[str, ...]:
         run_text.operation(run, here),
         run_text.with_try("starting" if run.claimed else _since(run.started, now), run),
         f"gpu {devices}" if devices else "",
-        run.label or "",
+        run_text.label_or_space(run),
     )
 
 

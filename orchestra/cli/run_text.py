@@ -16,7 +16,7 @@ from orchestra.errors import OrchestraError
 from orchestra.model.attributes import bare_name
 from orchestra.model.batch import Batch, Interval, unexpanded
 from orchestra.model.flags import encode
-from orchestra.model.labels import trial_label
+from orchestra.model.labels import batch_label, changes_label, trial_label
 from orchestra.model.operation import FlagValue, Operation
 from orchestra.model.run import Comment, Run
 from orchestra.workspace.orders import read_orders
@@ -188,6 +188,20 @@ def operation_reference(run: Run) -> str:
 def label_beside_others(run: Run, varying: Collection[str]) -> str:
     """The label of ``run`` where trials of its batch, which differ in ``varying``, stand beside it."""
     return trial_label(run.label, run.flags, run.tags, varying if run.batch else (), os.path.exists)
+
+
+def short_label(run: Run, varying: Collection[str]) -> str:
+    """The label of ``run`` where there is little room: of flags those in which it differs, from other trials of its
+    batch, else from what its operation has by default."""
+    if run.batch and varying:
+        return label_beside_others(run, varying)
+    defaults = {flag.name: flag.default for flag in run.operation.flags}
+    return changes_label(run.label, run.flags, run.tags, defaults, os.path.exists)
+
+
+def label_or_space(run: Run) -> str:
+    """The label of ``run``, and of a batch without one what it goes over."""
+    return run.label or ("" if run.batch_spec is None else batch_label(run.batch_spec))
 
 
 def comment_lines(comment: Comment) -> tuple[str, ...]:

@@ -209,7 +209,9 @@ async def looked_into(
         # What is settled for a home's store, its file above all, is not for this one.
         plugins = {kind: options for kind, options in settings.plugins.items() if kind != "store"}
         own = structs.replace(settings, store="sqlite", durability="fast", plugins=plugins)
-        layout = BorrowedLayout(making / "home", runs, is_passing=archive.kind is not None)
+        layout = BorrowedLayout(
+            making / "home", runs, is_passing=archive.kind is not None, shown=archive.shown
+        )
         async with open_session(layout.home, own, layout=layout) as session:
             # What the runs of another home do now is not ours to judge.
             session.read_only = archive.home is not None

@@ -7,6 +7,7 @@ what is not reached of it is not known: nobody deletes anything for having looke
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from typing import Final
 
@@ -71,7 +72,8 @@ def hint_of_missing(session: Session, spec: str) -> str:
 
         if any(entry.run_id.startswith(spec) for entry in Trash(session.layout).entries()):
             return f"It was deleted: use 'orchestra runs restore {spec}' to bring it back."
-    return "Try 'orchestra runs list' for a list of runs."
+    where = f" -A {shlex.quote(session.layout.shown)}" if session.layout.shown else ""
+    return f"Try 'orchestra runs list{where}' for a list of runs."
 
 
 async def forget_gone(session: Session, runs: Sequence[Run]) -> bool:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
+from orchestra.model.batch import Batch, Interval, varying
 from orchestra.model.decoding import encode
 from orchestra.model.operation import FlagValue
 from orchestra.model.references import FAILED, apply_filter
 
 PATH_WIDTH: Final = 20
 """How wide a path is shown in a label."""
+
+MOST_VALUES: Final = 5
+"""Values of a flag that are shown of a batch."""
 
 _LONG_DECIMALS = r"(\.[0-9]{5})[0-9]+"
 _RUN_ID = r"[0-9a-f]{32}"
@@ -105,6 +109,44 @@ def trial_label(
     if not differing or label != run_label(None, flags, tags, is_path):
         return label or ""
     return run_label(None, differing, tags, is_path)
+
+
+def changes_label(
+    label: str | None,
+    flags: dict[str, FlagValue],
+    tags: Iterable[str],
+    defaults: Mapping[str, FlagValue],
+    is_path: PathCheck = _no_path,
+) -> str:
+    """``label`` of a run: of a default label only the flags that are not as in ``defaults``, beside its tags.
+
+    A label that somebody has chosen stays as it is.
+    """
+    if label != run_label(None, flags, tags, is_path):
+        return label or ""
+    changed = {name: value for name, value in flags.items() if value != defaults.get(name)}
+    return run_label(None, changed, tags, is_path)
+
+
+def batch_label(batch: Batch) -> str:
+    """What ``batch`` goes over, as ``lr=[0.1, 0.2]``: of many values the first ones, and how many there are."""
+    names = sorted(varying(batch))
+    return " ".join(f"{name}={_tried(batch, name)}" for name in names)
+
+
+def _tried(batch: Batch, name: str) -> str:
+    dimension = batch.space.get(name)
+    if isinstance(dimension, Interval):
+        return encode(dimension)
+    values = [] if dimension is None else list(dimension.values)
+    for row in batch.rows:
+        value = row.get(name)
+        for one in value if isinstance(value, list | tuple) else [value]:
+            if name in row and one not in values:
+                values.append(one)
+    if len(values) <= MOST_VALUES:
+        return encode(values)
+    return f"{encode(values[:MOST_VALUES])[:-1]}, … {len(values)} values]"
 
 
 def unknown_in_label(template: str, flags: Collection[str]) -> list[str]:

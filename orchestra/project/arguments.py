@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterable
+import shlex
+from collections.abc import Iterable, Sequence
 
 from orchestra.errors import FlagError, UsageError
 from orchestra.model.flags import Text
+
+_CLOSING = {"[": "]", "{": "}"}
 
 
 def is_batch_file(word: str) -> bool:
@@ -21,6 +24,7 @@ def parse_assignments(arguments: Iterable[str]) -> dict[str, Text]:
         UsageError: a word is not of this form.
         FlagError: a name is given twice with different values.
     """
+    arguments = list(arguments)
     values: dict[str, Text] = {}
     invalid: list[str] = []
     for argument in arguments:
@@ -37,12 +41,28 @@ def parse_assignments(arguments: Iterable[str]) -> dict[str, Text]:
         values[name] = text
     if invalid:
         listed = "\n".join(invalid)
-        raise UsageError(f"invalid argument(s):\n{listed}\nexpected NAME=VAL", _hint(invalid[0]))
+        raise UsageError(
+            f"invalid argument(s):\n{listed}\nexpected NAME=VAL",
+            _hint_of_blanks(arguments) or _hint(invalid[0]),
+        )
     return values
 
 
 def _shown(text: str) -> str:
     return text if text.isprintable() and text and " " not in text else repr(str(text))
+
+
+def _hint_of_blanks(arguments: Sequence[str]) -> str | None:
+    """What to do where a list or mapping fell apart at its blanks, as the shell has it that saw no quotes."""
+    for number, argument in enumerate(arguments):
+        value = argument.partition("=")[2]
+        closing = _CLOSING.get(value[:1])
+        if closing is None or value.endswith(closing):
+            continue
+        for last in range(number + 1, len(arguments)):
+            if arguments[last].endswith(closing):
+                return f"Quote what has blanks in it: {shlex.quote(' '.join(arguments[number : last + 1]))}"
+    return None
 
 
 def _hint(argument: str) -> str | None:

@@ -87,12 +87,22 @@ def find_operation(
             Path(path), name=name, source=source, main=main, cache_dir=cache_dir, python=python, warn=warn
         )
     if not os.access(path, os.X_OK):
-        raise ScriptError(
-            f"cannot run '{spec}': must be an executable file", f"Make it one with 'chmod +x {spec}'."
-        )
+        raise ScriptError(f"cannot run '{spec}': must be an executable file", _hint_of_mode(path, spec))
     return Operation(
         name=name, kind="executable", source=source, main=main, flags_dest="args", accepts_any_flag=True
     )
+
+
+def _hint_of_mode(path: str, spec: str) -> str:
+    """What to do with a file that may not be executed: not with data, nor with a program's source."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4)
+    except OSError:
+        head = b""
+    if head.startswith((b"#!", b"\x7fELF")):
+        return f"Make it one with 'chmod +x {spec}'."
+    return "Name a Python script (.py), an operation of the project, or a program that begins with '#!'."
 
 
 def project_file_in(directory: Path) -> Path | None:

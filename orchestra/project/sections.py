@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 import msgspec
 
@@ -64,7 +64,9 @@ class Reader:
         inner, place = _follow(section, [*keys, key])
         if key in _DUE:
             raise error_at(place, what, _DUE[key])
-        names = names_of(kind) if not keys else ()
+        inside = ".".join(str(one) for one in keys)
+        what = f"{what}: {inside}" if inside else what
+        names = names_of(kind_at(kind, keys))
         if not is_guild_file(place):
             known = ", ".join(names)
             hint = did_you_mean(key, names) or (f"Known are {known}." if known else None)
@@ -124,6 +126,22 @@ def mapping(value: Any, place: Place, what: str) -> Map:
 def names_of(kind: type[msgspec.Struct]) -> tuple[str, ...]:
     """The keys that a section of this kind has."""
     return tuple(one.encode_name for one in msgspec.structs.fields(kind))
+
+
+def kind_at(kind: type[msgspec.Struct], keys: Sequence[str | int]) -> type[msgspec.Struct]:
+    """What is below ``keys`` of a section of this kind, where that is a section, too."""
+    for key in keys:
+        names = dict(zip(names_of(kind), kind.__struct_fields__, strict=True))
+        if not isinstance(key, int) and key in names:
+            kind = _section_in(get_type_hints(kind)[names[key]]) or kind
+    return kind
+
+
+def _section_in(hint: Any) -> type[msgspec.Struct] | None:
+    """The kind of section that a value of this type may be, or has in it."""
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return hint
+    return next((kind for each in get_args(hint) if (kind := _section_in(each)) is not None), None)
 
 
 def _keys(path: str | None) -> list[str | int]:

@@ -31,7 +31,7 @@ def attempt_directory(run_dir: Path, attempt: int) -> Path:
 class Layout:
     """The folders below one home. Makes nothing until :meth:`ensure_home` is called."""
 
-    __slots__ = ("home", "is_passing")
+    __slots__ = ("home", "is_passing", "shown")
 
     is_passing: bool
     """The runs' directories are there only for now, and nothing to tell a person of."""
@@ -43,6 +43,8 @@ class Layout:
         self.home = Path(os.path.abspath(os.path.expanduser(home)))
         """Absolute; links are kept as they were given."""
         self.is_passing = False
+        self.shown = ""
+        """What a person called the archive that the runs are in; empty for those of a home."""
 
     def __repr__(self) -> str:
         return f"Layout({str(self.home)!r})"
@@ -134,8 +136,9 @@ class BorrowedLayout(Layout):
 
     __slots__ = ("_runs",)
 
-    def __init__(self, home: Path, runs: Path, *, is_passing: bool) -> None:
+    def __init__(self, home: Path, runs: Path, *, is_passing: bool, shown: str) -> None:
         super().__init__(home)
+        self.shown = shown
         self._runs = runs
         self.is_passing = is_passing
 

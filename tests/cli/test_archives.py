@@ -1359,3 +1359,11 @@ def test_what_was_exported_and_plotted_is_no_source_of_later_runs(call: Call, tm
     assert call("run", "say.py", "--run-id", "bbb", "-y").code == 0
     listed = call("ls", "bbb", "--sourcecode", "-n").lines
     assert listed == ["other/index.html", "other/ro-crate-metadata.json", "say.py"]
+
+
+def test_a_run_that_an_archive_has_not_is_to_be_looked_for_there(call: Call, home: Path) -> None:
+    saved(home, ended(id="aaa"))
+    assert call("export", "an archive.zip", "-y").code == 0
+    assert call("import", "an archive.zip", "9").error.endswith(
+        "\nTry 'orchestra runs list -A 'an archive.zip'' for a list of runs.\n"
+    )

@@ -354,3 +354,17 @@ def test_a_flag_that_is_given_like_an_option_is_told_how(
 def test_an_option_that_is_nearly_right_is_suggested(call: Call) -> None:
     assert "Did you mean --label?" in call("run", "train.py", "--lable", "x").error
     assert "without dashes" not in call("runs", "--lr", "3").error
+    assert "Did you mean" not in call("archive", "old", "--delete").error
+
+
+def test_who_asks_for_help_with_h_is_told_how_it_is_asked_for(call: Call) -> None:
+    assert call("queue", "-h").error == "orchestra: unknown option: -h\nHelp is 'orchestra queue --help'.\n"
+    assert call("-h").error == "orchestra: no such option '-h'\nHelp is 'orchestra --help'.\n"
+
+
+def test_a_file_is_to_be_made_executable_only_if_it_can_be_executed(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "run.sh").write_text("#!/bin/sh\n")
+    (tmp_path / "data.txt").write_text("1\n")
+    assert "chmod +x run.sh" in call("run", "run.sh", "-y").error
+    refused = call("run", "data.txt", "-y").error
+    assert "cannot run 'data.txt'" in refused and "chmod" not in refused

@@ -62,6 +62,32 @@ def test_staged_runs_are_listed_in_their_turn_with_what_they_wait_for(call: Call
     ]
 
 
+def test_staged_batches_are_told_apart_by_what_they_go_over(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(SHOWS)
+    for given in (
+        ("x=[5,6]",),
+        ("x=[1:3]", "-o", "random"),
+        ("x=[1,2,3,4,5,6,7]",),
+        ("x=[8,9]", "-bl", "mine"),
+    ):
+        assert call("run", "train.py", *given, "--stage", "-y").code == 0
+
+    rows = call("queue", "status").lines[3:]
+
+    assert [row.rpartition("  ")[2] for row in rows] == [
+        "x=[5, 6]",
+        "x=[1:3]",
+        "x=[1, 2, 3, 4, 5, … 7 values]",
+        "mine",
+    ]
+
+
+def test_where_nothing_is_at_work_or_waits_one_sentence_says_so(call: Call, home: Path) -> None:
+    home.mkdir(exist_ok=True)
+
+    assert call("queue", "status").lines == ["No queue is at work, and no run is running or staged."]
+
+
 def test_the_turn_of_runs_is_changed(call: Call, staged: Call) -> None:
     for name in "1234":
         staged(name)

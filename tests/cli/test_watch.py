@@ -162,6 +162,20 @@ def test_what_stands_before_a_line_leaves_room_for_the_line(width: int | None, r
     assert prefix_of(run, width) == f"[one {'x' * (room - 1)}…] "
 
 
+@pytest.mark.parametrize(
+    ("flags", "label", "shown"),
+    [
+        ({"epochs": 3, "lr": 0.5}, "epochs=3 lr=0.5", "[one lr=0.5] "),
+        ({"epochs": 3, "lr": 0.1}, "epochs=3 lr=0.1", "[one] "),
+        ({"epochs": 3, "lr": 0.5}, "a new try", "[one a new try] "),
+    ],
+)
+def test_before_a_line_of_a_run_stand_the_flags_that_are_not_as_by_default(
+    flags: dict[str, Any], label: str, shown: str
+) -> None:
+    assert prefix_of(ended(id="one", flags=flags, label=label)) == shown
+
+
 def test_in_json_what_runs_print_comes_as_events(call: Call, home: Path, batch: Run) -> None:
     with_output(home, (batch, b""), (a_trial(batch, 1), b"hello\n"))
 
@@ -248,7 +262,7 @@ def test_a_queue_is_followed_run_by_run_until_it_ends(shell: Shell, gated: Path)
     ):
         time.sleep(0.05)
     following = shell.start("queue", "follow")
-    seen = read_until(following, "[job1 x=1] begun 1\n")
+    seen = read_until(following, "[job1] begun 1\n")
     if "[job2 x=2] begun 2\n" not in seen:
         seen += read_until(following, "[job2 x=2] begun 2\n")
     gated.touch()
@@ -257,7 +271,7 @@ def test_a_queue_is_followed_run_by_run_until_it_ends(shell: Shell, gated: Path)
 
     assert queue.wait(20) == 0
     assert re.match(r"Watching queue \w{32} for the runs that it starts\n", seen)
-    assert {"[job1 x=1] done 1", "[job2 x=2] done 2"} <= set(rest.splitlines())
+    assert {"[job1] done 1", "[job2 x=2] done 2"} <= set(rest.splitlines())
     assert "Run job2 stopped with a status of 'completed'" in rest
     assert rest.splitlines()[-1].endswith("stopped with a status of 'completed'")
     assert following.returncode == 0

@@ -45,6 +45,13 @@ def test_a_word_of_another_form_is_refused_with_what_is_meant(word: str, hint: s
     assert caught.value.hint == hint
 
 
+@pytest.mark.parametrize("words", [["lr=[0.1,", "0.2]"], ["lr=[0.1", ",", "0.2]"], ["lr={a:", "1}"]])
+def test_a_list_that_the_shell_has_parted_at_its_blanks_is_to_be_quoted(words: list[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_assignments(["a=1", *words, "b=2"])
+    assert caught.value.hint == f"Quote what has blanks in it: '{' '.join(words)}'"
+
+
 def test_a_flag_given_twice_is_refused_unless_it_is_the_same() -> None:
     assert parse_assignments(["a=1", "a=1"]) == {"a": "1"}
     with pytest.raises(FlagError) as caught:

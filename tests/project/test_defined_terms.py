@@ -115,7 +115,8 @@ def test_defaults_and_inheritance_reach_runs_but_not_pipelines(project: Project)
     [
         ("resources: gpu=1", 3, "'resources': invalid resource 'gpu=1'"),
         ("resources:\n    cpus: 1\n    gpus: 1.5", 5, "'resources.gpus': invalid resources 'gpus=1.5'"),
-        ("resources:\n    gpu: 1", 4, "'gpu' is not known here"),
+        ("resources:\n    gpu: 1", 4, "resources: 'gpu' is not known here\nDid you mean 'gpus'?"),
+        ("retry:\n    maxx: 1", 4, "retry: 'maxx' is not known here\nDid you mean 'max'?"),
         ("resources: []", 3, "'resources' has to be a text or a mapping"),
         ("retry: {on: oom}", 3, "'max' is missing"),
         ("retry:\n    max: 2\n    on: [oom, never]", 5, "'retry.on': invalid cause 'never'"),
@@ -135,7 +136,7 @@ def test_what_has_no_meaning_is_told_by_file_line_and_key(
     with pytest.raises(ProjectFileError) as caught:
         project.find(f"train:\n  main: train\n  {written}\n")
 
-    assert caught.value.message.startswith(
+    assert f"{caught.value.message}\n{caught.value.hint}".startswith(
         f"{project.directory / 'orchestra.yml'}:{line}: operation 'train': {says}"
     )
 
