@@ -47,6 +47,11 @@ def log_line(event: Event) -> str:
     return prefix + message
 
 
+def _is_of_output(event: Event) -> bool:
+    """Whether an event is the output of a batch, whose trials are all that it does: who wants no output skips it."""
+    return event.name == "batch.trial" and event.level == "info"
+
+
 def shown_line(event: Event, threshold: int) -> str | None:
     """What a console that shows ``threshold`` (of :data:`LEVELS`) and above prints for an event; None: nothing.
 
@@ -97,6 +102,8 @@ class ProcessConsole:
         self._write(1, (printable(text) + "\n").encode(errors="backslashreplace"))
 
     def log(self, event: Event) -> None:
+        if self._quiet and _is_of_output(event):
+            return
         line = shown_line(event, self._threshold)
         if line is not None and (event.name != "results.reading" or os.isatty(2)):
             self._write(2, (line + "\n").encode(errors="backslashreplace"))
@@ -158,6 +165,8 @@ class TextConsole:
         self._print(printable(text) + "\n")
 
     def log(self, event: Event) -> None:
+        if self._quiet and _is_of_output(event):
+            return
         line = shown_line(event, self._threshold)
         if line is not None:
             self._print(line + "\n")

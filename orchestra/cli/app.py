@@ -326,29 +326,40 @@ def top_help() -> str:
     rows = [(name, verb.help) for name, verb in VERBS.items() if verb.help and " " not in name]
     rows += GROUPS.items()
     return (
-        "Usage: orchestra [OPTIONS] COMMAND [ARGUMENTS]\n\n"
-        "Run any script as an experiment: capture, batch, stage, queue, restart.\n\n"
+        f"{_filled('Usage: orchestra [OPTIONS] COMMAND [ARGUMENTS]')}\n"
+        f"{_filled('Run any script as an experiment: capture, batch, stage, queue, restart.')}\n"
         f"Commands:\n{_listed(sorted(rows))}\nOptions:\n{_listed(HELP)}\n"
-        "Try 'orchestra COMMAND --help' for more information.\n"
+        + _filled("Try 'orchestra COMMAND --help' for more information.")
     )
 
 
 def group_help(group: str) -> str:
     """What ``orchestra GROUP --help`` prints."""
     prefix = f"{group} "
-    alone = (
-        f"'orchestra {group}' alone is 'orchestra {group} {DEFAULTS[group]}'.\n" if group in DEFAULTS else ""
-    )
+    default = DEFAULTS.get(group)
+    alone = _filled(f"'orchestra {group}' alone is 'orchestra {group} {default}'.") if default else ""
     rows = [(name.removeprefix(prefix), verb.help) for name, verb in VERBS.items() if name.startswith(prefix)]
     return (
-        f"Usage: orchestra {group} COMMAND [ARGUMENTS]\n\n{GROUPS[group]}\n\n"
+        f"{_filled(f'Usage: orchestra {group} COMMAND [ARGUMENTS]')}\n{_filled(GROUPS[group])}\n"
         f"Commands:\n{_listed(sorted(rows))}\n"
-        f"{alone}"
-        f"Try 'orchestra {group} COMMAND --help' for more information.\n"
+        f"{alone}" + _filled(f"Try 'orchestra {group} COMMAND --help' for more information.")
     )
 
 
 def _listed(rows: Any) -> str:
     rows = list(rows)
     wide = max(len(name) for name, _ in rows)
-    return "".join(f"  {name:<{wide}}  {text}\n" for name, text in rows)
+    width = terminal.width()
+    if width is not None and width < 2 * (wide + 4):
+        return "".join(_filled(f"  {name}: {text}", indent=4) for name, text in rows)
+    return "".join(_filled(f"  {name:<{wide}}  {text}", indent=wide + 4) for name, text in rows)
+
+
+def _filled(text: str, indent: int = 0) -> str:
+    """``text`` as lines that fit into the terminal, those after the first with an indent."""
+    width = terminal.width()
+    if width is None or len(text) <= width:
+        return f"{text}\n"
+    import textwrap
+
+    return textwrap.fill(text, width, subsequent_indent=" " * indent, break_on_hyphens=False) + "\n"

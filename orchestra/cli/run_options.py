@@ -35,7 +35,10 @@ class Common:
     pidfile: Annotated[Path | None, Parameter(help="Where the pid is written in the background.")] = None
     quiet: Annotated[
         bool,
-        Parameter(alias="-q", help="Show no output, nor how to start what is staged."),
+        Parameter(
+            alias="-q",
+            help="Show no output, nor which trials are run or staged, and how what is staged is started.",
+        ),
     ] = False
 
 

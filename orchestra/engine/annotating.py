@@ -41,13 +41,17 @@ async def label_runs(session: Session, runs: Sequence[Run], edit: LabelEdit) -> 
         name for run in runs for name in (run.flags if run.batch_spec is None else run.batch_spec.options)
     }
     warn_of_names(session, (edit.set, *edit.prepend, *edit.append), flags)
-    return await _annotate(
+    labels = {run.id: run.label for run in runs}
+    changed = await _annotate(
         session,
         runs,
         lambda run: edit_label(run, edit, os.path.exists),
         "run.labeled",
         lambda run: {"label": run.label},
     )
+    if edit.remove and all(run.label == labels[run.id] for run in changed):
+        _warn_of_none(session, "a label with", edit.remove)
+    return changed
 
 
 async def tag_runs(
@@ -73,7 +77,18 @@ async def tag_runs(
         changed = structs.replace(run, tags=tuple(sorted({*kept, *add})))
         return sync_label(changed, run.tags, os.path.exists) if sync_labels else changed
 
-    return await _annotate(session, runs, tagged, "run.tagged", lambda run: {"tags": list(run.tags)})
+    tags = {run.id: run.tags for run in runs}
+    changed = await _annotate(session, runs, tagged, "run.tagged", lambda run: {"tags": list(run.tags)})
+    if delete and all(run.tags == tags[run.id] for run in changed):
+        _warn_of_none(session, "the tag", delete)
+    return changed
+
+
+def _warn_of_none(session: Session, what: str, words: Sequence[str]) -> None:
+    """Tell that there was nothing to take away."""
+    shown = " or ".join(f"'{word}'" for word in words)
+    message = f"nothing has changed: none of the runs has {what} {shown}"
+    session.emit("log.message", level="warning", message=message, logger="")
 
 
 async def add_comment(

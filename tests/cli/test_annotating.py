@@ -84,6 +84,25 @@ def test_tags_are_added_taken_away_cleared_and_listed(call: Call) -> None:
     assert labels(call)[0] == "best n=3"
 
 
+@pytest.mark.parametrize(
+    ("words", "printed", "warned"),
+    [
+        (("label", "--remove", "no"), "Labeled 1 run(s)\n", "none of the runs has a label with 'no'"),
+        (("tag", "--delete", "no"), "Modified tags for 1 run(s)\n", "none of the runs has the tag 'no'"),
+        (("label", "--remove", "good"), "Labeled 1 run(s)\n", ""),
+        (("tag", "--delete", "yes"), "Modified tags for 1 run(s)\n", ""),
+    ],
+)
+def test_what_could_not_be_taken_away_is_told(
+    call: Call, home: Path, words: tuple[str, ...], printed: str, warned: str
+) -> None:
+    saved(home, ended(id="aaa", label="good one", label_template="good one", tags=("yes",)))
+
+    told = call(*words, "-y")
+
+    assert told == (0, printed, f"WARNING: nothing has changed: {warned}\n" if warned else "")
+
+
 @pytest.mark.usefixtures("three")
 def test_comments_are_added_listed_and_deleted(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("USER", "ada")

@@ -37,6 +37,19 @@ def test_help_alone_lists_the_commands(call: Call) -> None:
     assert call("help").output == app.top_help()
 
 
+@pytest.mark.parametrize("columns", ["25", "40"])
+@pytest.mark.parametrize("words", [("--help",), ("runs", "--help")])
+def test_help_fits_into_a_narrow_terminal(
+    call: Call, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], columns: str
+) -> None:
+    wide = call(*words).output
+    monkeypatch.setenv("COLUMNS", columns)
+    narrow = call(*words).output
+
+    assert max(map(len, narrow.splitlines())) <= int(columns) < max(map(len, wide.splitlines()))
+    assert narrow.replace(":", "").split() == wide.replace(":", "").split()
+
+
 @pytest.mark.parametrize("words", [("run",), ("runs", "rm"), ("runs",), ("ops",), ("help",)])
 def test_help_of_a_command_is_the_one_that_the_command_gives(call: Call, words: tuple[str, ...]) -> None:
     helped = call("help", *words)

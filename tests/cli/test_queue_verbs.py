@@ -413,12 +413,14 @@ def test_how_many_runs_each_queue_has_at_once_is_told_alike(shell: Shell, call: 
     call("queue", "stop")
 
 
-def test_quietly_staged_trials_are_not_told_how_to_start(call: Call, tmp_path: Path) -> None:
+def test_quietly_staged_trials_are_not_told_of(call: Call, tmp_path: Path) -> None:
     (tmp_path / "job.py").write_text("x = 1\n")
 
     told = call("run", "job.py", "x=[1,2]", "--stage-trials", "-y", "-q")
 
-    assert (told.code, told.output, len(order(call))) == (0, "", 2)
+    assert (told, len(order(call))) == ((0, "", ""), 2)
+    (batch,) = call("select", "-Sc").lines
+    assert "Staging trial" in call("cat", batch, "--output").output
 
 
 def test_where_trials_are_to_be_staged_one_run_is(call: Call, tmp_path: Path) -> None:
