@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from orchestra.cli import terminal
-from orchestra.cli.options import HELP
 from orchestra.errors import UsageError
 
 _ALIKE = 0.75
@@ -149,6 +148,8 @@ def run(arguments: list[str]) -> int:
         OrchestraError: whatever the verb ran into.
     """
     if not arguments or arguments[0] == "--help":
+        from orchestra.cli.command_list import top_help
+
         terminal.write(top_help())
         return 0
     first, rest = arguments[0], arguments[1:]
@@ -184,10 +185,9 @@ def _hint_at_flag_of_queue(word: str) -> None:
 
 
 def _run_in_group(group: str, rest: list[str]) -> int:
-    if rest and rest[0] == "--help":
-        terminal.write(group_help(group))
-        return 0
-    if not rest and group not in DEFAULTS:
+    if rest[:1] == ["--help"] or (not rest and group not in DEFAULTS):
+        from orchestra.cli.command_list import group_help
+
         terminal.write(group_help(group))
         return 0
     if (not rest or rest[0].startswith("-")) and group in DEFAULTS:
@@ -319,47 +319,3 @@ def _without_far_guess(text: str) -> str:
 def _number_wanted(hint: Any) -> str | None:
     kinds = (hint, *getattr(hint, "__args__", ()))
     return "a whole number" if int in kinds else "a number" if float in kinds else None
-
-
-def top_help() -> str:
-    """What ``orchestra --help`` prints."""
-    rows = [(name, verb.help) for name, verb in VERBS.items() if verb.help and " " not in name]
-    rows += GROUPS.items()
-    return (
-        f"{_filled('Usage: orchestra [OPTIONS] COMMAND [ARGUMENTS]')}\n"
-        f"{_filled('Run any script as an experiment: capture, batch, stage, queue, restart.')}\n"
-        f"Commands:\n{_listed(sorted(rows))}\nOptions:\n{_listed(HELP)}\n"
-        + _filled("Try 'orchestra COMMAND --help' for more information.")
-    )
-
-
-def group_help(group: str) -> str:
-    """What ``orchestra GROUP --help`` prints."""
-    prefix = f"{group} "
-    default = DEFAULTS.get(group)
-    alone = _filled(f"'orchestra {group}' alone is 'orchestra {group} {default}'.") if default else ""
-    rows = [(name.removeprefix(prefix), verb.help) for name, verb in VERBS.items() if name.startswith(prefix)]
-    return (
-        f"{_filled(f'Usage: orchestra {group} COMMAND [ARGUMENTS]')}\n{_filled(GROUPS[group])}\n"
-        f"Commands:\n{_listed(sorted(rows))}\n"
-        f"{alone}" + _filled(f"Try 'orchestra {group} COMMAND --help' for more information.")
-    )
-
-
-def _listed(rows: Any) -> str:
-    rows = list(rows)
-    wide = max(len(name) for name, _ in rows)
-    width = terminal.width()
-    if width is not None and width < 2 * (wide + 4):
-        return "".join(_filled(f"  {name}: {text}", indent=4) for name, text in rows)
-    return "".join(_filled(f"  {name:<{wide}}  {text}", indent=wide + 4) for name, text in rows)
-
-
-def _filled(text: str, indent: int = 0) -> str:
-    """``text`` as lines that fit into the terminal, those after the first with an indent."""
-    width = terminal.width()
-    if width is None or len(text) <= width:
-        return f"{text}\n"
-    import textwrap
-
-    return textwrap.fill(text, width, subsequent_indent=" " * indent, break_on_hyphens=False) + "\n"

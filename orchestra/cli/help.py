@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from orchestra.cli import app, tables, terminal
+from orchestra.cli.command_list import top_help
 from orchestra.cli.context import Context, complete, current
 from orchestra.engine.begin import operation_of
 from orchestra.engine.request import RunRequest
@@ -25,7 +26,7 @@ def help_(*words: Annotated[str, Parameter(show=False)]) -> int:
     """
     context = current()
     if not words:
-        terminal.write(app.top_help())
+        terminal.write(top_help())
         if project_file_in(context.cwd) is not None:
             terminal.write("\n" + _of_project(context.cwd))
         return 0

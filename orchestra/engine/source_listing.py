@@ -50,12 +50,13 @@ def _default_rules(selection: Selection) -> Iterator[str]:
         yield "exclude dir .git, what Git ignores"
         yield "include what Git tracks, and new files that it does not ignore"
         yield "exclude new files that look like secrets, new virtual environments, __pycache__"
+        yield "exclude new folders of exported runs, new pages of 'plot --html'"
         yield f"exclude .git*, {', '.join(walk.IGNORE_FILES)}"
     else:
         yield "exclude dir .*, __pycache__, build, dist, *.egg-info, virtual environments"
         size, count = walk.limits()
         yield f"include text * size < {size + 1}, max match {count}"
-        yield "exclude what looks like a secret"
+        yield "exclude what looks like a secret, folders of exported runs, pages of 'plot --html'"
     yield f"exclude what {' or '.join(walk.IGNORE_FILES)} names"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestra.cli import app
+from orchestra.cli.command_list import top_help
 from tests.cli.conftest import Call
 
 PROJECT = """
@@ -34,7 +34,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_help_alone_lists_the_commands(call: Call) -> None:
-    assert call("help").output == app.top_help()
+    assert call("help").output == top_help()
 
 
 @pytest.mark.parametrize("columns", ["25", "40"])
@@ -60,7 +60,7 @@ def test_help_of_a_command_is_the_one_that_the_command_gives(call: Call, words: 
 def test_help_in_a_project_lists_its_operations_too(call: Call, project: Path) -> None:
     shown = call("help").output
 
-    assert shown.startswith(app.top_help())
+    assert shown.startswith(top_help())
     assert f"Operations of {project}/orchestra.yml:\n  m:eval\n  m:train     Train it.\n" in shown
     assert "Models:\n  m      Of words.\n  other\n" in shown
     assert "_hidden" not in shown
