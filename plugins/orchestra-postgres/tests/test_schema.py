@@ -16,6 +16,7 @@ from orchestra.testing.builders import a_run
 from postgres_server import PostgresServer
 
 from orchestra_postgres import Options, open_store
+from orchestra_postgres.options import parameters
 from orchestra_postgres.schema import MIGRATIONS
 
 
@@ -98,6 +99,9 @@ def test_another_home_is_refused_and_one_that_was_moved_is_not(options: Options,
         ({"pool": 0}, "'pool'"),
         ({"url": "postgresql://me:s3c%ret@host/db"}, "can't be read"),
         ({"url": "me:s3cret@host"}, "can't be read"),
+        ({"url": "postgresql://me:x@s3cret@host/db"}, "can't be read"),
+        ({"url": "postgresql://me:s3cret/x@host:5432/db"}, "can't be read"),
+        ({"url": "postgresql://me:12/s3cret@host:5432/db"}, "can't be read"),
         ({"url": "postgresql://me:${NOT_SET}@host/db"}, "NOT_SET, which is not set"),
     ],
 )
@@ -123,6 +127,39 @@ def test_the_password_comes_from_the_environment_or_a_variable_in_the_url(
     with pytest.raises(UserError, match='role "nobody_of_that_name"') as refused:
         opened(structs.replace(options, url=url))
     assert "not asked" not in str(refused.value)
+
+
+def test_a_schema_may_be_called_by_a_word_of_sql_and_the_url_may_name_the_application(
+    options: Options, server: PostgresServer
+) -> None:
+    odd = structs.replace(options, schema="user", url=f"{server.url}?application_name=mine")
+    try:
+        assert opened(odd) == opened(odd) == 0
+        with pytest.raises(UserError, match=r"schema 'user'.* another home"):
+            opened(structs.replace(odd, home=options.home / "other"))
+    finally:
+        sql(server, 'DROP SCHEMA "user" CASCADE')
+
+
+def test_a_pooler_between_is_asked_for_nothing_that_it_refuses(options: Options) -> None:
+    assert "options" not in parameters(options)
+
+
+def test_a_backup_in_the_place_of_the_tables_is_another_incarnation(
+    options: Options, server: PostgresServer
+) -> None:
+    async def incarnation() -> str:
+        async with open_store(options) as store:
+            return store.incarnation()
+
+    before = anyio.run(incarnation)
+    assert anyio.run(incarnation) == before
+    meta = f"{options.schema}.meta"
+    sql(server, f"ALTER TABLE {meta} RENAME TO dumped")
+    sql(server, f"CREATE TABLE {meta} (LIKE {options.schema}.dumped INCLUDING ALL)")
+    sql(server, f"INSERT INTO {meta} SELECT * FROM {options.schema}.dumped")
+
+    assert anyio.run(incarnation) != before
 
 
 def test_flags_are_found_by_the_index(options: Options, server: PostgresServer) -> None:

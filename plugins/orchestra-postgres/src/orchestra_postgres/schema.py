@@ -7,12 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import psycopg
 from orchestra.child import supervisor
 from orchestra.errors import StoreTooNew, StoreUnavailable, UserError
+from psycopg import errors
 
+from orchestra_postgres.connection import Connection
 from orchestra_postgres.options import Options
-from orchestra_postgres.server import Connection, Server
+from orchestra_postgres.server import Server
 
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
@@ -90,7 +91,7 @@ def prepare(server: Server, options: Options) -> str:
     with server.connection() as connection:
         meta = _read(connection)
         if meta is None or meta.version < len(MIGRATIONS):
-            with connection.transaction():
+            with connection.patient(), connection.transaction():
                 meta = _migrate(connection, server, options.schema)
         if meta.version > len(MIGRATIONS):
             raise StoreTooNew(
@@ -99,15 +100,35 @@ def prepare(server: Server, options: Options) -> str:
                 "Install the newer one here, too.",
             )
         _see_to_home(connection, server, options, meta)
-    return meta.incarnation
+        return f"{meta.incarnation}.{_place(connection)}"
 
 
 def _read(connection: Connection) -> _Meta | None:
     try:
         row = connection.execute("SELECT version, incarnation, home, home_path FROM meta").fetchone()
-    except psycopg.errors.UndefinedTable:
+    except errors.UndefinedTable:
         return None
     return None if row is None else _Meta(*row)
+
+
+def _place(connection: Connection) -> str:
+    """Where the tables are: they are elsewhere when a backup has taken their place, of them or of the server."""
+    (table,) = _row(connection, "SELECT tableoid::text FROM meta")
+    try:
+        server = _row(
+            connection,
+            "SELECT system_identifier::text, timeline_id::text FROM pg_control_system(), pg_control_checkpoint()",
+        )
+    except (errors.UndefinedFunction, errors.InsufficientPrivilege, errors.FeatureNotSupported):
+        # Not every server that speaks its language is PostgreSQL.
+        server = ()
+    return ".".join((table, *server))
+
+
+def _row(connection: Connection, statement: str) -> tuple[str, ...]:
+    row = connection.execute(statement.encode()).fetchone()
+    assert row is not None
+    return row
 
 
 def _migrate(connection: Connection, server: Server, schema: str) -> _Meta:
@@ -121,9 +142,9 @@ def _migrate(connection: Connection, server: Server, schema: str) -> _Meta:
             f"{server.place} is a server of version {version // 10000} with the encoding {encoding}",
             "It must be 14 or newer, and the database of the encoding UTF8.",
         )
-    if connection.execute("SELECT to_regnamespace(%s)", (schema,)).fetchone() == (None,):
-        connection.execute(f"CREATE SCHEMA {schema}".encode())
-    if connection.execute("SELECT to_regclass(%s)", (f"{schema}.meta",)).fetchone() == (None,):
+    if connection.execute("SELECT to_regnamespace(%s)", (f'"{schema}"',)).fetchone() == (None,):
+        connection.execute(f'CREATE SCHEMA "{schema}"'.encode())
+    if connection.execute("SELECT to_regclass(%s)", (f'"{schema}".meta',)).fetchone() == (None,):
         connection.execute(_META)
         connection.execute("INSERT INTO meta (version) VALUES (0)")
     meta = _read(connection)
@@ -149,7 +170,8 @@ def _see_to_home(connection: Connection, server: Server, options: Options, meta:
     if meta.home != mine:
         raise UserError(
             f"the schema '{options.schema}' at {server.place} keeps the runs of another home, {meta.home_path}",
-            f"Give this home one of its own: schema=NAME. If that home is gone: DROP SCHEMA {options.schema} CASCADE.",
+            f"Give this home one of its own: schema=NAME. If that home is gone:"
+            f' DROP SCHEMA "{options.schema}" CASCADE.',
         )
 
 
@@ -161,13 +183,26 @@ def _identity(home: Path) -> str:
         with suppress(FileNotFoundError):
             return path.read_text().strip()
         home.mkdir(mode=0o700, exist_ok=True)
-        temporary.write_text(f"{os.urandom(16).hex()}\n")
         try:
+            with open(temporary, "x", encoding="ascii") as file:
+                file.write(f"{os.urandom(16).hex()}\n")
+                file.flush()
+                # The server will remember it: no loss of power may leave a home that does not.
+                os.fsync(file.fileno())
             # Of those that make it at once, on whatever hosts, one wins; nobody sees a part of it.
             with suppress(FileExistsError):
                 os.link(temporary, path)
         finally:
-            temporary.unlink()
+            temporary.unlink(missing_ok=True)
+        _keep_names(home)
         return path.read_text().strip()
     except OSError as error:
         raise StoreUnavailable(f"'{path}' can't be made: {error.strerror}") from error
+
+
+def _keep_names(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
