@@ -201,3 +201,4 @@ def _conditions() -> Iterator[Condition]:
     yield from (some, Not(some), Among(frozenset()), AnyOf((some, undefined)), AllOf((Not(undefined), some)))
     yield AllOf((some, Commented("slow"), OfOperation("*")))
     yield Not(AnyOf((During(None, 9), Not(AllOf((some, Digest("a")))))))
+    yield from (AllOf(()), AnyOf(()), Not(AllOf(())), AnyOf((AllOf(()), undefined)))
