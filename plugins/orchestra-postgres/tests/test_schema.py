@@ -61,6 +61,26 @@ def test_tables_of_a_newer_version_are_refused(options: Options, server: Postgre
         opened(options)
 
 
+def test_who_has_the_tables_open_refuses_them_once_a_newer_version_has_changed_them(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def upgrade_meanwhile() -> None:
+        async with open_store(options) as old, old.changes() as changes:
+            await old.create([a_run()])
+            newer = ("ALTER TABLE runs ADD COLUMN more text",)
+            monkeypatch.setattr("orchestra_postgres.schema.MIGRATIONS", (*MIGRATIONS, newer))
+            async with open_store(options) as new:
+                await new.create([a_run()])
+                with pytest.raises(StoreTooNew, match=f"knows {len(MIGRATIONS)}"):
+                    await old.create([a_run()])
+                with anyio.fail_after(5), pytest.raises(StoreTooNew):
+                    while True:
+                        await anext(changes)
+                assert (await new.query(RunQuery())).total == 2
+
+    anyio.run(upgrade_meanwhile)
+
+
 def test_a_migration_that_fails_leaves_the_tables_as_they_were(
     options: Options, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

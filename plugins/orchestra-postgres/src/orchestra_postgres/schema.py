@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -70,6 +71,11 @@ _META: Final = """
         home_path text
     )
 """
+_OTHERS_ENDED: Final = """
+    SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE application_name LIKE 'orchestra %' AND datname = current_database() AND usename = current_user
+        AND pid <> pg_backend_pid()
+"""
 _HOME_FILE = "store-id"
 
 
@@ -91,16 +97,36 @@ def prepare(server: Server, options: Options) -> str:
     with server.connection() as connection:
         meta = _read(connection)
         if meta is None or meta.version < len(MIGRATIONS):
+            is_upgrade = meta is not None
             with connection.patient(), connection.transaction():
                 meta = _migrate(connection, server, options.schema)
-        if meta.version > len(MIGRATIONS):
-            raise StoreTooNew(
-                f"the schema '{options.schema}' at {server.place} is of version {meta.version}, and this"
-                f" orchestra-postgres knows {len(MIGRATIONS)}",
-                "Install the newer one here, too.",
-            )
+            if is_upgrade:
+                # Those who have the tables open are to look at their version again.
+                connection.execute(_OTHERS_ENDED)
+        _refuse_newer(meta, server, options, len(MIGRATIONS))
         _see_to_home(connection, server, options, meta)
         return f"{meta.incarnation}.{_place(connection)}"
+
+
+def see_to_version(server: Server, options: Options) -> Callable[[Connection], None]:
+    """What refuses tables that others bring up to date after now."""
+    known = len(MIGRATIONS)
+
+    def look(connection: Connection) -> None:
+        meta = _read(connection)
+        if meta is not None:
+            _refuse_newer(meta, server, options, known)
+
+    return look
+
+
+def _refuse_newer(meta: _Meta, server: Server, options: Options, known: int) -> None:
+    if meta.version > known:
+        raise StoreTooNew(
+            f"the schema '{options.schema}' at {server.place} is of version {meta.version}, and this"
+            f" orchestra-postgres knows {known}",
+            "Install the newer one here, too.",
+        )
 
 
 def _read(connection: Connection) -> _Meta | None:

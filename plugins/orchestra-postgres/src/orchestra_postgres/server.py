@@ -80,6 +80,8 @@ class Server:
         self._patience = options.patience
         self._silence = max(options.patience, LEAST_SILENCE)
         self.place = described(self._parameters)
+        self.greet: Callable[[Connection], None] | None = None
+        """What each connection is asked when it is made: that may be long after the first."""
         self.ahead = 0
         """Microseconds that the server's clock is ahead of ours, if that matters."""
         self._lock = threading.Lock()
@@ -194,6 +196,7 @@ class Server:
         Raises:
             Lost: the server is away.
             UserError: it does not let us in.
+            StoreTooNew: others have brought the tables up to date since.
         """
         if is_in_haste():
             raise Lost("nobody waits for it any more")
@@ -211,9 +214,14 @@ class Server:
         connection.name, connection.silence = name, self._silence
         try:
             self._set_up(connection)
+            if self.greet is not None:
+                self.greet(connection)
         except psycopg.Error as error:
             connection.close()
             raise self.translated(error, lost=_is_lost(connection, error)) from error
+        except BaseException:
+            connection.close()
+            raise
         self._was_let_in = True
         return connection
 

@@ -19,7 +19,7 @@ from orchestra_postgres import search, table
 from orchestra_postgres.connection import Connection
 from orchestra_postgres.listening import Changes
 from orchestra_postgres.options import Options
-from orchestra_postgres.schema import prepare
+from orchestra_postgres.schema import prepare, see_to_version
 from orchestra_postgres.server import Server, Unsettled, now
 from orchestra_postgres.table import Sent, Unreadable
 
@@ -40,6 +40,7 @@ async def open_store(options: Options) -> AsyncGenerator[PostgresStore]:
     server = Server(options)
     try:
         incarnation = await server.call(lambda: prepare(server, options))
+        server.greet = see_to_version(server, options)
         yield PostgresStore(server, options.schema, incarnation)
     finally:
         server.close()
