@@ -145,6 +145,23 @@ async def test_a_claim_that_a_server_was_silent_to_is_made_once(
         thawing.join()
 
 
+async def test_what_listens_is_tried_and_made_anew_where_it_was_lost_in_silence(
+    proxy: CuttingProxy, cuttable: Options, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestra_postgres.server.LEAST_SILENCE", 0.2)
+    monkeypatch.setattr("orchestra_postgres.listening.LOOK_EVERY", 0.1)
+    patient = structs.replace(cuttable, patience=0.2, connect_timeout=9)
+    async with open_store(patient) as store, store.changes() as changes, open_store(options) as other:
+        proxy.freeze()
+        thawing = threading.Timer(0.6, proxy.thaw)
+        thawing.start()
+        with anyio.fail_after(5):
+            await anext(changes)
+            await other.create([a_run()])
+            await anext(changes)
+        thawing.join()
+
+
 async def test_who_is_cancelled_does_not_stay_with_a_server_that_says_nothing(
     proxy: CuttingProxy, cuttable: Options
 ) -> None:

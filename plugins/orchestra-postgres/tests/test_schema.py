@@ -11,8 +11,8 @@ import pytest
 from msgspec import structs
 from orchestra.errors import PluginOptionsInvalid, StoreTooNew, UserError
 from orchestra.model.condition_text import parse_condition
-from orchestra.model.filters import RunQuery
-from orchestra.testing.builders import a_run
+from orchestra.model.filters import RunQuery, Wanted
+from orchestra.testing.builders import a_run, a_worker
 from postgres_server import PostgresServer
 
 from orchestra_postgres import Options, open_store
@@ -20,11 +20,13 @@ from orchestra_postgres.options import parameters
 from orchestra_postgres.schema import MIGRATIONS
 
 
-def opened(options: Options) -> int:
-    """How many runs there are."""
+def opened(options: Options, *, used: bool = False) -> int:
+    """How many runs there are, after one more was made if they are ``used``."""
 
     async def look() -> int:
         async with open_store(options) as store:
+            if used:
+                await store.create([a_run()])
             return (await store.query(RunQuery())).total
 
     return anyio.run(look)
@@ -100,7 +102,7 @@ def test_a_migration_that_fails_leaves_the_tables_as_they_were(
 
 
 def test_another_home_is_refused_and_one_that_was_moved_is_not(options: Options, tmp_path: Path) -> None:
-    opened(options)
+    opened(options, used=True)
     other = structs.replace(options, home=tmp_path / "other")
     with pytest.raises(UserError, match=r"keeps the runs of another home, .*/home") as refused:
         opened(other)
@@ -108,7 +110,26 @@ def test_another_home_is_refused_and_one_that_was_moved_is_not(options: Options,
 
     options.home.rename(tmp_path / "moved")
 
-    assert opened(structs.replace(options, home=tmp_path / "moved")) == 0
+    assert opened(structs.replace(options, home=tmp_path / "moved")) == 1
+
+
+def test_a_home_that_only_looks_does_not_keep_the_tables_from_the_one_that_uses_them(
+    options: Options, tmp_path: Path
+) -> None:
+    looking = structs.replace(options, home=tmp_path / "checked")
+
+    async def come_and_go() -> None:
+        async with open_store(looking) as early, open_store(options) as used:
+            assert (await early.query(RunQuery())).total == 0
+            await used.create([a_run()])
+            # It was opened before they were anybody's.
+            for call in (early.query(RunQuery()), early.claim(a_worker(), 15.0, 1, Wanted())):
+                with pytest.raises(UserError, match="another home"):
+                    await call
+
+    anyio.run(come_and_go)
+    assert not (tmp_path / "checked").exists()
+    assert opened(options) == 1
 
 
 @pytest.mark.parametrize(
@@ -154,7 +175,7 @@ def test_a_schema_may_be_called_by_a_word_of_sql_and_the_url_may_name_the_applic
 ) -> None:
     odd = structs.replace(options, schema="user", url=f"{server.url}?application_name=mine")
     try:
-        assert opened(odd) == opened(odd) == 0
+        assert opened(odd, used=True) == opened(odd) == 1
         with pytest.raises(UserError, match=r"schema 'user'.* another home"):
             opened(structs.replace(odd, home=options.home / "other"))
     finally:

@@ -11,7 +11,7 @@ import psycopg
 from orchestra_postgres.connection import Connection
 from orchestra_postgres.server import Lost, Server
 
-_LOOK_EVERY = 60.0
+LOOK_EVERY = 60.0
 """Seconds of silence after which the connection is tried: a network that is gone says nothing."""
 _LONGEST_DELAY = 5.0
 
@@ -56,7 +56,7 @@ class Changes(AsyncIterator[None]):
                 if self._is_told(self._connection):
                     return
                 silent = True
-                with anyio.move_on_after(_LOOK_EVERY):
+                with anyio.move_on_after(LOOK_EVERY):
                     await anyio.wait_readable(self._connection.fileno())
                     silent = False
                 if silent:

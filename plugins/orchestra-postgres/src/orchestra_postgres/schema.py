@@ -86,8 +86,16 @@ class _Meta(NamedTuple):
     home_path: str | None
 
 
-def prepare(server: Server, options: Options) -> str:
-    """Make the tables, or bring them up to date, see that they are this home's, and return their incarnation.
+class Prepared(NamedTuple):
+    """What the tables are that were opened."""
+
+    incarnation: str
+    is_ours: bool
+    """Whether they are this home's already, as of :func:`see_to_home`."""
+
+
+def prepare(server: Server, options: Options) -> Prepared:
+    """Make the tables, or bring them up to date, and see that they are no other home's.
 
     Raises:
         Lost: the server is away.
@@ -104,8 +112,8 @@ def prepare(server: Server, options: Options) -> str:
                 # Those who have the tables open are to look at their version again.
                 connection.execute(_OTHERS_ENDED)
         _refuse_newer(meta, server, options, len(MIGRATIONS))
-        _see_to_home(connection, server, options, meta)
-        return f"{meta.incarnation}.{_place(connection)}"
+        is_ours = _see_to_home(connection, server, options, meta, take=False)
+        return Prepared(f"{meta.incarnation}.{_place(connection)}", is_ours)
 
 
 def see_to_version(server: Server, options: Options) -> Callable[[Connection], None]:
@@ -184,30 +192,48 @@ def _migrate(connection: Connection, server: Server, schema: str) -> _Meta:
     return meta._replace(version=len(MIGRATIONS))
 
 
-def _see_to_home(connection: Connection, server: Server, options: Options, meta: _Meta) -> None:
-    mine = _identity(options.home)
-    if meta.home == mine:
-        return
-    path = f"{supervisor.host_id().partition('/')[0]}:{options.home}"
+def see_to_home(server: Server, options: Options, *, take: bool) -> bool:
+    """Whether the tables are this home's. Those that are nobody's become so with ``take``.
+
+    Who only looks takes none: a home that is made for a check, say, would keep them from the one that they are for.
+
+    Raises:
+        Lost: the server is away.
+        UserError: they are another home's.
+    """
+    with server.connection() as connection:
+        meta = _read(connection)
+        return meta is not None and _see_to_home(connection, server, options, meta, take=take)
+
+
+def _see_to_home(
+    connection: Connection, server: Server, options: Options, meta: _Meta, *, take: bool
+) -> bool:
+    mine = _identity(options.home, make=take and meta.home is None)
+    if meta.home is None and mine is None:
+        return False
     if meta.home is None:
+        path = f"{supervisor.host_id().partition('/')[0]}:{options.home}"
         connection.execute("UPDATE meta SET home = %s, home_path = %s WHERE home IS NULL", (mine, path))
-        settled = _read(connection)
-        meta = meta if settled is None else settled
+        meta = _read(connection) or meta
     if meta.home != mine:
         raise UserError(
             f"the schema '{options.schema}' at {server.place} keeps the runs of another home, {meta.home_path}",
             f"Give this home one of its own: schema=NAME. If that home is gone:"
             f' DROP SCHEMA "{options.schema}" CASCADE.',
         )
+    return True
 
 
-def _identity(home: Path) -> str:
-    """The word that tells a home from others wherever it is mounted; made when it is asked for first."""
+def _identity(home: Path, *, make: bool) -> str | None:
+    """The word that tells a home from others wherever it is mounted; None if there is none and ``make`` is not."""
     path = home / _HOME_FILE
     temporary = home / f".{_HOME_FILE}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
     try:
         with suppress(FileNotFoundError):
             return path.read_text().strip()
+        if not make:
+            return None
         home.mkdir(mode=0o700, exist_ok=True)
         try:
             with open(temporary, "x", encoding="ascii") as file:

@@ -19,7 +19,7 @@ from orchestra_postgres import search, table
 from orchestra_postgres.connection import Connection
 from orchestra_postgres.listening import Changes
 from orchestra_postgres.options import Options
-from orchestra_postgres.schema import prepare, see_to_version
+from orchestra_postgres.schema import Prepared, prepare, see_to_home, see_to_version
 from orchestra_postgres.server import Server, Unsettled, now
 from orchestra_postgres.table import Sent, Unreadable
 
@@ -39,9 +39,9 @@ async def open_store(options: Options) -> AsyncGenerator[PostgresStore]:
     """
     server = Server(options)
     try:
-        incarnation = await server.call(lambda: prepare(server, options))
+        prepared = await server.call(lambda: prepare(server, options))
         server.greet = see_to_version(server, options)
-        yield PostgresStore(server, options.schema, incarnation)
+        yield PostgresStore(server, options, prepared)
     finally:
         server.close()
 
@@ -49,10 +49,12 @@ async def open_store(options: Options) -> AsyncGenerator[PostgresStore]:
 class PostgresStore:
     """See :class:`orchestra.contracts.Store`; it is ``Watchable``, ``Marking`` and ``Enduring``, too."""
 
-    def __init__(self, server: Server, schema: str, incarnation: str) -> None:
+    def __init__(self, server: Server, options: Options, prepared: Prepared) -> None:
         self._server = server
-        self._channel = f"orchestra_{schema}"
-        self._incarnation = incarnation
+        self._options = options
+        self._channel = f"orchestra_{options.schema}"
+        self._is_ours = prepared.is_ours
+        self._incarnation = prepared.incarnation
 
     async def create(self, runs: Sequence[Run], *, lease: float | None = None) -> tuple[Run, ...]:
         """See :meth:`orchestra.contracts.Store.create`."""
@@ -97,6 +99,7 @@ class PostgresStore:
         """See :meth:`orchestra.contracts.Store.claim`."""
         if limit < 1:
             return ()
+        await self._see_to_home(take=True)
         attempt = _Claim(self._server, self._sent(), worker, lease, limit, wanted)
         claimed: list[Run] = []
         for row in await self._server.call(attempt):
@@ -142,6 +145,7 @@ class PostgresStore:
         return tuple(_moved(runs, -self._server.ahead))
 
     async def _read(self, work: Callable[[Connection], T], *, at_once: bool = False) -> T:
+        await self._see_to_home(take=False)
         while True:
             try:
                 return await self._server.call(lambda: self._server.read(work, at_once=at_once))
@@ -149,7 +153,15 @@ class PostgresStore:
                 await self._spoil(unreadable)
 
     async def _write(self, work: Callable[[Sent, Connection], T]) -> T:
+        await self._see_to_home(take=True)
         return await self._server.call(_Write(self._server, self._sent(), work))
+
+    async def _see_to_home(self, *, take: bool) -> None:
+        # Once they are this home's, they stay so.
+        if not self._is_ours:
+            self._is_ours = await self._server.call(
+                lambda: see_to_home(self._server, self._options, take=take)
+            )
 
     async def _spoil(self, unreadable: Unreadable) -> None:
         await self._write(partial(table.spoil, unreadable.run))
