@@ -68,7 +68,10 @@ class Page(Struct, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """Arbitrates claims and answers queries. The run directories remain the records: a store can be rebuilt."""
+    """Arbitrates claims and answers queries. The run directories remain the records: a store can be rebuilt.
+
+    Leases end by the store's own clock, and are told (:attr:`Run.lease`) by that of the computer that asks.
+    """
 
     async def create(self, runs: Sequence[Run], *, lease: float | None = None) -> tuple[Run, ...]:
         """Keep new runs, all or none, and return them at revision ``max(1, run.revision)``.
