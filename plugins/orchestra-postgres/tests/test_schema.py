@@ -182,6 +182,14 @@ def test_a_schema_may_be_called_by_a_word_of_sql_and_the_url_may_name_the_applic
         sql(server, 'DROP SCHEMA "user" CASCADE')
 
 
+def test_a_home_may_have_any_name_that_a_folder_can_have(options: Options, tmp_path: Path) -> None:
+    odd = structs.replace(options, home=tmp_path / "caf\udce9")
+
+    assert opened(odd, used=True) == 1
+    with pytest.raises(UserError, match=r"another home, .*caf"):
+        opened(options)
+
+
 def test_a_pooler_between_is_asked_for_nothing_that_it_refuses(options: Options) -> None:
     assert "options" not in parameters(options)
 

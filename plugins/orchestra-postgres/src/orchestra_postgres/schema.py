@@ -15,6 +15,7 @@ from psycopg import errors
 from orchestra_postgres.connection import Connection
 from orchestra_postgres.options import Options
 from orchestra_postgres.server import Server
+from orchestra_postgres.table import text
 
 MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (
@@ -213,7 +214,7 @@ def _see_to_home(
     if meta.home is None and mine is None:
         return False
     if meta.home is None:
-        path = f"{supervisor.host_id().partition('/')[0]}:{options.home}"
+        path = text(f"{supervisor.host_id().partition('/')[0]}:{options.home}")
         connection.execute("UPDATE meta SET home = %s, home_path = %s WHERE home IS NULL", (mine, path))
         meta = _read(connection) or meta
     if meta.home != mine:

@@ -313,7 +313,7 @@ def is_plain(value: FlagValue) -> bool:
 
 
 def text(value: str) -> str:
-    """``value`` as the server takes it: undecodable bytes and NUL can't be in an id."""
+    """``value`` as the server takes it: without undecodable bytes and NUL, which can't be in an id."""
     return value if value.isascii() and "\0" not in value else _replaced(value)
 
 
