@@ -229,7 +229,8 @@ class Preparing(Protocol):
     def prepare(self, job: Job, orders: str) -> None:
         """Make ready for ``job`` without starting or deciding anything of it.
 
-        Its orders are in the file of its directory that is called ``orders``; they get their name when it is submitted.
+        Its orders are in the file of its directory that is called ``orders``; they get their name just before it is
+        submitted, which may be sooner than they could be read by this one.
 
         Submitting that very job starts it, sooner than otherwise. What was made ready for a job that is not
         submitted comes to nothing: at most one is ready at a time, and none outlives the executor. Returns at once

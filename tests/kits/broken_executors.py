@@ -409,6 +409,25 @@ class TestRunsNothingThatItPrepared(Whole):
     executor, caught_by = RunsNothingThatItPrepared, "test_a_prepared_job_runs_once_it_is_submitted"
 
 
+class MissesOrdersThatWereNamed(Hinting):
+    missed = False
+
+    def prepare(self, job, orders):
+        self.missed = not (Path(job.directory) / orders).exists()
+
+    async def submit(self, job):
+        if self.missed:
+            raise ExecutorError("No such file or directory")
+        return await super().submit(job)
+
+
+class TestMissesOrdersThatWereNamed(Whole):
+    executor, caught_by = (
+        MissesOrdersThatWereNamed,
+        "test_orders_that_get_their_name_before_they_are_read_are_followed",
+    )
+
+
 class RunsWhatItPrepares(Hinting):
     def prepare(self, job, orders):
         (Path(job.directory) / orders).link_to(Path(job.directory) / "orders")
