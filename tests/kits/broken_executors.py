@@ -14,6 +14,7 @@ import anyio.lowlevel
 import pytest
 from msgspec import structs
 
+from orchestra.errors import ExecutorError
 from orchestra.testing import executors, scripted
 from orchestra.testing.executors import ExecutorContract, exit_of
 from orchestra.testing.hinting import (
