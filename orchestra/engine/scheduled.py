@@ -101,11 +101,12 @@ async def explained(session: Session, run: Run, exit_record: Exit) -> Exit:
 async def end_without_record(session: Session, run: Run, reason: str) -> Run:
     """The end of a started run whose supervisor is gone and has left no record.
 
-    Terminated if the scheduler says that it ended the job, and why; else lost: nobody can know how it ended.
+    Terminated if the scheduler says that it ended the job, and why; else lost, as with its node: nobody can know how
+    it ended.
     """
     status = await how_it_ended(session, run)
     now = session.clock.now()
-    if status is None or status.cause is None:
+    if status is None or status.cause in (None, "lost"):
         reason = status.reason if status is not None and status.reason else reason
         return lifecycle.lose(run, now, reason)
     directory = session.attempt_directory(run)

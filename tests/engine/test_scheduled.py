@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
@@ -205,7 +205,7 @@ async def test_a_wish_to_stop_ends_a_run_that_waits(bench: Bench, scheduler: Sch
     assert [(one.state, one.cause) for one in ended] == [("terminated", "stopped")]
 
 
-@pytest.mark.parametrize("cause", ["timeout", "oom", "preempted"])
+@pytest.mark.parametrize("cause", ["timeout", "oom", "preempted", "lost"])
 async def test_the_scheduler_tells_why_it_ended_a_run_and_retries_go_by_that(
     bench: Bench, scheduler: Scheduler, cause: str
 ) -> None:
@@ -248,11 +248,12 @@ async def test_a_run_that_its_scheduler_has_killed_with_its_supervisor_is_termin
     assert (settled.state, settled.cause, settled.exit_code) == ("terminated", "timeout", -9)
 
 
-async def test_a_run_whose_job_is_over_without_a_known_reason_is_lost(
-    bench: Bench, scheduler: Scheduler
+@pytest.mark.parametrize("cause", [None, "lost"])
+async def test_a_run_whose_job_is_over_without_a_known_reason_or_with_its_node_is_lost(
+    bench: Bench, scheduler: Scheduler, cause: Literal["lost"] | None
 ) -> None:
     run = await on_a_node(bench)
-    scheduler.says = structs.replace(ENDED, reason="job 7 has lost its node")
+    scheduler.says = structs.replace(ENDED, reason="job 7 has lost its node", cause=cause)
 
     settled = await settle(bench.session, run)
 

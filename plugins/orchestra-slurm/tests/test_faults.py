@@ -200,7 +200,7 @@ async def test_a_job_that_is_executed_again_after_a_requeue_does_not_start_its_o
         ("TIMEOUT", "timeout", "was ended at its time limit (TIMEOUT)"),
         ("OUT_OF_MEMORY", "oom", "its memory was used up (OUT_OF_MEMORY)"),
         ("PREEMPTED", "preempted", "had to give its place to another job (PREEMPTED)"),
-        ("NODE_FAIL", None, "has lost its node (NODE_FAIL)"),
+        ("NODE_FAIL", "lost", "has lost its node (NODE_FAIL)"),
         ("COMPLETED", None, "has ended (COMPLETED)"),
     ],
 )
@@ -262,6 +262,28 @@ async def test_what_a_job_said_that_never_began_is_told(
 
     assert "has failed (FAILED)" in status.reason
     assert "/no/such/python" in status.reason
+
+
+async def test_where_slurm_itself_looks_after_memory_its_words_tell_that_a_job_used_it_up(
+    fake: Fake, options: Options, make_job: SupervisedJobs
+) -> None:
+    fake.let("start", "none")
+    async with open_executor(options) as executor:
+        first, second = make_job(["true"]), make_job(["true"])
+        for job in (first, second):
+            (Path(job.directory) / "fence").touch()
+        words = "slurmstepd-n1: error: Exceeded job memory limit\n"
+        (Path(first.directory) / "slurm.out").write_text(words)
+        (Path(second.directory) / "slurm.out").write_text("slurmstepd-n1: error: something else\n")
+        handles = [await executor.submit(job) for job in (first, second)]
+        for handle in handles:
+            fake.becomes(_element(handle), "FAILED")
+        statuses = await executor.status(handles)
+    for job in (first, second):
+        (Path(job.directory) / "fence").unlink()
+
+    assert [status.cause for status in statuses] == ["oom", None]
+    assert "Exceeded job memory limit" in statuses[0].reason
 
 
 async def test_jobs_that_come_together_are_one_array_and_each_runs_its_own_attempt(

@@ -19,14 +19,18 @@ ORCHESTRA = Path(sys.executable).with_name("orchestra")
 EXAMPLE = Path(__file__).parents[3] / "examples" / "slurm"
 PATIENCE = 40.0
 SCRIPT = """
-import signal, sys, time
+import os, signal, sys, time
 
 seconds = 0.0
 code = 0
+memory = 0
 stubborn = False
 if stubborn:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 print("begun", flush=True)
+if int(os.environ["RUN_ATTEMPT"]) > 1:
+    sys.exit("this time it was not kept from ending")
+held = b"x" * (memory << 20)
 end = time.time() + seconds
 while time.time() < end:
     time.sleep(0.05)
@@ -176,32 +180,69 @@ def test_a_run_that_waits_is_cancelled_and_one_that_runs_is_told_to_end(home: Ho
     home.until(lambda: not cluster.run("squeue", "-h").strip())
 
 
-@pytest.mark.parametrize(
-    ("how", "cause"),
-    [("cancel", "stopped"), ("preempt", "preempted"), ("kill", "lost")],
-)
-def test_the_reasons_for_which_slurm_ends_a_job_are_told_apart(
-    home: Home, cluster: Cluster, how: str, cause: str
-) -> None:
-    process = home.start("run", "work.py", "seconds=300", "-y", "--executor", "slurm")
-    (run,) = home.until_state("running")
-    home.until(lambda: "begun" in home("cat", "--output", run))
-    job = _job_of(home.info(run))
-    if how == "cancel":
-        cluster.run("scancel", job)
-    elif how == "preempt":
-        cluster.run("sbatch", "-p", "urgent", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
-    else:
-        pid = int(_field(home.info(run), "pid"))
-        os.kill(pid, signal.SIGKILL)
-    process.communicate(timeout=PATIENCE)
+ENDS = {
+    "cancel": ("stopped", "was cancelled (CANCELLED)"),
+    "preempt": ("preempted", "had to give its place to another job (PREEMPTED)"),
+    "preempt-requeue": ("preempted", "had to give its place to another job (PREEMPTED)"),
+    "memory": ("oom", "memory"),
+    "node": ("lost", "has lost its node (NODE_FAIL)"),
+    "kill": ("lost", "has failed (FAILED)"),
+    "time": ("timeout", "was ended at its time limit (TIMEOUT)"),
+}
+"""How Slurm, or what befalls it, ends a job: the cause by which it is retried, and what is said of it."""
 
-    said = home.info(run)
+
+@pytest.mark.parametrize("how", ENDS)
+def test_the_reasons_for_which_slurm_ends_a_job_are_told_apart_and_retried_by(
+    home: Home, cluster: Cluster, how: str
+) -> None:
+    cause, told = ENDS[how]
+    partition = "spare" if how == "preempt-requeue" else "test"
+    words = ("work.py", "seconds=300", "-y", "--executor", f"slurm partition={partition} time=1")
+    if how == "memory":
+        words = (*words, "memory=150", "--resources", "memory=60M")
+    plain = home.start("run", *words, "--run-id", "plain")
+    again = home.start(
+        "run", *words, "--run-id", "again", "--retries=1", f"--retry-on={cause.replace('stopped', 'any')}"
+    )
+    if how != "memory":
+        home.until(
+            lambda: all("begun" in home("cat", "--output", run) for run in home.until_state("running", 2))
+        )
+        end_jobs(home, cluster, how)
+
+    plain.communicate(timeout=PATIENCE)
+    _, error = again.communicate(timeout=PATIENCE)
+
+    said = home.info("plain")
     assert f"status: {'lost' if how == 'kill' else 'terminated'}" in said
+    assert f"cause: {cause}" in said
+    assert told in _field(said, "reason")
     if how == "cancel":
-        assert "was cancelled (CANCELLED)" in said
-    if how == "preempt":
-        assert "had to give its place to another job (PREEMPTED)" in said
+        assert "is tried again" not in error
+        assert "cause: stopped" in home.info("again")
+    else:
+        assert "is tried again (try 2 of 2): Slurm job" in error
+        assert told in error
+        assert "this time it was not kept from ending" in error
+
+
+def end_jobs(home: Home, cluster: Cluster, how: str) -> None:
+    """End the two jobs that run, as is said."""
+    jobs = {run: _job_of(home.info(run)) for run in ("plain", "again")}
+    match how:
+        case "cancel":
+            cluster.run("scancel", *jobs.values())
+        case "time":
+            for job in jobs.values():
+                cluster.limit_time(job)
+        case "node":
+            cluster.fail_node()
+        case "kill":
+            for run in jobs:
+                os.kill(int(_field(home.info(run), "pid")), signal.SIGKILL)
+        case _:
+            cluster.run("sbatch", "-p", "urgent", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
 
 
 def test_a_run_that_slurm_will_never_take_has_failed_with_slurms_words(home: Home) -> None:

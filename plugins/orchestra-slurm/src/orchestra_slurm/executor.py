@@ -27,7 +27,8 @@ KILL_PATIENCE = 5.0
 SHORTEST_LOOK, LONGEST_LOOK = 0.05, 0.5
 """Seconds between two looks at the output of a job that runs."""
 MOST_TOLD = 400
-"""Characters of what a job has said that never began."""
+"""Characters of what a job, or Slurm in its place, has said that never began."""
+MEMORY_USED_UP = ("exceeded memory limit", "exceeded job memory limit", "exceeded step memory limit")
 
 
 @asynccontextmanager
@@ -176,9 +177,18 @@ def _handle(job: Job, placed: Placed) -> Handle:
 
 
 def _with_output(token: Token, status: JobStatus) -> JobStatus:
-    """The status, and what Slurm or the node has said, if the job ended before its supervisor came to life."""
-    if status.phase != "ended" or os.path.exists(os.path.join(token.directory, "fence")):
+    """The status, and what Slurm or the node has said, if that tells why the job ended."""
+    if status.phase != "ended" or status.cause is not None:
         return status
+    said = _said(token)
+    if any(words in said.lower() for words in MEMORY_USED_UP):
+        # Where Slurm looks after memory itself, the state of such a job is that of any that failed.
+        return structs.replace(status, cause="oom", reason=f"{status.reason}: {said}")
+    has_begun = os.path.exists(os.path.join(token.directory, "fence"))
+    return structs.replace(status, reason=f"{status.reason}: {said}") if said and not has_begun else status
+
+
+def _said(token: Token) -> str:
     said = ""
     index = token.id.partition("_")[2]
     for path in (Path(token.directory, OUT), *([_array_out(token, index)] if index else [])):
@@ -188,7 +198,7 @@ def _with_output(token: Token, status: JobStatus) -> JobStatus:
             continue
         if said:
             break
-    return structs.replace(status, reason=f"{status.reason}: {said}") if said else status
+    return said
 
 
 def _array_out(token: Token, index: str) -> Path:
