@@ -11,6 +11,7 @@ import anyio
 import pytest
 from msgspec import structs
 
+from orchestra.contracts import StopHow
 from orchestra.engine.capacity import require_capacity
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.judge import settle
@@ -20,7 +21,7 @@ from orchestra.engine.stopping import stop_runs
 from orchestra.errors import ExecutorError, UserError
 from orchestra.model import lifecycle
 from orchestra.model.encoding import encode
-from orchestra.model.execution import Exit, Fence, Handle, Identity, Job, JobStatus
+from orchestra.model.execution import Exit, Fence, Handle, Hint, Identity, Job, JobStatus
 from orchestra.model.resources import Resources
 from orchestra.model.retry import Retry
 from orchestra.model.run import Run
@@ -49,11 +50,24 @@ class Scheduler(ScriptedExecutor):
         self.says = WAITING
         self.taken: set[str] = set()
         self.reachable = True
+        self.obstacles = ""
+
+    def obstacle(self, job: Job) -> str:
+        return self.obstacles
 
     async def submit(self, job: Job) -> Handle:
         handle = await super().submit(job)
         self.taken.add(job.name)
         return handle
+
+    async def wait(self, handle: Handle) -> Hint:
+        return await super().wait(handle) if handle.job in self._scripted else "ended"
+
+    async def stop(self, handle: Handle, how: StopHow) -> bool:
+        if handle.job in self._scripted:
+            return await super().stop(handle, how)
+        self.stopped.append((handle.job, how))
+        return True
 
     async def find(self, job: Job) -> Handle | None:
         if not self.reachable:
@@ -203,6 +217,38 @@ async def test_a_wish_to_stop_ends_a_run_that_waits(bench: Bench, scheduler: Sch
         control.raise_to(Wish.TERMINATE)
 
     assert [(one.state, one.cause) for one in ended] == [("terminated", "stopped")]
+
+
+@pytest.mark.parametrize("taken", [False, True])
+async def test_a_wish_to_stop_is_heeded_while_a_job_can_not_be_submitted_and_what_is_in_the_way_is_said_once(
+    bench: Bench, scheduler: Scheduler, taken: bool
+) -> None:
+    script = Script(start=False, exit=None, after=math.inf, submit_delay=1000.0)
+    runs = [await bench.make(script) for _ in range(2)]
+    scheduler.obstacles = "the cluster is away until noon"
+    control = Control()
+    ended: list[Run] = []
+
+    async def execute(run: Run) -> None:
+        ended.append(await bench.execute(run, control))
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            for run in runs:
+                group.start_soon(execute, run)
+            await bench.until(lambda: "the cluster is away until noon" in bench.stream.getvalue())
+            if taken:
+                # Whatever became of the call: the job is there, and is told to end as any other.
+                scheduler.taken |= {f"{run.id}.1" for run in runs}
+                scheduler.says = CANCELLED
+            control.raise_to(Wish.INTERRUPT)
+
+    assert [(one.state, one.exit_code) for one in ended] == [("terminated", -2)] * 2
+    assert {one.reason for one in ended} == {
+        "stopped before it was started" if taken else "stopped before it was submitted"
+    }
+    assert len(scheduler.stopped) == (2 if taken else 0)
+    assert bench.stream.getvalue().count("until noon") == 1
 
 
 @pytest.mark.parametrize("cause", ["timeout", "oom", "preempted", "lost"])

@@ -95,6 +95,46 @@ async def test_a_submission_is_tried_again_while_the_controller_is_away(
     assert marks(tmp_path) == 1
 
 
+async def test_what_is_in_the_way_of_a_submission_is_told_as_it_began_for_all_that_wait(
+    fake: Fake, options: Options, marking: Callable[[], Job], tmp_path: Path
+) -> None:
+    fake.let("sbatch", "fail Unable to contact slurm controller (connect failure)")
+    first, second, other = marking(), marking(), marking()
+    async with (
+        open_executor(structs.replace(options, array=False)) as executor,
+        anyio.create_task_group() as group,
+    ):
+        assert executor.obstacle(first) == ""
+        group.start_soon(executor.submit, first)
+        group.start_soon(executor.submit, second)
+        await eventually(lambda: bool(executor.obstacle(first)))
+        told = executor.obstacle(first)
+        fake.let("squeue", "fail something else")
+        await eventually(lambda: len(fake.calls("squeue")) >= 2)
+        assert executor.obstacle(second) == told == executor.obstacle(first)
+        assert executor.obstacle(other) == ""
+        fake.let("sbatch", None)
+        fake.let("squeue", None)
+
+    assert told.startswith("Slurm takes no job now, which is tried until ")
+    assert told.endswith("Unable to contact slurm controller (connect failure)")
+    assert executor.obstacle(first) == ""
+
+
+async def test_a_submission_that_hangs_is_given_up_soon_when_it_is_cancelled(
+    fake: Fake, options: Options, marking: Callable[[], Job]
+) -> None:
+    fake.let("sbatch", "hang")
+    job = marking()
+    async with open_executor(structs.replace(options, timeout=100.0)) as executor:
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(executor.submit, job)
+                await eventually(lambda: bool(fake.calls("sbatch")))
+                group.cancel_scope.cancel()
+        assert await executor.find(job) is None
+
+
 async def test_what_slurm_will_never_take_is_refused_at_once_in_its_own_words(
     fake: Fake, options: Options, marking: Callable[[], Job]
 ) -> None:

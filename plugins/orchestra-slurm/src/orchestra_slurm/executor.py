@@ -16,8 +16,9 @@ from orchestra.model.execution import Handle, Hint, Job, JobStatus
 
 from orchestra_slurm.commands import CommandFailed, call
 from orchestra_slurm.listing import Listing, key_of
+from orchestra_slurm.notes import OUT, Placed, read_note
 from orchestra_slurm.options import Options
-from orchestra_slurm.submission import OUT, Placed, Submissions
+from orchestra_slurm.submission import Submissions
 
 NAME = "slurm"
 SIGNALS: dict[StopHow, str] = {"interrupt": "INT", "terminate": "TERM", "kill": "QUIT"}
@@ -64,8 +65,8 @@ class Token(Struct, frozen=True, kw_only=True):
 
 
 class SlurmExecutor:
-    """Runs jobs on a Slurm cluster that shares the home's files. Of the capabilities it has ``Scheduling`` and
-    ``Hinting``."""
+    """Runs jobs on a Slurm cluster that shares the home's files. Of the capabilities it has ``Scheduling``,
+    ``Persisting`` and ``Hinting``."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -89,6 +90,10 @@ class SlurmExecutor:
         """
         placed = await self._submissions.find(job)
         return None if placed is None else _handle(job, placed)
+
+    def obstacle(self, job: Job) -> str:
+        """What keeps Slurm from taking a job that is being submitted, and until when that is tried; else empty."""
+        return self._submissions.obstacle(job)
 
     async def wait(self, handle: Handle) -> Hint:
         """Wait until Slurm says that a job is over, or has forgotten it.
@@ -203,7 +208,5 @@ def _said(token: Token) -> str:
 
 def _array_out(token: Token, index: str) -> Path:
     # The name of an array is that of its folder.
-    from orchestra_slurm.submission import read_note
-
     note = read_note(Path(token.directory))
     return Path(note.folder if note is not None else token.directory, f"{index}.out")
