@@ -62,6 +62,24 @@ async def job_status(session: Session, run: Run) -> JobStatus | None:
     return await _status(scheduler, run.handle)
 
 
+async def job_statuses(session: Session, runs: Iterable[Run]) -> dict[str, JobStatus]:
+    """As :func:`job_status`, of all that have one, by the runs' ids."""
+    by_executor: dict[str, dict[str, Handle]] = {}
+    for run in runs:
+        if run.handle is not None:
+            by_executor.setdefault(run.executor, {})[run.id] = run.handle
+    found: dict[str, JobStatus] = {}
+    for spec, handles in by_executor.items():
+        try:
+            scheduler = await scheduler_of(session, spec)
+        except PluginError as error:
+            found |= {run: JobStatus(phase="unknown", reason=error.message) for run in handles}
+            continue
+        if scheduler is not None:
+            found |= zip(handles, await scheduler.status(tuple(handles.values())), strict=True)
+    return found
+
+
 async def _status(scheduler: Scheduling, handle: Handle) -> JobStatus:
     (status,) = await scheduler.status((handle,))
     return status

@@ -12,9 +12,11 @@ import pytest
 from msgspec import structs
 
 from orchestra.contracts import StopHow
+from orchestra.engine import giving_up
 from orchestra.engine.capacity import require_capacity
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.judge import settle
+from orchestra.engine.queue_state import queue_status
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart
 from orchestra.engine.stopping import stop_runs
@@ -51,6 +53,7 @@ class Scheduler(ScriptedExecutor):
         self.taken: set[str] = set()
         self.reachable = True
         self.obstacles = ""
+        self.answers = True
 
     def obstacle(self, job: Job) -> str:
         return self.obstacles
@@ -70,6 +73,8 @@ class Scheduler(ScriptedExecutor):
         return True
 
     async def find(self, job: Job) -> Handle | None:
+        if not self.answers:
+            await anyio.sleep_forever()
         if not self.reachable:
             raise ExecutorError("the cluster can't be reached")
         return Handle(executor="scripted", job=job.name, token="script") if job.name in self.taken else None
@@ -328,6 +333,65 @@ async def test_a_queue_starts_what_is_too_big_for_this_computer_and_tells_the_sc
     wanted = scheduler.submitted[0].resources
     assert (wanted["gpus"], wanted["cpus"], wanted["memory"]) == (64, 4096, 1 << 50)
     assert float(wanted["time"]) > 60
+
+
+async def test_a_queue_that_is_ended_says_of_each_run_whether_its_scheduler_has_it(
+    bench: Bench, scheduler: Scheduler
+) -> None:
+    waits, unsubmitted = [
+        await bench.make(structs.replace(WAITS, submit_delay=delay)) for delay in (0.0, 1000.0)
+    ]
+    async with bench.a_queue(jobs=2):
+        await bench.until(lambda: bench.data.runs[waits.id].handle is not None)
+        await bench.until(lambda: len(scheduler.submitted) == 2)
+
+    assert (bench.state(waits), bench.state(unsubmitted)) == ("pending", "staged")
+    assert f"WARNING: [queue] Leaving runs to their scheduler: {waits.id}" in bench.lines
+    told = f"WARNING: [queue] Staging runs again that could not be submitted: {unsubmitted.id}"
+    assert told in bench.lines
+    assert not any("Leaving runs running" in line for line in bench.lines)
+
+
+async def test_a_queue_ends_soon_though_its_scheduler_does_not_answer(
+    bench: Bench, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(giving_up, "ANSWER_PATIENCE", 0.05)
+    run = await bench.make(structs.replace(WAITS, submit_delay=1000.0))
+    scheduler.answers = False
+    with anyio.fail_after(5):
+        async with bench.a_queue():
+            await bench.until(lambda: len(scheduler.submitted) == 1)
+
+    kept = bench.data.runs[run.id]
+    assert kept.claimed
+    assert kept.lease is not None
+    assert kept.lease <= bench.clock.now(), "others have to wait for it"
+    told = f"Leaving runs of which the next queue will see whether they were submitted: {run.id}"
+    assert f"WARNING: [queue] {told}" in bench.lines
+
+
+async def test_a_run_that_a_scheduler_has_placed_elsewhere_holds_no_queue_back(
+    bench: Bench, scheduler: Scheduler
+) -> None:
+    placed = await bench.running()
+    staged = await bench.make(Script())
+    await bench.queue(run_once=True)
+
+    assert bench.state(staged) == "completed"
+    assert bench.state(placed) == "running"
+
+
+async def test_the_status_of_queues_tells_what_runs_wait_for_in_their_scheduler(
+    bench: Bench, scheduler: Scheduler
+) -> None:
+    run = await submitted(bench)
+    scheduler.says = WAITING
+    found = await queue_status(bench.session)
+    scheduler.says = RUNNING
+    later = await queue_status(bench.session)
+
+    assert found.jobs == {run.id: WAITING.reason}
+    assert later.jobs == {}
 
 
 async def test_a_queue_takes_over_runs_that_wait_in_a_scheduler(bench: Bench, scheduler: Scheduler) -> None:
