@@ -134,6 +134,7 @@ class _Queue:
 
     async def work(self) -> None:
         """Claim, start and watch until told to end, or, with run-once, until nothing is left."""
+        self.session.waits.tell = lambda text: self._tell("queue.waiting", "info", text)
         self._tell("queue.started", "debug", "Starting queue")
         async with AsyncExitStack() as stack, anyio.create_task_group() as group:
             group.start_soon(keep_leases, self.session)

@@ -20,6 +20,7 @@ from orchestra.engine.queue_state import queue_status
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart
 from orchestra.engine.stopping import stop_runs
+from orchestra.engine.waits import LOOK
 from orchestra.errors import ExecutorError, UserError
 from orchestra.model import lifecycle
 from orchestra.model.encoding import encode
@@ -54,6 +55,7 @@ class Scheduler(ScriptedExecutor):
         self.reachable = True
         self.obstacles = ""
         self.answers = True
+        self.looks = 0
 
     def obstacle(self, job: Job) -> str:
         return self.obstacles
@@ -80,6 +82,7 @@ class Scheduler(ScriptedExecutor):
         return Handle(executor="scripted", job=job.name, token="script") if job.name in self.taken else None
 
     async def status(self, handles: Sequence[Handle]) -> Sequence[JobStatus]:
+        self.looks += 1
         return [self.says for _ in handles]
 
 
@@ -392,6 +395,54 @@ async def test_the_status_of_queues_tells_what_runs_wait_for_in_their_scheduler(
 
     assert found.jobs == {run.id: WAITING.reason}
     assert later.jobs == {}
+
+
+async def test_a_run_in_the_foreground_says_what_it_waits_for_and_again_when_that_changes(
+    bench: Bench, scheduler: Scheduler
+) -> None:
+    run = await bench.make(WAITS)
+    control = Control()
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.execute, run, control)
+        await bench.until(lambda: LOOK in bench.clock.sleeping)
+        assert "aiting" not in bench.stream.getvalue(), "told of what may have a place at once"
+        for reason in ("Priority", "Priority", "Resources"):
+            scheduler.says = structs.replace(WAITING, reason=f"waiting in the cluster as job 7 ({reason})")
+            await _next_look(bench, scheduler)
+        scheduler.says = RUNNING
+        await _next_look(bench, scheduler)
+        scheduler.says = CANCELLED
+        control.raise_to(Wish.TERMINATE)
+
+    told = [line for line in bench.lines if "aiting" in line]
+    assert told == [f"Waiting in the cluster as job 7 ({reason})" for reason in ("Priority", "Resources")]
+    assert bench.events.count("run.waiting") == 2
+
+
+async def test_a_queue_tells_of_the_run_that_has_waited_longest_and_how_many_more_wait(
+    bench: Bench, scheduler: Scheduler
+) -> None:
+    for _ in range(3):
+        await bench.make(WAITS)
+    async with bench.a_queue(jobs=3):
+        await bench.until(lambda: sum(run.handle is not None for run in bench.data.runs.values()) == 3)
+        for _ in range(4):
+            await _next_look(bench, scheduler, 3)
+
+    told = [line for line in bench.lines if "waiting in the cluster" in line]
+    first = next(line.split()[2].rstrip(":") for line in told)
+    assert told == [
+        f"INFO: [queue] {first}: {WAITING.reason}",
+        f"INFO: [queue] {first}: {WAITING.reason}; 2 more wait, too",
+    ]
+
+
+async def _next_look(bench: Bench, scheduler: Scheduler, runs: int = 1) -> None:
+    """Let the time pass until the runs that wait in the scheduler are looked at, and that be done."""
+    await bench.until(lambda: bench.clock.sleeping.count(LOOK) == runs)
+    looks = scheduler.looks
+    bench.clock.advance(LOOK)
+    await bench.until(lambda: scheduler.looks == looks + runs)
 
 
 async def test_a_queue_takes_over_runs_that_wait_in_a_scheduler(bench: Bench, scheduler: Scheduler) -> None:
