@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import anyio
 import pytest
 from msgspec import structs
 
-from orchestra.contracts import StopHow
 from orchestra.engine import giving_up
 from orchestra.engine.capacity import require_capacity
 from orchestra.engine.control import Control, Wish
@@ -21,69 +19,20 @@ from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart
 from orchestra.engine.stopping import stop_runs
 from orchestra.engine.waits import LOOK
-from orchestra.errors import ExecutorError, UserError
+from orchestra.errors import UserError
 from orchestra.model import lifecycle
 from orchestra.model.encoding import encode
-from orchestra.model.execution import Exit, Fence, Handle, Hint, Identity, Job, JobStatus
+from orchestra.model.execution import Exit, Fence, Identity, JobStatus
 from orchestra.model.resources import Resources
 from orchestra.model.retry import Retry
 from orchestra.model.run import Run
 from orchestra.testing.builders import a_worker
-from orchestra.testing.scripted import Script, ScriptedExecutor
+from orchestra.testing.scripted import Script
 from orchestra.workspace import records
+from tests.engine.scheduler import AWAY, CANCELLED, ENDED, GONE, RUNNING, TIMED_OUT, WAITING, WAITS, Scheduler
 from tests.engine.workbench import Bench
 
 pytestmark = pytest.mark.anyio
-
-WAITING = JobStatus(phase="waiting", reason="waiting in the cluster as job 7 (Priority)")
-RUNNING = JobStatus(phase="running", reason="job 7 on n1")
-ENDED = JobStatus(phase="ended", reason="job 7 has ended")
-CANCELLED = JobStatus(phase="ended", reason="job 7 was cancelled", cause="stopped")
-TIMED_OUT = JobStatus(phase="ended", reason="job 7 was ended at its time limit", cause="timeout")
-GONE = JobStatus(phase="gone", reason="job 7 is not known any more")
-AWAY = JobStatus(phase="unknown", reason="the cluster can't be reached since noon")
-WAITS = Script(start=False, exit=None, after=math.inf)
-
-
-class Scheduler(ScriptedExecutor):
-    """A scheduler that says of all jobs what it is told to say."""
-
-    def __init__(self) -> None:
-        super().__init__(default=WAITS)
-        self.says = WAITING
-        self.taken: set[str] = set()
-        self.reachable = True
-        self.obstacles = ""
-        self.answers = True
-        self.looks = 0
-
-    def obstacle(self, job: Job) -> str:
-        return self.obstacles
-
-    async def submit(self, job: Job) -> Handle:
-        handle = await super().submit(job)
-        self.taken.add(job.name)
-        return handle
-
-    async def wait(self, handle: Handle) -> Hint:
-        return await super().wait(handle) if handle.job in self._scripted else "ended"
-
-    async def stop(self, handle: Handle, how: StopHow) -> bool:
-        if handle.job in self._scripted:
-            return await super().stop(handle, how)
-        self.stopped.append((handle.job, how))
-        return True
-
-    async def find(self, job: Job) -> Handle | None:
-        if not self.answers:
-            await anyio.sleep_forever()
-        if not self.reachable:
-            raise ExecutorError("the cluster can't be reached")
-        return Handle(executor="scripted", job=job.name, token="script") if job.name in self.taken else None
-
-    async def status(self, handles: Sequence[Handle]) -> Sequence[JobStatus]:
-        self.looks += 1
-        return [self.says for _ in handles]
 
 
 @pytest.fixture

@@ -349,6 +349,21 @@ async def test_jobs_that_come_together_are_one_array_and_each_runs_its_own_attem
     assert sorted(map(int, (tmp_path / "marks").read_text().split())) == list(range(12))
 
 
+async def test_an_array_that_was_cancelled_as_a_whole_is_one_line_for_all_of_its_jobs(
+    fake: Fake, options: Options
+) -> None:
+    listing = Listing(options)
+    fake.let("start", "none")
+    job = '{"name": "orch-many", "count": null, "options": {}, "command": []}'
+    (fake.root / "jobs" / "7").write_text(job)
+    fake.becomes("7", "CANCELLED")
+
+    found = await listing.statuses(["7_3:orch-many", "7_3:other"])
+
+    assert (found["7_3:orch-many"].phase, found["7_3:orch-many"].cause) == ("ended", "stopped")
+    assert found["7_3:other"].phase == "gone"
+
+
 async def test_jobs_that_ask_for_different_things_share_no_array(
     fake: Fake, options: Options, make_job: SupervisedJobs
 ) -> None:

@@ -132,14 +132,34 @@ def test_an_operation_of_the_project_file_is_run_there_at_once_or_when_it_is_sta
 
 def test_a_queue_runs_a_batch_of_trials_as_one_array(home: Home, cluster: Cluster) -> None:
     home("run", "work.py", "code=[0,0,0,4]", "-y", "--stage-trials")
+    before = _jobs_in(cluster, "spare")
     out = home("queue", "run-once=yes", "jobs=4", "--executor", "slurm partition=spare window=0.3")
 
     assert out.count("ended") == 4
     trials = [run for run in home.runs() if run["batch"]]
     assert sorted(str(run["status"]) for run in trials) == ["completed"] * 3 + ["error"]
-    jobs = cluster.run("squeue", "-h", "-r", "-t", "all", "-o", "%F|%P|%j").split()
-    mine = {job for job in jobs if "|spare|" in job}
-    assert len(mine) == 1, "the trials are no array, or not in the partition"
+    assert _jobs_in(cluster, "spare") - before == 1, "the trials are no array, or not in the partition"
+
+
+def test_the_trials_of_a_batch_in_the_foreground_are_in_slurm_at_once_and_leave_it_when_that_is_interrupted(
+    home: Home, cluster: Cluster
+) -> None:
+    words = ("run", "work.py", "code=[0,0,0,1]", "-y", "--executor")
+    before = _jobs_in(cluster, "spare")
+    out = home(*words, "slurm partition=spare")
+    assert out.count("begun\n") == out.count("ended\n") == 4
+    assert _jobs_in(cluster, "spare") - before <= 3, "the trials are no array"
+
+    # Of twelve that want all processors for ever one begins.
+    batch = home.start(
+        *words, "slurm sbatch_args=--exclusive", "seconds=[300,301,302]", "--run-id", "stopped"
+    )
+    home.until_state("running")
+    batch.send_signal(signal.SIGINT)
+    assert batch.wait(PATIENCE) == 130
+    states = [run["status"] for run in home.runs() if run["batch"] == "stopped"]
+    assert sorted(map(str, states)) == ["pending"] * 11 + ["terminated"]
+    assert not cluster.run("squeue", "-h").strip(), "jobs were left in Slurm"
 
 
 def test_the_submitting_process_may_die_and_whoever_looks_next_sees_the_truth(
@@ -319,6 +339,12 @@ def test_the_example_runs_its_sweep_on_a_cluster_of_its_own(tmp_path: Path) -> N
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("never ill:") == 6
     assert done.stdout.count("completed") >= 6
+
+
+def _jobs_in(cluster: Cluster, partition: str) -> int:
+    """How many jobs Slurm was given for ``partition``; an array is one."""
+    jobs = cluster.run("squeue", "-h", "-r", "-t", "all", "-o", "%F|%P|%j").split()
+    return len({job for job in jobs if f"|{partition}|" in job})
 
 
 def _field(said: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -127,8 +128,13 @@ class SlurmExecutor:
         token = Token.of(handle)
         status = await self._now(token)
         if status.phase == "waiting":
-            await self._scancel("--state=PENDING", token.id)
+            with contextlib.suppress(CommandFailed):
+                # Perhaps others cancel it, too: what has become of it is what counts.
+                await self._scancel("--state=PENDING", token.id)
             status = await self._now(token)
+            if status.phase == "waiting":
+                await self._scancel("--state=PENDING", token.id)
+                return True
             if status.phase in ("ended", "gone"):
                 return True
         if status.phase == "unknown":
