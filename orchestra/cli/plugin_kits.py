@@ -80,7 +80,7 @@ def contract_of(kind: Kind, name: str) -> type:
 
 def _kits(kind: Kind, plugin: object) -> tuple[type, ...]:
     from orchestra import contracts
-    from orchestra.testing import executors, expanders, hinting, stores
+    from orchestra.testing import executors, expanders, hinting, scheduling, stores
 
     whole: dict[Kind, type] = {
         "executor": executors.ExecutorContract,
@@ -92,7 +92,9 @@ def _kits(kind: Kind, plugin: object) -> tuple[type, ...]:
         contracts.Foretelling: hinting.ForetellingContract,
         contracts.Hinting: hinting.HintingContract,
         contracts.Marking: stores.MarkingContract,
+        contracts.Persisting: scheduling.PersistingContract,
         contracts.Preparing: hinting.PreparingContract,
+        contracts.Scheduling: scheduling.SchedulingContract,
         contracts.Warming: hinting.WarmingContract,
         contracts.Watchable: stores.WatchableContract,
     }

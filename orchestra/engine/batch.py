@@ -18,12 +18,11 @@ from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.engine.capture import share_with_trials
 from orchestra.engine.changes import change
-from orchestra.engine.choosing import elsewhere
 from orchestra.engine.control import SIGNALS, Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.expansion import Expansion, expand
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
-from orchestra.engine.judge import settle_active, settle_or_spoil, watcher_is_gone
+from orchestra.engine.judge import UNSCHEDULED, settle_active, settle_or_spoil, watcher_is_gone
 from orchestra.engine.launch import Launch, Ready, make_ready_ahead
 from orchestra.engine.lines import LineConsole
 from orchestra.engine.off_loop import off_loop, shielded
@@ -215,9 +214,10 @@ class _Batch:
             watch.control.raise_to(self.control.wish)
 
     async def _work(self) -> None:
-        self.is_placed = bool(
-            await elsewhere(self.session, (structs.replace(self.run, executor=self.executor),))
-        )
+        if self.executor.partition(" ")[0] not in UNSCHEDULED:
+            from orchestra.engine.scheduled import schedulers_among
+
+            self.is_placed = bool(await schedulers_among(self.session, (self.executor,)))
         if self.run.attempt > 1:
             await self._adopt_orphans()
         await settle_active(self.session, batch=self.run.id)
