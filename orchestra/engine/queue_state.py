@@ -34,7 +34,7 @@ class QueueStatus(Struct, frozen=True, kw_only=True):
     """In the order in which they will be started."""
     waits: dict[str, str]
     """Why staged runs wait."""
-    jobs: dict[str, str]
+    jobs: dict[str, str] = {}
     """What their schedulers say of runs that wait there, or can't be asked about."""
     doing: dict[str, str]
     """What each queue does, or waits for, by its id."""
