@@ -265,6 +265,30 @@ def end_jobs(home: Home, cluster: Cluster, how: str) -> None:
             cluster.run("sbatch", "-p", "urgent", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
 
 
+def test_a_job_that_is_requeued_all_the_same_does_not_start_its_operation_again(
+    home: Home, cluster: Cluster
+) -> None:
+    process = home.start("run", "work.py", "seconds=300", "-y", "--executor", "slurm")
+    (run,) = home.until_state("running")
+    home.until(lambda: "begun" in home("cat", "--output", run))
+    job = _job_of(home.info(run))
+
+    assert "disabled" in cluster.run("scontrol", "requeue", job)
+    cluster.run("scontrol", "update", f"jobid={job}", "requeue=1")
+    cluster.run("scontrol", "requeue", job)
+
+    def has_failed() -> bool:
+        # It would wait for two minutes, and can't be told otherwise before its first life is quite over.
+        cluster.run("scontrol", "update", f"jobid={job}", "StartTime=now")
+        return "FAILED" in cluster.run("squeue", "-h", "-t", "all", "-j", job, "-o", "%T")
+
+    home.until(has_failed)
+    process.communicate(timeout=PATIENCE)
+
+    assert "status: terminated" in home.info(run)
+    assert home("cat", "--output", run).count("begun") == 1
+
+
 def test_a_run_that_slurm_will_never_take_has_failed_with_slurms_words(home: Home) -> None:
     out = home("run", "work.py", "-y", "--executor", "slurm partition=nowhere", code=1)
 
