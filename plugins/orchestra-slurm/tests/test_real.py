@@ -162,6 +162,22 @@ def test_the_trials_of_a_batch_in_the_foreground_are_in_slurm_at_once_and_leave_
     assert not cluster.run("squeue", "-h").strip(), "jobs were left in Slurm"
 
 
+def test_a_stop_of_one_run_that_waits_leaves_the_others_of_its_array_alone(
+    home: Home, cluster: Cluster
+) -> None:
+    home("run", "work.py", "code=[0,1,2]", "-y", "--stage-trials")
+    home.start("queue", "jobs=3", "--executor", "slurm window=0.3 sbatch_args=--begin=now+600")
+    home.until(lambda: cluster.run("squeue", "-h", "-r").count("orch-") == 3)
+    stopped = str(home.runs()[0]["id"])
+    home.until(lambda: "waiting in Slurm" in home.info(stopped))
+
+    home("stop", stopped, "-y")
+
+    assert home.until_state("terminated") == [stopped]
+    assert cluster.run("squeue", "-h", "-r").count("orch-") == 2
+    assert len(home.until_state("pending", 2)) == 2
+
+
 def test_the_submitting_process_may_die_and_whoever_looks_next_sees_the_truth(
     home: Home, cluster: Cluster
 ) -> None:

@@ -130,10 +130,10 @@ class SlurmExecutor:
         if status.phase == "waiting":
             with contextlib.suppress(CommandFailed):
                 # Perhaps others cancel it, too: what has become of it is what counts.
-                await self._scancel("--state=PENDING", token.id)
+                await self._cancel_waiting(token)
             status = await self._now(token)
             if status.phase == "waiting":
-                await self._scancel("--state=PENDING", token.id)
+                await self._cancel_waiting(token)
                 return True
             if status.phase in ("ended", "gone"):
                 return True
@@ -161,6 +161,12 @@ class SlurmExecutor:
         await anyio.sleep(pause)
         if os.path.exists(os.path.join(token.directory, "exit")):
             self._looks.pop(handle.job, None)
+
+    async def _cancel_waiting(self, token: Token) -> None:
+        # With a filter for states scancel takes all that waits of an array for one job. Without it an element that
+        # begins just now is ended, too, by Slurm instead of its supervisor.
+        is_element = "_" in token.id
+        await self._scancel(*(() if is_element else ("--state=PENDING",)), token.id)
 
     async def _insist(self, token: Token) -> None:
         """Let Slurm kill what is left of a job that does not end by itself."""
