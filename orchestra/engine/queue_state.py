@@ -156,12 +156,16 @@ async def _jobs(session: Session, running: Sequence[Run]) -> dict[str, str]:
 
 
 async def text_of_left(session: Session, ids: Sequence[str]) -> list[str]:
-    """What has become of runs whose watch a queue has ended, a line for each fate.
+    """What has become of runs whose watch a queue has ended, and of the trials and steps that were under way of those
+    that were executed in the queue's own process, a line for each fate.
 
     Raises:
         StoreError: that can't be known now.
     """
-    left = (await session.store.query(RunQuery(ids=tuple(ids), oldest_first=True))).runs
+    left = list((await session.store.query(RunQuery(ids=tuple(ids), oldest_first=True))).runs)
+    if any(run.kind != "run" for run in left):
+        active = (await session.store.query(RunQuery(states=ACTIVE, oldest_first=True))).runs
+        left += _parts(active, set(ids))
     fates = {
         "Leaving runs running": [run for run in left if run.state == "running"],
         "Leaving runs to their scheduler": [run for run in left if run.claimed and run.handle is not None],
@@ -171,6 +175,13 @@ async def text_of_left(session: Session, ids: Sequence[str]) -> list[str]:
         ],
     }
     return [f"{text}: {', '.join(run.id for run in runs)}" for text, runs in fates.items() if runs]
+
+
+def _parts(active: Sequence[Run], ids: set[str]) -> list[Run]:
+    """The runs that are parts of those with these ids, or parts of such parts."""
+    parts = [run for run in active if run.worker is not None and not ids.isdisjoint((run.batch, run.parent))]
+    fresh = {run.id for run in parts} - ids
+    return _parts(active, ids | fresh) if fresh else parts
 
 
 def _host(run: Run) -> str | None:

@@ -123,6 +123,20 @@ async def test_a_trial_that_fails_a_batch_takes_back_those_that_wait_and_lets_th
     assert sum("Stopping batch because a trial failed" in line for line in bench.lines) == 1
 
 
+async def test_a_queue_that_is_ended_tells_of_the_trials_of_its_batch_that_go_on(
+    bench: Bench, scheduler: Scheduler
+) -> None:
+    batch = await a_batch_run(bench)
+    script(scheduler, bench, HANGS, WAITS, WAITS, HANGS)
+    async with bench.a_queue():
+        await bench.until(lambda: sum(run.handle is not None for run in bench.data.runs.values()) == 4)
+
+    made = [run.id for run in await trials(bench, batch)]
+    told = {line.rpartition(": ")[0]: line.rpartition(": ")[2] for line in bench.lines if "Leaving" in line}
+    assert set(told["WARNING: [queue] Leaving runs running"].split(", ")) == {made[0], made[3]}
+    assert set(told["WARNING: [queue] Leaving runs to their scheduler"].split(", ")) == {made[1], made[2]}
+
+
 async def test_trials_that_wait_when_their_batch_is_killed_are_gone_on_with_when_it_is_started_again(
     bench: Bench, scheduler: Scheduler
 ) -> None:
