@@ -263,6 +263,16 @@ class Scheduling(Protocol):
         ...
 
 
+@runtime_checkable
+class Persisting(Protocol):
+    """Capability of an executor: what could not take a job yet is asked again and again, which may take long."""
+
+    def obstacle(self, job: Job) -> str:
+        """What has kept a job from being taken that is being submitted, and until when that is tried: a sentence for
+        people, the same until it changes. Empty for any other job, and while nothing is in the way. Never fails."""
+        ...
+
+
 class BatchExpander(Protocol):
     """Turns a batch into trials. A pure function of its inputs, so that a batch resumes after a crash."""
 

@@ -335,7 +335,7 @@ class RunCommand:
         if run.state == "error" and run.reason:
             told = run.kind == "steps" or run.reason.startswith("run failed ")
             self.console_error(run.reason if told else f"run failed: {run.reason}")
-        if run.cause in ("timeout", "oom", "preempted") and run.reason and run.state != "error":
+        if run.cause in ("timeout", "oom", "preempted", "lost") and run.reason and run.state != "error":
             self.console_error(f"run ended: {run.reason}")
         if run.exit_code is None:
             return 0

@@ -55,7 +55,7 @@ async def _status() -> QueueStatus:
 def _shown(found: QueueStatus, here: str) -> str:
     parts = [f"{notice}\n" for notice in notices(found)]
     parts.append(_section("queue(s) at work", [_queue_row(run, found) for run in found.queues]))
-    parts.append(_section("running", [_running_row(run, here, found.now) for run in found.running]))
+    parts.append(_section("running", [_running_row(run, here, found) for run in found.running]))
     parts.append(_section("staged", [staged_row(run, run.label or "", here, found) for run in found.staged]))
     return "".join(parts)
 
@@ -91,12 +91,14 @@ def _queue_row(run: Run, found: QueueStatus) -> tuple[str, ...]:
     return f"[{run.short_id}]", *told
 
 
-def _running_row(run: Run, here: str, now: int) -> tuple[str, ...]:
+def _running_row(run: Run, here: str, found: QueueStatus) -> tuple[str, ...]:
     devices = ",".join(device_shares(run.devices))
     return (
         f"[{run.short_id}]",
         run_text.operation(run, here),
-        run_text.with_try("starting" if run.claimed else _since(run.started, now), run),
+        run_text.with_try(
+            found.jobs.get(run.id, "starting") if run.claimed else _since(run.started, found.now), run
+        ),
         f"gpu {devices}" if devices else "",
         run.label or "",
     )
@@ -160,6 +162,6 @@ def _as_json(found: QueueStatus) -> dict[str, Any]:
             }
             for run in found.queues
         ],
-        "running": [one(run) for run in found.running],
+        "running": [{**one(run), "job": found.jobs.get(run.id)} for run in found.running],
         "staged": [{**one(run), "waits_for": _reason(found, run)} for run in found.staged],
     }

@@ -106,7 +106,7 @@ async def launch(
         failpoint("run.claimed")
         try:
             if ready is not None and ready.is_for(run, how) and _name_orders(session, ready):
-                return await _hand_over(session, ready)
+                return await _hand_over(session, ready, console, control)
             if not session.directory(run).is_dir() or not is_reachable(run):
                 return await settle(session, run, given_up=True)
             await require_record(session, run)
@@ -137,7 +137,8 @@ async def _launch(
         run = await resolve(session, run, console=console, control=control)
     clear = session.vault.revealed(run) if bears_marks(run) else run
     write_config(session.directory(run), clear)
-    return await _hand_over(session, _write_orders(session, claimed, run, clear, how))
+    ready = _write_orders(session, claimed, run, clear, how)
+    return await _hand_over(session, ready, console, control)
 
 
 def _write_orders(
@@ -167,13 +168,18 @@ def _name_orders(session: Session, ready: Ready) -> bool:
     return True
 
 
-async def _hand_over(session: Session, ready: Ready) -> Run:
+async def _hand_over(session: Session, ready: Ready, console: Console | None, control: Control | None) -> Run:
     failpoint("run.ordered")
     run, claimed = ready.run, ready.claimed
     executor = await session.executor(run.executor)
     changed = {name: getattr(run, name) for name in RESOLVED if getattr(run, name) != getattr(claimed, name)}
     changed |= {"command": run.command, "executor": run.executor}
-    handle = await executor.submit(ready.job)
+    if may_be_scheduled(run):
+        from orchestra.engine.submitting import submit_heedfully
+
+        handle = await submit_heedfully(session, run, ready.job, console=console, control=control)
+    else:
+        handle = await executor.submit(ready.job)
     failpoint("run.submitted")
     # Whoever is cancelled now must learn that there is an operation, or nobody could stop it.
     run = await shielded(lambda: _note_submission(session, run, handle, changed))

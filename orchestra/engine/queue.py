@@ -28,7 +28,7 @@ from orchestra.engine.limits import gpu_environment
 from orchestra.engine.lines import LineConsole
 from orchestra.engine.machine import ThisMachine
 from orchestra.engine.queue_settings import MOST_JOBS, QueueSettings
-from orchestra.engine.queue_state import holding_back, named
+from orchestra.engine.queue_state import holding_back, named, text_of_left
 from orchestra.engine.retrying import failure_text
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.supervise import keep_leases, supervise
@@ -128,6 +128,8 @@ class _Queue:
         """How many of the runs that this queue has started have failed for good."""
         self.told_waiting = ""
         """What this queue has said last that it waits for, since it has started a run."""
+        self.left: tuple[str, ...] = ()
+        """The runs that this queue no longer watched when it ended."""
         self.processing = False
         self.last_reap = -math.inf
         self.news = anyio.Event()
@@ -137,6 +139,7 @@ class _Queue:
 
     async def work(self) -> None:
         """Claim, start and watch until told to end, or, with run-once, until nothing is left."""
+        self.session.waits.tell = lambda text: self._tell("queue.waiting", "info", text)
         self._tell("queue.started", "debug", "Starting queue")
         async with AsyncExitStack() as stack, anyio.create_task_group() as group:
             group.start_soon(keep_leases, self.session)
@@ -160,6 +163,8 @@ class _Queue:
                     self._say_waiting()
                     await self._pause()
             await self._end(group)
+        if self.left:
+            await self._say_what_became_of_left()
 
     async def _look(self, group: TaskGroup) -> bool:
         """Judge what others have left, and start what may be started; True if there was anything."""
@@ -187,12 +192,22 @@ class _Queue:
         if (more := len(self.chooser.waits) - MOST_TOLD) > 0:
             self._tell("queue.waiting", "info", f"Leaving {more} more staged run(s)")
 
+    async def _say_what_became_of_left(self) -> None:
+        """Only now is known which of them have been given to their executor."""
+        try:
+            lines = await text_of_left(self.session, self.left)
+        except StoreError:
+            lines = [f"Leaving runs: {', '.join(self.left)}"]
+        for line in lines:
+            self._tell("queue.stopping", "warning", line)
+
     async def hand_over(self) -> None:
         """Let others go on at once with what is ours: release what was not started, give up all watches."""
         try:
             page = await self.session.store.query(RunQuery(states=ACTIVE))
             for run in page.runs:
-                if self._is_mine(run) and run.claimed:
+                # A scheduler that did not answer a moment ago is not asked again.
+                if self._is_mine(run) and run.claimed and run.id not in self.left:
                     await settle_or_spoil(self.session, run, console=self.console, given_up=True)
             await self.session.store.renew(self.session.worker, 0)
         except StoreError as error:
@@ -272,7 +287,7 @@ class _Queue:
         """Whether runs that no queue started hold the staged ones back; says so once for each staged run."""
         if self.settings.ignore_running:
             return False
-        blocking = holding_back(active)
+        blocking = await holding_back(self.session, active)
         if not blocking:
             return False
         staged = await self.session.store.query(
@@ -463,8 +478,7 @@ class _Queue:
             elif self.control.wish > Wish.DRAIN:
                 for control in list(self.running.values()):
                     control.raise_to(Wish.LEAVE)
-                left = ", ".join(self.running)
-                self._tell("queue.stopping", "warning", f"Leaving runs running: {left}")
+                self.left = tuple(self.running)
                 break
             elif self.control.wish == Wish.DRAIN and not told:
                 told = True

@@ -28,6 +28,7 @@ from orchestra.workspace.layout import Layout
 if TYPE_CHECKING:
     from orchestra.engine.hosting import PluginHost
     from orchestra.engine.lines import LineConsole
+    from orchestra.engine.waits import Waits
     from orchestra.workspace.fence import HeldFence
     from orchestra.workspace.vault import Vault
 
@@ -84,6 +85,7 @@ class Session:
         """The home may be looked at and nothing else: what is found wrong is left as it is."""
         self.sinks = Sinks(sinks)
         self._vault: Vault | None = None
+        self._waits: Waits | None = None
         self.afterwards = Afterwards()
         self.fences: set[HeldFence] = set()
         """Of the attempts that this process executes itself."""
@@ -114,6 +116,15 @@ class Session:
 
             self._vault = Vault(self.layout.secrets_dir)
         return self._vault
+
+    @property
+    def waits(self) -> Waits:
+        """What is told of runs that wait in their scheduler."""
+        if self._waits is None:
+            from orchestra.engine.waits import Waits
+
+            self._waits = Waits()
+        return self._waits
 
     @property
     def fsync(self) -> bool:
@@ -166,6 +177,7 @@ class Session:
         """The same session as another worker, which claims for the queue with this id."""
         other = copy.copy(self)
         other.worker = new_worker("queue", queue)
+        other._waits = None
         return other
 
     async def executor(self, spec: str) -> Executor:

@@ -12,7 +12,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from orchestra.console import Console
-from orchestra.contracts import Executor, Foretelling, Hint, Hinting, StopHow
+from orchestra.contracts import Executor, Foretelling, Hint, Hinting, Scheduling, StopHow
 from orchestra.engine.changes import change, warn_of_store
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.judge import GONE_GRACE, may_be_scheduled, settle
@@ -121,7 +121,7 @@ async def watch_on(
         run,
         lambda current: lifecycle.watch(current, session.worker, lease) if current.worker else current,
     )
-    if run.state != "running":
+    if run.state != "running" and not (run.claimed and run.handle is not None):
         return run
     announce(run)
     run = await with_handle(session, run)
@@ -175,6 +175,10 @@ class _Watch:
         async with anyio.create_task_group() as group:
             if self.hinting is None:
                 group.start_soon(self._await_job, executor)
+            if may_be_scheduled(self.run) and isinstance(executor, Scheduling):
+                from orchestra.engine.waits import tell_waits
+
+                group.start_soon(tell_waits, self.session, executor, lambda: self.run, self.console)
             try:
                 await self._follow(executor, group)
                 await self._show_rest()

@@ -294,7 +294,7 @@ def causes(run: Run) -> tuple[str, ...]:
         return ()
     code = run.exit_code if run.exit_code is not None else 1
     exact = f"signal:{-code}" if code < 0 else f"exit:{code}"
-    return (run.cause, exact) if run.cause in ("timeout", "oom", "preempted") else (exact,)
+    return (run.cause, exact) if run.cause in ("timeout", "oom", "preempted", "lost") else (exact,)
 
 
 def abort(run: Run, now: int, reason: str) -> Run:
