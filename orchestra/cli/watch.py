@@ -29,6 +29,7 @@ from orchestra.engine.session import Session
 from orchestra.engine.supervise import emit_output
 from orchestra.errors import RunNotFound, UsageError, UserError
 from orchestra.model.filters import RunQuery
+from orchestra.model.progress import present_trials
 from orchestra.model.run import FINAL, Run, State
 from orchestra.workspace.tail import offset_of_last
 
@@ -247,9 +248,7 @@ async def _show_news(session: Session, output: PrefixedOutput, news: News) -> No
 
 async def _tell_trials(session: Session, batch: Run) -> None:
     trials = (await session.store.query(RunQuery(batch=batch.id))).runs
-    generation = [
-        run for run in trials if batch.batch_spec is None or run.generation == batch.batch_spec.generation
-    ]
+    generation = present_trials(batch, trials)
     counts = Counter(run.state for run in generation)
     ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
     states = ", ".join(f"{count} {state}" for state, count in ordered)

@@ -19,8 +19,9 @@ from orchestra.engine.session import LEASE, Session
 from orchestra.errors import OrchestraError, RunNotFound, StoreUnavailable
 from orchestra.model import lifecycle
 from orchestra.model.filters import RunQuery, Wanted
+from orchestra.model.progress import present_trials
 from orchestra.model.run import ACTIVE, FINAL, Run, State
-from orchestra.model.scheduling import SUCCEEDED, Choice, Group, Machine, Situation, Start, choose
+from orchestra.model.scheduling import SUCCEEDED, Choice, Ended, Group, Machine, Situation, Start, choose
 from orchestra.workspace import records
 from orchestra.workspace.queue_groups import GroupsFile, try_turn
 
@@ -200,17 +201,19 @@ class Chooser:
         targets = {run.id: await self._end_of(run) for run in page.runs}
         return structs.replace(situation, targets={**situation.targets, **targets})
 
-    async def _end_of(self, run: Run) -> State | None:
-        """The state that a run has ended in; of a batch, that of the first trial that failed it. None: not yet."""
+    async def _end_of(self, run: Run) -> Ended | None:
+        """How a run has ended; a batch, as its first trial that failed, if one did. None: not yet."""
         if run.state not in FINAL:
             return None
         if run.kind != "batch":
-            return run.state
-        trials = (await self.session.store.query(RunQuery(batch=run.id))).runs
+            return Ended(run.state)
+        trials = present_trials(run, (await self.session.store.query(RunQuery(batch=run.id))).runs)
         if any(trial.state not in FINAL for trial in trials):
             return None
-        failed = [one for one in (run, *trials) if one.state not in SUCCEEDED]
-        return (failed or [run])[0].state
+        failed = [one for one in trials if one.state not in SUCCEEDED]
+        if run.state in SUCCEEDED and failed:
+            return Ended(failed[0].state, failed[0].id)
+        return Ended(run.state)
 
     async def _abort(self, choice: Choice) -> None:
         for run_id, reason in choice.aborts.items():

@@ -158,8 +158,15 @@ class _Queue:
             await self._end(group)
 
     def _has_hope(self) -> bool:
-        """Whether a staged run waits for nothing but its time, or the end of runs that others have started."""
-        return self.chooser.look_at is not None or self.chooser.hopes
+        """Whether a staged run waits for nothing but its time, the end of runs that others have started, or the
+        end of a pause that has come amid our work."""
+        return self.chooser.look_at is not None or self.chooser.hopes or self._is_held_up()
+
+    def _is_paused(self) -> bool:
+        return self.chooser.groups().get("", Group()).paused
+
+    def _is_held_up(self) -> bool:
+        return self.processing and bool(self.chooser.waits) and self._is_paused()
 
     def _say_what_is_left(self) -> None:
         for run, reason in list(self.chooser.waits.items())[:MOST_TOLD]:
@@ -469,9 +476,9 @@ class _Queue:
             self._tell("queue.processing", "info", "Processing staged runs")
 
     def _say_waiting(self) -> None:
-        if self.settings.run_once:
+        if self.settings.run_once and not self._is_held_up():
             return
-        if self.chooser.groups().get("", Group()).paused:
+        if self._is_paused():
             what, text = "paused", "Paused: nothing is started until 'orchestra queue resume'"
         elif self.running or self.holds_back:
             # What they do is seen, and what is held back has been told.

@@ -34,13 +34,18 @@ class Progress(Struct, frozen=True, kw_only=True):
         return self.batch.state in FINAL and self.ended == self.planned
 
 
+def present_trials(batch: Run, trials: Iterable[Run]) -> list[Run]:
+    """Of all trials that ``batch`` has ever had those of its present generation: the others count no more."""
+    generation = None if batch.batch_spec is None else batch.batch_spec.generation
+    return [run for run in trials if run.generation == generation]
+
+
 def progress_of(batch: Run, trials: Iterable[Run], now: int, planned: int | None = None) -> Progress:
     """The progress at ``now`` (microseconds since the epoch) of the batch's present generation.
 
     ``planned``: the trials that its expander speaks of; a batch that has ended makes no more than there are.
     """
-    generation = None if batch.batch_spec is None else batch.batch_spec.generation
-    mine = [run for run in trials if run.generation == generation]
+    mine = present_trials(batch, trials)
     ended = [run for run in mine if run.state in FINAL]
     running = [run for run in mine if run.state == "running"]
     total = len(mine) if batch.state in FINAL or planned is None else max(planned, len(mine))

@@ -252,6 +252,21 @@ async def test_a_batch_has_ended_when_all_its_trials_have(bench: Bench) -> None:
     assert len(bench.started) == 5
 
 
+async def test_what_follows_a_batch_names_the_trial_that_failed_and_asks_for_no_trial_of_its_past(
+    bench: Bench,
+) -> None:
+    batch = await bench.make(kind="batch", flags={}, batch_spec=a_batch(generation=2), state="completed")
+    past, failed = [await bench.make(fails(), batch=batch.id, generation=generation) for generation in (1, 2)]
+    await bench.queue()
+    after = await bench.make(after=(f"{batch.id}:ok",))
+    await bench.queue()
+
+    assert (bench.state(batch), bench.state(past), bench.state(failed)) == ("completed", "error", "error")
+    assert bench.data.runs[after.id].reason == (
+        f"aborted because trial {failed.id} of batch {batch.id}, which it was to follow, ended as error"
+    )
+
+
 async def test_a_run_that_failed_for_a_cause_that_was_named_is_tried_again_as_often(bench: Bench) -> None:
     run = await bench.make(retry=Retry(limit=2, on=("exit:75",)))
     bench.executor.default = fails()
