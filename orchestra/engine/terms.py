@@ -8,6 +8,7 @@ from orchestra.engine.request import RunRequest
 from orchestra.errors import UserError
 from orchestra.model.operation import Operation
 from orchestra.model.resources import Resources, checked
+from orchestra.model.retry import Retry
 from orchestra.model.run import Run, RunKind
 from orchestra.model.terms import Terms
 
@@ -51,8 +52,10 @@ def redefined_terms(run: Run, operation: Operation) -> dict[str, Any]:
     return {name: _UNSAID.get(name) for name in DEFINED} | terms_said(operation.terms) | own_terms(run)
 
 
-def check_terms(kind: RunKind, request: RunRequest, time_limit: float | None) -> None:
-    """Refuse terms that can't be kept; ``time_limit``: what holds where the request names none.
+def check_terms(
+    kind: RunKind, request: RunRequest, time_limit: float | None, resources: Resources | None
+) -> None:
+    """Refuse terms that can't be kept; ``time_limit`` and ``resources``: what holds where the request names none.
 
     Raises:
         UserError: names the option.
@@ -74,6 +77,8 @@ def check_terms(kind: RunKind, request: RunRequest, time_limit: float | None) ->
                 "--gpus names devices, and --resources asks for some: they can't both be used",
                 "Leave out one of them.",
             )
+    if request.retry is not None:
+        _check_growth(request.retry, request.resources or resources or Resources())
     from orchestra.model.term_words import check_terms as check
 
     said = {name: given[name] for name in DEFINED if name in given}
@@ -82,3 +87,12 @@ def check_terms(kind: RunKind, request: RunRequest, time_limit: float | None) ->
     check(Terms(**said))
     if request.warning is not None and request.time_limit is None and time_limit is None:
         raise UserError("a warning needs a time limit that it comes before", "Give --time-limit, too.")
+
+
+def _check_growth(retry: Retry, resources: Resources) -> None:
+    for name in retry.scale:
+        if not getattr(resources, name):
+            raise UserError(
+                f"--retry-scale: of {name} nothing is asked for, and so nothing can grow",
+                f"Ask for some, such as --resources {name}={'8G' if name == 'memory' else 1}.",
+            )

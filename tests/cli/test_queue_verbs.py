@@ -236,7 +236,13 @@ def test_a_run_is_warned_and_ended_at_its_time_limit(shell: Shell, tmp_path: Pat
         (("--resources", "memory=8X"), 1, "invalid size of memory '8X'"),
         (("--retry-on", "oom"), 2, "--retry-on needs --retries"),
         (("--retries", "1", "--retry-on", "never"), 1, "invalid cause 'never'"),
+        (("--retries", "1", "--retry-on", "signal:NOPE"), 1, "invalid cause 'signal:NOPE'"),
         (("--retries", "-1"), 1, "invalid number of retries"),
+        (
+            ("--resources", "cpus=1", "--retries", "1", "--retry-scale", "memory=2"),
+            1,
+            "of memory nothing is asked for, and so nothing can grow",
+        ),
         (("--time-limit", "90"), 1, "invalid time '90'"),
         (("--time-limit", "-5s"), 1, "invalid time '-5s'"),
         (("--retries", "1", "--retry-delay", "-5s"), 1, "invalid time '-5s'"),
