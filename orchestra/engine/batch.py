@@ -32,6 +32,7 @@ from orchestra.errors import OrchestraError, RunBroken, RunNotFound, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
 from orchestra.model.batch import Batch, Proposal, TrialResult
+from orchestra.model.ending import ending_of
 from orchestra.model.filters import Wanted
 from orchestra.model.growing import refers_to_flags
 from orchestra.model.operation import FlagValue
@@ -504,7 +505,7 @@ class _Batch:
         ended = [await watch.result() for watch in ending]
         goes_on = True
         for trial in ended:
-            if trial.state in FAILED:
+            if trial.state in FAILED or lifecycle.was_killed(trial):
                 goes_on = self._failed(trial) and goes_on
         return goes_on
 
@@ -520,7 +521,7 @@ class _Batch:
         """What the end of a trial means for the batch; False if it is to end, too."""
         if self.control.wish >= Wish.LEAVE:
             return self._stopped(ended)
-        if ended.state in FAILED:
+        if ended.state in FAILED or lifecycle.was_killed(ended):
             return self._failed(ended)
         if ended.state == "terminated":
             self._say_error(f"Trial {ended.id} was terminated", ended)
@@ -528,7 +529,11 @@ class _Batch:
 
     def _failed(self, trial: Run) -> bool:
         code = trial.exit_code if trial.exit_code is not None else 1
-        if trial.reason:
+        if trial.state == "terminated":
+            self._say_error(f"Trial {trial.id} was terminated: {ending_of(trial).reason}", trial)
+            # The batch itself was not.
+            code = 1
+        elif trial.reason:
             self._say_error(f"Trial {trial.id} exited with an error: ({code}) {trial.reason}", trial)
         else:
             self._say_error(f"Trial {trial.id} exited with an error ({code}) - see log for details", trial)
