@@ -533,6 +533,8 @@ class _Batch:
             self._say_error(f"Trial {trial.id} was terminated: {ending_of(trial).reason}", trial)
             # The batch itself was not.
             code = 1
+        elif trial.state == "lost":
+            self._say_error(f"Trial {trial.id} is lost: {trial.reason}", trial)
         elif trial.reason:
             self._say_error(f"Trial {trial.id} exited with an error: ({code}) {trial.reason}", trial)
         else:

@@ -33,6 +33,12 @@ async def test_a_batch_stops_when_so_many_trials_have_failed(bench: Bench, limit
         f"ERROR: [orchestra] Stopping batch because {said} failed (pending trials can be started as needed)"
     )
     assert bench.lines[-1] == line
+    lost = [
+        entry
+        for entry in bench.lines
+        if " is lost: its executor" in entry or " is lost: its supervisor" in entry
+    ]
+    assert len(lost) == (limit == 2)
 
 
 @pytest.mark.parametrize("options", [{"max_fails": 1}, {"fail_on_trial_error": True}])
