@@ -18,6 +18,9 @@ TERMS: Final = (*DEFINED, "after")
 """Fields of a request, and of a run."""
 _OPTIONS: Final = {"time_limit": "time-limit", "warning": "warn", "retry": "retries"}
 """Those that are named otherwise than their fields."""
+_TURN: Final = ("priority", "group", "after")
+_OF_RUNS: Final[tuple[RunKind, ...]] = ("queue", "steps")
+"""Kinds of runs that execute others."""
 _UNSAID: Final[dict[str, Any]] = {"resources": Resources(), "priority": 0}
 """What stands in a run for what nobody has said; else it is None."""
 
@@ -63,8 +66,10 @@ def check_terms(
     given = given_terms(request)
     if not given:
         return
-    if kind in ("queue", "steps"):
-        name = next(iter(given))
+    # A pipeline waits for its turn as other runs do; what it takes is a matter of its steps.
+    refused = [name for name in given if kind == "queue" or name not in _TURN] if kind in _OF_RUNS else []
+    if refused:
+        name = refused[0]
         what = "queue" if kind == "queue" else "pipeline"
         raise UserError(
             f"--{_OPTIONS.get(name, name)} can't be used with a {what}",
