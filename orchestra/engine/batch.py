@@ -16,6 +16,7 @@ from orchestra.engine.changes import change
 from orchestra.engine.control import SIGNALS, Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.expansion import Expansion, expand
+from orchestra.engine.hosted import heed_orders
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import settle_active, settle_or_spoil, watcher_is_gone
 from orchestra.engine.launch import Launch, Ready, make_ready_ahead
@@ -80,6 +81,7 @@ async def run_batch(
     ):
         group.start_soon(keep_leases, session)
         group.start_soon(watch_loop, session)
+        group.start_soon(heed_orders, session, run, control)
         try:
             await _Batch(session, attempt, control, run.executor, how).work()
         except OrchestraError as error:

@@ -11,6 +11,7 @@ from msgspec import Struct, structs
 from orchestra.child import supervisor
 from orchestra.contracts import StopHow
 from orchestra.engine.changes import change, tell
+from orchestra.engine.hosted import is_hosted, tell_hosted
 from orchestra.engine.judge import may_be_scheduled, settle
 from orchestra.engine.session import Session
 from orchestra.errors import ExecutorError, RunBusy, RunNotFound, Stopped
@@ -88,7 +89,8 @@ async def stop_runs(
             say(await _not_running(session, run))
         elif await _signal(session, run, fence.identity, "terminate"):
             told.append((run, fence.identity.pid))
-            say(f"Stopping {run.id} (pid {fence.identity.pid})")
+            by = "which a queue executes" if is_hosted(run) else ""
+            say(f"Stopping {run.id}, {by}" if by else f"Stopping {run.id} (pid {fence.identity.pid})")
         elif _is_here(fence.identity):
             told.append((run, fence.identity.pid))
         else:
@@ -215,6 +217,9 @@ async def _cancel_waiting(session: Session, run: Run) -> bool:
 async def _signal(session: Session, run: Run, identity: Identity, how: StopHow) -> bool:
     """Tell whoever runs ``run``. Signals go only to the process that won the fence."""
     session.emit("run.stopping", run, how=how)
+    if is_hosted(run):
+        tell_hosted(session, run, how)
+        return True
     if run.kind == "run" and run.handle is not None:
         executor = await session.executor(run.executor)
         try:
