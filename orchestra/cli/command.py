@@ -294,6 +294,7 @@ class RunCommand:
         ended: int | Run = 0
         async with self.stack, plugin_host(session), anyio.create_task_group() as group:
             await group.start(self._receive_signals)
+            session.heeds_signals = True
             if self.kind == "run":
                 group.start_soon(keep_leases, session)
             ended = subject if isinstance(subject, Run) else await self._make(session, subject)

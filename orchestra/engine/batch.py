@@ -81,7 +81,7 @@ async def run_batch(
     ):
         group.start_soon(keep_leases, session)
         group.start_soon(watch_loop, session)
-        group.start_soon(heed_orders, session, run, control)
+        group.start_soon(heed_orders, attempt, control)
         try:
             await _Batch(session, attempt, control, run.executor, how).work()
         except OrchestraError as error:

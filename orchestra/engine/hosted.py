@@ -1,4 +1,4 @@
-"""Batches and pipelines that a queue executes in its own process: they are told to stop by a file, not by a signal."""
+"""What executes in a process that does other things, too, is told to stop by a file: a signal would end all of that."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import anyio
 
 from orchestra.contracts import StopHow
 from orchestra.engine.control import Control, Wish
+from orchestra.engine.inprocess import InProcessAttempt
 from orchestra.engine.session import Session
 from orchestra.errors import UserError, text_of_os_error
 from orchestra.model.run import Run
@@ -13,16 +14,11 @@ from orchestra.workspace import queue_orders
 
 HEED_EVERY = 0.2
 """Seconds between two looks whether somebody wants it to stop."""
-WISHES: dict[str, Wish] = {"interrupt": Wish.INTERRUPT, "terminate": Wish.TERMINATE, "kill": Wish.KILL}
+_WISHES: dict[str, Wish] = {"interrupt": Wish.INTERRUPT, "terminate": Wish.TERMINATE, "kill": Wish.KILL}
 
 
-def is_hosted(run: Run) -> bool:
-    """Whether the process that executes ``run`` is a queue's, which has other things to do."""
-    return run.kind in ("batch", "steps") and run.starter == "queue"
-
-
-def tell_hosted(session: Session, run: Run, how: StopHow) -> None:
-    """Tell the queue that executes ``run`` to stop that alone.
+def tell_guest(session: Session, run: Run, how: StopHow) -> None:
+    """Tell whoever executes ``run`` to stop that alone.
 
     Raises:
         UserError: it can't be told.
@@ -37,13 +33,14 @@ def tell_hosted(session: Session, run: Run, how: StopHow) -> None:
         ) from error
 
 
-async def heed_orders(session: Session, run: Run, control: Control) -> None:
-    """Pass on to ``control`` what :func:`tell_hosted` says of ``run``, until cancelled."""
-    if not is_hosted(run):
+async def heed_orders(attempt: InProcessAttempt, control: Control) -> None:
+    """Pass on to ``control`` what :func:`tell_guest` says of a guest's attempt, until cancelled."""
+    if not attempt.is_guest:
         return
-    directory = session.attempt_directory(run)
     while control.wish < Wish.KILL:
-        how = queue_orders.stop_ordered(directory)
+        how = queue_orders.stop_ordered(attempt.directory)
         if how is not None:
-            control.raise_to(WISHES.get(how, Wish.TERMINATE))
+            wish = _WISHES.get(how, Wish.TERMINATE)
+            # As a signal to a queue of its own would have it: its runs go on.
+            control.raise_to(Wish.LEAVE if attempt.run.kind == "queue" else wish)
         await anyio.sleep(HEED_EVERY)

@@ -21,6 +21,7 @@ from orchestra.engine.changes import change
 from orchestra.engine.choosing import STAGED, Chooser
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
+from orchestra.engine.hosted import heed_orders
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import is_alive, settle_active, settle_or_spoil
 from orchestra.engine.launch import Launch, with_handle
@@ -142,6 +143,7 @@ class _Queue:
         async with AsyncExitStack() as stack, anyio.create_task_group() as group:
             group.start_soon(keep_leases, self.session)
             group.start_soon(watch_loop, self.session)
+            group.start_soon(heed_orders, self.attempt, self.control)
             changes = await self._changes(stack)
             if changes is not None:
                 self.hears_changes = True

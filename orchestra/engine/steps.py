@@ -53,7 +53,7 @@ async def run_steps(
     ):
         group.start_soon(keep_leases, session)
         group.start_soon(watch_loop, session)
-        group.start_soon(heed_orders, session, run, control)
+        group.start_soon(heed_orders, attempt, control)
         try:
             await _Pipeline(session, attempt, control, Launch(environment=given)).work()
         except OrchestraError as error:

@@ -1,5 +1,5 @@
-"""What a queue that is at work, or a run that it executes itself, has been told beside signals, and tells: files in the
-directory of its attempt."""
+"""What queues, and others that execute in a process of ours, have been told beside signals, and tell: files in the
+directory of the attempt."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def is_stopping(attempt_dir: Path) -> bool:
 
 
 def order_stop(attempt_dir: Path, how: str) -> None:
-    """Have what executes in a queue's process stop: a signal would end the queue."""
+    """Have what executes in a process that does other things, too, stop."""
     (attempt_dir / _STOP).write_text(how)
 
 

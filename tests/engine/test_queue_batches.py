@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 
 import pytest
 
@@ -59,7 +60,7 @@ async def test_a_batch_is_stopped_without_the_queue_that_executes_it(bench: Benc
         report = await stop_runs(bench.session, (bench.data.runs[batch.id],), timeout=5, tell=lines.append)
 
         assert (report.done, bench.state(batch)) == (True, "terminated")
-        assert lines == [f"Stopping {batch.id}, which a queue executes"]
+        assert lines == [f"Stopping {batch.id} (in pid {os.getpid()}, which goes on)"]
         assert [trial.state for trial in trials(bench, batch)] == ["terminated", *["pending"] * 3]
         bench.executor.default = Script()
         later = await bench.make()
