@@ -28,7 +28,7 @@ from orchestra.engine.launch import Launch, with_handle
 from orchestra.engine.limits import gpu_environment
 from orchestra.engine.lines import LineConsole
 from orchestra.engine.machine import ThisMachine
-from orchestra.engine.queue_hand_over import stage_batches_again
+from orchestra.engine.queue_hand_over import hand_over_guests
 from orchestra.engine.queue_settings import MOST_JOBS, QueueSettings
 from orchestra.engine.queue_state import holding_back, named
 from orchestra.engine.retrying import failure_text
@@ -76,7 +76,7 @@ async def run_queue(
         finally:
             with anyio.move_on_after(HAND_OVER_PATIENCE, shield=True):
                 await queue.hand_over()
-                await stage_batches_again(session, queue.left_batches, queue.console)
+                await hand_over_guests(session, queue.left_guests, queue.console)
     return attempt.run
 
 
@@ -98,10 +98,10 @@ class _Queue:
         self.stop_runs = stop_runs
         self.running: dict[str, Control] = {}
         """The runs that this queue has started and that have not ended, with what stops them."""
-        self.batches: set[str] = set()
-        """The batches that this queue has started."""
-        self.left_batches: list[Run] = []
-        """The batches that this queue was executing when it was told to end."""
+        self.guests: set[str] = set()
+        """The batches and pipelines that this queue has started: it executes them itself."""
+        self.left_guests: list[Run] = []
+        """Those of them that it was executing when it was told to end."""
         self.ending: set[str] = set()
         """Those of them that ended well, whose records are being written: they hold no slot any more."""
         self.adopted: dict[str, Run] = {}
@@ -239,8 +239,8 @@ class _Queue:
             self.told_waiting = ""
             self.blocked.discard(run.id)
             self.running[run.id] = Control()
-            if run.kind == "batch":
-                self.batches.add(run.id)
+            if run.kind in ("batch", "steps"):
+                self.guests.add(run.id)
             group.start_soon(self._start, run)
         return bool(runs)
 
@@ -318,8 +318,8 @@ class _Queue:
             self.last_reap = -math.inf
             self._tell("log.message", "error", f"{run.id} could not be run: {text_of(error)}", failed=run.id)
         finally:
-            if run.kind == "batch" and control.wish == Wish.LEAVE:
-                self.left_batches.append(run)
+            if run.id in self.guests and control.wish == Wish.LEAVE:
+                self.left_guests.append(run)
             self.running.pop(run.id, None)
             self.ending.discard(run.id)
             self._look_again()
@@ -464,7 +464,7 @@ class _Queue:
             elif self.control.wish > Wish.DRAIN:
                 for control in list(self.running.values()):
                     control.raise_to(Wish.LEAVE)
-                if left := ", ".join(run_id for run_id in self.running if run_id not in self.batches):
+                if left := ", ".join(run_id for run_id in self.running if run_id not in self.guests):
                     self._tell("queue.stopping", "warning", f"Leaving runs running: {left}")
                 break
             elif self.control.wish == Wish.DRAIN and not told:

@@ -12,20 +12,26 @@ from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
 from orchestra.model import lifecycle
 from orchestra.model.filters import RunQuery
-from orchestra.model.run import ACTIVE, Run
+from orchestra.model.run import Run, State
 from orchestra.workspace import records
 
+RUNNING: frozenset[State] = frozenset(("running",))
 
-async def stage_batches_again(session: Session, batches: Sequence[Run], console: Console) -> None:
-    """Let a queue go on with ``batches``, which end with the queue that executed them: in their turn, with the trial
-    that runs on and those that wait."""
-    for batch in batches:
+
+async def hand_over_guests(session: Session, guests: Sequence[Run], console: Console) -> None:
+    """Let a queue go on with the batches among ``guests``, which end with the queue that executed them: in their turn,
+    with the trial that runs on and those that wait. A pipeline would run its first steps once more: that is left to
+    a person."""
+    for guest in guests:
         try:
-            await _stage_again(session, batch, console)
+            if guest.kind == "batch":
+                await _stage_again(session, guest, console)
+            else:
+                await _tell_of_pipeline(session, guest, console)
         except OrchestraError as error:
             # It was deleted, or the store is away: it is terminated, as it was recorded.
-            message = f"batch {batch.id} is not staged again: {error.message}"
-            session.emit("log.message", batch, level="warning", message=message, console=console)
+            message = f"run {guest.id} is not handed over: {error.message}"
+            session.emit("log.message", guest, level="warning", message=message, console=console)
 
 
 async def _stage_again(session: Session, batch: Run, console: Console) -> None:
@@ -40,8 +46,24 @@ async def _stage_again(session: Session, batch: Run, console: Console) -> None:
         return
     records.write_run(session.directory(run), run, fsync=session.fsync)
     tell(session, "run.released", run, console=console)
-    going = (await session.store.query(RunQuery(batch=run.id, states=ACTIVE))).runs
-    names = ", ".join(trial.id for trial in going if trial.state == "running")
-    text = f"Staging batch {run.id} again, for the next queue to go on with it"
+    going = await session.store.query(RunQuery(batch=run.id, states=RUNNING))
+    _say(
+        session,
+        run,
+        f"Staging batch {run.id} again, for the next queue to go on with it",
+        going.runs,
+        console,
+    )
+
+
+async def _tell_of_pipeline(session: Session, pipeline: Run, console: Console) -> None:
+    going = await session.store.query(RunQuery(states=RUNNING))
+    steps = [run for run in going.runs if run.parent == pipeline.id]
+    text = f"Pipeline {pipeline.id} ends with its queue: 'orchestra run --restart {pipeline.short_id}' starts it again"
+    _say(session, pipeline, text, steps, console)
+
+
+def _say(session: Session, run: Run, text: str, going: Sequence[Run], console: Console) -> None:
+    names = ", ".join(one.id for one in going)
     message = f"{text} (left running: {names})" if names else text
     session.emit("queue.stopping", run, level="warning", message=message, console=console, logger="queue")

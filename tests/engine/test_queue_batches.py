@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from orchestra.engine.queue_hand_over import hand_over_guests
 from orchestra.engine.stopping import stop_runs
 from orchestra.model.run import Run
 from orchestra.testing.builders import a_batch, an_exit
@@ -66,3 +67,17 @@ async def test_a_batch_is_stopped_without_the_queue_that_executes_it(bench: Benc
         later = await bench.make()
         await bench.until(lambda: bench.state(later) == "completed")
     assert bench.state(batch) == "terminated"
+
+
+async def test_a_pipeline_that_ended_with_its_queue_is_left_to_a_person(bench: Bench) -> None:
+    pipeline = await bench.make(kind="steps", state="terminated", attempt=1)
+    step = await bench.running(parent=pipeline.id)
+
+    await hand_over_guests(bench.session, (pipeline,), bench.console)
+
+    assert bench.state(pipeline) == "terminated"
+    assert bench.lines[-1].endswith(
+        f"Pipeline {pipeline.id} ends with its queue: 'orchestra run --restart {pipeline.short_id}' starts it again "
+        f"(left running: {step.id})"
+    )
+    bench.end(step)
