@@ -197,7 +197,10 @@ async def test_staging_warns_of_what_no_queue_here_can_ever_start(
     )
 
     assert begun.run is not None
-    warning = "WARNING: No queue on this machine can ever start it: it needs 1 GPU(s), of which there are 0"
+    warning = (
+        "WARNING: No queue on this machine that is not told which devices it has (gpus=IDS) can ever start it: "
+        "it needs 1 GPU(s), of which there are 0"
+    )
     assert bench.lines.count(warning) == 1
 
 
