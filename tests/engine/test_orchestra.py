@@ -197,6 +197,17 @@ async def test_a_started_batch_that_ended_with_its_orchestra_is_waited_for(home:
                 await orch.stop(run.id)
 
 
+async def test_a_home_that_is_named_is_the_same_wherever_the_project_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    homes = [Orchestra("runs-here", cwd=cwd).home for cwd in (None, "project")]
+
+    assert homes == [tmp_path / "runs-here"] * 2
+
+
 async def test_a_batch_or_queue_is_stopped_without_the_program_that_executes_it(
     home: Path, project: Path
 ) -> None:
