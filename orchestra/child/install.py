@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 FILES = ("supervisor.py", "launcher.py", "gpus.py")
-WARM_FILES = (*FILES, "injection.py", "warm.py", "warm_script.py")
+WARM_FILES = (*FILES, "injection.py", "warm.py", "warm_script.py", "warm_end.py")
 _SOURCE = os.path.dirname(os.path.abspath(__file__))
 _LOAD = """import sys
 sys.path.insert(0, sys.argv.pop(1))
@@ -29,6 +29,7 @@ try:
 except BaseException:
     warm.hide()
     raise
+warm.end.note(None)
 """
 )
 """At the bottom of the stack, so that the script is only one frame above it."""

@@ -462,41 +462,78 @@ def write_record(path: str | bytes, text: str, fsync: bool) -> None:
         _sync_directory(os.path.dirname(name) or b".")
 
 
+class FenceFile:
+    """The fence of an attempt, whole, on the disk and locked, but not in its place. Raises OSError.
+
+    The lock ends with the file descriptor ``fd`` (close-on-exec). It is locked before it can be seen: a fence that is
+    not locked has no living owner.
+    """
+
+    def __init__(self, directory: str | bytes, fields: dict[str, Any], fsync: bool) -> None:
+        self.folder = os.fsencode(directory)
+        self.fields = fields
+        self.fsync = fsync
+        self.fence = os.path.join(self.folder, b"fence")
+        self.temporary = self.fence + b".%d.%d.tmp" % (os.getpid(), time.monotonic_ns())
+        self.fd = os.open(self.temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._write()
+            if fsync:
+                os.fsync(self.fd)
+        except OSError:
+            self.remove()
+            raise
+
+    def _write(self) -> None:
+        data = to_json(self.fields).encode("utf-8")
+        os.lseek(self.fd, 0, os.SEEK_SET)
+        _write_all(self.fd, data)
+        os.ftruncate(self.fd, len(data))
+
+    def date(self, time_us: int) -> None:
+        """Say when it was won. After a crash of the machine it may say when it was made: then, all is over anyway."""
+        self.fields["time"] = time_us
+        self._write()
+
+    def place(self) -> bool:
+        """Become the owner of the attempt; False if it has another owner. Raises OSError."""
+        won = False
+        try:
+            failpoint("supervisor.fence.before")
+            try:
+                os.link(self.temporary, self.fence)
+                won = True
+            except OSError:
+                # Over a network the reply may be lost although the link was made: what is there decides.
+                won = _is_same_file(self.fd, self.fence)
+                if not won and not os.path.lexists(self.fence):
+                    raise
+        finally:
+            if won:
+                os.unlink(self.temporary)
+            else:
+                self.remove()
+        if won and self.fsync:
+            _sync_directory(self.folder)
+        return won
+
+    def remove(self) -> None:
+        """Have it never been."""
+        try:
+            os.unlink(self.temporary)
+        except OSError:
+            pass  # The whole run may have been deleted.
+        os.close(self.fd)
+
+
 def win_fence(directory: str | bytes, fields: dict[str, Any], fsync: bool) -> int | None:
     """Become the owner of an attempt: the open, locked fence, or None if it has another owner.
 
-    The lock ends with the returned file descriptor (close-on-exec): keep it for as long as the attempt is
-    yours. It is locked before it can be seen: a fence that is not locked has no living owner. Raises OSError.
+    Keep what is returned open for as long as the attempt is yours. Raises OSError.
     """
-    folder = os.fsencode(directory)
-    fence = os.path.join(folder, b"fence")
-    data = to_json(fields).encode("utf-8")
-    temporary = fence + b".%d.%d.tmp" % (os.getpid(), time.monotonic_ns())
-    fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    won = False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _write_all(fd, data)
-        if fsync:
-            os.fsync(fd)
-        failpoint("supervisor.fence.before")
-        try:
-            os.link(temporary, fence)
-            won = True
-        except OSError:
-            # Over a network the reply may be lost although the link was made: what is there decides.
-            won = _is_same_file(fd, fence)
-            if not won and not os.path.lexists(fence):
-                raise
-    finally:
-        os.unlink(temporary)
-        if not won:
-            os.close(fd)
-    if not won:
-        return None
-    if fsync:
-        _sync_directory(folder)
-    return fd
+    fence = FenceFile(directory, fields, fsync)
+    return fence.fd if fence.place() else None
 
 
 def _is_same_file(fd: int, path: bytes) -> bool:
@@ -801,26 +838,36 @@ def prepare() -> None:
     _load()
 
 
+def c_function(name: str) -> int:
+    """The address of a function of the C library; -1 if there is none, or none can be called."""
+    try:
+        # The package ctypes takes six times as long to import as its engine.
+        import _ctypes
+
+        engine: Any = _ctypes
+        return engine.dlsym(engine.dlopen(None, 2), name)
+    except (ImportError, AttributeError, OSError):
+        return -1
+
+
+def call_c(address: int, *numbers: int) -> None:
+    """Call a function of the C library with whole numbers."""
+    import _ctypes
+
+    engine: Any = _ctypes
+    engine.call_function(address, numbers)
+
+
 def _load() -> None:
     global _prctl_address
     if _LINUX and not _prctl_address:
-        try:
-            # The package ctypes takes six times as long to import as its engine.
-            import _ctypes
-
-            engine: Any = _ctypes
-            _prctl_address = engine.dlsym(engine.dlopen(None, 2), "prctl")
-        except (ImportError, AttributeError, OSError):
-            _prctl_address = -1
+        _prctl_address = c_function("prctl")
 
 
 def _prctl(option: int, value: int) -> None:
     _load()
     if _prctl_address > 0:
-        import _ctypes
-
-        engine: Any = _ctypes
-        engine.call_function(_prctl_address, (option, value, 0, 0, 0))
+        call_c(_prctl_address, option, value, 0, 0, 0)
 
 
 def _become_subreaper() -> None:
@@ -935,13 +982,11 @@ class _Supervision:
     def begin(self, umask: int) -> bool:
         """Fork the operation, win the fence, let it go; False if the fence was lost. Raises OSError.
 
-        The fork comes first, for where it fails nothing must have been decided; the child waits at a pipe.
+        The fork comes first, for where it fails nothing must have been decided; the child waits at a pipe. So does
+        the fence's file: what a disk takes a while for is done before we may go.
         """
         go = self._fork(umask)
         self._catch_signals()
-        if not self.may_go():
-            # Nothing is decided, and the child has not begun: it ends with us.
-            os._exit(0)
         fields: dict[str, Any] = {
             "fence": "started",
             "nonce": self.orders.nonce,
@@ -949,10 +994,15 @@ class _Supervision:
             "time": time.time_ns() // 1000,
             "kind": "supervisor",
         }
-        fence = win_fence(self.directory, fields, self.orders.fsync)
-        if fence is None:
+        fence = FenceFile(self.directory, fields, self.orders.fsync)
+        if not self.may_go():
+            # Nothing is decided, and the child has not begun: it ends with us.
+            fence.remove()
+            os._exit(0)
+        fence.date(time.time_ns() // 1000)
+        if not fence.place():
             return False
-        self.fence = fence
+        self.fence = fence.fd
         failpoint("supervisor.fence.after")
         self.hints.send("pid", f"{self.pid}:{fields['identity']['start']}")
         self.begun = time.monotonic()

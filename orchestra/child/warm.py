@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
-    from orchestra.child import injection, launcher, supervisor, warm_script
+    from orchestra.child import injection, launcher, supervisor, warm_end, warm_script
     from orchestra.child.launcher import Become
 else:
     import _signal
@@ -28,10 +28,12 @@ else:
     import injection
     import launcher
     import supervisor
+    import warm_end
     import warm_script
 
-OURS = ("injection", "launcher", "supervisor", "warm", "warm_script")
+OURS = ("injection", "launcher", "supervisor", "warm", "warm_end", "warm_script")
 _MOST_TEXT = 1000
+end = warm_end.End()
 
 
 class Refused(Exception):
@@ -70,7 +72,9 @@ def tell(hints: supervisor.Hints, kind: str, reason: str) -> None:
 
 def hide() -> None:
     """Have an exception that the script does not catch reported without the frame that called it."""
-    if not isinstance(sys.exc_info()[1], SystemExit):
+    error = sys.exc_info()[1]
+    end.note(error)
+    if not isinstance(error, SystemExit):
         injection.report_without(lambda trace: trace and trace.tb_next)
 
 
@@ -155,7 +159,10 @@ class _Warm:
         self.files = warm_script.changeable(sys.modules)
         # A supervisor may need more of ours.
         sys.path.append(self.library)
+        # Each fork looks anew: to forget here what was found spares it copying that in order to forget it.
+        sys.path_importer_cache.clear()
         gc.collect()
+        end.loaded()
 
     def starter(self, extra: list[tuple[bytes, bytes]]) -> Become:
         """How an operation comes to be whose job adds ``extra`` to the environment."""
@@ -187,7 +194,9 @@ class _Warm:
             raise RuntimeError("this process is no operation")
         supervisor.close_inherited()
         sys.path.remove(self.library)
-        return self.script.begin()
+        begin = self.script.begin()
+        end.begin(is_file=not self.script.module)
+        return begin
 
 
 def _handlers() -> list[Any]:

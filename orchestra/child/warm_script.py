@@ -223,7 +223,8 @@ def _renew_modules(cwd: str) -> None:
 
     The module ``random`` sees to itself.
     """
-    loaded: dict[str, Any] = dict(sys.modules)
+    # Not a copy: to count one more reference to each module would copy the memory of all of them.
+    loaded: dict[str, Any] = sys.modules
     if "numpy.random" in loaded:
         loaded["numpy.random"].seed()
     if "logging" in loaded:

@@ -38,7 +38,9 @@ def export(
     LOCATION is a file if its name ends with .zip, .tar, .tar.gz, .tar.bz2 or .tar.xz, else a directory, to which
     runs can be added later. A batch that is named brings its trials, a pipeline its steps. Checksums tell whoever
     imports the runs whether they are whole. Environment variables and secrets are left out. A run that is running
-    is exported as it is now. Links stay links.
+    is exported as it is now, but for files that it removes or shortens meanwhile. Links stay links. A run that is in
+    the directory already is skipped, but its label, tags, comments and mark there are replaced if they were changed
+    here later.
 
     Parameters
     ----------
@@ -101,6 +103,8 @@ def archive(
     yes: Yes = False,
 ) -> int:
     """Move runs to an archive of this home, out of the listing; all of them unless told otherwise.
+
+    Of a run that is there already only label, tags, comments and mark are brought up to date.
 
     'orchestra runs list -A NAME' lists an archive, 'orchestra import NAME --move' brings its runs back. Without a
     NAME the archives are listed.

@@ -33,8 +33,9 @@ def import_(
 ) -> int:
     """Import runs from what 'orchestra export' or 'orchestra archive' has made; all of them unless told otherwise.
 
-    Everything is checked before anything is entered. A run that is here already is skipped. Imported runs are never
-    started by a queue or a batch of this home; to restart one shows what it would execute.
+    Everything is checked before anything is entered. A run that is here already is skipped, but its label, tags,
+    comments and mark are replaced if they were changed there later. Imported runs are never started by a queue or a
+    batch of this home; to restart one shows what it would execute.
 
     Parameters
     ----------

@@ -19,6 +19,7 @@ from orchestra.engine.off_loop import off_loop
 from orchestra.engine.session import Session, hostname
 from orchestra.errors import RevisionConflict, RunBroken, RunNotFound, UserError
 from orchestra.model import versions
+from orchestra.model.archived import says_later, with_word_of
 from orchestra.model.label_edits import LabelEdit, edit_label, sync_label
 from orchestra.model.marks import bears_marks
 from orchestra.model.run import Comment, Run
@@ -143,6 +144,37 @@ async def mark_runs(session: Session, runs: Sequence[Run], *, marked: bool = Tru
     )
 
 
+async def take_word(session: Session, run: Run, copy: Run) -> Run:
+    """Let what people say of ``copy``, which is one of ``run``, hold for that, too, unless it is older than what they
+    say of the run; the run as it is then.
+
+    Raises:
+        RunBroken: it can't be read.
+    """
+    _require_readable(run)
+
+    def taken(current: Run) -> Run:
+        return with_word_of(current, copy) if says_later(copy, current) else current
+
+    changed = await _change(session, [run], lambda current: _hidden(session, current, taken(current)))
+    await _record(session, changed)
+    for each in changed:
+        _tell_word(session, run, each)
+    return changed[0] if changed else run
+
+
+def _tell_word(session: Session, before: Run, run: Run) -> None:
+    """Tell of all that people say of a run that is other than ``before``."""
+    if run.label != before.label:
+        session.emit("run.labeled", run, data={"label": run.label})
+    if run.tags != before.tags:
+        session.emit("run.tagged", run, data={"tags": list(run.tags)})
+    if run.comments != before.comments:
+        session.emit("run.commented", run, data=_count(run))
+    if run.marked != before.marked:
+        session.emit("run.marked" if run.marked else "run.unmarked", run, data={})
+
+
 def _count(run: Run) -> dict[str, Any]:
     return {"comments": len(run.comments)}
 
@@ -163,13 +195,22 @@ async def _annotate(
     kept: list[Run] = []
     for start in range(0, len(runs), CHUNK):
         chunk = runs[start : start + CHUNK]
-        changed = await _change(session, chunk, lambda run: _hidden(session, run, how(run)))
+        changed = await _change(
+            session, chunk, lambda run: _hidden(session, run, _dated(session, run, how(run)))
+        )
         failpoint("run.annotated")
         await _record(session, changed)
         for run in changed:
             session.emit(event, run, data=told(run))
         kept += changed
     return tuple(kept)
+
+
+def _dated(session: Session, before: Run, changed: Run) -> Run:
+    """``changed`` with the time of that; clocks differ, but a later word has a later time."""
+    if changed == before:
+        return before
+    return structs.replace(changed, annotated=max(session.clock.now(), before.annotated + 1))
 
 
 async def _record(session: Session, runs: Sequence[Run]) -> None:

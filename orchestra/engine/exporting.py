@@ -7,7 +7,7 @@ import io
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, cast
 
@@ -17,19 +17,20 @@ from orchestra.child.supervisor import failpoint
 from orchestra.engine.archived import read_index
 from orchestra.engine.deleting import delete_runs
 from orchestra.engine.export_target import Target
+from orchestra.engine.exported_copy import bring_word, same_run_in
 from orchestra.engine.judge import settle
 from orchestra.engine.off_loop import off_loop
-from orchestra.engine.packing import RECORD, Packing, Terms, essence_of, looking, warn
+from orchestra.engine.packing import RECORD, Packing, Terms, named, tell, warn
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, RunBusy, UserError, text_of_os_error
 from orchestra.model import versions
-from orchestra.model.archived import INDEX, MANIFEST, ArchiveIndex, portable, run_of_link
+from orchestra.model.archived import INDEX, MANIFEST, ArchiveIndex, portable, run_of_link, says_later
 from orchestra.model.encoding import encode
+from orchestra.model.links import folder_above
 from orchestra.model.run import ACTIVE, Run
-from orchestra.placing.archive_writing import ArchiveFile, FolderWriter, WriteMode, Writer
+from orchestra.placing.archive_writing import ArchiveFile, FolderWriter, WriteMode, Writer, taken
 from orchestra.placing.making import Making
 from orchestra.placing.steps import Steps, finish
-from orchestra.workspace import records
 from orchestra.workspace.durable import storage_error, sync_directories, sync_filesystem, write_atomic
 from orchestra.workspace.layout import CONTROL
 from orchestra.workspace.orders import read_orders
@@ -105,6 +106,8 @@ class _Export:
         self.target = target
         self.how = how
         self.along = {run.id for run in runs}
+        self.beside = target.path.parent
+        """Where there is room for what is needed for a moment."""
         self.word = "Moving" if how.move else "Copying"
 
     def _announce(self, run: Run) -> None:
@@ -118,6 +121,7 @@ class _Export:
         await self._require_room()
         path.mkdir(exist_ok=True)
         making = Making(path, MAKING)
+        self.beside = making.path
         done: list[Run] = []
         skipped: list[Run] = []
         try:
@@ -146,29 +150,18 @@ class _Export:
             sync_directories(self.target.path)
 
     async def _is_there(self, run: Run) -> bool:
-        folder = self.target.path / run.id
-        if not os.path.lexists(folder):
+        if self.how.force or not os.path.lexists(self.target.path / run.id):
             return False
-        if self.how.force:
-            return False
-        try:
-            same = await self._essence(records.read_run(folder), folder) == await self._essence(
-                run, self.session.directory(run)
-            )
-        except OrchestraError:
-            same = False
-        if same:
-            warn(self.session, run, f"{run.id} exists, skipping")
+        there = await same_run_in(self.session, self.target.path, run)
+        if there is None:
+            told = f"{run.id} exists with other content, skipping (use --force to replace it)"
+            warn(self.session, run, told)
+        elif says_later(run, there.run):
+            await off_loop(lambda: bring_word(there, run, fsync=self.session.fsync))
+            tell(self.session, run, f"{run.id} exists, annotations updated")
         else:
-            warn(
-                self.session, run, f"{run.id} exists with other content, skipping (use --force to replace it)"
-            )
+            warn(self.session, run, f"{run.id} exists, skipping")
         return True
-
-    async def _essence(self, run: Run, folder: Path) -> str:
-        packing, steps = looking(folder, folder.parent)
-        await finish(steps)
-        return essence_of(run, packing)
 
     async def to_file(self, mode: WriteMode) -> Exported:
         file = ArchiveFile(self.target.path, mode)
@@ -182,6 +175,8 @@ class _Export:
             await finish(_write(file, INDEX, encode(index)))
             replace = self.how.force
             await off_loop(lambda: file.finish(replace=replace, fsync=self.session.fsync))
+        except FileExistsError:
+            raise taken(self.target.path) from None
         finally:
             file.discard()
         return Exported(runs=tuple(self.runs))
@@ -198,6 +193,7 @@ class _Export:
             follows=self._follows(run),
             is_along=self._is_along,
             names="any" if self.target.mode is None else "zip" if self.target.mode == "zip" else "tar",
+            steady=self.beside if run.state in ACTIVE and run.worker is not None else None,
         )
         packing = Packing(directory, self.session.layout.runs_dir, terms)
         try:
@@ -253,8 +249,11 @@ class _Export:
                 "Remove it from the run's directory, or export without --move.",
             )
         if packing.left:
-            warn(self.session, run, f"{run.id}: not exported: {_named(packing.left)}")
-        lost = [path for path, target in packing.outside.items() if not self._leads_along(path, target)]
+            warn(self.session, run, f"{run.id}: not exported: {named(packing.left)}")
+        if packing.gone:
+            told = f"{run.id}: not exported, for it changed or removed them meanwhile: {named(packing.gone)}"
+            warn(self.session, run, told)
+        lost = [path for path, target in sorted(packing.outside.items()) if not self._is_kept(path, target)]
         if lost:
             offer = (
                 ""
@@ -264,12 +263,13 @@ class _Export:
             warn(
                 self.session,
                 run,
-                f"{run.id}: not exported, for they are links elsewhere: {_named(lost)}{offer}",
+                f"{run.id}: not exported, for they are links to what does not go along: {named(lost)}{offer}",
             )
 
-    def _leads_along(self, path: str, target: str) -> bool:
+    def _is_kept(self, path: str, target: str) -> bool:
+        """Whether there is such a link again where the run is imported."""
         other = run_of_link(path, target)
-        return other is not None and self._is_along(other[0])
+        return folder_above(path, target) is not None if other is None else self._is_along(other[0])
 
     def _index(self) -> ArchiveIndex:
         return ArchiveIndex(
@@ -278,11 +278,12 @@ class _Export:
 
     def _write_index(self, folder: Path) -> None:
         known = read_index(folder, self.target.shown)
-        if known is None:
-            write_atomic(folder / INDEX, encode(self._index()) + b"\n", fsync=self.session.fsync)
-        elif self.how.description and known.description != self.how.description:
-            changed = structs.replace(known, description=self.how.description)
-            write_atomic(folder / INDEX, encode(changed) + b"\n", fsync=self.session.fsync)
+        index = self._index()
+        if known is not None:
+            # Unpacked from a file it has digests, of runs that are as they were there.
+            index = structs.replace(known, runs={}, description=index.description or known.description)
+        if index != known:
+            write_atomic(folder / INDEX, encode(index) + b"\n", fsync=self.session.fsync)
 
     async def _require_room(self) -> None:
         """Refuse what can't fit before anything is written."""
@@ -309,9 +310,3 @@ def _size_of(folder: Path) -> int:
             except OSError:
                 continue
     return total
-
-
-def _named(paths: Iterable[str]) -> str:
-    listed = list(paths)
-    more = f" and {len(listed) - 5} more" if len(listed) > 5 else ""
-    return ", ".join(map(repr, listed[:5])) + more

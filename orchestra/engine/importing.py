@@ -9,37 +9,37 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from msgspec import Struct, structs
 
 from orchestra.child.supervisor import failpoint
+from orchestra.engine.annotating import take_word
 from orchestra.engine.archived import Archive, looked_into
-from orchestra.engine.incoming import NAMED, Brought, Importing, Incoming, named
-from orchestra.engine.off_loop import off_loop
-from orchestra.engine.packing import essence_of, looking, warn
+from orchestra.engine.import_links import Links
+from orchestra.engine.incoming import Importing, Incoming
+from orchestra.engine.off_loop import off_loop, shielded
+from orchestra.engine.packing import NAMED, Copy, is_same, looking, named, tell, warn
 from orchestra.engine.rebuild import enter, read_recorded
 from orchestra.engine.removal import remove_tree
 from orchestra.engine.runs import select_runs, with_members
 from orchestra.engine.session import Session
 from orchestra.errors import IdTaken, UserError
-from orchestra.model.archived import inert, returned, run_of_link
+from orchestra.model import versions
+from orchestra.model.archived import inert, returned, says_later, says_other, without_secrets
 from orchestra.model.filters import RunQuery
 from orchestra.model.ids import new_run_id
 from orchestra.model.run import Imported, Run
-from orchestra.placing.archive_writing import storable
 from orchestra.placing.making import Making
 from orchestra.placing.steps import finish
 from orchestra.workspace import records
 from orchestra.workspace.durable import storage_error, sync_directories, sync_filesystem, write_atomic
 from orchestra.workspace.layout import ATTEMPTS, CONTROL
 from orchestra.workspace.portable import content_elsewhere
-from orchestra.workspace.run_files import parents_of
 from orchestra.workspace.trash import Trash
 
 MAKING = ".importing-"
-SAID = ("label", "tags", "comments", "marked")
-"""What people say of a run: two copies of one may differ in it."""
 
 
 class ImportedRuns(Struct, frozen=True, kw_only=True):
@@ -115,6 +115,7 @@ class _Import:
 
     async def all(self, ids: Sequence[str] | None) -> ImportedRuns:
         brought = await self.incoming.bring(ids)
+        self._require_here(self.incoming.moved)
         new, skipped = await self._sort_out(brought)
         names = {one.run.id: new_run_id() for one in new if one.run.id in self.taken}
         runs = await self._settled(new, names)
@@ -126,30 +127,68 @@ class _Import:
                 f"{run_id}: links to files that are not here are left out: {named(paths)}",
             )
         failpoint("import.checked")
-        await self._enter(runs)
+        placed = await self._enter(new, runs)
+        for one in brought:
+            if one.run.id in self.here:
+                await self._take_word(one)
         if self.how.move:
             await self._remove_moved([one for one in brought if one.run.id not in left])
-        return ImportedRuns(runs=tuple(runs), skipped=tuple(skipped))
+        skipped += sorted({run.id for run in runs} - {run.id for run in placed})
+        return ImportedRuns(runs=tuple(placed), skipped=(*skipped, *self.incoming.moved))
 
-    async def _remove_moved(self, brought: Sequence[Brought]) -> None:
+    async def _take_word(self, one: Copy) -> None:
+        """Let what people say of a run that is here, too, hold here if it is later."""
+        here, there = self.here[one.run.id], one.run if self.archive.is_own else without_secrets(one.run)
+        if says_later(there, here) and here.schema <= versions.RUN:
+            self.here[one.run.id] = here = await take_word(self.session, here, there)
+            tell(self.session, here, f"{here.id} exists, annotations updated")
+        else:
+            warn(self.session, here, f"{here.id} exists, skipping")
+
+    def _require_here(self, moved: Sequence[str]) -> None:
+        """Runs that somebody has taken out of the archive while they were read: whoever moved them is here, too."""
+        for run_id in moved:
+            here = read_recorded(self.session, run_id)
+            if here is None:
+                raise UserError(
+                    f"run {run_id} was removed from '{self.archive.shown}' while it was imported",
+                    "Nothing was imported. Try again.",
+                )
+            warn(self.session, here, f"{run_id} exists, skipping")
+
+    async def _remove_moved(self, brought: Sequence[Copy]) -> None:
         """Remove from the archive what is here now: all of it, and what people have said of it."""
+        gone: list[Copy] = []
         for one in brought:
             here = self.here.get(one.run.id)
-            if here is not None and any(getattr(here, name) != getattr(one.run, name) for name in SAID):
+            if here is not None and says_other(here, one.run):
                 warn(
                     self.session, here, f"{here.id} is kept in the archive: what is said of it there differs"
                 )
                 continue
-            await off_loop(lambda one=one: remove_tree(str(self.archive.path / one.packing.run_dir.name)))
+            gone.append(one)
+        if gone:
+            await off_loop(lambda: self._remove([one.packing.run_dir.name for one in gone]))
 
-    async def _sort_out(self, brought: Sequence[Brought]) -> tuple[list[Brought], list[str]]:
+    def _remove(self, names: Sequence[str]) -> None:
+        making = Making(self.archive.path, MAKING)
+        try:
+            for name in names:
+                # At once, so that who reads it meanwhile sees that it is gone.
+                with suppress(FileNotFoundError):
+                    os.rename(self.archive.path / name, making.path / name)
+                remove_tree(str(making.path / name))
+        finally:
+            making.close()
+
+    async def _sort_out(self, brought: Sequence[Copy]) -> tuple[list[Copy], list[str]]:
         """Those that are new, and the ids of those that are here already."""
         self.taken: set[str] = set()
         self.deleted: set[str] = set()
         trashed = {entry.run_id for entry in await off_loop(Trash(self.session.layout).entries)}
         page = await self.session.store.query(RunQuery(ids=tuple(one.run.id for one in brought)))
         known = {run.id: run for run in page.runs}
-        new: list[Brought] = []
+        new: list[Copy] = []
         skipped: list[str] = []
         for one in brought:
             # One that somebody imports just now is there before the store knows it.
@@ -160,7 +199,6 @@ class _Import:
                     self.deleted.add(one.run.id)
                 new.append(one)
             elif here is not None and await self._is_same(one, here):
-                warn(self.session, one.run, f"{one.run.id} exists, skipping")
                 skipped.append(one.run.id)
                 self.here[one.run.id] = here
             else:
@@ -184,12 +222,12 @@ class _Import:
                 "Nothing was imported. Use --new-id to import them under other ids.",
             )
 
-    async def _is_same(self, one: Brought, here: Run) -> bool:
+    async def _is_same(self, one: Copy, here: Run) -> bool:
         packing, steps = looking(self.session.directory(here), self.session.layout.runs_dir)
         await finish(steps)
-        return essence_of(one.run, one.packing) == essence_of(here, packing)
+        return is_same(one, Copy(run=here, packing=packing))
 
-    async def _settled(self, new: Sequence[Brought], names: dict[str, str]) -> list[Run]:
+    async def _settled(self, new: Sequence[Copy], names: dict[str, str]) -> list[Run]:
         """The runs as they are entered."""
         now = self.session.clock.now()
         along = {one.run.id: one.run for one in new}
@@ -211,7 +249,7 @@ class _Import:
             runs.append(run)
         return runs
 
-    def _prepare(self, new: Sequence[Brought], runs: Sequence[Run]) -> dict[str, list[str]]:
+    def _prepare(self, new: Sequence[Copy], runs: Sequence[Run]) -> dict[str, list[str]]:
         """Make the directories what they will be, down to the disk; by run, the links that can't be made."""
         left: dict[str, list[str]] = {}
         names = {one.run.id: run.id for one, run in zip(new, runs, strict=True)}
@@ -221,11 +259,9 @@ class _Import:
             records.write_run(folder, run, fsync=False)
             os.chmod(folder, 0o700)
             os.chmod(folder / CONTROL, 0o700)
+        links = Links(self.ready, self.session.layout.runs_dir, names)
         for one in new:
-            missing = [
-                path for path, target in self._outside(one) if not self._link(one, path, target, names)
-            ]
-            if missing:
+            if missing := links.make(one):
                 left[one.run.id] = missing
         for one, run in zip(new, runs, strict=True):
             if run.id != one.run.id:
@@ -242,61 +278,56 @@ class _Import:
                 if content is not None:
                     write_atomic(folder / path, content, fsync=False)
 
-    def _outside(self, one: Brought) -> list[tuple[str, str]]:
-        links = (
-            one.packing.outside if one.manifest is None else {**one.packing.outside, **one.manifest.outside}
-        )
-        followed = set(one.packing.files)
-        followed |= {parent for file in one.packing.files for parent in parents_of(file)}
-        return [(path, target) for path, target in sorted(links.items()) if path not in followed]
-
-    def _link(self, one: Brought, path: str, target: str, names: dict[str, str]) -> bool:
-        """Make a link to a file of another run that is here, or comes along; False for any other."""
-        found = run_of_link(path, target)
-        folder = self.ready / one.run.id
-        if found is None or not storable(path, as_zip=False) or path.startswith(CONTROL):
-            return False
-        other, rest = found
-        root = self.ready / other if other in names else self.session.layout.runs_dir / other
-        real, inside = os.path.realpath(root / rest), os.path.realpath(root)
-        if (
-            not (root / CONTROL).is_dir()
-            or not os.path.exists(real)
-            or not (real + os.sep).startswith(inside + os.sep)
-        ):
-            return False
-        link = folder / path
-        parent = os.path.realpath(link.parent)
-        if parent != os.path.realpath(folder / os.path.dirname(path)) or not (parent + os.sep).startswith(
-            os.path.realpath(folder) + os.sep
-        ):
-            return False
-        if os.path.lexists(link) or not os.path.isdir(parent):
-            return False
-        up = "../" * (path.count("/") + 1)
-        os.symlink(os.path.join(up + names.get(other, other), rest).rstrip("/"), link)
-        return True
-
-    async def _enter(self, runs: Sequence[Run]) -> None:
-        word = "Moving" if self.how.move else "Copying"
+    async def _enter(self, new: Sequence[Copy], runs: Sequence[Run]) -> list[Run]:
+        """Put the runs in their places and enter them; those that were, for somebody else may be at the same ones."""
+        placed: list[Run] = []
         if runs:
             # Killed from here on: the next who opens the home looks for runs that the store does not know.
             (self.session.layout.cache_dir / "reconciled").unlink(missing_ok=True)
-        for run in runs:
-            renamed = run.imported.id if run.imported is not None else None
-            message = f"{word} {run.id}" if renamed is None else f"{word} {renamed} as {run.id}"
-            where = str(self.archive.path)
-            self.session.emit("run.imported", run, level="info", message=message, logger="", source=where)
-            try:
-                os.rename(self.ready / run.id, self.session.layout.directory_of(run.id))
-            except OSError as error:
-                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                    raise
-                raise IdTaken(f"a run with the id {run.id} was made meanwhile") from error
-            failpoint("import.placed")
-        if self.session.fsync and runs:
+        try:
+            for one, run in zip(new, runs, strict=True):
+                if self._place(run):
+                    placed.append(run)
+                    failpoint("import.placed")
+                else:
+                    await self._require_same(one, run)
+            return placed
+        finally:
+            await shielded(lambda: self._keep(placed))
+
+    def _place(self, run: Run) -> bool:
+        """Put a run in its place; False if something is there."""
+        try:
+            os.rename(self.ready / run.id, self.session.layout.directory_of(run.id))
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise
+            return False
+        word = "Moving" if self.how.move else "Copying"
+        renamed = run.imported.id if run.imported is not None else None
+        message = f"{word} {run.id}" if renamed is None else f"{word} {renamed} as {run.id}"
+        where = str(self.archive.path)
+        self.session.emit("run.imported", run, level="info", message=message, logger="", source=where)
+        return True
+
+    async def _require_same(self, one: Copy, run: Run) -> None:
+        """Somebody else has brought a run meanwhile.
+
+        Raises:
+            IdTaken: it is another one.
+        """
+        here = read_recorded(self.session, run.id)
+        if here is None or not await self._is_same(one, here):
+            raise IdTaken(
+                f"another run with the id {run.id} was made meanwhile",
+                "Runs that were told of were imported. Import the others again.",
+            )
+        self.here[one.run.id] = here
+
+    async def _keep(self, placed: list[Run]) -> None:
+        if self.session.fsync and placed:
             sync_directories(self.session.layout.runs_dir)
-        await enter(self.session, list(runs))
+        await enter(self.session, placed)
 
 
 def _alone(run: Run) -> Run:

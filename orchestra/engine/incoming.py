@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 from msgspec import Struct, structs
 
 from orchestra.engine.archived import Archive, manifest_path, read_index, require_runs, unpack_runs
-from orchestra.engine.packing import Packing, Terms, warn
+from orchestra.engine.off_loop import off_loop
+from orchestra.engine.packing import RECORD, Copy, Packing, Terms, named, warn
 from orchestra.engine.rebuild import read_recorded_in
+from orchestra.engine.removal import remove_tree
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, UserError
 from orchestra.model import versions
@@ -22,9 +25,7 @@ from orchestra.workspace.codec import read_record
 from orchestra.workspace.layout import attempt_directory
 from orchestra.workspace.orders import read_orders
 from orchestra.workspace.portable import is_made_by_run
-
-NAMED = 5
-"""How many things a message names."""
+from orchestra.workspace.run_files import parents_of
 
 
 class Importing(Struct, frozen=True, kw_only=True):
@@ -40,14 +41,6 @@ class Importing(Struct, frozen=True, kw_only=True):
     """Take what differs from the checksums, too."""
 
 
-class Brought(Struct, kw_only=True):
-    """A run that was brought into the home's keeping."""
-
-    run: Run
-    packing: Packing
-    manifest: RunManifest | None
-
-
 class Incoming:
     """Runs on their way into the home: below ``making``, which nobody else writes to."""
 
@@ -57,10 +50,12 @@ class Incoming:
         self.how = how
         self.ready = making / "ready"
         """Where the runs are, each in a folder of its id."""
+        self.moved: list[str] = []
+        """The ids of runs that somebody else has moved out of the archive while they were read."""
         self.unpacked = making / "unpacked"
         self.source = archive.path if archive.kind is None else self.unpacked
 
-    async def bring(self, ids: Sequence[str] | None) -> list[Brought]:
+    async def bring(self, ids: Sequence[str] | None) -> list[Copy]:
         """Copy the runs with these ids (None: all), and check them.
 
         Raises:
@@ -76,7 +71,16 @@ class Incoming:
         there = require_runs(self.archive, self.source)
         chosen = there if ids is None else [run_id for run_id in there if run_id in set(ids)]
         await self._check_index(index, there, whole=ids is None)
-        return [await self._bring(run_id) for run_id in chosen]
+        brought: list[Copy] = []
+        for run_id in chosen:
+            try:
+                brought.append(await self._bring(run_id))
+            except FileNotFoundError:
+                if os.path.lexists(self.source / run_id):
+                    raise
+                self.moved.append(run_id)
+                await off_loop(lambda run_id=run_id: remove_tree(str(self.ready / run_id)))
+        return brought
 
     async def _check_index(self, index: ArchiveIndex | None, there: Sequence[str], *, whole: bool) -> None:
         """What a file says that it holds must be what it holds; ``whole``: all of it is ``there``."""
@@ -109,7 +113,7 @@ class Incoming:
             )
         warn(self.session, None, what)
 
-    async def _bring(self, run_id: str) -> Brought:
+    async def _bring(self, run_id: str) -> Copy:
         """Copy a run to where it is prepared, and check it."""
         folder = self.source / run_id
         terms = Terms(follows=self._follows())
@@ -117,13 +121,15 @@ class Incoming:
         await finish(packing.steps(FolderWriter(self.ready), run_id))
         run = self._with_command(self._read(run_id))
         manifest = self._manifest(run_id)
+        if not os.path.lexists(folder):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
         if manifest is not None:
             self._compare(run_id, packing, manifest)
         elif self.archive.home is None:
             warn(self.session, run, f"{run_id} has no checksums: it is taken as it is")
         if packing.left:
             warn(self.session, run, f"{run_id}: not imported: {named(packing.left)}")
-        return Brought(run=run, packing=packing, manifest=manifest)
+        return Copy(run=run, packing=packing, manifest=manifest)
 
     def _follows(self) -> Callable[[str, str], bool]:
         """Other runs of the archive are followed to, if that is wanted; nothing else ever is."""
@@ -174,29 +180,23 @@ class Incoming:
         return manifest
 
     def _compare(self, run_id: str, packing: Packing, manifest: RunManifest) -> None:
-        # What was copied in place of a link is what the other run has, whose own digests tell of it.
-        known = manifest.files.keys()
-        followed = {path for path in packing.files.keys() - known if _is_below(path, manifest.outside)}
-        found = {path: digest for path, digest in packing.files.items() if path not in followed}
+        def is_apart(path: str) -> bool:
+            # What was copied in place of a link is what the other run has, whose own digests tell of it.
+            return path in manifest.outside or not manifest.outside.keys().isdisjoint(parents_of(path))
+
+        files, links = packing.files, packing.links
+        known = manifest.files
+        if files.get(RECORD) == manifest.record_before:
+            known = {**known, RECORD: manifest.record_before}
         differing = sorted(
             path
-            for path in found.keys() | manifest.files.keys()
-            if found.get(path) != manifest.files.get(path)
+            for path in files.keys() | known.keys()
+            if files.get(path) != known.get(path) and (path in known or not is_apart(path))
         )
         differing += sorted(
             path
-            for path in packing.links.keys() | manifest.links.keys()
-            if packing.links.get(path) != manifest.links.get(path) and not _is_below(path, manifest.outside)
+            for path in links.keys() | manifest.links.keys()
+            if links.get(path) != manifest.links.get(path) and not is_apart(path)
         )
         if differing:
             self._damaged(f"run {run_id} differs from its checksums in {named(differing)}")
-
-
-def _is_below(path: str, links: dict[str, str]) -> bool:
-    return any(path == link or path.startswith(f"{link}/") for link in links)
-
-
-def named(paths: Sequence[str]) -> str:
-    """Some names of files, for a message."""
-    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
-    return ", ".join(map(repr, paths[:NAMED])) + more

@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 import errno
-import hashlib
+import io
 import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from zipfile import ZIP_DEFLATED, ZipFile
+from typing import IO, TypeAlias, TypeVar, cast
 
 from msgspec import json
 
 from orchestra import __version__
+from orchestra.child.supervisor import failpoint
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.results import results_of
 from orchestra.engine.session import Session
+from orchestra.engine.steady import open_steady
 from orchestra.errors import OrchestraError, UserError, text_of_os_error
 from orchestra.model.crate import METADATA, CrateFile, CrateRun, CrateTerms, crate_metadata
 from orchestra.model.encoding import encode
 from orchestra.model.redaction import redact_data
-from orchestra.model.run import Run
+from orchestra.model.run import ACTIVE, Run
 from orchestra.model.scalars import SYSTEM
-from orchestra.placing.archive_writing import write_mode
-from orchestra.placing.making import place as give_name
-from orchestra.workspace.durable import fail, storage_error
+from orchestra.placing.archive_writing import ArchiveFile, FolderWriter, Writer, write_mode
+from orchestra.placing.making import Making
+from orchestra.placing.steps import Steps, finish
+from orchestra.workspace.durable import fail, storage_error, sync_directories, sync_filesystem
 from orchestra.workspace.guild_runs import GUILD
 from orchestra.workspace.layout import CONTROL
 from orchestra.workspace.output import OUTPUT
 from orchestra.workspace.personal_files import require_folder
+from orchestra.workspace.portable import open_part
 
+T = TypeVar("T")
 Tell = Callable[[str], None]
-_BLOCK = 1 << 20
-_ZIP = ".zipped"
+Written: TypeAlias = Generator[str, None, T]
+"""As of :data:`~orchestra.placing.steps.Steps`, none the last, with what was written as the result."""
 _PASSED_OVER = frozenset((CONTROL, GUILD))
 
 
@@ -65,37 +70,58 @@ async def export_crate(
 
     Raises:
         HomeError, StoreUnavailable: it can't be written.
+        UserError: something was put there meanwhile, or was changed while it was read.
     """
-    partial = place.with_name(f".{place.name[:100]}.{os.urandom(4).hex()}.part")
+    crate = _Crate(session, license, tell)
+    try:
+        await (crate.to_file(runs, place) if write_mode(place.name) else crate.to_folder(runs, place))
+    except OSError as error:
+        if isinstance(error, FileExistsError) or error.errno == errno.ENOTEMPTY:
+            raise UserError(f"'{place}' was made by somebody else meanwhile") from error
+        fail(error, error.filename or place)
 
-    def write() -> None:
+
+class _Crate:
+    def __init__(self, session: Session, license: str | None, tell: Tell) -> None:
+        self.session = session
+        self.license = license
+        self.tell = tell
+
+    async def to_folder(self, runs: Sequence[Run], place: Path) -> None:
+        making = Making(place.parent, f".{place.name[:100]}.crate-")
         try:
-            partial.mkdir(0o755)
-            described = [_copy_run(session, run, partial, tell) for run in runs]
-            document = crate_metadata(described, _terms(session, runs, license))
-            (partial / METADATA).write_bytes(json.format(json.encode(document), indent=2) + b"\n")
-            if write_mode(place.name) == "zip":
-                give_name(_zipped(partial), place, replace=False)
-            else:
-                os.replace(partial, place)
-        except OSError as error:
-            if isinstance(error, FileExistsError) or error.errno == errno.ENOTEMPTY:
-                raise UserError(f"'{place}' was made by somebody else meanwhile") from error
-            fail(error, error.filename or place)
+            made = making.path / "crate"
+            await finish(self._steps(runs, FolderWriter(made), making.path))
+            await off_loop(lambda: self._place(made, place))
         finally:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.with_suffix(_ZIP).unlink(missing_ok=True)
+            making.close()
 
-    await off_loop(write)
+    def _place(self, made: Path, place: Path) -> None:
+        if self.session.fsync:
+            sync_filesystem(made)
+        failpoint("export.written")
+        # In the place of nothing, or of an empty folder.
+        os.rename(made, place)
+        if self.session.fsync:
+            sync_directories(place.parent)
 
+    async def to_file(self, runs: Sequence[Run], place: Path) -> None:
+        file = ArchiveFile(place, "zip", own=False)
+        try:
+            file.open()
+            await finish(self._steps(runs, file, place.parent))
+            await off_loop(lambda: file.finish(replace=False, fsync=self.session.fsync))
+        finally:
+            file.discard()
 
-def _zipped(folder: Path) -> Path:
-    """A zip file of what is in ``folder``, beside it."""
-    target = folder.with_suffix(_ZIP)
-    with ZipFile(target, "x", ZIP_DEFLATED, strict_timestamps=False) as archive:
-        for path in sorted(folder.rglob("*")):
-            archive.write(path, path.relative_to(folder))
-    return target
+    def _steps(self, runs: Sequence[Run], writer: Writer, beside: Path) -> Steps:
+        """Write all that is in the crate; ``beside`` there is room for what is needed for a moment."""
+        described: list[CrateRun] = []
+        for run in runs:
+            described.append((yield from _Part(self, run, writer, beside).steps()))
+        document = crate_metadata(described, _terms(self.session, runs, self.license))
+        yield from _write(writer, METADATA, json.format(json.encode(document), indent=2) + b"\n")
+        yield "written"
 
 
 def _terms(session: Session, runs: Sequence[Run], license: str | None) -> CrateTerms:
@@ -111,54 +137,100 @@ def _terms(session: Session, runs: Sequence[Run], license: str | None) -> CrateT
     )
 
 
-def _copy_run(session: Session, run: Run, crate: Path, tell: Tell) -> CrateRun:
-    directory, folder = session.directory(run), f"runs/{run.id}"
-    source = _source(session, run, tell)
-    given = {path for resolved in run.resolved for path in resolved.paths}
-    inputs = tuple(f"{path}/" for path in given)
-    kinds: dict[str, list[CrateFile]] = {"source": [], "inputs": [], "results": []}
-    by_path: dict[str, CrateFile] = {}
-    for path in _files(directory, tell):
-        file = _copy(directory / path, crate, f"{folder}/{path}", tell)
-        if file is None:
-            continue
-        by_path[path] = file
-        is_input = path in given or path.startswith(inputs)
-        kinds["source" if path in source else "inputs" if is_input else "results"].append(file)
-    output = session.attempt_directory(run) / OUTPUT
-    if output.is_file() and (file := _copy(output, crate, f"output/{run.id}.txt", tell)):
-        kinds["results"].append(file)
-    script = by_path.get(os.path.normpath(run.operation.main)) if run.operation.main else None
-    if run.kind in ("batch", "steps"):
-        script = _describe(run, crate, f"operations/{run.id}.json")
-    return CrateRun(
-        run=run,
-        script=script,
-        source=tuple(kinds["source"]),
-        inputs=tuple(kinds["inputs"]),
-        results=tuple(kinds["results"]),
-        scalars=_scalars(session, run, tell),
-    )
+class _Part:
+    """One run on its way into a crate."""
+
+    def __init__(self, crate: _Crate, run: Run, writer: Writer, beside: Path) -> None:
+        self.session = crate.session
+        self.tell = crate.tell
+        self.run = run
+        self.writer = writer
+        self.steady = beside if run.state in ACTIVE and run.worker is not None else None
+        """Of a run whose files may change: where copies of them can be."""
+
+    def steps(self) -> Written[CrateRun]:
+        run, directory = self.run, self.session.directory(self.run)
+        source = self._source()
+        given = {path for resolved in run.resolved for path in resolved.paths}
+        inputs = tuple(f"{path}/" for path in given)
+        kinds: dict[str, list[CrateFile]] = {"source": [], "inputs": [], "results": []}
+        by_path: dict[str, CrateFile] = {}
+        for path in _files(directory, self.tell):
+            file = yield from self._copy(directory / path, f"runs/{run.id}/{path}")
+            if file is None:
+                continue
+            by_path[path] = file
+            is_input = path in given or path.startswith(inputs)
+            kinds["source" if path in source else "inputs" if is_input else "results"].append(file)
+        output = self.session.attempt_directory(run) / OUTPUT
+        if output.is_file() and (file := (yield from self._copy(output, f"output/{run.id}.txt"))):
+            kinds["results"].append(file)
+        script = by_path.get(os.path.normpath(run.operation.main)) if run.operation.main else None
+        if run.kind in ("batch", "steps"):
+            script = yield from _write(self.writer, f"operations/{run.id}.json", _described(run))
+        return CrateRun(
+            run=run,
+            script=script,
+            source=tuple(kinds["source"]),
+            inputs=tuple(kinds["inputs"]),
+            results=tuple(kinds["results"]),
+            scalars=self._scalars(),
+        )
+
+    def _copy(self, origin: Path, path: str) -> Written[CrateFile | None]:
+        """Copy a file as it is now; None if it can't be read."""
+        try:
+            path.encode()
+            found = (
+                open_part(str(origin))
+                if self.steady is None
+                else (yield from open_steady(str(origin), self.steady))
+            )
+        except UnicodeEncodeError:
+            self.tell(f"WARNING: {path!r} is left out: its name is no UTF-8")
+            return None
+        except (OSError, UserError) as error:
+            why = error.message if isinstance(error, UserError) else text_of_os_error(error)
+            self.tell(f"WARNING: {path!r} is left out: {why}")
+            return None
+        if found is None:
+            self.tell(f"WARNING: {path!r} is left out: the run changed or removed it meanwhile")
+            return None
+        reader, status = found
+        with reader:
+            return (yield from _written(self.writer, path, reader, status.st_size, status.st_mtime))
+
+    def _source(self) -> frozenset[str]:
+        try:
+            return self.session.source_files(self.run)
+        except OrchestraError as error:
+            self.tell(f"WARNING: run {self.run.id}: which files are its source is not known: {error.message}")
+            return frozenset()
+
+    def _scalars(self) -> dict[str, float]:
+        try:
+            results = results_of(self.session, self.run)
+        except OrchestraError as error:
+            self.tell(f"WARNING: run {self.run.id}: {error.message}")
+            return {}
+        return {
+            name: one.last for name, one in sorted(results.scalars.items()) if not name.startswith(SYSTEM)
+        }
 
 
-def _source(session: Session, run: Run, tell: Tell) -> frozenset[str]:
-    try:
-        return session.source_files(run)
-    except OrchestraError as error:
-        tell(f"WARNING: run {run.id}: which files are its source is not known: {error.message}")
-        return frozenset()
+def _write(writer: Writer, path: str, data: bytes) -> Written[CrateFile]:
+    return _written(writer, path, cast(IO[bytes], io.BytesIO(data)), len(data), time.time())
 
 
-def _scalars(session: Session, run: Run, tell: Tell) -> dict[str, float]:
-    try:
-        results = results_of(session, run)
-    except OrchestraError as error:
-        tell(f"WARNING: run {run.id}: {error.message}")
-        return {}
-    return {name: one.last for name, one in sorted(results.scalars.items()) if not name.startswith(SYSTEM)}
+def _written(writer: Writer, path: str, reader: IO[bytes], size: int, modified: float) -> Written[CrateFile]:
+    digest = ""
+    for step in writer.file(path, reader, size, executable=False, modified=modified):
+        digest = step
+        yield ""
+    return CrateFile(path=path, size=size, sha256=digest)
 
 
-def _describe(run: Run, crate: Path, path: str) -> CrateFile:
+def _described(run: Run) -> bytes:
     """What a batch or a pipeline consists of, as its record has it."""
     operation, batch = run.operation, run.batch_spec
     told = {
@@ -174,11 +246,7 @@ def _describe(run: Run, crate: Path, path: str) -> CrateFile:
     plain = redact_data(
         json.decode(encode({name: value for name, value in told.items() if value})), named=True
     )
-    data = json.format(json.encode(plain), indent=2) + b"\n"
-    place = crate / path
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(data)
-    return CrateFile(path=path, size=len(data), sha256=hashlib.sha256(data).hexdigest())
+    return json.format(json.encode(plain), indent=2) + b"\n"
 
 
 def _files(directory: Path, tell: Tell) -> Iterator[str]:
@@ -199,26 +267,3 @@ def _files(directory: Path, tell: Tell) -> Iterator[str]:
                     pending.append(path)
             elif entry.is_file(follow_symlinks=False):
                 yield path
-
-
-def _copy(origin: Path, crate: Path, path: str, tell: Tell) -> CrateFile | None:
-    """Copy a file as far as it is there now; None if it can't be read."""
-    try:
-        path.encode()
-        descriptor = os.open(origin, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except UnicodeEncodeError:
-        tell(f"WARNING: {path!r} is left out: its name is no UTF-8")
-        return None
-    except OSError as error:
-        tell(f"WARNING: {path!r} is left out: {text_of_os_error(error)}")
-        return None
-    digest, size = hashlib.sha256(), 0
-    place = crate / path
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with open(descriptor, "rb") as reader, open(place, "xb") as writer:
-        left = os.fstat(descriptor).st_size
-        while left and (block := reader.read(min(_BLOCK, left))):
-            digest.update(block)
-            left -= len(block)
-            size += writer.write(block)
-    return CrateFile(path=path, size=size, sha256=digest.hexdigest())

@@ -144,7 +144,7 @@ class RunKeeper(RunReader):
         """Export runs (None: all) to a directory, or to a file that ends with ``.zip``, ``.tar.gz`` or the like.
 
         A batch that is named brings its trials, a pipeline its steps. Returns those that were exported: others were
-        there already.
+        there already, and get the label, tags, comments and mark that they were given here since.
 
         Raises:
             UserError: nothing can be exported there, or a run can't.
@@ -170,7 +170,7 @@ class RunKeeper(RunReader):
         """Import runs (None: all) from a directory, a zip or tar file, another home, or an archive of this home.
 
         ``runs`` are ids, or beginnings of such, of the source. Returns those that were imported: others were here
-        already.
+        already, and get the label, tags, comments and mark that they were given there since.
 
         Raises:
             UserError: the source is damaged or hostile, or another run has the id of one of them.

@@ -19,6 +19,8 @@ INDEX = "orchestra-archive.json"
 """The file that tells what an archive is, beside the folders of its runs."""
 MANIFEST = "exported.json"
 """The file among the records of an archived run that tells what the run consists of."""
+SAID = ("label", "tags", "comments", "marked")
+"""What people say of a run: two copies of one may differ in it."""
 
 
 class ArchiveIndex(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -41,7 +43,11 @@ class RunManifest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     links: dict[str, str] = {}
     """Symbolic links to what the run has itself, with their targets."""
     outside: dict[str, str] = {}
-    """Symbolic links that lead elsewhere; ``../ID/...`` is a file of another run."""
+    """Symbolic links that lead elsewhere, ``../ID/...`` to a file of another run, or to a folder that they are in."""
+    followed: dict[str, str] = {}
+    """Symbolic links that were replaced by copies of what they lead to."""
+    record_before: str = ""
+    """The SHA-256 that the run's record has until the new one, with what people say of the run by now, is written."""
 
 
 def require_format(form: int, what: str) -> None:
@@ -91,7 +97,7 @@ def inert(run: Run, imported: Imported, ids: Mapping[str, str]) -> Run:
     if state in ("staged", "pending"):
         state, reason = "aborted", f"it was {state} when it was exported"
     return structs.replace(
-        portable(_without_secrets(run), environment=True),
+        portable(without_secrets(run), environment=True),
         id=ids.get(run.id, run.id),
         batch=ids.get(run.batch, run.batch) if run.batch else None,
         parent=ids.get(run.parent, run.parent) if run.parent else None,
@@ -106,7 +112,7 @@ def inert(run: Run, imported: Imported, ids: Mapping[str, str]) -> Run:
     )
 
 
-def _without_secrets(run: Run) -> Run:
+def without_secrets(run: Run) -> Run:
     """``run`` with marks that stand for no secret of this home, whatever stood there."""
     data = encode(run)
     changed = _unmarked(data)
@@ -123,6 +129,29 @@ def _at_rest(run: Run, what: str) -> tuple[State, str | None]:
     if run.state in ACTIVE and run.worker is not None:
         return "aborted", f"it was being started when it was {what}"
     return run.state, run.reason
+
+
+def says_other(run: Run, copy: Run) -> bool:
+    """Whether people say something else of a run than of a copy of it."""
+    return _said(run) != _said(copy)
+
+
+def _said(run: Run) -> bytes:
+    return _unmarked(encode([getattr(run, name) for name in SAID]))
+
+
+def says_later(run: Run, copy: Run) -> bool:
+    """Whether people say something else of a run than of a copy of it, and have said it later."""
+    later = (run.annotated, run.revision) > (copy.annotated, copy.revision)
+    return later and says_other(run, copy)
+
+
+def with_word_of(run: Run, copy: Run) -> Run:
+    """``run`` with what people say of ``copy``."""
+    said = {name: getattr(copy, name) for name in SAID}
+    # Of a batch it is that of its trials.
+    template = copy.label_template if run.batch_spec is None else run.label_template
+    return structs.replace(run, **said, label_template=template, annotated=copy.annotated)
 
 
 def essence(run: Run, files: Mapping[str, str], links: Mapping[str, str]) -> str:

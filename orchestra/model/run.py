@@ -129,6 +129,8 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     comments: tuple[Comment, ...] = ()
     marked: bool = False
     """Somebody holds it to be better than others of its operation."""
+    annotated: int = 0
+    """When label, tags, comments or mark were last changed: of two copies of a run the later word holds."""
     trial_tags: tuple[str, ...] = ()
     """Of a batch: what its trials get."""
     trial_comments: tuple[Comment, ...] = ()

@@ -9,12 +9,15 @@ import time
 import zipfile
 from collections.abc import Generator
 from contextlib import suppress
+from io import UnsupportedOperation
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol, TypeAlias
 
 from orchestra.child.cloning import clone
 from orchestra.child.supervisor import failpoint
 from orchestra.errors import ResolveError, UserError
+from orchestra.model.links import Kind, Tree
+from orchestra.placing import members
 from orchestra.placing.making import alone_in, hold, place, sweep_partial, sync
 from orchestra.placing.members import Limits, clean_name
 from orchestra.placing.steps import CHUNK, Steps, sha256
@@ -81,7 +84,7 @@ class FolderWriter:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         digest = sha256()
         with open(os.open(place, flags, 0o755 if executable else 0o644), "wb", buffering=0) as file:
-            shared = size >= _WORTH_SHARING and clone(reader.fileno(), file.fileno())
+            shared = size >= _WORTH_SHARING and _shares(reader, file.fileno())
             for chunk in _chunks(name, reader, size):
                 digest.update(chunk)
                 view = memoryview(b"" if shared else chunk)
@@ -99,12 +102,27 @@ class FolderWriter:
         os.symlink(target, place)
 
 
-class ArchiveFile:
-    """An archive in the making: beside its place, where it is put when it is whole."""
+def _shares(reader: IO[bytes], descriptor: int) -> bool:
+    """Whether a file could get what ``reader`` reads without its being copied."""
+    try:
+        return clone(reader.fileno(), descriptor)
+    except UnsupportedOperation:
+        # It reads from memory.
+        return False
 
-    def __init__(self, path: Path, mode: WriteMode) -> None:
+
+class ArchiveFile:
+    """An archive in the making: beside its place, where it is put when it is whole.
+
+    With ``own`` it is for :func:`~orchestra.placing.archives.unpack`: what that would refuse is not written, and links
+    that it would refuse are left out.
+    """
+
+    def __init__(self, path: Path, mode: WriteMode, *, own: bool = True) -> None:
         self.path = path
         self.mode = mode
+        self._own = own
+        self._tree = Tree()
         self._partial = path.with_name(f".{path.name[:100]}.{os.urandom(4).hex()}.part")
         self._file: IO[bytes] | None = None
         self._size = 0
@@ -137,13 +155,23 @@ class ArchiveFile:
                 f"'{self.path}' can't be written: {error}", "Give another kind of archive."
             ) from None
 
+    def _add(self, name: str, kind: Kind, target: str = "") -> None:
+        self._tree.add(name, kind, target)
+        if self._own and len(self._tree) > members.MAX_MEMBERS:
+            raise UserError(
+                f"'{self.path.name}' would have more than {members.MAX_MEMBERS} members: it would be refused",
+                "Export to a directory, or fewer runs.",
+            )
+
     def folder(self, name: str) -> None:
+        self._add(name, "folder")
         if self._zip is not None:
             self._zip.writestr(_zip_info(f"{name}/", stat.S_IFDIR | 0o755, time.time()), b"")
         else:
             self._tar.addfile(_tar_info(name, tarfile.DIRTYPE, 0o755))
 
     def file(self, name: str, reader: IO[bytes], size: int, *, executable: bool, modified: float) -> Steps:
+        self._add(name, "file")
         mode = 0o755 if executable else 0o644
         digest = sha256()
         self._size += size
@@ -181,6 +209,10 @@ class ArchiveFile:
         archive.offset += len(header) + size + rest
 
     def link(self, name: str, target: str) -> None:
+        # What it leads to may come later.
+        self._add(name, "link", target)
+
+    def _write_link(self, name: str, target: str) -> None:
         if self._zip is not None:
             info = _zip_info(name, stat.S_IFLNK | 0o777, time.time())
             self._zip.writestr(info, os.fsencode(target))
@@ -193,32 +225,36 @@ class ArchiveFile:
         """Let it take its place.
 
         Raises:
+            FileExistsError: it is there already.
             OSError: it can't be written to its end.
-            UserError: it is there already, or what is in it could not be taken out again.
+            UserError: what is in it could not be taken out again.
         """
         assert self._file is not None
+        self._tree.drop_faulty()
+        for name, target in self._tree.links.items():
+            self._write_link(name, target)
         (self._zip or self._tar).close()
+        self._file.flush()
+        if self._own:
+            self._require_no_bomb(os.fstat(self._file.fileno()).st_size)
+        if fsync:
+            os.fsync(self._file.fileno())
+        failpoint("export.written")
+        place(self._partial, self.path, replace=replace)
+        self._file.close()
+        if fsync:
+            sync(self.path.parent)
+
+    def _require_no_bomb(self, packed: int) -> None:
         # As whoever reads it counts: of a tar, headers and padding, too.
         size = self._size if self._zip is not None else self._tar.offset
-        self._file.flush()
-        packed = os.fstat(self._file.fileno()).st_size
         try:
-            Limits(total=1 << 62, packed=packed).check(self.path.name, size)
+            Limits(total=1 << 62, packed=packed).check_ratio(self.path.name, size)
         except ResolveError:
             raise UserError(
                 f"'{self.path.name}' would be too small for what is in it: it would be refused as a bomb",
                 "Export to a directory, or to a .tar that is not compressed.",
             ) from None
-        if fsync:
-            os.fsync(self._file.fileno())
-        failpoint("export.written")
-        try:
-            place(self._partial, self.path, replace=replace)
-        except FileExistsError:
-            raise taken(self.path) from None
-        self._file.close()
-        if fsync:
-            sync(self.path.parent)
 
     def discard(self) -> None:
         """Remove what is not whole. Does nothing once it is finished."""

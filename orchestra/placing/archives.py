@@ -17,7 +17,7 @@ from typing import IO, Any, Literal, TypeAlias, cast
 
 from orchestra.child.supervisor import failpoint
 from orchestra.errors import ResolveError, text_of_os_error
-from orchestra.placing.members import Limits, Member, check_link, check_members, clean_name, refuse
+from orchestra.placing.members import Limits, Member, check_members, clean_name, refuse
 from orchestra.placing.steps import CHUNK, Steps
 
 ArchiveType: TypeAlias = Literal["zip", "tar", "gz"]
@@ -85,7 +85,7 @@ def unpack(
 
     Raises:
         ResolveError: it is damaged, or something in it is refused. In that case nothing was written yet, except
-            where it only shows on the way: sizes that lie, links that lead out through other links.
+            where it only shows on the way: sizes that lie.
     """
     name = name or path.name
     disk = shutil.disk_usage(into)
@@ -96,7 +96,6 @@ def unpack(
     )
     try:
         yield from steps
-        _check_unpacked_links(name, into)
     except _DAMAGED as error:
         raise _damaged(name) from error
     except (NotImplementedError, RuntimeError) as error:
@@ -127,7 +126,7 @@ def _unpack_zip(path: Path, name: str, writer: _Writer, limits: Limits) -> Steps
         entries = archive.infolist()
         if sum(entry.compress_size for entry in entries) > limits.packed:
             raise ResolveError(f"'{name}' is refused: its members overlap")
-        members = check_members(name, _zip_members(name, archive, entries), limits)
+        members = check_members(name, _zip_members(name, archive, entries), limits, writer.wants)
         yield ""
         for member in members:
             if not writer.wants(member):
@@ -167,7 +166,6 @@ def _zip_members(name: str, archive: zipfile.ZipFile, entries: list[zipfile.ZipI
             if entry.file_size > 4096:
                 raise refuse(name, member, "is a link with an endless target")
             target = os.fsdecode(archive.read(entry))
-            check_link(name, member, target)
             yield Member(name=member, kind="link", index=index, target=target)
         elif stat.S_IFMT(mode) not in (0, stat.S_IFREG):
             raise refuse(name, member, "is a device or the like")
@@ -184,7 +182,7 @@ def _zip_members(name: str, archive: zipfile.ZipFile, entries: list[zipfile.ZipI
 def _unpack_tar(path: Path, name: str, writer: _Writer, limits: Limits) -> Steps:
     members: tuple[Member, ...] = ()
     with _OpenTar(path, name, limits) as (stream, archive):
-        members = check_members(name, _tar_members(name, archive, stream), limits)
+        members = check_members(name, _tar_members(name, archive, stream), limits, writer.wants)
         yield ""
         yield from stream.check_end()
     by_index = {member.index: member for member in members}
@@ -220,7 +218,6 @@ def _tar_members(name: str, archive: tarfile.TarFile, stream: _Stream) -> Iterat
         elif info.isdir():
             yield Member(name=member, kind="folder", index=index)
         elif info.issym():
-            check_link(name, member, info.linkname)
             yield Member(name=member, kind="link", index=index, target=info.linkname)
         elif info.islnk():
             target = clean_name(name, info.linkname)
@@ -247,7 +244,8 @@ class _Stream:
         data = cast(bytes, self._raw.read(size))
         self._last = data
         self._read += len(data)
-        self._limits.check(self._name, self._read)
+        # What is not wanted has to be read, too, but takes no room.
+        self._limits.check_ratio(self._name, self._read)
         return data
 
     def seek(self, offset: int, whence: int = 0) -> int:
@@ -368,26 +366,12 @@ class _Writer:
         yield ""
 
     def finish(self) -> None:
+        root = os.path.realpath(self._into)
         for link in self._links:
-            place = self._into / link.name
-            place.parent.mkdir(parents=True, exist_ok=True)
+            place = os.path.join(root, link.name)
+            parent = os.path.dirname(place)
+            os.makedirs(parent, exist_ok=True)
+            if os.path.realpath(parent) != parent:
+                # To some file systems, names are the same that differ in case alone.
+                raise refuse(self._archive, link.name, "lies below a link")
             os.symlink(link.target, place)
-
-
-def _check_unpacked_links(archive: str, folder: Path) -> None:
-    """Refuse links that lead out by way of other links, in circles, or to what holds them."""
-    root = os.path.realpath(folder)
-    for parent, folders, files in os.walk(folder):
-        for entry in (*folders, *files):
-            path = os.path.join(parent, entry)
-            if not os.path.islink(path):
-                continue
-            name = os.path.relpath(path, folder)
-            try:
-                real = os.path.realpath(path, strict=True)
-            except OSError:
-                raise refuse(archive, name, "is a link to nothing, or in a circle") from None
-            if real != root and not real.startswith(root + os.sep):
-                raise refuse(archive, name, "is a link that leads out of it")
-            if (os.path.realpath(parent) + os.sep).startswith(real + os.sep):
-                raise refuse(archive, name, "is a link to a folder that holds it")

@@ -16,6 +16,8 @@ from orchestra.child.supervisor import failpoint
 
 BEFORE = ".before"
 """Ends the names of what is being replaced."""
+_OURS = "[0-9a-f]" * 8
+"""What tells those who are at it apart, as a pattern: nothing else is ever taken for left behind."""
 
 
 def place(partial: Path, path: Path, *, replace: bool) -> None:
@@ -42,7 +44,7 @@ def place(partial: Path, path: Path, *, replace: bool) -> None:
 
 def sweep_partial(path: Path) -> None:
     """Remove what is left of those who were writing ``path`` when they were killed."""
-    for left in path.parent.glob(f".{glob.escape(path.name[:100])}.*.part"):
+    for left in path.parent.glob(f".{glob.escape(path.name[:100])}.{_OURS}.part"):
         with suppress(OSError):
             descriptor = _held_by_nobody(left)
             left.unlink()
@@ -109,7 +111,7 @@ class Making:
     def __init__(self, parent: Path, prefix: str) -> None:
         self.path = parent / f"{prefix}{os.urandom(4).hex()}"
         with alone_in(parent):
-            for left in parent.glob(f"{prefix}*"):
+            for left in parent.glob(f"{glob.escape(prefix)}{_OURS}"):
                 with suppress(OSError):
                     descriptor = _held_by_nobody(left)
                     _remove(left)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 from msgspec import Struct
 
 from orchestra.errors import ResolveError
+from orchestra.model.links import Tree
 
 MAX_MEMBERS = 1_000_000
 MAX_RATIO = 200
@@ -55,6 +55,14 @@ class Limits(Struct, frozen=True, kw_only=True):
                 f"'{archive}' would fill the disk: it unpacks to more than {self.total} bytes",
                 "Make room, or unpack it by hand.",
             )
+        self.check_ratio(archive, size)
+
+    def check_ratio(self, archive: str, size: int) -> None:
+        """Refuse to read ``size`` bytes, wherever they go.
+
+        Raises:
+            ResolveError: they are suspiciously many.
+        """
         if size > RATIO_FREE and size > MAX_RATIO * self.packed:
             raise ResolveError(
                 f"'{archive}' is refused: it unpacks to more than {MAX_RATIO} times its size",
@@ -82,44 +90,37 @@ def clean_name(archive: str, name: str) -> str:
     return clean
 
 
-def check_link(archive: str, name: str, target: str) -> None:
-    """Refuse a symbolic link that obviously leads out; what is unpacked is looked at once more.
-
-    Raises:
-        ResolveError: it does.
-    """
-    inside = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
-    if not target or target.startswith("/") or inside == ".." or inside.startswith("../"):
-        raise refuse(archive, name, f"is a link that leads out of it, to '{target}'")
-
-
-def check_members(archive: str, members: Iterable[Member], limits: Limits) -> tuple[Member, ...]:
+def check_members(
+    archive: str, members: Iterable[Member], limits: Limits, wants: Callable[[Member], bool]
+) -> tuple[Member, ...]:
     """All members, without folders that are named twice.
 
     Raises:
-        ResolveError: two have one name, one lies below a file or link, or they are too many or too large.
+        ResolveError: two have one name, one lies below a file or link, a link leads out, nowhere or to what holds it,
+            or they are too many, or those that are wanted too large.
     """
-    kinds: dict[str, str] = {}
+    tree = Tree()
     kept: list[Member] = []
     total = 0
     for member in members:
-        if len(kept) >= MAX_MEMBERS:
-            raise ResolveError(f"'{archive}' is refused: it has more than {MAX_MEMBERS} members")
-        total += member.size
-        limits.check(archive, total)
-        known = kinds.get(member.name)
+        if wants(member):
+            total += member.size
+            limits.check(archive, total)
+        known = tree.kind(member.name)
         if known == member.kind == "folder" or not member.name:
             continue
         if known is not None:
             raise refuse(archive, member.name, "is in it twice")
-        kinds[member.name] = member.kind
+        above = tree.add(member.name, "file" if member.kind == "copy" else member.kind, member.target)
+        if above is not None:
+            raise refuse(archive, member.name, f"lies below '{above}', which is no folder")
+        if len(tree) > MAX_MEMBERS:
+            raise ResolveError(f"'{archive}' is refused: it has more than {MAX_MEMBERS} members")
         kept.append(member)
-    for member in kept:
-        parent = posixpath.dirname(member.name)
-        while parent:
-            if kinds.get(parent, "folder") != "folder":
-                raise refuse(archive, member.name, f"lies below '{parent}', which is no folder")
-            parent = posixpath.dirname(parent)
+    for name, target in tree.links.items():
+        fault = tree.follow(name).fault
+        if fault is not None:
+            raise refuse(archive, name, f"{fault} (it leads to '{target[:_MAX_NAME]}')")
     return tuple(kept)
 
 

@@ -96,6 +96,7 @@ def a_full_run(**fields: Any) -> Run:
         label="lr=0.1",
         label_template="lr=${lr}",
         marked=True,
+        annotated=5,
         imported=Imported(source="runs.zip", time=1, id="3f2a"),
         tags=("a", "b"),
         directory="/elsewhere/run",

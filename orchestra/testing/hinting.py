@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -161,6 +162,7 @@ class PreparingContract:
         self, opener: ExecutorOpener, make_job: JobMaker
     ) -> None:
         replaced, left, other = (make_job(["sh", "-c", f"echo {word}"]) for word in ("a", "b", "c"))
+        before = sorted(os.listdir(left.directory))
         async with opener() as executor:
             assert isinstance(executor, Preparing)
             for job in (replaced, left):
@@ -175,6 +177,7 @@ class PreparingContract:
         assert output_of(other) == b"c\n"
         for job in (replaced, left):
             assert (exit_of(job), fence_of(job), output_of(job)) == (None, None, b"")
+            assert sorted(os.listdir(job.directory)) == before
         # Nothing of it is in the way of its start, whoever that comes from.
         async with opener() as executor:
             await over(executor, await executor.submit(left))

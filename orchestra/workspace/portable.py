@@ -41,12 +41,15 @@ class Part(NamedTuple):
 
     path: str
     """Relative to it."""
-    kind: Literal["file", "folder", "link", "outside", "other"]
-    """``link``: to what the run has itself; ``outside``: a link to anything else; ``other``: a pipe or a device."""
+    kind: Literal["file", "folder", "link", "outside", "other", "gone"]
+    """``link``: to what the run has itself; ``outside``: a link to anything else; ``other``: a pipe or a device;
+    ``gone``: it was removed while it was looked at."""
     source: str
     """Where it is."""
     target: str = ""
-    """Of a link: relative if it is to what the run has itself, or to a file of another run."""
+    """Of a link that is kept or was followed: as it is written, or relative if it is to a file of another run."""
+    inside: str = ""
+    """Of a link to what the run has itself: where that is, without links."""
 
 
 Follows = Callable[[str, str], bool]
@@ -78,8 +81,14 @@ class _Walk:
     def parts(self, folder: str, prefix: str, above: tuple[str, ...]) -> Iterator[Part]:
         if len(above) > DEEPEST:
             raise UserError(f"'{self.root}' is nested too deeply (limit {DEEPEST})")
-        with os.scandir(folder) as entries:
-            found = sorted(entries, key=_order)
+        try:
+            with os.scandir(folder) as entries:
+                found = sorted(entries, key=_order)
+        except (FileNotFoundError, NotADirectoryError):
+            if not above:
+                raise
+            yield Part(prefix.rstrip("/"), "gone", folder)
+            return
         for entry in found:
             path = f"{prefix}{entry.name}"
             if _stays(path):
@@ -93,20 +102,24 @@ class _Walk:
                 yield Part(path, "file" if entry.is_file(follow_symlinks=False) else "other", entry.path)
 
     def _link(self, path: str, source: str, above: tuple[str, ...]) -> Iterator[Part]:
-        text = os.readlink(source)
+        try:
+            text = os.readlink(source)
+        except OSError:
+            yield Part(path, "gone", source)
+            return
         real = os.path.realpath(source)
-        if real.startswith(self.root + os.sep) and os.path.exists(real):
-            here = os.path.dirname(os.path.join(self.root, path))
-            yield Part(path, "link", source, os.path.relpath(real, here) if os.path.isabs(text) else text)
+        target = self._target(path, text, real)
+        if (real + os.sep).startswith(self.root + os.sep) and os.path.exists(real):
+            yield Part(path, "link", source, text, real[len(self.root) + 1 :])
         elif os.path.isfile(real) and self.follows(path, real):
-            yield Part(path, "file", real)
+            yield Part(path, "file", real, target)
         elif os.path.isdir(real) and self.follows(path, real):
             if real in above or (self.root + os.sep).startswith(real + os.sep):
                 raise UserError(f"'{source}' is a link to a folder that holds it")
-            yield Part(path, "folder", real)
+            yield Part(path, "folder", real, target)
             yield from self.parts(real, f"{path}/", (*above, real))
         else:
-            yield Part(path, "outside", source, self._target(path, text, real))
+            yield Part(path, "outside", source, target)
 
     def _target(self, path: str, text: str, real: str) -> str:
         """``../ID/...`` for a file of another run, wherever the runs are; else as it is written."""

@@ -40,7 +40,8 @@ for stream in (sys.stdin, sys.stdout, sys.stderr):
 print(sys.stdin is sys.__stdin__, sys.stdout is sys.__stdout__, repr(sys.stdin.read()))
 print({number: signal.getsignal(number) for number in signal.Signals}, signal.pthread_sigmask(signal.SIG_BLOCK, []))
 print(gc.isenabled(), gc.get_threshold(), sys.getrecursionlimit(), sys.gettrace(), sys.excepthook)
-print([name for name in ("launcher", "supervisor", "warm", "warm_script", "injection") if name in sys.modules])
+ours = ("launcher", "supervisor", "warm", "warm_end", "warm_script", "injection")
+print([name for name in ours if name in sys.modules])
 """
 
 MAIN = """
@@ -96,6 +97,58 @@ threading.Thread(target=work).start()
 threading.Thread(target=time.sleep, args=(100,), daemon=True).start()
 print("main ended")
 """,
+    "what is deleted at the end": """
+import logging, sys
+class Told:
+    def __init__(self, name): self.name = name
+    def __del__(self): print("deleted", self.name, sys.argv, logging is not None)
+class Cycle(Told):
+    def __init__(self, name): super().__init__(name); self.me = self
+def generate():
+    try: yield 1
+    finally: print("left")
+one, cycle, waiting = Told("one"), Cycle("cycle"), generate()
+next(waiting)
+""",
+    "what a module keeps": """
+import logging, os
+class Told:
+    def __del__(self, write=os.write): write(1, b"deleted")
+logging.kept = Told()
+""",
+    "a handler that keeps the script": """
+import atexit
+class Told:
+    def __del__(self): print("deleted")
+kept = Told()
+@atexit.register
+def late(): print("late", kept is not None)
+""",
+    "files that are left open": """
+import logging, mine, os, sys
+def written(name):
+    file = open(name, "w"); file.write(name); return file
+here, logging.there, mine.beside = written("a"), written("b"), written("c")
+class Reader:
+    def __del__(self, write=os.write, read=os.read, open=os.open):
+        write(1, b"".join(read(open(name, 0), 9) for name in "abc") + b" is there")
+sys.reader = Reader()
+""",
+    "an output of one's own": """
+import io, sys
+class Tee(io.TextIOBase):
+    def write(self, text): return sys.__stdout__.write("> " + text)
+    def flush(self): sys.__stdout__.write("flushed\\n")
+sys.stdout = Tee()
+print("told")
+""",
+    "an output that can't be written": """
+import os, sys
+os.close(1)
+sys.stderr.write("told")
+sys.stdout.write("lost")
+""",
+    "what the C library keeps": "import ctypes; ctypes.CDLL(None).printf(b'kept by C')",
     "output that is not flushed": "import sys; sys.stdout.write('no newline'); sys.stderr.write('nor here')",
     "much output": "for i in range(20000): print('line', i)",
     "bytes": "import sys; sys.stdout.buffer.write(bytes(range(256)) * 100)",
@@ -210,6 +263,32 @@ def test_a_command_does_the_same_however_it_names_its_script(bench, words, expec
     plain, forked = bench.both({"script.py": text, "sub/script.py": text}, *words, expected=expected)
 
     assert forked == plain
+
+
+ABORTS = """
+import ctypes, sys
+ctypes.pythonapi.Py_AtExit(ctypes.cast(ctypes.CDLL(None).abort, ctypes.c_void_p))
+"""
+"""Tells whether an interpreter unloads what it has loaded: then it calls this last."""
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        ("print('done')", 0),
+        ("sys.exit(3)", 3),
+        ("import logging, mine; logging.kept = mine", 0),
+        ("import logging; logging.kept = open('file', 'w')", -6),
+        ("import threading, time; threading.Thread(target=time.sleep, args=(9,), daemon=True).start()", -6),
+        ("import atexit; atexit.register(print)", -6),
+        ("raise ValueError", -6),
+    ],
+)
+def test_a_fork_unloads_what_is_its_own_and_the_rest_only_where_that_may_matter(bench, ending, code):
+    plain, forked = bench.both({"script.py": ABORTS + ending, **FILES})
+
+    assert (plain.code, forked.code) == (-6, code)
+    assert forked.output == plain.output
 
 
 def test_what_one_run_did_to_modules_is_unknown_to_the_next(bench):

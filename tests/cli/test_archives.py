@@ -11,17 +11,17 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from msgspec import structs
 
-from orchestra.engine import exporting
+from orchestra.engine import exported_copy, exporting, steady
 from orchestra.model.archived import INDEX
 from orchestra.model.execution import Fence
 from orchestra.model.marks import MARK
 from orchestra.model.operation import Requirement, SourceDef
-from orchestra.model.run import Comment, Run
+from orchestra.model.run import Run
 from orchestra.placing.making import Making
 from orchestra.testing.builders import a_batch, a_fence, a_run, a_worker, an_identity, an_operation
 from orchestra.workspace import records
@@ -149,7 +149,7 @@ def test_importing_again_changes_nothing(call: Call, other: Call, home: Path, ki
     again = other("import", kind, "-y")
 
     assert again.output == f"Imported 0 run(s) from {kind}\n"
-    assert again.error.count("exists, skipping") == 3
+    assert again.error.splitlines() == [f"WARNING: {run_id} exists, skipping" for run_id in IDS]
     assert ids(other) == before
     assert call("import", kind, "-y").error.count("exists, skipping") == 3
 
@@ -161,26 +161,105 @@ def test_runs_are_added_to_a_directory_and_not_copied_twice(call: Call, home: Pa
     called = call("export", "out", "-y")
 
     assert called.output == "Exported 2 run(s) to out\n"
-    assert f"WARNING: {IDS[2]} exists, skipping\n" in called.error
+    assert called.error.startswith(f"WARNING: {IDS[2]} exists, skipping\n")
     assert len(ids(call, "-A", "out")) == 3
 
 
-def test_what_is_noted_of_a_run_makes_no_other_run_of_it(call: Call, other: Call, home: Path) -> None:
-    run = ended(id=IDS[0])
-    make(home, run)
-    call("export", "out.zip", "-y")
-    other("import", "out.zip", "-y")
-    changed = structs.replace(
-        run, label="better", tags=("x",), comments=(Comment(body="b", user="u", host="h", time=1),)
+def said(call: Call, *options: str) -> tuple[str, list[str], list[str], bool]:
+    (run,) = call("runs", "--json", *options).json
+    return run["label"], run["tags"], [comment["body"] for comment in run["comments"]], run["marked"]
+
+
+def say(call: Call, word: str) -> None:
+    """All that people can say of a run."""
+    call("label", "-s", word, "-y")
+    call("tag", "-a", word, "-y")
+    call("comment", "-a", word, "-y")
+    call("mark", "-y")
+
+
+@pytest.mark.parametrize("kind", ["out", "out.zip"])
+def test_a_later_word_on_a_run_reaches_the_copies_that_are_there(
+    call: Call, other: Call, home: Path, kind: str
+) -> None:
+    make(home, ended(id="one"))
+    call("export", kind, "-y")
+    other("import", kind, "-y")
+    say(call, "later")
+
+    exported = call("export", kind, "-y", *(("--force",) if kind != "out" else ()))
+    imported = other("import", kind, "-y")
+
+    assert exported.error.startswith(
+        "one exists, annotations updated\n" if kind == "out" else "Copying one\n"
     )
-    shutil.rmtree(home)
-    make(home, changed)
-    call("export", "again.zip", "-y")
+    assert (imported.output, imported.error) == (
+        f"Imported 0 run(s) from {kind}\n",
+        "one exists, annotations updated\n",
+    )
+    assert said(other) == said(call, "-A", kind) == said(call) == ("later", ["later"], ["later"], True)
+    assert other("check", "--runs").code == 0
+    assert other("import", kind, "-y").error == call("import", kind, "-y").error == "WARNING: one exists, skipping\n"
 
-    called = other("import", "again.zip", "-y")
+    other("label", "-s", "last", "-y")
+    other("mark", "--clear", "-y")
+    other("export", "back", "-y")
+    assert call("import", "back", "-y").error == "one exists, annotations updated\n"
+    assert said(call) == ("last", ["later"], ["later"], False)
 
-    assert called.output == "Imported 0 run(s) from again.zip\n"
-    assert other("runs", "--json").json[0]["label"] == run.label
+
+def test_an_earlier_word_on_a_run_replaces_none(call: Call, other: Call, home: Path) -> None:
+    make(home, ended(id="one"))
+    call("export", "out", "-y")
+    other("import", "out", "-y")
+    for _ in range(3):
+        # Often is not late.
+        say(call, "often")
+    say(other, "late")
+
+    assert other("export", "out", "-y").error.startswith("one exists, annotations updated\n")
+    assert call("export", "out", "-y").error.startswith("WARNING: one exists, skipping\n")
+    assert said(call, "-A", "out")[0] == "late"
+    assert call("import", "out", "-y").error == "one exists, annotations updated\n"
+    assert said(call) == said(other)
+
+
+def test_a_named_archive_gets_the_words_that_came_since(call: Call, home: Path) -> None:
+    make(home, ended(id="one"))
+    call("archive", "old", "--create", "--copy", "-y")
+    call("comment", "-a", "good", "-y")
+
+    again = call("archive", "old", "--copy", "-y")
+
+    assert again.error == "one exists, annotations updated\n"
+    assert again.output == "Archived 0 run(s) to 'old'\n"
+    call("runs", "rm", "-p", "1", "-y")
+    assert call("import", "old", "--move", "-y").output == "Imported 1 run(s) from old\n"
+    assert said(call)[2] == ["good"]
+
+
+def test_an_archive_is_whole_when_words_reach_it_half(
+    call: Call, other: Call, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(home, ended(id="one"))
+    call("export", "out", "-y")
+    say(call, "new")
+    write = exported_copy.write_atomic
+
+    def failing(path: Path, *given: Any, **options: Any) -> None:
+        if path.name == "run.json":
+            raise OSError(errno.EIO, "Input/output error")
+        write(path, *given, **options)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(exported_copy, "write_atomic", failing)
+        assert call("export", "out", "-y").code != 0
+    assert other("import", "out", "-y").output == "Imported 1 run(s) from out\n"
+
+    assert call("export", "out", "-y").error.startswith("one exists, annotations updated\n")
+    assert other("import", "out", "-y").error == "one exists, annotations updated\n"
+    (Path("out/one") / ".orchestra/run.json").write_text("{}")
+    assert other("import", "out", "-y").code == 1
 
 
 def test_another_run_of_the_same_id_is_refused_before_anything_is_entered(
@@ -262,12 +341,15 @@ def test_import_removes_no_copy_from_an_archive_of_which_people_have_said_other_
     call("export", "out", "-y")
     other("import", "out", "-y")
     other("label", "-s", "new", "said", "-y")
+    call("label", "-s", "newer", "same", "-y")
+    call("export", "out", "-y")
 
     moved = other("import", "out", "--move", "-y")
 
     assert moved.output == "Imported 0 run(s) from out\n"
     assert "said is kept in the archive" in moved.error
     assert ids(call, "-A", "out") == ["said"]
+    assert {run["label"] for run in other("runs", "--json").json} == {"new", "newer"}
 
 
 @pytest.mark.parametrize("more", [b"abc", b"x" * 5000])
@@ -411,7 +493,10 @@ def test_a_link_that_leads_out_is_not_followed(
 
     called = call("export", kind, "-y", "--copy-resources")
 
-    assert "WARNING: one: not exported, for they are links elsewhere: 'gone', 'leak'" in called.error
+    assert (
+        "WARNING: one: not exported, for they are links to what does not go along: 'gone', 'leak'"
+        in called.error
+    )
     assert other("import", kind, "-y").code == 0
     assert not os.path.lexists(run_dir(tmp_path / "other", "one") / "leak")
     assert b"SECRET" not in b"".join(files(tmp_path / "other").values())
@@ -450,6 +535,104 @@ def test_resources_are_copied_where_that_is_wanted(
         folder = run_dir(tmp_path / name, "train") / "data"
         assert not folder.is_symlink()
         assert (folder / "run.sh").read_text() == "#!/bin/sh\n"
+
+
+@pytest.mark.parametrize("kind", ["out", "out.zip", "out.tar"])
+def test_no_link_that_a_run_has_keeps_its_archive_from_being_imported(
+    call: Call, other: Call, home: Path, tmp_path: Path, kind: str
+) -> None:
+    make(home, ended(id="one"), ended(id="two"))
+    one = run_dir(home, "one")
+    os.mkfifo(one / "pipe")
+    for name, target in {
+        "all": ".",
+        "sub/up": "..",
+        "sub/deep": "../all/model.bin",
+        "to-pipe": "pipe",
+        "own": "../one/model.bin",
+        "whole": str(one / "sub"),
+        "env": ".orchestra/exported.json",
+        "round": "about",
+        "about": "round",
+        "two/its-pipe": "../../two/pipe",
+        "two/its-model": "../../two/model.bin",
+    }.items():
+        (one / name).parent.mkdir(exist_ok=True)
+        (one / name).symlink_to(target)
+    os.mkfifo(run_dir(home, "two") / "pipe")
+
+    exported = call("export", kind, "-y")
+    imported = other("import", kind, "-y")
+
+    assert exported.code == 0
+    elsewhere = "for they are links to what does not go along: 'about', 'env', 'round', 'to-pipe' ("
+    assert f"one: not exported: 'pipe'\nWARNING: one: not exported, {elsewhere}" in exported.error
+    assert (imported.code, imported.output) == (0, f"Imported 2 run(s) from {kind}\n"), imported.error
+    theirs = run_dir(tmp_path / "other", "one")
+    links = {
+        str(path.relative_to(theirs)): os.readlink(path) for path in theirs.rglob("*") if path.is_symlink()
+    }
+    assert links == {
+        "all": ".",
+        "sub/up": "..",
+        "sub/near": "../model.bin",
+        "sub/deep": "../model.bin",
+        "own": "model.bin",
+        "whole": "sub",
+        "two/its-model": "../../two/model.bin",
+    }
+    assert other("import", kind, "-y").error.count("exists, skipping") == 2
+    if kind == "out":
+        assert call("export", kind, "-y").error.count("exists, skipping") == 2
+
+
+def test_a_run_is_the_same_with_copies_of_what_its_links_lead_to(
+    call: Call, other: Call, home: Path, tmp_path: Path
+) -> None:
+    make(home, ended(id="prep"), ended(id="train"))
+    (run_dir(home, "train") / "data").symlink_to(run_dir(home, "prep") / "sub")
+    (run_dir(home, "train") / "start").symlink_to(run_dir(home, "prep") / "model.bin")
+    third: Call = lambda *arguments: call("-H", str(tmp_path / "third"), *arguments)  # noqa: E731
+
+    for place in ("out", "out.zip"):
+        call("export", place, "train", "-r", "-y")
+        assert call("import", place, "-y").error == "WARNING: train exists, skipping\n"
+    assert call("export", "out", "train", "-r", "-y").error == "WARNING: train exists, skipping\n"
+    call("export", "plain.zip", "-y")
+    assert other("import", "out.zip", "-y").output == "Imported 1 run(s) from out.zip\n"
+    assert other("import", "plain.zip", "train", "-y").error == "WARNING: train exists, skipping\n"
+    assert other("export", "out", "-y").error == "WARNING: train exists, skipping\n"
+    assert third("import", "plain.zip", "train", "-r", "-y").output == "Imported 1 run(s) from plain.zip\n"
+    for place, options in (("plain.zip", ("train", "-r")), ("plain.zip", ("train",)), ("out.zip", ())):
+        assert third("import", place, *options, "-y").error == "WARNING: train exists, skipping\n"
+
+    (run_dir(tmp_path / "other", "train") / "model.bin").write_text("retrained")
+    assert other("import", "out.zip", "-y").code == 1
+
+
+def test_no_link_that_an_import_makes_lies_below_another(
+    call: Call, other: Call, home: Path, tmp_path: Path
+) -> None:
+    make(home, ended(id="one"))
+    deep = run_dir(home, "one") / "a" / "b"
+    deep.mkdir(parents=True)
+    (deep / "near").symlink_to("../../sub")
+    call("export", "out", "-y")
+    path = tmp_path / "out/one/.orchestra/exported.json"
+    manifest = json.loads(path.read_text())
+    manifest["outside"] = {"a/b/near/l": "../../..", "l": "../..", "a/l": "../x/.."}
+    path.write_text(json.dumps(manifest))
+
+    assert other("import", "out", "-y").code == 0
+
+    theirs = run_dir(tmp_path / "other", "one")
+    assert {
+        str(path.relative_to(theirs)): os.readlink(path) for path in theirs.rglob("*") if path.is_symlink()
+    } == {
+        "a/b/near": "../../sub",
+        "sub/near": "../model.bin",
+        "a/l": "..",
+    }
 
 
 def test_what_no_archive_can_keep_is_told_and_never_moved(call: Call, home: Path) -> None:
@@ -500,6 +683,50 @@ def test_a_run_that_is_running_is_exported_as_it_is_but_not_moved(
     other("import", "out", "-y")
     (here,) = other("runs", "--json").json
     assert (here["status"], here["reason"]) == ("lost", "it was running when it was exported")
+
+
+@pytest.mark.parametrize("kind", ["out", "out.zip"])
+def test_what_a_running_run_rotates_and_removes_is_left_out_of_what_is_exported(
+    call: Call, other: Call, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    from orchestra.workspace.fence import hold
+
+    run = a_run(id="one", state="running", attempt=1, worker=a_worker(), started=1)
+    make(home, run)
+    folder = run_dir(home, "one")
+    for name in ("a.log", "steady.log", "shrinks.log", "sub/b.log", "gone/c.log"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x" * 300_000)
+    (folder / "sub" / "last").symlink_to("b.log")
+    look, seen = steady.open_part, list[str]()
+
+    def rotating(source: str) -> tuple[IO[bytes], os.stat_result]:
+        name = os.path.relpath(source, folder)
+        seen.append(name)
+        if name == "a.log":
+            shutil.rmtree(folder / "gone")
+        if name == "sub/b.log":
+            (folder / name).unlink()
+        opened = look(source)
+        if name == "shrinks.log":
+            os.truncate(source, opened[1].st_size - 1)
+        if name == "steady.log" and seen.count(name) == 1:
+            os.truncate(source, 5)
+        return opened
+
+    monkeypatch.setattr(steady, "open_part", rotating)
+    (attempt_directory(folder, 1) / "fence").unlink()
+    with hold(attempt_directory(folder, 1), "n", fsync=False):
+        exported = call("export", kind, "-y")
+
+    assert exported.code == 0, exported.error
+    told = "one: not exported, for it changed or removed them meanwhile: 'gone', 'shrinks.log', 'sub/b.log'"
+    assert told in exported.error, exported.error
+    assert other("import", kind, "-y").code == 0
+    theirs = run_dir(tmp_path / "other", "one")
+    assert sorted(files(theirs)) == ["a.log", "model.bin", "steady.log", "sub/near", "sub/run.sh"]
+    assert (theirs / "steady.log").read_bytes() == b"x" * 5
+    assert leftovers(tmp_path) + (leftovers(tmp_path / kind) if kind == "out" else []) == []
 
 
 # Places

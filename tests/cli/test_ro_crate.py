@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from pathlib import Path
@@ -10,9 +11,12 @@ from zipfile import ZipFile
 
 import pytest
 
-from orchestra.engine import ro_crate
+from orchestra.engine import ro_crate, steady
 from orchestra.model import crate as model_crate
 from orchestra.model.run import Comment, ResolvedSource
+from orchestra.testing.builders import a_run, a_worker
+from orchestra.workspace.fence import hold
+from orchestra.workspace.layout import attempt_directory
 from tests.cli.conftest import Call
 from tests.guild_homes import STARTED
 from tests.saved_runs import ended, saved
@@ -227,6 +231,45 @@ def test_a_file_that_appears_while_a_crate_is_made_is_left_as_it_is(
     assert (called.code, "was made by somebody else meanwhile" in called.error) == (1, True)
     assert [path.name for path in tmp_path.iterdir() if "crate" in path.name] == ["crate.zip"]
     assert (tmp_path / "crate.zip").read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", ["crate", "crate.zip"])
+def test_a_crate_that_fails_leaves_nothing(
+    call: Call, trained: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    before = sorted(path.name for path in tmp_path.iterdir())
+
+    def crate_metadata(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ro_crate, "crate_metadata", crate_metadata)
+    called = call("export", place, "--ro-crate", "-y")
+    assert (called.code, "No space left on device" in called.error) == (75, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_what_a_running_run_rotates_is_left_out_of_its_crate(
+    call: Call, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = a_run(id="one", state="running", attempt=1, worker=a_worker(), started=1)
+    saved(home, run)
+    folder = home / "runs" / "one"
+    for name in ("a.log", "b.log"):
+        (folder / name).write_text("x")
+    look = steady.open_part
+
+    def rotating(source: str) -> Any:
+        (folder / "b.log").unlink(missing_ok=True)
+        return look(source)
+
+    monkeypatch.setattr(steady, "open_part", rotating)
+    with hold(attempt_directory(folder, 1), "n", fsync=False):
+        called = call("export", "crate.zip", "--ro-crate", "-y")
+
+    assert called.code == 0, called.error
+    assert "WARNING: 'runs/one/b.log' is left out: the run changed or removed it meanwhile" in called.error
+    with ZipFile("crate.zip") as archive:
+        assert [name for name in archive.namelist() if name.endswith(".log")] == ["runs/one/a.log"]
 
 
 def test_a_person_is_asked_first_and_nothing_is_nothing(call: Call, home: Path) -> None:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 from msgspec import structs
 
 from orchestra import Orchestra, api
-from orchestra.errors import RunNotFound, UserError
+from orchestra.engine import importing
+from orchestra.engine.incoming import Incoming
+from orchestra.errors import IdTaken, RunNotFound, UserError
 from orchestra.model.archived import inert, portable, require_format, run_of_link
 from orchestra.model.events import Event
-from orchestra.model.run import Imported
+from orchestra.model.run import Imported, Run
 from orchestra.testing.builders import a_batch, a_run, a_worker
 from tests.guild_homes import GuildHome
 from tests.saved_runs import ended, opened, save
@@ -41,6 +45,101 @@ async def test_runs_go_to_another_home_and_are_told(home: Path, tmp_path: Path) 
         assert {run.id for run in imported} == {run.id for run in await there.list()} == {"batch", "trial"}
         assert all(run.imported is not None and run.imported.source == str(place) for run in imported)
         assert await there.import_runs(place) == ()
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, work: Callable[[], Awaitable[object]], step: str) -> None:
+    """Let somebody else do ``work`` when an import has come to ``step``."""
+    there = getattr(importing._Import, step)  # pyright: ignore[reportPrivateUsage]
+
+    async def step_after_work(*given: Any) -> Any:
+        monkeypatch.setattr(importing._Import, step, there)  # pyright: ignore[reportPrivateUsage]
+        await work()
+        return await there(*given)
+
+    monkeypatch.setattr(importing._Import, step, step_after_work)  # pyright: ignore[reportPrivateUsage]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_two_who_import_the_same_runs_at_once_bring_each_once(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await three(home)
+    place, other = tmp_path / "out.zip", tmp_path / "other"
+    async with (
+        Orchestra(home, settings=FAST) as here,
+        Orchestra(other, settings=FAST) as one,
+        Orchestra(other, settings=FAST) as two,
+    ):
+        await here.export_runs(place)
+        meanwhile(monkeypatch, lambda: two.import_runs(place, ["trial"]), "_enter")
+
+        assert {run.id for run in await one.import_runs(place)} == {"batch", "alone"}
+        assert {run.id for run in await one.list()} == {"batch", "trial", "alone"}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_what_was_placed_is_entered_though_another_run_took_an_id_meanwhile(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await three(home)
+    other = tmp_path / "other"
+    async with Orchestra(home, settings=FAST) as here, Orchestra(other, settings=FAST) as there:
+        await here.export_runs(tmp_path / "out.zip")
+        meanwhile(monkeypatch, lambda: save(there.session, ended(id="trial", created=99)), "_enter")
+
+        with pytest.raises(IdTaken, match="another run with the id trial was made meanwhile"):
+            await there.import_runs(tmp_path / "out.zip")
+        placed = {path.name for path in (other / "runs").iterdir() if not path.name.startswith(".")}
+        assert {run.id for run in await there.list()} == placed == {"alone", "batch", "trial"}
+        assert (await there.get("trial")).created == 99
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("step", ["_sort_out", "_enter"])
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_two_who_move_the_same_runs_out_of_an_archive_at_once_lose_none(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    await three(home)
+    place, other = tmp_path / "out", tmp_path / "other"
+    async with (
+        Orchestra(home, settings=FAST) as here,
+        Orchestra(other, settings=FAST) as one,
+        Orchestra(other, settings=FAST) as two,
+    ):
+        await here.export_runs(place)
+        meanwhile(monkeypatch, lambda: two.import_runs(place, ["trial"], move=True), step)
+
+        assert {run.id for run in await one.import_runs(place, move=True)} == {"batch", "alone"}
+        assert {run.id for run in await one.list()} == {"batch", "trial", "alone"}
+        assert [path.name for path in place.iterdir()] == ["orchestra-archive.json"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_run_that_leaves_the_archive_while_it_is_read_is_here_or_missed(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await three(home)
+    place, other = tmp_path / "out", tmp_path / "other"
+    read = Incoming._read  # pyright: ignore[reportPrivateUsage]
+
+    def removing(incoming: Incoming, run_id: str) -> Run:
+        if run_id == "trial":
+            shutil.rmtree(place / "trial")
+        return read(incoming, run_id)
+
+    monkeypatch.setattr(Incoming, "_read", removing)
+    async with Orchestra(home, settings=FAST) as here, Orchestra(other, settings=FAST) as there:
+        await here.export_runs(place)
+        with pytest.raises(UserError, match="run trial was removed from"):
+            await there.import_runs(place)
+        assert await there.list() == ()
+
+        await here.export_runs(place)
+        assert await here.import_runs(place) == ()
 
 
 @pytest.mark.anyio

@@ -124,6 +124,19 @@ def test_the_archive_that_is_replaced_stays_until_the_new_one_is_whole(shell: Sh
     assert (tmp_path / "out.zip").read_bytes() == before
 
 
+@pytest.mark.parametrize("place", ["crate", "crate.zip"])
+def test_a_crate_is_there_whole_or_not_at_all_and_nothing_is_left_beside_it(
+    shell: Shell, tmp_path: Path, place: str
+) -> None:
+    arguments = ("export", place, "--ro-crate", "-y")
+    strike(shell, f"{'export.writing' if place == 'crate' else 'export.written'}:kill9", *arguments)
+    assert [path.name for path in tmp_path.iterdir() if "crate" in path.name] != [place]
+    assert not (tmp_path / place).exists()
+
+    assert shell.run(*arguments).code == 0
+    assert [path.name for path in tmp_path.iterdir() if "crate" in path.name] == [place]
+
+
 @pytest.mark.parametrize(
     ("verb", "place"), [("export", "out.zip"), ("export", "out"), ("import", "ready.zip")]
 )

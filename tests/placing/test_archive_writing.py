@@ -88,7 +88,7 @@ def test_a_file_that_has_shrunk_is_told(tmp_path: Path, name: str) -> None:
 def test_one_that_is_there_is_replaced_only_on_wish(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_text("mine")
     archive = opened(tmp_path / "a.zip")
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(FileExistsError):
         archive.finish(replace=False, fsync=False)
     archive.discard()
     assert (tmp_path / "a.zip").read_text() == "mine"
@@ -113,10 +113,13 @@ def test_nothing_is_written_that_would_be_refused_as_a_bomb(
 
 
 def test_what_others_left_is_removed_and_what_they_write_is_not(tmp_path: Path) -> None:
-    left = tmp_path / ".a.zip.0123.part"
+    left = tmp_path / ".a.zip.0123abcd.part"
     left.touch()
-    (tmp_path / ".making-1").mkdir()
-    (tmp_path / ".making-1" / "file").touch()
+    (tmp_path / ".making-0123abcd").mkdir()
+    (tmp_path / ".making-0123abcd" / "file").touch()
+    mine = [tmp_path / ".a.zip.mine.part", tmp_path / ".making-mine"]
+    for path in mine:
+        path.mkdir()
 
     first = opened(tmp_path / "a.zip")
     second = opened(tmp_path / "a.zip")
@@ -124,12 +127,12 @@ def test_what_others_left_is_removed_and_what_they_write_is_not(tmp_path: Path) 
     other = Making(tmp_path, ".making-")
 
     assert not left.exists()
-    assert len(os.listdir(tmp_path)) == 4
+    assert len(os.listdir(tmp_path)) == 6
     first.finish(replace=False, fsync=False)
     second.discard()
     making.close()
     other.close()
-    assert os.listdir(tmp_path) == ["a.zip"]
+    assert sorted(os.listdir(tmp_path)) == [".a.zip.mine.part", ".making-mine", "a.zip"]
 
 
 def test_a_folder_is_written_without_following_or_replacing(tmp_path: Path) -> None:
@@ -141,6 +144,12 @@ def test_a_folder_is_written_without_following_or_replacing(tmp_path: Path) -> N
         with pytest.raises(FileExistsError):
             write(writer, name, b"x")
     assert (tmp_path / "target").read_bytes() == b""
+
+
+def test_what_is_in_memory_is_written_however_large_it_is(tmp_path: Path) -> None:
+    digest = write(FolderWriter(tmp_path), "one", b"x" * ODD)
+
+    assert digest == hashlib.sha256((tmp_path / "one").read_bytes()).hexdigest()
 
 
 def test_a_clone_has_no_more_than_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,4 +195,32 @@ def test_of_a_tar_its_headers_count_as_for_those_who_unpack_it(
 
     with pytest.raises(UserError, match="would be refused as a bomb"):
         archive.finish(replace=False, fsync=False)
+    archive.discard()
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_links_that_would_be_refused_are_left_out_and_the_others_stay(tmp_path: Path, name: str) -> None:
+    into = tmp_path / "into"
+    into.mkdir()
+    archive = opened(tmp_path / name)
+    archive.link("one/round", "../two/round")
+    archive.link("one/fine", "../two/later")
+    archive.link("one/gone", "../two/gone")
+    write(archive, "two/later", b"x")
+    archive.link("two/round", "../one/round")
+    archive.finish(replace=False, fsync=False)
+    archive.discard()
+
+    for _ in unpack(tmp_path / name, archive_type(name) or "tar", into):
+        pass
+    assert [str(path.relative_to(into)) for path in into.rglob("*") if path.is_symlink()] == ["one/fine"]
+
+
+def test_no_more_is_written_than_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members, "MAX_MEMBERS", 3)
+    archive = opened(tmp_path / "a.tar")
+    write(archive, "one/x", b"")
+    write(archive, "one/y", b"")
+    with pytest.raises(UserError, match="more than 3 members"):
+        write(archive, "one/z", b"")
     archive.discard()

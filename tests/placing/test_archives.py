@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import shutil
 import stat
 import tarfile
@@ -15,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from orchestra.errors import ResolveError
-from orchestra.placing import members
+from orchestra.placing import archives, members
 from orchestra.placing.archives import archive_type, type_by_content, unpack
 
 Change = dict[str, object]
@@ -162,13 +163,25 @@ def test_a_hostile_tar_file_is_refused_before_anything_is_written(tmp_path, into
         [("a", sym("nothing"))],
     ],
 )
-def test_links_that_lead_out_by_other_links_or_in_circles_are_refused(tmp_path, into, entries):
+def test_links_that_lead_out_by_other_links_or_in_circles_are_refused_before_anything_is_written(
+    tmp_path, into, entries
+):
     path = tar(tmp_path / "a.tar", *entries)
 
     with pytest.raises(ResolveError, match="is a link"):
         run(path, into)
-    assert found(into) == {}
+    assert list(into.iterdir()) == []
     assert (tmp_path / "canary").read_text() == "alive"
+
+
+def test_no_link_is_made_by_way_of_another_where_case_makes_no_difference(tmp_path, into, monkeypatch):
+    # Of names that are two to us, and one to the file system.
+    path = tar(tmp_path / "a.tar", ("f/x", b"1"), ("d", sym("f")), ("d/out", sym("../../canary")))
+    monkeypatch.setattr(archives, "check_members", lambda name, found, *_: tuple(found))
+
+    with pytest.raises(ResolveError, match="lies below a link"):
+        run(path, into)
+    assert not (into / "f" / "out").is_symlink()
 
 
 HOSTILE_ZIPS: dict[str, tuple[str, bytes, int]] = {
@@ -249,6 +262,23 @@ def test_what_would_fill_the_disk_is_refused(tmp_path, into, monkeypatch, total,
     with pytest.raises(ResolveError, match="would fill the disk"):
         run(path, other)
     assert list(other.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz"])
+def test_what_is_not_wanted_needs_no_room(tmp_path, into, monkeypatch, name):
+    large = os.urandom(200_000)
+    if name == "a.zip":
+        path = zipped(tmp_path / name, ("large", large, 0), ("small", b"1", 0))
+    else:
+        path = tar(tmp_path / name, ("large", large), ("small", b"1"), mode="w:gz" if "gz" in name else "w")
+    disk = SimpleNamespace(total=1 << 40, free=(1 << 30) + 100_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk)
+
+    run(path, into, wanted=lambda member: member.name == "small")
+
+    assert found(into) == {"small": b"1"}
+    with pytest.raises(ResolveError, match="would fill the disk"):
+        run(path, into)
 
 
 def test_too_many_members_are_refused(tmp_path, into, monkeypatch):
