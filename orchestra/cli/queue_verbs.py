@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from orchestra.cli.context import complete, current, in_event_loop
+from orchestra.cli.run_ending import one_line
 from orchestra.cli.selection import FILTERS, Filters, chosen
 from orchestra.console import printable
 from orchestra.engine import queue_control
@@ -165,7 +166,7 @@ def wait(
     left = [run for run in ended if run.state not in FINAL]
     failed = [run for run in ended if run.state not in ("completed", "skipped", *(one.state for one in left))]
     for run in failed:
-        _say(f"{run.id} ended as {run.state}{f': {run.reason}' if run.reason else ''}")
+        _say(f"{run.id} ended as {run.state}{f': {one_line(run.reason)}' if run.reason else ''}")
     for run_id in deleted:
         _say(f"{run_id} was deleted")
     if left:

@@ -129,7 +129,8 @@ def failure_text(ended: Run) -> str:
     else:
         code = 1 if ended.exit_code is None else ended.exit_code
         how = f"failed with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
-    reason = f": {ended.reason}" if ended.reason else ""
+    # What to do about it, which some reasons say on a line of their own, stays in the line.
+    reason = f": {' '.join(ended.reason.splitlines())}" if ended.reason else ""
     if ended.retry is None or not lifecycle.wants_again(ended):
         return f"{ended.id} {how}{reason}"
     pause = ended.retry.pause(ended.tries)

@@ -199,7 +199,11 @@ def test_a_later_word_on_a_run_reaches_the_copies_that_are_there(
     )
     assert said(other) == said(call, "-A", kind) == said(call) == ("later", ["later"], ["later"], True)
     assert other("check", "--runs").code == 0
-    assert other("import", kind, "-y").error == call("import", kind, "-y").error == "WARNING: one exists, skipping\n"
+    assert (
+        other("import", kind, "-y").error
+        == call("import", kind, "-y").error
+        == "WARNING: one exists, skipping\n"
+    )
 
     other("label", "-s", "last", "-y")
     other("mark", "--clear", "-y")

@@ -20,7 +20,7 @@ from orchestra.model.resources import Resources
 from orchestra.model.retry import Retry
 from orchestra.model.run import Run
 from orchestra.model.scheduling import Group
-from orchestra.testing.builders import a_batch, a_worker
+from orchestra.testing.builders import a_batch, a_worker, an_exit
 from orchestra.testing.scripted import Script
 from orchestra.workspace.queue_groups import GroupsFile
 from tests.engine.workbench import HANGS, Bench
@@ -577,6 +577,14 @@ async def test_each_end_that_is_none_to_be_glad_of_is_told_by_the_queue(bench: B
     assert any(f"ERROR: [queue] {lost.id} is lost: " in line for line in bench.lines)
     reason = f"run {killed.id}, which it was to follow, ended as terminated"
     assert f"WARNING: [queue] {after.id} was aborted because {reason}" in bench.lines
+
+
+async def test_a_reason_of_two_lines_is_told_in_one(bench: Bench) -> None:
+    run = await bench.make(Script(exit=an_exit(code=1, reason="no such flag\nTry --help-op.")))
+
+    await bench.queue()
+
+    assert f"ERROR: [queue] {run.id} failed with exit code 1: no such flag Try --help-op." in bench.lines
 
 
 async def test_a_run_that_waits_for_its_next_try_can_be_stopped(bench: Bench) -> None:
