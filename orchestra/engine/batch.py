@@ -507,7 +507,7 @@ class _Batch:
         ended = [await watch.result() for watch in ending]
         goes_on = True
         for trial in ended:
-            if trial.state in FAILED or lifecycle.was_killed(trial):
+            if trial.state in FAILED:
                 goes_on = self._failed(trial) and goes_on
         return goes_on
 
