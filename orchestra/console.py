@@ -98,7 +98,7 @@ class ProcessConsole:
 
     def log(self, event: Event) -> None:
         line = shown_line(event, self._threshold)
-        if line is not None:
+        if line is not None and (event.name != "results.reading" or os.isatty(2)):
             self._write(2, (line + "\n").encode(errors="backslashreplace"))
 
     async def output(self, stream: int, data: bytes) -> None:

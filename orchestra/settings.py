@@ -208,7 +208,10 @@ def _check(layer: dict[str, Any], where: str) -> None:
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at `$.")
         setting = place.rstrip("`").partition("[")[0]
-        raise UserError(f"{where}: the setting '{setting}' is wrong: {reason}") from error
+        from orchestra.model.type_words import has_to_be
+
+        wrong = has_to_be(reason) or f"is wrong: {reason}"
+        raise UserError(f"{where}: the setting '{setting}' {wrong}") from error
     try:
         settings.most_output  # noqa: B018
     except UserError as error:

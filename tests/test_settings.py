@@ -132,10 +132,10 @@ class TestMistakes:
             ("exekutor: x", "{file}: unknown setting 'exekutor'", "Did you mean 'executor'?"),
             ("plugins: {executer: {}}", "{file}: unknown plugin kind 'executer'", "Did you mean 'executor'?"),
             ("durability: slow", "{file}: the setting 'durability' is wrong: Invalid enum value 'slow'", ""),
-            ("executor: 3", "{file}: the setting 'executor' is wrong: Expected `str`, got `int`", ""),
+            ("executor: 3", "{file}: the setting 'executor' has to be a text, not a whole number", ""),
             (
                 "plugins: {executor: {slurm: gpu}}",
-                "{file}: the setting 'plugins' is wrong: Expected `object`",
+                "{file}: the setting 'plugins' has to be a mapping",
                 "",
             ),
             (

@@ -282,8 +282,23 @@ def _in_our_words(error: Any) -> str:
     unused: list[str] | None = error.unused_tokens
     if type(error).__name__ == "UnusedCliTokensError" and unused:
         return f"unexpected argument '{unused[0]}'"
+    if type(error).__name__ == "MissingArgumentError":
+        tokens = [token.keyword for token in error.argument.tokens if token.keyword is not None]
+        keyword: str | None = error.keyword or (tokens[-1] if tokens else None)
+        name: str = keyword or error.argument.name
+        return f"{name} needs a value" if name.startswith("-") else f"{name} is missing"
+    if type(error).__name__ == "CoercionError" and error.token is not None and error.argument is not None:
+        wanted = _number_wanted(error.argument.hint)
+        if wanted is not None:
+            name = error.token.keyword or error.argument.name.lstrip("-").upper()
+            return f"invalid value '{error.token.value}' for {name}: it is {wanted}"
     text = " ".join(str(error).split()).rstrip(".")
     return text[:1].lower() + text[1:]
+
+
+def _number_wanted(hint: Any) -> str | None:
+    kinds = (hint, *getattr(hint, "__args__", ()))
+    return "a whole number" if int in kinds else "a number" if float in kinds else None
 
 
 def top_help() -> str:

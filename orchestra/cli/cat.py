@@ -14,6 +14,7 @@ from cyclopts import Parameter
 from orchestra.cli import terminal
 from orchestra.cli.context import complete, current
 from orchestra.cli.one_run import one_run
+from orchestra.cli.options import whole
 from orchestra.cli.paging import pager
 from orchestra.cli.selection import FILTERS, Filters
 from orchestra.engine.run_files import open_run_file, source_path
@@ -35,7 +36,7 @@ def cat(
     path: Annotated[tuple[str, ...], Parameter(name=("--path", "-p"), negative=())] = (),
     sourcecode: Annotated[bool, Parameter(name=("--sourcecode", "-s"))] = False,
     output: Annotated[bool, Parameter(name=("--output", "-O"))] = False,
-    attempt: Annotated[int | None, Parameter(name="--attempt")] = None,
+    attempt: Annotated[int | None, Parameter(converter=whole, name="--attempt")] = None,
     page: Annotated[bool, Parameter(name=("--page", "-pa"))] = False,
 ) -> int:
     """Show files of a run, or what it printed; of the latest run unless told otherwise.

@@ -169,6 +169,8 @@ class RunCommand:
         return made if isinstance(made, int) else (session, made)
 
     async def _open(self) -> Session:
+        if self.request.restart is not None or self.request.proto is not None:
+            self.context.require_home()
         session = await self.stack.enter_async_context(
             open_session(
                 self.context.home,

@@ -10,6 +10,7 @@ from orchestra.cli import run_text, terminal
 from orchestra.cli.changing import How, change_runs, require_one
 from orchestra.cli.context import complete, current
 from orchestra.cli.editing import edit_comment
+from orchestra.cli.options import whole
 from orchestra.cli.selection import FILTERS, Filters, Yes, chosen
 from orchestra.cli.tables import cell
 from orchestra.engine.annotating import add_comment, clear_comments, delete_comment
@@ -23,7 +24,7 @@ def comment(
     add: Annotated[str | None, Parameter(name=("--add", "-a"), allow_leading_hyphen=True)] = None,
     edit: Annotated[bool, Parameter(name=("--edit", "-e"))] = False,
     list_: Annotated[bool, Parameter(name=("--list", "-l"))] = False,
-    delete: Annotated[int | None, Parameter(name=("--delete", "-d"))] = None,
+    delete: Annotated[int | None, Parameter(converter=whole, name=("--delete", "-d"))] = None,
     clear: Annotated[bool, Parameter(name=("--clear", "-c"))] = False,
     user: Annotated[str | None, Parameter(name=("--user", "-u"))] = None,
     json: Annotated[bool, Parameter(name="--json")] = False,

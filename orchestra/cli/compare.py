@@ -10,6 +10,7 @@ from cyclopts import Group, Parameter
 
 from orchestra.cli import screen, terminal
 from orchestra.cli.context import complete, current
+from orchestra.cli.options import whole
 from orchestra.cli.selection import FILTERS, Filters, chosen, query_of, why_none
 from orchestra.console import printable
 from orchestra.engine.comparing import CompareRequest, compare_request, make_comparison, subjects_of
@@ -42,7 +43,9 @@ def compare(
     all_scalars: Annotated[bool, Parameter(name=("--all-scalars", "-s"), group=_COLUMNS)] = False,
     min_: Annotated[str | None, Parameter(name=("--min", "-min"), group=_ORDER)] = None,
     max_: Annotated[str | None, Parameter(name=("--max", "-max"), group=_ORDER)] = None,
-    top: Annotated[int | None, Parameter(name=("--top", "-n", "--limit"), group=_ORDER)] = None,
+    top: Annotated[
+        int | None, Parameter(converter=whole, name=("--top", "-n", "--limit"), group=_ORDER)
+    ] = None,
     repeats: Annotated[bool, Parameter(group=_ORDER)] = False,
     group_by: Annotated[str | None, Parameter(group=_ORDER)] = None,
     agg: Annotated[str | None, Parameter(group=_ORDER)] = None,

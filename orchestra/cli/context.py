@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from msgspec import structs
 
@@ -15,11 +15,13 @@ from orchestra.cli import options
 from orchestra.cli.options import GlobalOptions
 from orchestra.console import Console, ProcessConsole
 from orchestra.engine.session import Session, Sink, open_session
-from orchestra.errors import UserError
+from orchestra.errors import HomeError, UserError
 from orchestra.project.project_settings import project_settings
 from orchestra.settings import Settings, find_home, load_settings
 
 T = TypeVar("T")
+Absent: TypeAlias = Literal["refuse", "make", "bear"]
+"""What becomes of a home that is not there yet: it is refused if it was named, or made, or is as good as empty."""
 _DIRECTORY_HINT = "Give the project's directory with -C."
 
 
@@ -67,6 +69,15 @@ class Context:
         """
         return load_settings(self.home, project=project_settings(self.cwd), env=os.environ)
 
+    def require_home(self) -> None:
+        """Refuse a home that was named by -H and is not there: a slip of the pen has no runs, and is to get none.
+
+        Raises:
+            HomeError: it is one.
+        """
+        if self._given.home is not None and not os.path.isdir(self.home):
+            raise HomeError(f"there is no home '{self.home}'", "The first run, or import, makes one.")
+
     @property
     def wants_output_events(self) -> bool:
         """Whether what operations print is to be told as ``run.output`` events."""
@@ -112,24 +123,41 @@ class Context:
 
     @asynccontextmanager
     async def session(
-        self, *, looking: bool = False, console: Console | None = None
+        self, *, looking: bool = False, absent: Absent = "refuse", console: Console | None = None
     ) -> AsyncGenerator[Session]:
         """An open session, of one who is only ``looking`` or not. Suspends nowhere while the store is a local,
-        uncontended one. ``console``: another than the global options ask for.
+        uncontended one. Who is looking makes no home, unless ``absent`` says so: one that was not named is as good as
+        empty while it is not there. ``console``: another than the global options ask for.
 
         Raises:
             UserError: the home, a setting or the log file can't be used.
             StoreError: the store can't be opened.
         """
-        async with open_session(
-            self.home,
-            self.settings,
-            console=console or self.console(),
-            sinks=self.sinks(),
-            looking=looking,
-        ) as opened:
-            opened.sinks.output_readers += self.wants_output_events
-            yield opened
+        if absent == "refuse":
+            self.require_home()
+        is_passing = looking and absent != "make" and self._is_nowhere()
+        with ExitStack() as stack:
+            home = self.home
+            if is_passing:
+                from tempfile import TemporaryDirectory
+
+                home = Path(stack.enter_context(TemporaryDirectory(prefix="orchestra-home-")))
+            async with open_session(
+                home,
+                self.settings,
+                console=console or self.console(),
+                sinks=self.sinks(),
+                looking=looking,
+            ) as opened:
+                opened.sinks.output_readers += self.wants_output_events
+                yield opened
+
+    def _is_nowhere(self) -> bool:
+        """Whether nothing is kept of any run: the home is not there, and no server has its records."""
+        return (
+            not os.path.lexists(self.home)
+            and self.settings.plugin("store", self.settings.store)[0] == "sqlite"
+        )
 
     @asynccontextmanager
     async def session_of(

@@ -58,7 +58,7 @@ def explain(
 
 async def _explained(name: str | None) -> dict[str, Any]:
     context = current()
-    async with context.session(looking=True) as session:
+    async with context.session(looking=True, absent="bear") as session:
         operation = await operation_of(session, RunRequest(operation=name, cwd=context.cwd))
         left_out = _left_out(session, operation)
     return {

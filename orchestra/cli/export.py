@@ -178,6 +178,7 @@ async def _export(runs: tuple[Run, ...], target: Target, how: How) -> Exported:
 
 
 def _list(as_json: bool) -> int:
+    current().require_home()
     found = named_archives(Layout(current().home))
     if as_json:
         terminal.write_json(found)

@@ -46,7 +46,7 @@ def _of_operation(context: Context, name: str) -> str:
     async def described() -> str:
         from orchestra.cli.operation_help import help_operation
 
-        async with context.session(looking=True) as session:
+        async with context.session(looking=True, absent="bear") as session:
             found = await operation_of(session, RunRequest(operation=name, cwd=context.cwd))
         return help_operation(found) + "\n"
 

@@ -49,7 +49,7 @@ def import_guild(
 async def _look(path: str, specs: Sequence[str], filters: Filters, deleted: bool) -> _Wanted:
     context = current()
     place = _place(path)
-    async with context.session() as session:
+    async with context.session(absent="make") as session:
         found = await off_loop(lambda: look_into(session, place, deleted=deleted))
         runs = await choose(session, found, specs, query_of(filters))
         rows = preview(session, [one.run for one in runs], str(context.cwd))
@@ -61,5 +61,5 @@ def _place(path: str) -> Path:
 
 
 async def _take_over(runs: tuple[GuildRun, ...], source: str) -> tuple[Run, ...]:
-    async with current().session() as session:
+    async with current().session(absent="make") as session:
         return await take_over(session, runs, source, tell=terminal.tell)

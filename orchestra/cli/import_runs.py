@@ -99,5 +99,5 @@ async def _choose(
 
 
 async def _import(archive: Archive, ids: list[str] | None, how: Importing) -> ImportedRuns:
-    async with current().session() as session:
+    async with current().session(absent="make") as session:
         return await import_runs(session, archive, ids, how)

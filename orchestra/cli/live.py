@@ -34,6 +34,7 @@ _FATAL = (signal.SIGTERM, signal.SIGHUP)
 
 def show_live() -> int:
     """Show what the queues do until nothing more is due, or somebody has seen enough."""
+    current().require_home()
     live = _Live()
     try:
         in_event_loop(live.on_terminal if screen.can_draw() else live.in_lines)
@@ -78,7 +79,7 @@ class _Live:
 
     async def in_lines(self) -> None:
         """A line for each change, for a file or a pipe."""
-        async with current().session(looking=True) as session:
+        async with current().session(looking=True, absent="make") as session:
             overseer, changes = Overseer(session), Changes(self._here)
             while True:
                 began = time.monotonic()
@@ -95,7 +96,7 @@ class _Live:
 
     async def on_terminal(self) -> None:
         """The view, drawn over and over; what was seen last stays when it ends."""
-        async with current().session(looking=True) as session:
+        async with current().session(looking=True, absent="make") as session:
             last: Sequence[str] = ()
             with screen.Screen() as drawn:
                 async with anyio.create_task_group() as group:

@@ -1,4 +1,7 @@
-"""Options of Guild's that a verb does not have: what to do instead. Looked at only once a verb has refused one."""
+"""Options that a verb does not have, of Guild's or of a verb like it: what to do instead.
+
+Looked at only once a verb has refused one.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,17 @@ _REMOTE: Final = r"-r|--remote"
 _NO_TOOLS: Final = (
     "runs are compared by no other tool",
     "Give it what 'orchestra compare --csv FILE' writes: HiPlot, for one, reads it.",
+)
+
+_REMOVE: Final = r"--remove|-rm|--rm"
+_DELETED: Final = ("tags are taken away with --delete", "As in: orchestra tag RUN --delete TAG.")
+_DELETED_BY_NUMBER: Final = (
+    "comments are deleted with --delete, by their number",
+    "As in: orchestra comment RUN --delete 1; --list shows the numbers.",
+)
+_REMOVED: Final = (
+    "words are taken out of a label with --remove",
+    "As in: orchestra label RUN --remove WORD; --clear leaves none.",
 )
 
 _Instead = tuple[str, str | None]
@@ -45,12 +59,12 @@ _NOT_HERE: Final[dict[str, dict[str, _Instead]]] = {
     "runs delete": {_REMOTE: _NO_REMOTE},
     "runs restore": {_REMOTE: _NO_REMOTE},
     "runs purge": {_REMOTE: _NO_REMOTE},
-    "label": {_REMOTE: _NO_REMOTE},
-    "runs label": {_REMOTE: _NO_REMOTE},
-    "tag": {_REMOTE: _NO_REMOTE},
-    "runs tag": {_REMOTE: _NO_REMOTE},
-    "comment": {_REMOTE: _NO_REMOTE},
-    "runs comment": {_REMOTE: _NO_REMOTE},
+    "label": {_REMOTE: _NO_REMOTE, r"-d|--delete": _REMOVED},
+    "runs label": {_REMOTE: _NO_REMOTE, r"-d|--delete": _REMOVED},
+    "tag": {_REMOTE: _NO_REMOTE, _REMOVE: _DELETED},
+    "runs tag": {_REMOTE: _NO_REMOTE, _REMOVE: _DELETED},
+    "comment": {_REMOTE: _NO_REMOTE, _REMOVE: _DELETED_BY_NUMBER},
+    "runs comment": {_REMOTE: _NO_REMOTE, _REMOVE: _DELETED_BY_NUMBER},
     "select": {_REMOTE: _NO_REMOTE},
     "cat": {_REMOTE: _NO_REMOTE},
     "ls": {_REMOTE: _NO_REMOTE},

@@ -6,6 +6,7 @@ import re
 import shlex
 
 from orchestra.cli.selection import FILTERS, Filters, chosen
+from orchestra.engine.presence import is_reachable, unreached
 from orchestra.engine.session import Session
 from orchestra.errors import RunNotFound, UserError
 from orchestra.model.run import Run
@@ -41,4 +42,6 @@ async def one_run(
     first, *others = found
     if others:
         raise UserError(f"'{spec}' stands for {len(found)} runs", "Name one of them.")
+    if verb is not None and not is_reachable(first):
+        session.emit("log.message", first, level="warning", message=unreached(first), logger="")
     return first

@@ -7,6 +7,11 @@ from __future__ import annotations
 
 from orchestra.errors import UsageError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
 HELP = (
     ("-H PATH", "Keep runs in PATH (ORCHESTRA_HOME)."),
     ("-C PATH", "Use PATH as the project's directory."),
@@ -70,3 +75,12 @@ def take(arguments: list[str], into: GlobalOptions) -> list[str]:
     if into.log_format not in LOG_FORMATS:
         raise UsageError(f"invalid value '{into.log_format}' for --log-format: it is console or json")
     return rest
+
+
+def whole(_: object, tokens: Sequence[Any]) -> int:
+    """What a verb's parser makes of the word that was given for an option that is a whole number: nothing is rounded.
+
+    Raises:
+        ValueError: it is none; who called the parser says it with the option's name.
+    """
+    return int(tokens[0].value)

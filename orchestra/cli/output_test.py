@@ -30,7 +30,7 @@ def test_output(request: RunRequest, *, scalars: str | None, attributes: str | N
 
 
 async def _rules(request: RunRequest) -> OutputRules:
-    async with current().session(looking=True) as session:
+    async with current().session(looking=True, absent="bear") as session:
         operation = await operation_of(session, request)
     return OutputRules.of(operation, {*(flag.name for flag in operation.flags), *request.flags})
 

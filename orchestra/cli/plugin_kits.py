@@ -1,8 +1,12 @@
-"""The conformance kit, run on a plugin that is installed: with its default options, in a process of its own."""
+"""The conformance kit, run on a plugin that is installed or in a file, with its default options.
+
+It is run in a process of its own.
+"""
 
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -14,13 +18,14 @@ from xml.etree import ElementTree
 from orchestra.contracts import Kind
 from orchestra.errors import UserError
 from orchestra.plugins import PluginInfo, Remark
+from orchestra.plugins.files import is_file
 
-_TEST = """from orchestra.cli.plugin_kits import contract_of
+_TEST = """from orchestra.cli.plugin_kits import {opening}
 
-TestContract = contract_of({kind!r}, {name!r})
+TestContract = {opening}({kind!r}, {name!r})
 """
 _ONLY_TESTS_KNOW = (
-    "The kit for resolvers was not run: it needs sources that only the plugin's own tests know."
+    "The kit was not run: that for resolvers needs sources that only the plugin's own tests know."
 )
 
 
@@ -34,14 +39,18 @@ def run_kit(info: PluginInfo) -> list[Remark]:
     if missing:
         needed = " and ".join(missing)
         raise UserError(
-            f"the kit needs {needed}", f"Install {'it' if len(missing) == 1 else 'them'} beside orchestra."
+            f"the kit needs {needed}",
+            f"Install {'it' if len(missing) == 1 else 'them'}:"
+            f" {shlex.quote(sys.executable)} -m pip install {' '.join(missing)}",
         )
     if info.kind == "resolver":
         return [Remark(level="note", message=_ONLY_TESTS_KNOW)]
     with tempfile.TemporaryDirectory(prefix="orchestra-kit-") as scratch:
         folder = Path(scratch)
-        name = f"{info.distribution}:{info.name}"
-        (folder / "test_contract.py").write_text(_TEST.format(kind=info.kind, name=name))
+        file = Path(info.distribution).absolute() if is_file(info.distribution) else None
+        name = f"{info.distribution}:{info.name}" if file is None else str(file)
+        opening = "contract_of" if file is None else "contract_of_file"
+        (folder / "test_contract.py").write_text(_TEST.format(opening=opening, kind=info.kind, name=name))
         (folder / "pytest.ini").touch()
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--junit-xml=told.xml"]
         done = subprocess.run(
@@ -54,14 +63,28 @@ def run_kit(info: PluginInfo) -> list[Remark]:
 
 def contract_of(kind: Kind, name: str) -> type:
     """The class of tests that an installed plugin must pass: those of its contract and its capabilities."""
+    from orchestra import plugins
+
+    return _contract_of(plugins.find(kind, name))
+
+
+def contract_of_file(kind: Kind, path: str) -> type:
+    """As of :func:`contract_of`, for the plugin in a file that nobody has installed."""
+    from orchestra.plugins.files import plugins_in
+
+    found = plugins_in(Path(path), kind)
+    assert isinstance(found, list)
+    return _contract_of(found[0])
+
+
+def _contract_of(info: PluginInfo) -> type:
     import anyio
     import pytest
 
-    from orchestra import plugins
     from orchestra.plugins.opening import OpenPlugin, convert_options, load
     from orchestra.plugins.structure import options_type
 
-    info = plugins.find(kind, name)
+    kind = info.kind
     function = load(info)
 
     def opened(home: Path) -> OpenPlugin:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 
@@ -17,6 +18,8 @@ from orchestra.contracts import Kind
 from orchestra.errors import CheckFailed, PluginNotFound, UsageError
 from orchestra.plugins import PluginInfo
 from orchestra.workspace.layout import Layout
+
+_KIT_NOT_RUN = "The kit was not run"
 
 
 def plugins_list(
@@ -53,6 +56,8 @@ def plugins_check(
 ) -> int:
     """Check that plugins can be imported, opened, and have the methods of their contracts; tell what is wrong where.
 
+    They are opened with the options that are set of them, on a home that is made for the purpose.
+
     All that are installed are checked unless some are named. Ends with code 3 if one can't be used. With --json the
     findings are printed as an array of objects with the keys kind, name, level (ok, note or problem), message, where
     (FILE:LINE or null) and advice (or null).
@@ -65,7 +70,7 @@ def plugins_check(
     kind
         Only plugins of this kind; what the opener of a file is of, if its name doesn't say it.
     kit
-        Also run the tests of its contract on each that is named and installed; needs pytest and trio.
+        Also run the tests of its contract on each that is named; needs pytest and trio.
     json
         Print JSON.
     """
@@ -84,6 +89,11 @@ def plugins_check(
         return CheckFailed.exit_code
     if broken:
         raise CheckFailed(f"these plugins can't be used: {', '.join(sorted(broken))}")
+    untried = [one.name for one in findings if one.remark.message.startswith(_KIT_NOT_RUN)]
+    if untried and json:
+        return CheckFailed.exit_code
+    if untried:
+        raise CheckFailed(f"the kit was not run on: {', '.join(untried)}")
     return 0
 
 
@@ -142,28 +152,45 @@ async def _check(chosen: Sequence[PluginInfo | _Finding]) -> list[_Finding]:
         if isinstance(one, _Finding):
             findings.append(one)
         else:
-            findings += [_Finding(one.kind, one.name, remark) for remark in await plugins.examine(one)]
+            remarks = await plugins.examine(one, options=_set_of(one))
+            findings += [_Finding(one.kind, one.name, remark) for remark in remarks]
     return findings
+
+
+def _set_of(info: PluginInfo) -> dict[str, Any]:
+    """The options that are set of a plugin that is installed, where it is chosen or in general."""
+    from orchestra.plugins.files import is_file
+
+    if is_file(info.distribution):
+        return {}
+    settings = current().settings
+    chosen = {"store": settings.store, "executor": settings.executor}.get(info.kind)
+    if chosen is not None:
+        name, options = settings.plugin(info.kind, chosen)
+        if name.rpartition(":")[2] == info.name:
+            return options
+    return settings.plugin_options(info.kind, info.name)
 
 
 def _run_kits(chosen: Sequence[PluginInfo | _Finding], findings: list[_Finding]) -> list[_Finding]:
     from orchestra.cli.plugin_kits import run_kit
 
-    later = plugins.Remark(level="note", message="The kit was not run: it needs what is installed.")
-
-    sound = {(one.kind, one.name) for one in findings} - {
-        (one.kind, one.name) for one in findings if one.remark.level != "ok"
-    }
+    unopened = plugins.Remark(level="note", message=f"{_KIT_NOT_RUN}: it needs options that have defaults.")
+    levels: dict[tuple[Kind | None, str], set[str]] = {}
+    for one in findings:
+        levels.setdefault((one.kind, one.name), set()).add(one.remark.level)
     return [
         _Finding(one.kind, one.name, remark)
         for one in chosen
-        if isinstance(one, PluginInfo) and (one.kind, one.name) in sound
-        for remark in ([later] if _is_file(one.distribution) else run_kit(one))
+        if isinstance(one, PluginInfo) and "problem" not in levels[one.kind, one.name]
+        for remark in ([unopened] if "note" in levels[one.kind, one.name] else run_kit(one))
     ]
 
 
 def _named(name: str, kind: Kind | None) -> Sequence[PluginInfo | _Finding]:
-    if _is_file(name):
+    from orchestra.plugins.files import is_file
+
+    if is_file(name):
         from orchestra.plugins.files import plugins_in
 
         found = plugins_in(Path(name), kind)
@@ -172,6 +199,8 @@ def _named(name: str, kind: Kind | None) -> Sequence[PluginInfo | _Finding]:
     distribution, _, plain = name.rpartition(":")
     found = [one for one in installed if one.name == plain and distribution in ("", one.distribution)]
     found = found or [one for one in installed if one.distribution == name]
+    if not found and os.path.isdir(name):
+        return _named(f"{name}/", kind)
     if not found:
         from difflib import get_close_matches
 
@@ -183,11 +212,6 @@ def _named(name: str, kind: Kind | None) -> Sequence[PluginInfo | _Finding]:
         hint = misdeclared(name) or f"{meant}Installed plugins: {', '.join(known)}."
         raise PluginNotFound(f"no plugin '{name}' is installed", hint)
     return found
-
-
-def _is_file(name: str) -> bool:
-    # No name of a plugin or of a distribution is like that.
-    return "/" in name or name.endswith(".py")
 
 
 def _rows(finding: _Finding) -> Iterator[tuple[str, str, str]]:

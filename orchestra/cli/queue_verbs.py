@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Sequence
+import shlex
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from orchestra.cli.context import complete, current, in_event_loop
+from orchestra.cli.options import whole
 from orchestra.cli.run_ending import one_line
 from orchestra.cli.selection import FILTERS, Filters, chosen
 from orchestra.console import printable
@@ -53,12 +55,14 @@ def resume(*, group: GroupName = None) -> int:
     group
         The group that was paused.
     """
-    _set(group, lambda session, name: queue_control.set_group(session, name, paused=False))
-    _say(f"Resumed {_what(group)}")
+    groups = _set(group, lambda session, name: queue_control.set_group(session, name, paused=False))
+    _say(f"Resumed {_what(group)}{_still_paused(group, groups)}")
     return 0
 
 
-def parallel(number: Annotated[int, Parameter(name="N")], /, *, group: GroupName = None) -> int:
+def parallel(
+    number: Annotated[int, Parameter(converter=whole, name="N")], /, *, group: GroupName = None
+) -> int:
     """Let each queue run N runs at once, whatever its --jobs, or all queues together N of a group.
 
     With 0 each queue runs as many as it was told by --jobs, or any number of the group.
@@ -223,25 +227,30 @@ async def _stop(specs: tuple[str, ...], stop_running: bool) -> StopReport:
         return await stop_queues(session, found, and_runs=stop_running, tell=_say)
 
 
-def _set(group: str | None, how: Callable[[Session, str], Awaitable[Group]], *, ahead: bool = False) -> None:
+def _set(
+    group: str | None, how: Callable[[Session, str], Awaitable[Group]], *, ahead: bool = False
+) -> Mapping[str, Group]:
+    """Do ``how`` to a group, or to all queues, and return what is set of all groups then."""
     if group is not None:
         # Of a variable that is not set: all queues are meant by leaving the option out.
         check_group(group)
     name = group or EVERYTHING
 
-    async def work() -> None:
-        async with current().session() as session:
+    async def work() -> Mapping[str, Group]:
+        # A limit is set before there are runs that it is for, in a home that is yet to be made.
+        async with current().session(absent="make" if ahead else "refuse") as session:
             known = await queue_control.groups_in_use(session) if name else frozenset((name,))
             await how(session, name)
+            groups = queue_control.groups_set(session)
         if name not in known:
             from orchestra.project.documents import did_you_mean
 
             hint = did_you_mean(name, known)
-            # A limit is set before there are runs that it is for.
             if hint is not None or not ahead:
-                _say(f"No run of group '{name}' is staged or running. {hint or ''}".rstrip())
+                _say(f"No run of group '{name}' is staged or running. {hint or _there_are(known)}")
+        return groups
 
-    complete(work)
+    return complete(work)
 
 
 async def _change(
@@ -253,6 +262,24 @@ async def _change(
         base = RunQuery() if specs else RunQuery(states=STAGED, claim_order=True)
         found = await chosen(session, specs, filters, default="all", base=base)
         return await how(session, tuple(run for run in found if specs or run.kind != "queue"))
+
+
+def _still_paused(group: str | None, groups: Mapping[str, Group]) -> str:
+    """What keeps runs from being started all the same now that ``group``, or all queues, were resumed."""
+    if group is not None:
+        everything = groups.get(EVERYTHING, Group()).paused
+        return ", but all queues are paused: use 'orchestra queue resume', too" if everything else ""
+    paused = sorted(name for name, one in groups.items() if one.paused)
+    if not paused:
+        return ""
+    names = f"group{'' if len(paused) == 1 else 's'} {', '.join(paused)}"
+    stay = "stays" if len(paused) == 1 else "stay"
+    return f", but {names} {stay} paused: use 'orchestra queue resume --group {shlex.quote(paused[0])}'"
+
+
+def _there_are(groups: Iterable[str]) -> str:
+    names = sorted(groups)
+    return f"Groups in use: {', '.join(names)}." if names else "No other has a group, either."
 
 
 def _what(group: str | None) -> str:

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 from orchestra.cli import run_checks
 from orchestra.cli.command import RunCommand
 from orchestra.cli.context import current
+from orchestra.cli.options import whole
 from orchestra.cli.run_options import (
     COMMON,
     EARLIER,
@@ -145,7 +146,9 @@ def queue(
     jobs: Annotated[
         str | None, Parameter(alias="-j", help="Runs at once; auto: as the processors allow.")
     ] = None,
-    max_fails: Annotated[int | None, Parameter(help="Start no more once so many have failed.")] = None,
+    max_fails: Annotated[
+        int | None, Parameter(converter=whole, help="Start no more once so many have failed.")
+    ] = None,
     executor: Annotated[str | None, Parameter(help="Give all runs to it: 'NAME KEY=VALUE'.")] = None,
     stop_runs: Annotated[bool, Parameter(help="Told to end, stop the running runs, too.")] = False,
     prefix: Annotated[bool, Parameter(help="Show the run before each line that it prints.")] = False,

@@ -9,6 +9,8 @@ from typing import Annotated, Final
 
 from cyclopts import Group, Parameter
 
+from orchestra.cli.options import whole
+
 
 def _group(title: str, place: int) -> Parameter:
     """Of a class: its fields are options, shown under ``title``."""
@@ -56,18 +58,20 @@ class Earlier:
 class Trials:
     """What makes a batch, and how it goes about its trials."""
 
-    max_trials: Annotated[int | None, Parameter(alias=["-m", "--trials"], help="At most so many trials.")] = (
-        None
-    )
+    max_trials: Annotated[
+        int | None, Parameter(converter=whole, alias=["-m", "--trials"], help="At most so many trials.")
+    ] = None
     optimizer: Annotated[str | None, Parameter(alias="-o", help="How to search, e.g. random.")] = None
     optimize: Annotated[bool, Parameter(alias="-O", help="With the operation's default optimizer.")] = False
     opt_flag: Annotated[tuple[str, ...], Parameter(alias="-Fo", help="NAME=VALUE for the optimizer.")] = ()
     minimize: Annotated[str | None, Parameter(alias="-N", help="The scalar to be small, e.g. loss.")] = None
     maximize: Annotated[str | None, Parameter(alias="-X", help="The scalar to be great.")] = None
-    random_seed: Annotated[int | None, Parameter(help="Makes sampling repeatable.")] = None
+    random_seed: Annotated[int | None, Parameter(converter=whole, help="Makes sampling repeatable.")] = None
     stage_trials: Annotated[bool, Parameter(help="Stage the trials, or the one run; for queues.")] = False
     fail_on_trial_error: Annotated[bool, Parameter(help="Stop the batch when a trial fails.")] = False
-    max_fails: Annotated[int | None, Parameter(help="Stop (a queue, too) when so many failed.")] = None
+    max_fails: Annotated[
+        int | None, Parameter(converter=whole, help="Stop (a queue, too) when so many failed.")
+    ] = None
     batch_label: Annotated[str | None, Parameter(alias="-bl", help="Label of the batch itself.")] = None
     batch_tag: Annotated[tuple[str, ...], Parameter(alias="-bt", help="Tag of it (repeatable).")] = ()
     batch_comment: Annotated[str | None, Parameter(alias="-bc", help="Comment on it.")] = None
@@ -104,12 +108,16 @@ class Terms:
     """What it needs, when its turn comes, and what is done about its failures."""
 
     resources: Annotated[str | None, Parameter(help="Its needs: 'gpus=1 cpus=4 memory=8G'.")] = None
-    priority: Annotated[int | None, Parameter(help="Queues take higher ones first; 0 by default.")] = None
+    priority: Annotated[
+        int | None, Parameter(converter=whole, help="Queues take higher ones first; 0 by default.")
+    ] = None
     after: Annotated[tuple[str, ...], Parameter(help="RUN[:ok|any] that must end first (repeatable).")] = ()
     group: Annotated[str | None, Parameter(help="Name that a limit of runs at once is set for.")] = None
     time_limit: Annotated[str | None, _span("End each attempt after so long, e.g. 2h.")] = None
     warn: Annotated[str | None, Parameter(help="SIGNAL@SECONDS before that, e.g. USR1@60.")] = None
-    retries: Annotated[int | None, Parameter(help="Try again so many times when it fails.")] = None
+    retries: Annotated[
+        int | None, Parameter(converter=whole, help="Try again so many times when it fails.")
+    ] = None
     retry_on: Annotated[str | None, Parameter(help="Causes: oom,lost,timeout,exit:75,any.")] = None
     retry_delay: Annotated[str | None, _span("Wait so long first, then twice as long.")] = None
     retry_scale: Annotated[str | None, Parameter(help="With so many times as much: memory=2.")] = None

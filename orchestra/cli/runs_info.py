@@ -19,6 +19,7 @@ from orchestra.cli.selection import FILTERS, Filters
 from orchestra.cli.tables import cell
 from orchestra.cli.told_terms import TERMS, term_fields, term_lines
 from orchestra.engine.judge import may_be_scheduled, settle
+from orchestra.engine.presence import is_reachable
 from orchestra.engine.recorded_environment import recorded_environment
 from orchestra.engine.results import results_of
 from orchestra.engine.run_files import dependencies_of, manifest_of
@@ -109,7 +110,7 @@ async def _info(spec: str | None, filters: Filters, wanted: Extras, *, as_json: 
         results = results_of(session, run)
         fields = describe(session, run, results, wanted) | await _job_fields(session, run)
         if not as_json:
-            fields["status"] += _unseen(session, run)
+            fields["status"] += _unseen(session, run) if is_reachable(run) else " (unreachable)"
         for problem in results.problems:
             session.emit("log.message", run, level="warning", message=problem)
     if as_json:

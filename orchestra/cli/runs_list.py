@@ -12,6 +12,7 @@ from cyclopts import Parameter
 from orchestra.cli import run_text, tables, terminal
 from orchestra.cli.context import complete, current
 from orchestra.cli.disk_usage import disk_usage
+from orchestra.cli.options import whole
 from orchestra.cli.selection import FILTERS, Filters, query_of, tell_of_unknown, why_none
 from orchestra.engine.judge import settle_active
 from orchestra.engine.presence import existing_runs
@@ -33,7 +34,7 @@ def runs_list(
     archive: Annotated[str | None, Parameter(name=("--archive", "-A"))] = None,
     all_: Annotated[bool, Parameter(name=("--all", "-a"))] = False,
     more: Annotated[int, Parameter(name=("--more", "-m"), count=True)] = 0,
-    limit: Annotated[int | None, Parameter(name=("--limit", "-n"))] = None,
+    limit: Annotated[int | None, Parameter(converter=whole, name=("--limit", "-n"))] = None,
     simplified: Annotated[bool, Parameter(name=("--simplified", "-s"))] = False,
     comments: Annotated[bool, Parameter(name=("--comments", "-c"))] = False,
     verbose: Annotated[bool, Parameter(name=("--verbose", "-v"))] = False,

@@ -10,13 +10,14 @@ from cyclopts import Parameter
 
 from orchestra.cli import run_text, terminal
 from orchestra.cli.context import complete, current
-from orchestra.cli.selection import FILTERS, Filters, chosen
+from orchestra.cli.selection import FILTERS, Filters, chosen, chosen_ids
 from orchestra.engine.results import asks_results, column_value, require_column, results_of
 from orchestra.engine.search import results_of_many
 from orchestra.engine.session import Session
 from orchestra.errors import RunNotFound, UsageError, UserError
 from orchestra.model.attributes import ATTRIBUTES
 from orchestra.model.columns import Column, parse_column, sort_by_value
+from orchestra.model.ids import short_id
 from orchestra.model.run import Run
 
 _TEXTS = ("id", "run", "short_id", "operation", "op", "op_model", "from", "label")
@@ -27,7 +28,7 @@ def select(
     *runs: str,
     filters: Filters = FILTERS,
     all_: Annotated[bool, Parameter(name=("--all", "-A"))] = False,
-    short_id: Annotated[bool, Parameter(name=("--short-id", "-s"))] = False,
+    short_ids: Annotated[bool, Parameter(name=("--short-id", "-s"))] = False,
     path: Annotated[bool, Parameter(name=("--path", "-p", "--dir"))] = False,
     attr: Annotated[str | None, Parameter(name=("--attr", "-a"))] = None,
     min_: Annotated[str | None, Parameter(name=("--min", "-min"))] = None,
@@ -42,7 +43,7 @@ def select(
         Which runs: indexes and slices of the listing (1, 2:4, :, last), ids, or beginnings of ids.
     all_
         All runs.
-    short_id
+    short_ids
         Print short ids.
     path
         Print the runs' directories.
@@ -57,11 +58,11 @@ def select(
     json
         Print an array with an object for each run: its id, and the attribute by its name.
     """
-    given = {"--short-id": short_id, "--path": path, "--attr": attr is not None}
+    given = {"--short-id": short_ids, "--path": path, "--attr": attr is not None}
     named = [name for name, is_given in given.items() if is_given]
     if len(named) > 1:
         raise UsageError(f"{named[0]} and {named[1]} cannot both be used")
-    attribute = "short_id" if short_id else "run_dir" if path else attr
+    attribute = "short_id" if short_ids else "run_dir" if path else attr
     if min_ is not None and max_ is not None:
         raise UsageError("--min and --max cannot both be used")
     column = None if min_ is None and max_ is None else parse_column(min_ or max_ or "")
@@ -85,6 +86,8 @@ async def _select(
     *,
     json: bool,
 ) -> int:
+    if everything and not specs and order is None and attribute in (None, "short_id"):
+        return await _select_ids(filters, attribute, json=json)
     async with current().session(looking=True) as session:
         of_all = everything or order is not None
         runs: Sequence[Run] = await chosen(session, specs, filters, default="all" if of_all else "latest")
@@ -99,6 +102,21 @@ async def _select(
             return 0
         lines = [run.id if attribute is None else attribute_text(session, run, attribute) for run in runs]
     terminal.write_exact("".join(f"{line}\n" for line in lines))
+    return 0
+
+
+async def _select_ids(filters: Filters, attribute: str | None, *, json: bool) -> int:
+    """As :func:`_select` of all runs, of which nothing is wanted beyond the id."""
+    async with current().session(looking=True) as session:
+        ids = await chosen_ids(session, filters)
+    if not ids:
+        raise RunNotFound("no matching runs")
+    if json:
+        named = () if attribute is None else (attribute,)
+        terminal.write_json([{"id": run_id, **{name: short_id(run_id) for name in named}} for run_id in ids])
+    else:
+        shown = ids if attribute is None else map(short_id, ids)
+        terminal.write_exact("".join(f"{line}\n" for line in shown))
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 
 from cyclopts import Group, Parameter
 
+from orchestra.cli.context import current
 from orchestra.errors import UsageError
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
@@ -110,22 +111,40 @@ async def chosen(
     return found
 
 
+async def chosen_ids(session: "Session", filters: Filters) -> Sequence[str]:
+    """The ids of all runs that ``filters`` leave, without the records of these; as of :func:`chosen`."""
+    from orchestra.engine.judge import settle_active
+    from orchestra.engine.presence import existing_ids
+
+    query = query_of(filters)
+    await settle_active(session)
+    found = await existing_ids(session, query)
+    await tell_of_unknown(session, query, found=bool(found))
+    return found
+
+
 async def tell_of_unknown(session: "Session", query: RunQuery, *, found: bool) -> None:
-    """Warn of names in the condition of ``query`` that no run has, where that may be why it finds what it finds."""
+    """Warn of names in the condition of ``query`` that no run has, where that may be why it finds what it finds.
+
+    Raises:
+        UserError: it compares what can't be compared.
+    """
     if query.where is None:
         return
     from orchestra.model.conditions import may_hold_without
 
     if not found or may_hold_without(query.where):
-        from orchestra.engine.unknown_names import tell_of_unknown_names
+        from orchestra.engine.unknown_names import refuse_unlike, tell_of_unknown_names
 
+        await refuse_unlike(session, query)
         await tell_of_unknown_names(session, query)
 
 
 def why_none(total: int, filters: Filters, what: str = "runs") -> str:
     """Why none of these runs is shown, where there are ``total`` without the filters; empty if they are not why."""
     if not total:
-        return f"There are no {what}."
+        home = current().home
+        return f"There are no {what}." + ("" if home.is_dir() else f" There is no home '{home}' yet.")
     return "" if filters is FILTERS else f"No {what} match; {total} without these filters."
 
 

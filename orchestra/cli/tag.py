@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -9,8 +10,11 @@ from cyclopts import Parameter
 from orchestra.cli import tables, terminal
 from orchestra.cli.changing import change_runs
 from orchestra.cli.context import complete, current
-from orchestra.cli.selection import FILTERS, Filters, Yes, chosen
+from orchestra.cli.selection import FILTERS, Filters, Yes, chosen, query_of, tell_of_unknown
 from orchestra.engine.annotating import tag_runs
+from orchestra.engine.judge import settle_active
+from orchestra.engine.presence import existing_tags
+from orchestra.engine.session import Session
 from orchestra.errors import UsageError
 
 
@@ -69,8 +73,7 @@ def tag(
 
 async def _list(specs: tuple[str, ...], filters: Filters, *, as_json: bool) -> int:
     async with current().session(looking=True) as session:
-        found = await chosen(session, specs, filters, default="all")
-    tags = sorted({tag for run in found for tag in run.tags})
+        tags = sorted(await _tags(session, specs, filters))
     if as_json:
         terminal.write_json(tags)
     elif not tags:
@@ -78,3 +81,13 @@ async def _list(specs: tuple[str, ...], filters: Filters, *, as_json: bool) -> i
     else:
         terminal.write("".join(f"{tables.cell(tag)}\n" for tag in tags))
     return 0
+
+
+async def _tags(session: Session, specs: tuple[str, ...], filters: Filters) -> Collection[str]:
+    if specs:
+        return {tag for run in await chosen(session, specs, filters, default="all") for tag in run.tags}
+    query = query_of(filters)
+    await settle_active(session)
+    tags = await existing_tags(session, query)
+    await tell_of_unknown(session, query, found=bool(tags))
+    return tags

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from orchestra.cli import terminal
 from orchestra.cli.context import current, in_event_loop
+from orchestra.cli.options import whole
 from orchestra.cli.prefixing import PrefixedOutput
 from orchestra.cli.selection import FILTERS, Filters, chosen
 from orchestra.engine.by_process import run_of_process
@@ -37,7 +38,7 @@ from orchestra.workspace.tail import offset_of_last
 _HINT = "Try 'orchestra runs list' for a list of runs."
 _RUNNING: frozenset[State] = frozenset(("running",))
 
-Lines = Annotated[int | None, Parameter(name=("--lines", "-n"))]
+Lines = Annotated[int | None, Parameter(converter=whole, name=("--lines", "-n"))]
 FromStart = Annotated[bool, Parameter(name="--from-start")]
 
 

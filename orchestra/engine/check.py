@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 from orchestra.child import supervisor
 from orchestra.engine.deleting import finish_deletions, pending_deletions
 from orchestra.engine.judge import settle, watcher_is_gone
-from orchestra.engine.presence import without_directory
+from orchestra.engine.presence import is_reachable, unreached, without_directory
 from orchestra.engine.rebuild import TrialKey, as_found, enter, read_recorded, trial_key
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, RunBroken
@@ -191,6 +191,9 @@ class _Check:
         gone = {run.id for run in without_directory(self.session, runs)}
         for run in runs:
             if run.state == "broken" or run.id in gone:
+                continue
+            if not is_reachable(run):
+                self.found("broken", unreached(run), run.id)
                 continue
             try:
                 await self._compare(run)

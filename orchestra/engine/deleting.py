@@ -17,6 +17,7 @@ from msgspec import Struct
 from orchestra.child.supervisor import failpoint
 from orchestra.engine.judge import settle
 from orchestra.engine.off_loop import off_loop
+from orchestra.engine.presence import is_reachable, unreached
 from orchestra.engine.removal import remove_tree
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.stopping import stop_runs
@@ -127,7 +128,8 @@ def _refuse_strange(session: Session, run: Run) -> None:
     """Never remove a directory that a run's record only claims to have."""
     directory = os.fspath(session.directory(run))
     control = os.path.join(directory, CONTROL)
-    if not os.path.lexists(directory):
+    if run.directory is not None or not os.path.lexists(directory):
+        # Of one that a person has chosen, which may be away, nothing but our records goes.
         return
     if not os.path.lexists(os.path.join(control, "run.json")) and not os.path.isdir(
         os.path.join(control, ATTEMPTS)
@@ -187,7 +189,8 @@ async def _give_back(session: Session, claimed: Sequence[Run]) -> None:
 
 def _move(session: Session, run: Run, permanent: bool) -> _Moved:
     trash, origin = Trash(session.layout), os.path.join(session.layout.runs_dir, run.id)
-    is_there = os.path.isdir(session.layout.control(session.directory(run)))
+    # One that a person has chosen may be away: who brings its disk back can restore the run.
+    is_there = run.directory is not None or os.path.isdir(session.layout.control(session.directory(run)))
     if permanent or not is_there:
         return _Moved(run=run, place=trash.drop(origin, run.id))
     if run.state != "broken" and run.worker is None and run.schema <= versions.RUN:
@@ -223,6 +226,9 @@ async def _forget(session: Session, moved: Sequence[_Moved], expected: Mapping[s
 async def remove(session: Session, run: Run, place: str | None) -> None:
     """Remove the files of a run that was moved out of the way for good, and the secrets that only it needs."""
     _forget_secrets(session, run.id)
+    if not is_reachable(run):
+        message = f"{unreached(run)}; should it be there again, it is left as it is"
+        session.emit("log.message", run, level="warning", message=message)
     try:
         await off_loop(lambda: _remove_files(place, run.directory, run.id))
     except OSError as error:

@@ -21,6 +21,7 @@ from orchestra.engine.exported_copy import bring_word, same_run_in
 from orchestra.engine.judge import settle
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.packing import RECORD, Packing, Terms, named, tell, warn
+from orchestra.engine.presence import is_reachable, unreached
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, RunBusy, UserError, text_of_os_error
 from orchestra.model import versions
@@ -84,6 +85,10 @@ async def export_runs(session: Session, runs: Sequence[Run], target: Target, how
     broken = tuple(run for run in settled if run.state == "broken")
     for run in broken:
         warn(session, run, f"{run.id} can't be read, skipping: {run.reason}")
+    away = tuple(run for run in settled if not is_reachable(run) and run not in broken)
+    for run in away:
+        warn(session, run, f"{unreached(run)}, skipping")
+    broken = (*broken, *away)
     export = _Export(session, [run for run in settled if run not in broken], target, how)
     try:
         exported = await (export.to_folder() if target.mode is None else export.to_file(target.mode))

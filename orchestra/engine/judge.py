@@ -15,6 +15,7 @@ from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.engine.changes import tell
 from orchestra.engine.off_loop import off_loop
+from orchestra.engine.presence import is_reachable
 from orchestra.engine.session import LEASE, Session
 from orchestra.errors import OrchestraError, RevisionConflict, RunBroken, RunNotFound
 from orchestra.model import lifecycle
@@ -173,6 +174,12 @@ async def _unwatched(session: Session, run: Run) -> Run:
 async def _without_fence(session: Session, run: Run) -> Run:
     """Nobody has started the attempt, and its starter won't any more: make sure that it stays so."""
     directory = session.attempt_directory(run)
+    if not is_reachable(run):
+        # The disk may be one of another host.
+        is_of_here = run.worker is None or run.worker.identity.host == supervisor.host_id()
+        return (
+            lifecycle.lose(run, session.clock.now(), "its directory can't be reached") if is_of_here else run
+        )
     if not session.directory(run).is_dir():
         return lifecycle.lose(run, session.clock.now(), "its directory is gone")
     if run.state == "running":

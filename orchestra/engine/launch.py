@@ -23,6 +23,7 @@ from orchestra.engine.giving_up import given_up_on_failure
 from orchestra.engine.judge import may_be_scheduled, require_record, settle
 from orchestra.engine.limits import given_environment
 from orchestra.engine.off_loop import shielded
+from orchestra.engine.presence import is_reachable
 from orchestra.engine.session import Session
 from orchestra.errors import ExecutorError, OrchestraError, PluginError, ResolveError, RunBusy, Stopped
 from orchestra.model import flags as flag_rules
@@ -98,7 +99,7 @@ async def launch(
         try:
             if ready is not None and ready.is_for(run, how) and _name_orders(session, ready):
                 return await _hand_over(session, ready)
-            if not session.directory(run).is_dir():
+            if not session.directory(run).is_dir() or not is_reachable(run):
                 return await settle(session, run, given_up=True)
             await require_record(session, run)
             return await _launch(session, run, how, console, control)

@@ -140,7 +140,7 @@ class _Gathering:
         values = [self._value(run, column) for run in self._runs]
         if self._runs and all(value is None for value in values):
             names = self._names() if column.kind == "scalar" else list(self._changed)
-            have = f"They have: {', '.join(names[:10])}." if names else None
+            have = f"There are: {', '.join(names[:10])}." if names else None
             raise UserError(f"no run has '{column.name}'", have)
         return values
 

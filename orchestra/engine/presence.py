@@ -1,13 +1,18 @@
 """What runs are at this moment: whether one still has a directory, and the state to show of it.
 
-One whose directory was removed behind our back is no run any more; one whose chosen directory is away still is.
+One whose directory was removed behind our back is no run any more. One whose chosen directory is away still is, and
+what is not reached of it is not known: nobody deletes anything for having looked.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Final
 
+from msgspec import structs
+
+from orchestra.contracts import Mark, Marking, Store
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
 from orchestra.model.filters import RunQuery
@@ -20,6 +25,11 @@ _TELLING = 4
 _FEW = 200
 """Up to so many runs are looked for one by one; of more, all names are listed once."""
 
+_PART = 200
+"""So many runs are looked at for their tags at once."""
+_MANY_SETS = 50
+"""So many sets of tags, or more, are not looked for one after the other."""
+
 
 def without_directory(session: Session, runs: Sequence[Run]) -> list[Run]:
     """Those of ``runs`` whose directory is gone."""
@@ -29,12 +39,29 @@ def without_directory(session: Session, runs: Sequence[Run]) -> list[Run]:
 
 
 def _is_there(run: Run, root: str, names: set[str] | None) -> bool:
-    if run.directory is not None:
-        # Chosen by a person, who may have deleted our records there and nothing else; or its disk is away, and back
-        # some day, as long as the home's own link to it is kept.
-        away = not os.path.lexists(run.directory) and os.path.lexists(f"{root}/{run.id}")
-        return away or os.path.lexists(f"{run.directory}/{CONTROL}")
-    return run.id in names if names is not None else os.path.lexists(f"{root}/{run.id}")
+    if names is not None and run.id in names:
+        return True
+    # As long as the home has its link to a directory that a person has chosen, the run is kept, whatever is there: its
+    # disk may be away, and nothing be in the place of it, or something else.
+    if names is None and os.path.lexists(f"{root}/{run.id}"):
+        return True
+    return run.directory is not None and is_reachable(run)
+
+
+def is_reachable(run: Run) -> bool:
+    """Whether the records of ``run`` are where they should be, if a person has chosen where: the disk may be away."""
+    return run.directory is None or os.path.lexists(f"{run.directory}/{CONTROL}")
+
+
+def unreached(run: Run) -> str:
+    """The sentence that says that :func:`is_reachable` does not hold."""
+    return (
+        f"the directory of run {run.short_id} can't be reached: there is nothing of it in '{run.directory}'"
+    )
+
+
+MOUNT: Final = "Mount the disk that it is on, or delete the run with 'orchestra runs delete'."
+"""What to do then."""
 
 
 def hint_of_missing(session: Session, spec: str) -> str:
@@ -60,14 +87,66 @@ async def forget_gone(session: Session, runs: Sequence[Run]) -> bool:
 
 async def existing_runs(session: Session, query: RunQuery) -> tuple[Sequence[Run], int]:
     """The runs that ``query`` finds, and how many in all; those without a directory are forgotten."""
-    if query.where is not None:
-        from orchestra.engine.search import without_results
-
-        query = await without_results(session, query)
+    query = await _without_results(session, query)
     while True:
         page = await session.store.query(query)
         if not await forget_gone(session, page.runs):
             return page.runs, page.total
+
+
+async def existing_ids(session: Session, query: RunQuery) -> Sequence[str]:
+    """The ids of the runs that ``query`` finds, in its order, without their records; as of :func:`existing_runs`."""
+    query = await _without_results(session, query)
+    while True:
+        ids = [run_id for run_id, _, _ in await marks_of(session.store, query)]
+        names = set(os.listdir(session.layout.runs_dir)) if ids else set[str]()
+        absent = tuple(run_id for run_id in ids if run_id not in names)
+        if not absent or not await forget_gone(
+            session, (await session.store.query(RunQuery(ids=absent))).runs
+        ):
+            return ids
+
+
+async def existing_tags(session: Session, query: RunQuery) -> frozenset[str]:
+    """The tags that the runs have that ``query`` finds.
+
+    Runs have few sets of tags between them: those with another set than was seen are asked for, again and again.
+    """
+    from orchestra.model.conditions import AllOf, Comparison, Name, Not, conjuncts
+
+    query = await _without_results(session, query)
+    seen: set[tuple[str, ...]] = {()}
+    while True:
+        limit = None if len(seen) > _MANY_SETS else _PART
+        known = Comparison(
+            Name("tags", "attribute"), "in", [list(tags) for tags in sorted(seen)[:_MANY_SETS]]
+        )
+        where = AllOf((*conjuncts(query.where), Not(known)))
+        part = structs.replace(query, where=where, limit=limit, offset=0)
+        runs, _ = await existing_runs(session, part)
+        seen.update(run.tags for run in runs)
+        if limit is None or len(runs) < limit:
+            return frozenset(tag for tags in seen for tag in tags)
+
+
+async def marks_of(store: Store, query: RunQuery) -> Sequence[Mark]:
+    """The marks of the runs that ``query`` finds, whether the store has them at hand or not."""
+    if isinstance(store, Marking):
+        return await store.marks(query)
+    return [mark_of(run) for run in (await store.query(query)).runs]
+
+
+def mark_of(run: Run) -> Mark:
+    """The mark that ``run`` has now."""
+    return run.id, run.revision, run.time
+
+
+async def _without_results(session: Session, query: RunQuery) -> RunQuery:
+    if query.where is None:
+        return query
+    from orchestra.engine.search import without_results
+
+    return await without_results(session, query)
 
 
 def shown_state(session: Session, run: Run) -> State:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import structs
 
@@ -50,6 +50,9 @@ async def set_group(
         if limit is not None:
             group = structs.replace(group, limit=limit or None)
         groups[name] = group
+        if group == Group():
+            # Nothing is said of it any more: a slip of the pen is not to be taken for a group.
+            del groups[name]
         file.write(groups)
     await wake_queues(session)
     return group
@@ -60,11 +63,16 @@ def _is_limit(limit: object) -> bool:
     return isinstance(limit, int) and not isinstance(limit, bool) and 0 <= limit <= MOST_JOBS
 
 
+def groups_set(session: Session) -> Mapping[str, Group]:
+    """What is set of groups, and of all queues."""
+    return GroupsFile(session.layout.home).read()
+
+
 async def groups_in_use(session: Session) -> frozenset[str]:
     """The groups of which something is set, or of which runs are staged, claimed or running."""
     page = await session.store.query(RunQuery(states=ACTIVE | STAGED))
     named = {run.group for run in page.runs if run.group is not None}
-    return frozenset(named | GroupsFile(session.layout.home).read().keys()) - {EVERYTHING}
+    return frozenset(named | groups_set(session).keys()) - {EVERYTHING}
 
 
 async def wake_queues(session: Session) -> None:

@@ -13,7 +13,7 @@ from orchestra.engine.judge import settle
 from orchestra.engine.limits import check_fails, check_limits
 from orchestra.engine.marking import marks_of_restart
 from orchestra.engine.off_loop import off_loop
-from orchestra.engine.presence import hint_of_missing
+from orchestra.engine.presence import MOUNT, hint_of_missing, is_reachable, unreached
 from orchestra.engine.request import RunRequest
 from orchestra.engine.requested_flags import settled_flags
 from orchestra.engine.session import Session
@@ -196,7 +196,7 @@ def require_startable(session: Session, run: Run) -> None:
     A run whose supervisor was killed is lost, but its operation may go on: two of them must not.
 
     Raises:
-        UserError: it can't be read.
+        UserError: it can't be read, or reached.
         RunBusy: processes of it live.
     """
     if run.state == "broken":
@@ -204,6 +204,8 @@ def require_startable(session: Session, run: Run) -> None:
             f"run {run.id} can't be read: {run.reason}",
             "Use 'orchestra check --runs --fix' to repair it, or 'orchestra runs delete'.",
         )
+    if not is_reachable(run):
+        raise UserError(unreached(run), MOUNT)
     if run.state != "lost":
         return
     fence = records.read_fence(session.attempt_directory(run))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from orchestra.engine.presence import is_reachable, unreached
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, UserError
 from orchestra.model.attributes import ATTRIBUTES
@@ -21,6 +22,8 @@ DEEPEST = 8
 """Pipelines within pipelines that are looked into."""
 OWN_NAMES = frozenset((*ATTRIBUTES, *Run.__struct_fields__, "run_dir"))
 """Attributes that every run has."""
+_PREFIXES = {"flag": "=", "scalar": "#", "attribute": "."}
+_ARTICLES = {"flag": "a", "scalar": "a", "attribute": "an"}
 MOST_NAMED = 10
 """Columns that a hint lists."""
 
@@ -30,6 +33,8 @@ def results_of(session: Session, run: Run) -> Results:
 
     A pipeline has those of its steps, with the step's name and ``#`` before each scalar's.
     """
+    if not is_reachable(run):
+        return Results(problems=(unreached(run),))
     return _results_in(session.directory(run), run, DEEPEST)
 
 
@@ -96,18 +101,26 @@ def like_column(session: Session, runs: Iterable[Run], column: Column) -> str | 
     """What may have been meant by a column in which these runs have nothing, as a sentence."""
     from difflib import get_close_matches
 
-    known = natural({name for run in runs for name in _names(session, run, column.kind)})
+    names = _names(session, runs)
+    for kind, prefix in _PREFIXES.items():
+        if column.name in names[kind] and kind != column.kind:
+            return f"'{column.name}' is {_ARTICLES[kind]} {kind}: write it as '{prefix}{column.name}'."
+    known = natural(names[column.kind])
     if close := get_close_matches(column.name, known, n=3):
         return f"Did you mean {' or '.join(repr(name) for name in close)}?"
-    return f"They have: {', '.join(known[:MOST_NAMED])}." if known else None
+    more = ", ..." if len(known) > MOST_NAMED else ""
+    return f"{column.kind.capitalize()}s: {', '.join(known[:MOST_NAMED])}{more}." if known else None
 
 
-def _names(session: Session, run: Run, kind: str) -> Iterable[str]:
-    if kind == "flag":
-        return run.flags
-    if kind == "attribute":
-        return (*OWN_NAMES, *results_of(session, run).attributes)
-    return (name for name in results_of(session, run).scalars if not name.startswith(SYSTEM))
+def _names(session: Session, runs: Iterable[Run]) -> dict[str, set[str]]:
+    """What these runs have, by kind."""
+    names: dict[str, set[str]] = {"flag": set(), "scalar": set(), "attribute": set(OWN_NAMES)}
+    for run in runs:
+        results = results_of(session, run)
+        names["flag"].update(run.flags)
+        names["scalar"].update(name for name in results.scalars if not name.startswith(SYSTEM))
+        names["attribute"].update(results.attributes)
+    return names
 
 
 def asks_results(column: Column) -> bool:

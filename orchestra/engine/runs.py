@@ -41,6 +41,8 @@ class Listed(Protocol):
 
 CANDIDATES = 10
 """How many runs are named when a prefix fits several."""
+_CLOCKS_APART = 24 * 3600 * 1_000_000
+"""Microseconds that the clocks of two hosts never differ by."""
 LAST = "last"
 """Stands for the newest run of a listing, unless that is a run's id."""
 _SLICE = re.compile(r"([0-9]{0,9}):([0-9]{0,9})")
@@ -149,16 +151,27 @@ def _told_apart(run: Run, spec: str) -> str:
 async def with_members(session: Session, runs: Sequence[Run]) -> tuple[Run, ...]:
     """``runs`` and, of batches and pipelines among them, the trials and steps."""
     found = {run.id: run for run in runs}
-    if not any(run.kind in ("batch", "steps") for run in runs):
-        return tuple(runs)
-    everything = (await session.store.query(RunQuery())).runs
-    while True:
-        more = [
-            run
-            for run in everything
-            if run.id not in found
-            and (run.batch in found or (run.parent is not None and run.parent in found))
-        ]
-        if not more:
-            return tuple(found.values())
-        found.update((run.id, run) for run in more)
+    latest = tuple(runs)
+    while latest:
+        members = [*await _trials(session, latest), *await _steps(session, latest)]
+        latest = tuple({run.id: run for run in members if run.id not in found}.values())
+        found.update((run.id, run) for run in latest)
+    return tuple(found.values())
+
+
+async def _trials(session: Session, runs: Sequence[Run]) -> list[Run]:
+    queries = [RunQuery(batch=run.id) for run in runs if run.kind == "batch"]
+    return [run for query in queries for run in (await session.store.query(query)).runs]
+
+
+async def _steps(session: Session, runs: Sequence[Run]) -> list[Run]:
+    """The steps of the pipelines among ``runs``: looked for among the runs that are not older than these."""
+    pipelines = {run.id: run for run in runs if run.kind == "steps"}
+    if not pipelines:
+        return []
+    from orchestra.model.conditions import AllOf, Comparison, During, Name
+
+    since = min(run.created for run in pipelines.values()) - _CLOCKS_APART
+    of_them = Comparison(Name("parent", "attribute"), "in", list(pipelines))
+    query = RunQuery(where=AllOf((During(since, None), of_them)))
+    return [run for run in (await session.store.query(query)).runs if run.parent in pipelines]

@@ -7,14 +7,16 @@ whoever is the first to ask.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import structs
 
-from orchestra.contracts import Mark, Marking
+from orchestra.contracts import Mark
 from orchestra.engine.off_loop import off_loop
+from orchestra.engine.presence import mark_of, marks_of
 from orchestra.engine.results import results_of
 from orchestra.engine.session import Session
 from orchestra.model.filters import RunQuery
@@ -25,7 +27,7 @@ from orchestra.model.scalars import scalar_value
 if TYPE_CHECKING:
     from orchestra.model.conditions import Comparison, Condition, Name
     from orchestra.workspace.results import Results
-    from orchestra.workspace.results_index import ResultsIndex
+    from orchestra.workspace.results_index import Ending, ResultsIndex
 
 T = TypeVar("T")
 
@@ -33,6 +35,8 @@ FEW = 16
 """Of up to so many runs the results are read from their own files."""
 AT_ONCE = 500
 """How many runs are read before what they came to is kept."""
+LONG = 1.0
+"""Seconds of reading after which a person is told of it."""
 TRIES = 5
 """How often is looked anew where others forget meanwhile what was just looked up."""
 _SETTLED: frozenset[State] = FINAL - {"lost", "broken"}
@@ -46,10 +50,15 @@ def results_of_many(session: Session, runs: Sequence[Run]) -> Mapping[str, Resul
     from orchestra.workspace.results_index import IndexLost, ResultsIndex
 
     def looked_up(index: ResultsIndex) -> dict[str, Results]:
-        found = index.results([_mark(run) for run in runs])
-        for part in _parts([run for run in runs if run.id not in found]):
-            found |= _read(session, index, part)[0]
-        return found
+        found = index.results([mark_of(run) for run in runs])
+        unknown = [run for run in runs if run.id not in found]
+        reading = _Reading(session, len(unknown))
+        for part in _parts(unknown):
+            reading.tell(len(part))
+            read, kept = _read(session, index, part)
+            found |= index.results([mark_of(run) for run in part if run.id in kept - read.keys()]) | read
+        # What was carried over may be forgotten by others meanwhile.
+        return found | {run.id: results_of(session, run) for run in unknown if run.id not in found}
 
     try:
         with _index(session) as index:
@@ -160,6 +169,24 @@ async def _told_apart(session: Session, query: RunQuery, where: Condition) -> tu
     return structs.replace(query, where=with_leaves(where, told)), frozenset(are_none)
 
 
+class _Reading:
+    """Tells a person, once, why it takes so long."""
+
+    def __init__(self, session: Session, count: int) -> None:
+        self._session = session
+        self._left = count
+        self._begin = time.monotonic()
+        self._has_told = False
+
+    def tell(self, part: int) -> None:
+        """That ``part`` of the runs are read now."""
+        if not self._has_told and time.monotonic() - self._begin > LONG:
+            message = f"Reading what {self._left} runs came to: this is done once"
+            self._session.emit("results.reading", level="info", message=message, logger="", runs=self._left)
+            self._has_told = True
+        self._left -= part
+
+
 class _Search:
     """One query that asks for results."""
 
@@ -197,11 +224,13 @@ class _Search:
         """Make sure that the results of all runs that may be found are known; the marks of these runs."""
         self._live = {}
         candidates = self._candidates()
-        marks = await _marks(self._session, candidates)
+        marks = await marks_of(self._session.store, candidates)
         if candidates == RunQuery(oldest_first=candidates.oldest_first):
             await off_loop(lambda: index.forget_others(len(marks)))
         unknown = await off_loop(lambda: index.without(marks))
+        reading = _Reading(self._session, len(unknown))
         for part in _parts(unknown):
+            reading.tell(len(part))
             runs = (await self._session.store.query(RunQuery(ids=tuple(part)))).runs
             found, kept = await off_loop(lambda runs=runs: _read(self._session, index, runs))
             self._live |= {run_id: results for run_id, results in found.items() if run_id not in kept}
@@ -265,25 +294,18 @@ def _index(session: Session) -> ResultsIndex:
 def _read(
     session: Session, index: ResultsIndex, runs: Sequence[Run]
 ) -> tuple[dict[str, Results], frozenset[str]]:
-    """The results of these runs, and the ids of those whose results are kept now."""
-    found = {run.id: results_of(session, run) for run in runs}
-    lasting = [
-        run
-        for run in runs
-        if run.state in _SETTLED and run.operation.kind != "steps" and not found[run.id].problems
-    ]
-    refused = index.keep([(_mark(run), found[run.id]) for run in lasting])
-    return found, frozenset(run.id for run in lasting).difference(refused)
+    """The results of these runs but for those that have ended as was known, and the ids of those whose results are
+    kept now."""
+    lasting = [run for run in runs if run.state in _SETTLED and run.operation.kind != "steps"]
+    carried = index.carry_over([(mark_of(run), _ending(run)) for run in lasting])
+    found = {run.id: results_of(session, run) for run in runs if run.id not in carried}
+    lasting = [run for run in lasting if run.id in found and not found[run.id].problems]
+    refused = index.keep([(mark_of(run), _ending(run), found[run.id]) for run in lasting])
+    return found, carried.union(run.id for run in lasting).difference(refused)
 
 
-def _mark(run: Run) -> Mark:
-    return run.id, run.revision, run.time
-
-
-async def _marks(session: Session, query: RunQuery) -> Sequence[Mark]:
-    if isinstance(session.store, Marking):
-        return await session.store.marks(query)
-    return [_mark(run) for run in (await session.store.query(query)).runs]
+def _ending(run: Run) -> Ending:
+    return run.attempt, run.started or 0, run.stopped or 0
 
 
 def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -12,6 +12,7 @@ from orchestra.errors import UserError
 from orchestra.model.duration import parse_duration
 from orchestra.model.resources import Resources, parse_resources
 from orchestra.model.retry import Retry, parse_retry
+from orchestra.model.type_words import has_to_be
 
 T = TypeVar("T")
 
@@ -65,4 +66,8 @@ def _converted(name: str, given: Any, kind: type[T]) -> T:
     try:
         return convert(given, kind)
     except ValidationError as error:
-        raise UserError(f"invalid value {given!r} for {name}: {error}") from None
+        reason, _, place = str(error).partition(" - at `$.")
+        wrong = has_to_be(reason)
+        if wrong is None:
+            raise UserError(f"invalid value {given!r} for {name}: {error}") from None
+        raise UserError(f"'{place.rstrip('`')}' of {name} {wrong}" if place else f"{name} {wrong}") from None

@@ -1,21 +1,25 @@
-"""What is said where a condition finds nothing because it asks for something that no run has."""
+"""What is said where a condition finds nothing because it asks for something that no run has, or can have."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
+from math import inf
 
 from orchestra.engine.off_loop import off_loop
-from orchestra.engine.search import names_of_results
+from orchestra.engine.search import names_of_results, without_results
 from orchestra.engine.session import Session
+from orchestra.errors import UserError
 from orchestra.model.attributes import ATTRIBUTES
 from orchestra.model.conditions import Comparison, Name, Not, is_attribute, leaves
 from orchestra.model.filters import RunQuery
+from orchestra.model.flags import encode
 from orchestra.model.scalars import SYSTEM, natural
 
 LOOKED_THROUGH = 1000
 """The newest so many runs are looked through for names that may have been meant."""
 MOST_NAMED = 10
+_ORDER = ("<", "<=", ">", ">=")
 
 
 async def tell_of_unknown_names(session: Session, query: RunQuery) -> None:
@@ -36,6 +40,38 @@ async def tell_of_unknown_names(session: Session, query: RunQuery) -> None:
             continue
         known = set(_known(name, flags, results))
         session.emit("log.message", level="warning", message=_sentence(name.name, known), logger="")
+
+
+async def refuse_unlike(session: Session, query: RunQuery) -> None:
+    """Refuse a condition that asks whether something is less, or more, than what it can't be compared with.
+
+    Raises:
+        UserError: the runs have numbers there, and it has a text, or the other way round; or neither.
+    """
+    asked = leaves(query.where) if query.where is not None else ()
+    for leaf in asked:
+        if not isinstance(leaf, Comparison) or leaf.operator not in _ORDER or is_attribute(leaf.name):
+            continue
+        name, value = leaf.name.name, encode(leaf.value)
+        if isinstance(leaf.value, bool) or not isinstance(leaf.value, int | float | str):
+            raise UserError(
+                f"nothing is less or more than {value}",
+                f"Give a number, as in: {name} < 0.1. If it is a text, quote it: {name} < '{value}'.",
+            )
+        numbers, texts = Comparison(leaf.name, ">=", -inf), Comparison(leaf.name, ">=", "")
+        like, unlike = (texts, numbers) if isinstance(leaf.value, str) else (numbers, texts)
+        if await _is_any(session, like) or not await _is_any(session, unlike):
+            continue
+        if unlike is numbers:
+            hint = f"Give a number, as in: {name} {leaf.operator} 0.1."
+            raise UserError(f"'{name}' is a number, and can't be compared with the text '{leaf.value}'", hint)
+        hint = f"Give a text, as in: {name} = '{value}'."
+        raise UserError(f"'{name}' is a text, and can't be compared with the number {value}", hint)
+
+
+async def _is_any(session: Session, where: Comparison) -> bool:
+    query = await without_results(session, RunQuery(where=where, limit=1))
+    return (await session.store.query(query)).total > 0
 
 
 async def _is_flag(session: Session, name: str) -> bool:

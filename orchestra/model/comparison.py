@@ -24,6 +24,7 @@ from orchestra.model.subjects import (
 )
 
 MOST_NAMED: Final = 10
+_CORE: Final = ("run", "operation", "started", "time", "status", "label")
 """Headings that a hint lists."""
 
 
@@ -186,7 +187,9 @@ def sorted_by(
         keys = [row.values[place] for row in comparison.rows]
     else:
         keys = values_of(subjects, parse_column(text), RESULT_FIRST)
-    require_any(keys, text, comparison.headings)
+    # What somebody sorts by is hardly what every run has.
+    known = sorted(comparison.headings, key=_CORE.__contains__)
+    require_any(keys, text, known)
     return comparison.by_keys(keys, largest_first=largest_first)
 
 
@@ -211,11 +214,12 @@ def _like(name: str, known: Sequence[str]) -> str:
     """What may have been meant by a name, as a sentence."""
     if close := get_close_matches(name, known, n=3):
         return f"Did you mean {' or '.join(repr(one) for one in close)}?"
-    return f"They have: {', '.join(known[:MOST_NAMED])}."
+    more = ", ..." if len(known) > MOST_NAMED else ""
+    return f"There are: {', '.join(known[:MOST_NAMED])}{more}."
 
 
 def _core_columns(wanted: Wanted) -> tuple[Column, ...]:
-    names = ["run", *(("operation", "started", "time", "status", "label") if wanted.core else ())]
+    names = [*_CORE[:1], *(_CORE[1:] if wanted.core else ())]
     names += ["sourcecode"] if wanted.extra else []
     return tuple(Column(kind="attribute", name=name, heading=name) for name in names)
 

@@ -16,9 +16,20 @@ from __future__ import annotations
 from typing import Final, cast
 
 from orchestra.errors import UserError
+from orchestra.model.attributes import TRUTHS
 from orchestra.model.condition_tokens import Token, shown, shown_place, tokens_of, unquoted
-from orchestra.model.condition_values import Clock, Value, Values
-from orchestra.model.conditions import AllOf, AnyOf, Comparison, Condition, Name, NameKind, Not, Operator
+from orchestra.model.condition_values import CHOICES, Clock, Value, Values
+from orchestra.model.conditions import (
+    AllOf,
+    AnyOf,
+    Comparison,
+    Condition,
+    Name,
+    NameKind,
+    Not,
+    Operator,
+    is_attribute,
+)
 from orchestra.model.operation import FlagValue
 from orchestra.model.scalars import QUALIFIERS, Qualifier
 
@@ -37,6 +48,12 @@ _OPERATORS: Final[dict[str, Operator]] = {
     "==": "=",
 }
 _UNEQUAL = ("!=", "<>")
+_A_TEST: Final = "Here comes a test, such as: lr < 0.1, op = train, marked = yes."
+_A_NAME: Final = "Here comes the name of a flag, a scalar or an attribute, as in: lr < 0.1."
+_A_VALUE: Final = "Here comes a value, as in: lr < 0.1, op = train, marked = yes, label = 'two words'."
+_A_LIST: Final = "Here comes a list, as in: lr in [0.1, 0.01]."
+_A_JOINT: Final = "Tests are joined by 'and' or 'or', as in: lr < 0.1 and op = train."
+_NOT: Final = "Write 'not' before the whole test, as in: not lr < 0.1."
 
 
 def parse_condition(text: str, clock: Clock | None = None) -> Condition:
@@ -59,17 +76,17 @@ class _Parser:
     def parse(self) -> Condition:
         found = self._either()
         if self._token is not None:
-            raise self._unexpected()
+            raise self._unexpected(_A_JOINT)
         return found
 
     @property
     def _token(self) -> Token | None:
         return self._tokens[self._next] if self._next < len(self._tokens) else None
 
-    def _take(self) -> Token:
+    def _take(self, wanted: str) -> Token:
         token = self._token
         if token is None:
-            raise self._unexpected()
+            raise self._unexpected(wanted)
         self._next += 1
         return token
 
@@ -84,16 +101,15 @@ class _Parser:
         self._next += 1
         return text
 
-    def _unexpected(self, token: Token | None = None) -> UserError:
+    def _unexpected(self, wanted: str, token: Token | None = None) -> UserError:
+        """That ``token``, or the next one, is none that may stand there; ``wanted`` says what may."""
         token = token or self._token
         if token is None:
-            return UserError(
-                "syntax error in filter - unexpected end of expression",
-                shown_place(self._text, len(self._text)),
-            )
+            place = shown_place(self._text, len(self._text))
+            return UserError("syntax error in filter - unexpected end of expression", f"{place}\n{wanted}")
         return UserError(
             f"syntax error in filter at position {token.position}: unexpected token '{shown(token.text)}'",
-            shown_place(self._text, token.position),
+            f"{shown_place(self._text, token.position)}\n{_NOT if token.text == '!' else wanted}",
         )
 
     def _either(self) -> Condition:
@@ -117,7 +133,7 @@ class _Parser:
             before = self._deeper(token)
             found = self._either()
             if not self._takes(")"):
-                raise self._unexpected()
+                raise self._unexpected(f"Here comes a ')'. {_A_JOINT}")
         else:
             return self._test()
         self._depth = before
@@ -135,7 +151,7 @@ class _Parser:
 
     def _test(self) -> Condition:
         name = self._name()
-        token = self._take()
+        token = self._take(_operators(name))
         negated = token.keyword == "not" or token.text in _UNEQUAL
         if token.kind == "operator":
             operator = "=" if negated else _OPERATORS[token.text]
@@ -144,7 +160,7 @@ class _Parser:
         else:
             word = self._takes("in", "contains") if negated else token.keyword
             if word not in ("in", "contains"):
-                raise self._unexpected(None if negated else token)
+                raise self._unexpected(_NOT if negated else _operators(name), None if negated else token)
             operator = cast("Operator", word)
         values = Values(self._text, name, operator, self._clock)
         values.check_operator(token)
@@ -154,9 +170,9 @@ class _Parser:
     def _name(self) -> Name:
         kind: NameKind = "flag" if self._takes("=") else "any"
         qualifier: Qualifier | None = None
-        token = self._word()
+        token = self._word(_A_NAME if kind == "flag" else _A_TEST)
         if kind == "any" and token.text in QUALIFIERS and self._is_name():
-            qualifier, token = token.text, self._word()
+            qualifier, token = token.text, self._word(_A_NAME)
         prefix = "" if kind == "flag" else next((one for one in _PREFIXES if token.text.startswith(one)), "")
         kind = _PREFIXES.get(prefix, kind)
         text = token.text[len(prefix) :]
@@ -168,7 +184,7 @@ class _Parser:
         if step:
             self._next += 1
         if not name or ((qualifier or step) and kind in ("flag", "attribute")):
-            raise self._unexpected(token)
+            raise self._unexpected(_A_NAME, token)
         if qualifier or step:
             kind = "scalar"
         return Name(name, kind, qualifier or "last", step)
@@ -177,30 +193,43 @@ class _Parser:
         token = self._token
         return token is not None and token.kind == "word" and not token.keyword
 
-    def _word(self) -> Token:
+    def _word(self, wanted: str) -> Token:
         if not self._is_name():
-            raise self._unexpected()
-        return self._take()
+            raise self._unexpected(wanted)
+        return self._take(wanted)
 
     def _value(self, values: Values, depth: int = 0) -> Value:
         token = self._token
         if token is not None and token.text == "[" and token.kind == "mark":
             values.check_list(token)
             return self._list(values, depth)
-        return values.read(self._word(), depth)
+        return values.read(self._word(_A_VALUE), depth)
 
     def _list(self, values: Values, depth: int = 0) -> list[Value]:
         token = self._token
         if not self._takes("["):
-            raise self._unexpected()
+            raise self._unexpected(_A_LIST)
         before = self._deeper(token)
         found: list[Value] = []
         while not self._takes("]"):
             if found and not self._takes(","):
-                raise self._unexpected()
+                raise self._unexpected(f"A list ends with ']', and has commas in it. {_A_LIST}")
             found.append(self._value(values, depth + 1))
         self._depth = before
         return found
+
+
+def _operators(name: Name) -> str:
+    """What may follow a name."""
+    text = shown(name.name)
+    if is_attribute(name) and name.name in TRUTHS:
+        return f"Say what it is: '{text} = yes' or '{text} = no'."
+    if name.kind == "any" and name.name in CHOICES["status"]:
+        return f"Say of what: 'status = {text}'."
+    return (
+        f"Say what '{text}' is compared with, as in: {text} = VALUE."
+        " There are =, !=, <, <=, >, >=, in [...], contains and is undefined."
+    )
 
 
 def condition_text(condition: Condition) -> str:

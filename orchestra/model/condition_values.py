@@ -26,7 +26,7 @@ _WORDS: Final[dict[str, bool | None]] = {
     **dict.fromkeys(("false", "no", "off"), False),
     **dict.fromkeys(("undefined", "null"), None),
 }
-_CHOICES: Final[dict[str, tuple[str, ...]]] = {"status": get_args(State), "kind": get_args(RunKind)}
+CHOICES: Final[dict[str, tuple[str, ...]]] = {"status": get_args(State), "kind": get_args(RunKind)}
 """Attributes that are one of a few words."""
 _ORDER = ("<", "<=", ">", ">=")
 
@@ -118,7 +118,7 @@ class Values:
             raise self._refused(error.message, token, error.hint) from None
 
     def _check_choice(self, word: str, token: Token) -> None:
-        choices = _CHOICES.get(self._attribute)
+        choices = CHOICES.get(self._attribute)
         if choices is None or word in choices:
             return
         from difflib import get_close_matches

@@ -53,6 +53,7 @@ EVENT_NAMES: dict[str, str] = {
     "queue.starting": "A queue is starting a staged run.",
     "queue.stopping": "A queue was told to stop.",
     "queue.ended": "A queue ended.",
+    "results.reading": "What many runs came to is being read for the first time: `runs`, how many are left.",
     "store.rebuilt": "The store was rebuilt from the run directories.",
     "log.message": "A message that belongs to no run.",
 }

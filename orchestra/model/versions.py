@@ -30,7 +30,7 @@ ARCHIVE: Final = 1
 """``orchestra-archive.json`` of an archive, and ``exported.json`` of each run in it: their ``format``."""
 RESULTS: Final = 2
 """``scalars.json``: nobody refuses another version of it, for all of it can be worked out anew."""
-RESULTS_INDEX: Final = 1
+RESULTS_INDEX: Final = 2
 """Of the tables in ``results.sqlite``, which is made anew where it is of another version, too."""
 STORE: Final = 3
 """``PRAGMA user_version`` of the SQLite store."""

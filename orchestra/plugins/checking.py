@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import structs
 
 from orchestra.contracts import Kind, Opener
-from orchestra.errors import OrchestraError, PluginError
+from orchestra.errors import ExecutorError, OrchestraError, PluginError, StoreUnavailable
 from orchestra.plugins.explaining import Remark, explain
 from orchestra.plugins.listing import PluginInfo, find
 from orchestra.plugins.opening import OpenPlugin, convert_options, load
@@ -40,12 +42,17 @@ async def check(
     return await examine(find(kind, name, cache_dir=cache_dir), home)
 
 
-async def examine(info: PluginInfo, home: Path | None = None) -> list[Remark]:
-    """As of :func:`check`, of a plugin that was found already; also that its name alone does not get it."""
-    return [*_rivalry(info), *await _examine(info, home)]
+async def examine(
+    info: PluginInfo, home: Path | None = None, options: Mapping[str, Any] | None = None
+) -> list[Remark]:
+    """As of :func:`check`, of a plugin that was found already; also that its name alone does not get it.
+
+    ``options``: what is set of it.
+    """
+    return [*_rivalry(info), *await _examine(info, home, options or {})]
 
 
-async def _examine(info: PluginInfo, home: Path | None) -> list[Remark]:
+async def _examine(info: PluginInfo, home: Path | None, options: Mapping[str, Any]) -> list[Remark]:
     try:
         opener = load(info)
     except PluginError as error:
@@ -55,7 +62,7 @@ async def _examine(info: PluginInfo, home: Path | None) -> list[Remark]:
         Remark(level="ok", message=f"{info.target} is an opener; {_options_sentence(opener)}"),
     ]
     with tempfile.TemporaryDirectory(prefix="orchestra-check-") as scratch:
-        findings += await _open(info, opener, home or Path(scratch))
+        findings += await _open(info, opener, home or Path(scratch), options)
     return findings
 
 
@@ -66,18 +73,36 @@ def _rivalry(info: PluginInfo) -> list[Remark]:
     return [Remark(level="problem", message=f"{info.title}: {info.error}.", advice=advice)]
 
 
-async def _open(info: PluginInfo, opener: Opener, home: Path) -> list[Remark]:
+async def _open(info: PluginInfo, opener: Opener, home: Path, options: Mapping[str, Any]) -> list[Remark]:
     wanted = options_type(opener)
-    missing = [f.encode_name for f in structs.fields(wanted) if f.required and f.encode_name != "home"]
+    known = {"home", *options}
+    missing = [f.encode_name for f in structs.fields(wanted) if f.required and f.encode_name not in known]
     if missing:
         needed = ", ".join(f"'{name}'" for name in missing)
         return [Remark(level="note", message=f"It was not opened, for it has no default for {needed}.")]
     try:
-        async with OpenPlugin(info, opener, convert_options(info, wanted, {}, home)):
+        async with OpenPlugin(info, opener, convert_options(info, wanted, options, home)):
             pass
     except OrchestraError as error:
-        return explain(info, error)
-    return [Remark(level="ok", message="It opens with its default options and has the contract's methods.")]
+        is_away = isinstance(error, StoreUnavailable | ExecutorError) and info.kind in ("store", "executor")
+        names = [f.encode_name for f in structs.fields(wanted) if f.encode_name != "home"]
+        if options or not is_away or not names:
+            return explain(info, error)
+        empty = [f.encode_name for f in structs.fields(wanted) if f.default == ""]
+        return [_away(info, (empty or names)[0], error)]
+    which = "the options that are set" if options else "its default options"
+    return [Remark(level="ok", message=f"It opens with {which} and has the contract's methods.")]
+
+
+def _away(info: PluginInfo, option: str, error: OrchestraError) -> Remark:
+    """A plugin of which nothing is set, and that reaches nobody as it is: hardly an outage. ``option`` is one of it."""
+    kind, name = info.kind, info.name
+    return Remark(
+        level="problem",
+        message=f"Nothing is set of {info.title}, and without that it can't be used: {error.message}.",
+        advice=f"Set what it needs: 'plugins: {{{kind}: {{{name}: {{{option}: VALUE}}}}}}' in the home's config.yml,"
+        f" or for once ORCHESTRA_{kind.upper()}='{name} {option}=VALUE'.",
+    )
 
 
 def _options_sentence(opener: Opener) -> str:

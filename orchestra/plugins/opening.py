@@ -9,7 +9,7 @@ from collections.abc import Generator, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path, PurePath
 from types import TracebackType
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from msgspec import Struct
@@ -163,9 +163,26 @@ def convert_options(
     try:
         return msgspec.convert(values, wanted, strict=False, dec_hook=_from_text)
     except msgspec.ValidationError as error:
-        reason, _, place = str(error).partition(" - at `$.")
-        where = f"option '{place.rstrip('`')}'" if place else "options"
-        raise PluginOptionsInvalid(f"{where} of the {info.kind} '{info.name}': {reason}") from error
+        raise PluginOptionsInvalid(_invalid(info, values, fields, str(error))) from error
+
+
+def _invalid(info: PluginInfo, values: Mapping[str, Any], fields: Mapping[str, Any], problem: str) -> str:
+    from orchestra.model.type_words import has_to_be
+
+    reason, _, place = problem.partition(" - at `$.")
+    name = place.rstrip("`")
+    if not name:
+        return f"options of the {info.kind} '{info.name}': {reason}"
+    value = values.get(name)
+    given = f"'{value}'" if isinstance(value, str) else None
+    choices = [repr(one) for one in get_args(fields[name].type)] if name in fields else []
+    if reason.startswith("Invalid enum value") and choices:
+        wanted = f"has to be one of {', '.join(choices)}{f', not {given}' if given else ''}"
+    else:
+        wanted = (
+            has_to_be(reason, given) or f"has a value that it can't have: {reason[:1].lower()}{reason[1:]}"
+        )
+    return f"option '{name}' of the {info.kind} '{info.name}' {wanted}"
 
 
 def _may_be(kind: type, annotation: Any) -> bool:
@@ -178,7 +195,7 @@ def _from_text(kind: type, value: Any) -> Any:
     if issubclass(kind, PurePath) and isinstance(value, str):
         path = kind(value)
         return path.expanduser() if isinstance(path, Path) else path
-    raise ValueError(f"Expected `{kind}`, got `{type(value).__name__}`")
+    raise ValueError(f"Expected `{kind.__name__}`, got `{type(value).__name__}`")
 
 
 def _unknown_option(info: PluginInfo, name: str, known: list[str]) -> PluginOptionsInvalid:

@@ -51,8 +51,11 @@ def write_package(kind: Kind, name: str, parent: Path, *, version: str) -> Path:
     """
     _refuse_taken(kind, name)
     folder = parent / f"{PREFIX}{name}"
+    if not parent.is_dir():
+        raise UserError(
+            f"'{parent.absolute()}' is not a directory", "Make it first, or choose another place."
+        )
     try:
-        parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()  # by whom it is made is who writes to it
     except FileExistsError:
         raise UserError(

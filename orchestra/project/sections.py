@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from orchestra.errors import ProjectFileError
+from orchestra.model.type_words import has_to_be
 from orchestra.project.documents import Map, Place, did_you_mean, kind_of, place_in, plain
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -17,17 +18,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*?)`(?: - at `(\$.*)`)?")
 _MISSING = re.compile(r"Object missing required field `(.*?)`(?: - at `(\$.*)`)?")
 _OTHER = re.compile(r"(.*?)(?: - at `(\$.*)`)?")
-_EXPECTED = re.compile(r"Expected `(.*?)`(?:, got `(.*?)`)?")
 _PART = re.compile(r"\.([A-Za-z0-9_-]+)|\[([0-9]+)\]|\[\.\.\.\]")
-_WORDS = {
-    "str": "a text",
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "yes or no",
-    "array": "a list",
-    "object": "a mapping",
-    "null": "nothing",
-}
 _DUE = {
     "notebook": "Jupyter notebooks are not run as operations: write their code to a script and name it as 'main'",
 }
@@ -170,15 +161,8 @@ def _invalid(problem: str, section: Map, what: str) -> ProjectFileError:
     keys = _keys(other[2])
     named = ".".join(str(key) for key in keys)
     place = _follow(section, keys)[1]
-    expected = _EXPECTED.fullmatch(other[1])
-    if expected is None:
+    wanted = has_to_be(other[1])
+    if wanted is None:
         text = other[1][:1].lower() + other[1][1:]
         return error_at(place, what, f"'{named}' has a value that it can't have: {text}")
-    wanted = dict.fromkeys(_WORDS.get(word, word) for word in expected[1].split(" | ") if word != "null")
-    got = f", not {_WORDS.get(expected[2], expected[2])}" if expected[2] else ""
-    return error_at(
-        place,
-        what,
-        f"'{named}' has to be {' or '.join(wanted) or 'nothing'}{got}",
-        _FORMS.get(named.rpartition(".")[2]),
-    )
+    return error_at(place, what, f"'{named}' {wanted}", _FORMS.get(named.rpartition(".")[2]))

@@ -1,7 +1,8 @@
 """What ended runs came to, side by side, so that thousands are searched by it or compared without as many files.
 
 A file in the home's cache that can be deleted at any time. It is filled by whoever looks at results of many runs, for
-each with the mark that the run had then: an entry counts only as long as the run has the same one.
+each with the mark that the run had then: an entry counts only as long as the run has the same one. One that has another
+mark, but has not been started since, came to the same: :meth:`ResultsIndex.carry_over`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -24,13 +25,16 @@ from orchestra.model.scalars import Scalar, natural_key
 from orchestra.workspace.results import Results
 
 T = TypeVar("T")
+Ending: TypeAlias = tuple[int, int, int]
+"""Attempt, start and end of a run: while these are the same it came to the same, however often it is labelled."""
 
 FILE = "results.sqlite"
 _STAMP = versions.RESULTS * 1000 + versions.RESULTS_INDEX
 _TABLES = (
     """
     CREATE TABLE runs (
-        number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, revision INTEGER NOT NULL, time INTEGER NOT NULL
+        number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, revision INTEGER NOT NULL, time INTEGER NOT NULL,
+        attempt INTEGER NOT NULL, started INTEGER NOT NULL, stopped INTEGER NOT NULL
     )
     """,
     "CREATE TABLE whole (number INTEGER PRIMARY KEY, results BLOB NOT NULL)",
@@ -117,14 +121,32 @@ class ResultsIndex:
             known: set[Mark] = set(rows)
         return [mark[0] for mark in marks if mark not in known]
 
-    def keep(self, entries: Iterable[tuple[Mark, Results]]) -> list[str]:
+    def carry_over(self, runs: Sequence[tuple[Mark, Ending]]) -> frozenset[str]:
+        """Let what is kept of those that have ended as they had then count for their marks of now; return their ids."""
+        with self._used() as connection:
+            rows = connection.execute(
+                f"SELECT id, attempt, started, stopped FROM runs WHERE {_AMONG}",
+                (_ids([mark for mark, _ in runs]),),
+            )
+            known: dict[str, Ending] = {run_id: tuple(ending) for run_id, *ending in rows}  # pyright: ignore
+            same = [(mark, ending) for mark, ending in runs if known.get(mark[0]) == ending]
+            if same:
+                with _changing(connection):
+                    connection.executemany(
+                        "UPDATE runs SET revision = ?, time = ?"
+                        " WHERE id = ? AND attempt = ? AND started = ? AND stopped = ?",
+                        [(revision, time, run_id, *ending) for (run_id, revision, time), ending in same],
+                    )
+        return frozenset(mark[0] for mark, _ in same)
+
+    def keep(self, entries: Iterable[tuple[Mark, Ending, Results]]) -> list[str]:
         """Keep results, and return the ids of the runs whose results can't be."""
         refused: list[str] = []
         with self._used() as connection, _changing(connection):
-            for mark, found in entries:
+            for mark, ending, found in entries:
                 connection.execute("SAVEPOINT entry")
                 try:
-                    _insert(connection, mark, found)
+                    _insert(connection, mark, ending, found)
                 except (OverflowError, UnicodeEncodeError, TypeError, ValueError):
                     # None of its rows may stay: the next run has its number.
                     connection.execute("ROLLBACK TO entry")
@@ -271,9 +293,12 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _insert(connection: sqlite3.Connection, mark: Mark, found: Results) -> None:
+def _insert(connection: sqlite3.Connection, mark: Mark, ending: Ending, found: Results) -> None:
     # Rows of what a run was before lead nowhere.
-    cursor = connection.execute("INSERT OR REPLACE INTO runs (id, revision, time) VALUES (?, ?, ?)", mark)
+    cursor = connection.execute(
+        "INSERT OR REPLACE INTO runs (id, revision, time, attempt, started, stopped) VALUES (?, ?, ?, ?, ?, ?)",
+        (*mark, *ending),
+    )
     number = cursor.lastrowid
     connection.execute("INSERT OR REPLACE INTO whole VALUES (?, ?)", (number, encode(found)))
     rows = [

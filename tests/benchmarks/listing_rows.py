@@ -134,6 +134,7 @@ def _keep_results(home: Path, runs: list[Run]) -> None:
         index.keep(
             (
                 (run.id, 1, run.time),
+                (run.attempt, run.started or 0, run.stopped or 0),
                 Results(scalars={"loss": single(number % 997 / 997, 1), "acc": single(0.5, 1)}),
             )
             for number, run in enumerate(runs)

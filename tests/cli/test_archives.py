@@ -79,6 +79,7 @@ def three(home: Path) -> None:
 @pytest.fixture
 def other(call: Call, tmp_path: Path) -> Call:
     """The same in another home."""
+    (tmp_path / "other").mkdir()
     return lambda *arguments: call("-H", str(tmp_path / "other"), *arguments)
 
 
@@ -665,7 +666,7 @@ def test_a_name_that_a_file_can_not_keep_is_refused_and_a_directory_keeps_it(
     refused = call("export", f"out.{kind}", "-y")
     assert refused.code == 1
     assert f"run one has something in it whose name no {kind} file can keep: {name!r}\n" in refused.error
-    assert sorted(os.listdir(tmp_path)) == ["home"]
+    assert sorted(os.listdir(tmp_path)) == ["home", "other"]
     assert call("export", "out", "-y").code == 0
     assert other("import", "out", "-y").code == 0
     assert (run_dir(tmp_path / "other", "one") / name).read_text() == "x"

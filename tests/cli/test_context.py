@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import tempfile
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import pytest
 
 from orchestra.cli.context import Suspended, complete, drive, in_event_loop
+from tests.cli.conftest import Call
 
 
 async def at_once() -> int:
@@ -95,3 +99,62 @@ def test_what_plugins_and_libraries_warn_of_is_shown_as_our_own_warnings_are(
     in_event_loop(warn)
 
     assert capfd.readouterr().err == f"WARNING: {shown}\n"
+
+
+LOOKS = (
+    *(
+        "runs",
+        "runs --json",
+        "runs info",
+        "runs --deleted",
+        "select -A",
+        "compare --csv -",
+        "tag -l",
+        "ls",
+        "cat -O",
+    ),
+    *("diff", "comment --list", "check --runs", "queue status", "watch", "archive", "api runs", "export out"),
+)
+CHANGES = (
+    "label -s x -y",
+    "tag -a x -y",
+    "runs rm -y",
+    "stop -y",
+    "queue pause",
+    "run --restart 1",
+    "runs purge -y",
+)
+
+
+@pytest.mark.parametrize("command", (*LOOKS, *CHANGES))
+def test_a_home_that_was_named_and_is_not_there_is_refused_and_not_made(
+    call: Call, tmp_path: Path, command: str
+) -> None:
+    refused = call("-H", "slip", *command.split())
+
+    assert refused.code == 1
+    assert f"there is no home '{tmp_path}/slip'" in refused.error
+    assert not (tmp_path / "slip").exists()
+
+
+@pytest.mark.parametrize("command", LOOKS)
+def test_who_looks_into_the_home_that_is_the_default_does_not_make_it(
+    call: Call, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    looked = call(*command.split())
+
+    assert "home" not in looked.error
+    assert not home.exists()
+    assert os.listdir(tmp_path) == []
+    if command == "runs":
+        assert (looked.code, looked.output) == (0, "")
+
+
+def test_the_first_run_makes_the_home(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("x = 1\n")
+    assert call("-H", "new", "explain", "train.py").code == 0
+    assert not (tmp_path / "new").exists()
+
+    assert call("-H", "new", "run", "train.py", "--stage", "-y").code == 0
+    assert len(call("-H", "new", "runs").lines) == 1

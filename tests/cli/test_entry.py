@@ -186,10 +186,9 @@ def test_an_unknown_command_says_what_was_meant(call: Call, arguments: tuple[str
     [
         (("runs", "list", "--zzz"), "orchestra: unknown option: --zzz"),
         (("runs", "list", "surplus"), "orchestra: unexpected argument 'surplus'"),
-        (
-            ("runs", "list", "-n", "many"),
-            'orchestra: invalid value for -n: unable to convert "many" into int',
-        ),
+        (("runs", "list", "-n", "many"), "orchestra: invalid value 'many' for -n: it is a whole number"),
+        (("runs", "list", "-n", "1.5"), "orchestra: invalid value '1.5' for -n: it is a whole number"),
+        (("runs", "list", "-n"), "orchestra: -n needs a value"),
         (("runs", "list", "-n", "0"), "orchestra: invalid value 0 for --limit: it is 1 or more"),
     ],
 )

@@ -218,11 +218,13 @@ def test_expressions_and_times_are_filters_like_others(
     [
         (
             ("-F", "a = 1 b"),
-            "orchestra: syntax error in filter at position 6: unexpected token 'b'\na = 1 b\n      ^\n",
+            "orchestra: syntax error in filter at position 6: unexpected token 'b'\na = 1 b\n      ^\n"
+            "Tests are joined by 'and' or 'or', as in: lr < 0.1 and op = train.\n",
         ),
         (
             ("--filter=a =",),
-            "orchestra: syntax error in filter - unexpected end of expression\na =\n   ^\n",
+            "orchestra: syntax error in filter - unexpected end of expression\na =\n   ^\n"
+            "Here comes a value, as in: lr < 0.1, op = train, marked = yes, label = 'two words'.\n",
         ),
     ],
 )
@@ -230,6 +232,46 @@ def test_an_expression_that_cannot_be_read_is_shown_with_the_place(
     call: Call, options: tuple[str, ...], error: str
 ) -> None:
     assert call("runs", *options) == (1, "", error)
+
+
+@pytest.mark.parametrize(
+    ("expression", "error"),
+    [
+        (
+            "lr < abc",
+            "'lr' is a number, and can't be compared with the text 'abc'\nGive a number, as in: lr < 0.1.",
+        ),
+        ("not =lr > abc", "'lr' is a number, and can't be compared with the text 'abc'"),
+        (
+            "name >= 5",
+            "'name' is a text, and can't be compared with the number 5\nGive a text, as in: name = '5'.",
+        ),
+        ("lr = 2 and lot < high", "'lot' is a number, and can't be compared with the text 'high'"),
+        (
+            "lr > yes",
+            "nothing is less or more than yes\nGive a number, as in: lr < 0.1. If it is a text, quote it:",
+        ),
+        ("lr <= [1, 2]", "nothing is less or more than [1, 2]"),
+    ],
+)
+def test_an_order_that_can_not_be_is_refused(call: Call, home: Path, expression: str, error: str) -> None:
+    operation = an_operation(run_attrs={"lot": 3})
+    saved(
+        home, run_called("a", flags={"lr": 0.1, "name": "x"}, operation=operation), run_called("b", flags={})
+    )
+
+    refused = call("runs", "-F", expression)
+
+    assert (refused.code, refused.output) == (1, "")
+    assert refused.error.startswith(f"orchestra: {error}")
+
+
+@pytest.mark.parametrize("expression", ["mixed < abc", "mixed > 5", "name < abc", "lr > 7", "nobodys < abc"])
+def test_an_order_that_no_run_has_but_could_have_is_no_error(call: Call, home: Path, expression: str) -> None:
+    saved(home, run_called("a", flags={"lr": 0.1, "name": "x", "mixed": 1}))
+    saved(home, run_called("b", flags={"mixed": "x"}))
+
+    assert call("runs", "-F", expression)[:2] == (0, "")
 
 
 def test_a_range_of_time_that_cannot_be_is_refused_with_examples(call: Call) -> None:
@@ -299,6 +341,8 @@ def test_a_person_is_told_why_nothing_is_shown_and_a_program_is_not(
     form = ["-t"] if verb == "compare" else []
     assert call(verb, *form) == (0, "", "")
     monkeypatch.setattr(os, "isatty", lambda descriptor: descriptor == 1)
+    assert call(verb, *form) == (0, "", f"There are no runs. There is no home '{home}' yet.\n")
+    home.mkdir()
     assert call(verb, *form) == (0, "", "There are no runs.\n")
     saved(home, run_called("a"), run_called("b"))
 
@@ -316,8 +360,9 @@ def test_a_person_is_told_why_nothing_is_shown_and_a_program_is_not(
     ],
 )
 def test_an_empty_listing_says_so_to_a_person(
-    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
+    call: Call, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
 ) -> None:
+    home.mkdir()
     monkeypatch.setattr(os, "isatty", lambda descriptor: descriptor == 1)
 
     assert call(*words) == (0, "", told.format(here=tmp_path) + "\n")

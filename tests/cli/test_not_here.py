@@ -1,4 +1,4 @@
-"""Options that Guild has and we do not: refused with what to do instead, never read as something else."""
+"""Options that Guild or a verb like this one has: refused with what to do instead, never read as something else."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from tests.cli.conftest import Call
     [
         (("compare", "--tool", "hiplot"), "runs are compared by no other tool"),
         (("runs", "info", "--plugins"), "runs have no data of plugins"),
+        (("tag", "--remove", "x", "1"), "tags are taken away with --delete"),
+        (("runs", "comment", "--remove", "1"), "comments are deleted with --delete, by their number"),
+        (("label", "--delete", "x"), "words are taken out of a label with --remove"),
         (("archive", "old", "-c"), "-c stood for two options"),
         (("run", "train.py", "--remote", "gpu", "-y"), "there are no remotes"),
         (("run", "train.py", "-y", "--break", "12"), "there is no option to set breakpoints"),
@@ -23,7 +26,7 @@ from tests.cli.conftest import Call
         ),
     ],
 )
-def test_an_option_of_guilds_is_refused_with_what_to_do_instead(
+def test_an_option_that_is_elsewhere_is_refused_with_what_to_do_instead(
     call: Call, arguments: tuple[str, ...], message: str
 ) -> None:
     refused = call(*arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 import stevedore  # noqa: F401
 
+from orchestra.cli import plugin_kits
+from orchestra.plugins import PluginInfo, Remark
 from orchestra.testing.distributions import FakeSite, fake_site
+from orchestra.testing.expanders import CountingContract, ExpanderContract
 from tests.cli.conftest import Call
 
 __all__ = ["fake_site"]
@@ -19,6 +23,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_a_package_is_written_and_the_next_steps_are_told(call: Call, tmp_path: Path) -> None:
+    refused = call("plugins", "new", "executor", "My_Cluster", "--dir", "my plugins")
+    assert refused[::2] == (
+        1,
+        f"orchestra: '{tmp_path}/my plugins' is not a directory\nMake it first, or choose another place.\n",
+    )
+    (tmp_path / "my plugins").mkdir()
     called = call("plugins", "new", "executor", "My_Cluster", "--dir", "my plugins")
 
     assert called.code == 0
@@ -146,11 +156,126 @@ def test_the_kit_of_its_contract_is_run_on_an_installed_plugin(
     assert told[-1][:2] == ("file", "note")
 
 
-def test_the_kit_is_run_on_what_is_named_and_installed_only(call: Call, tmp_path: Path) -> None:
+def test_the_kit_is_run_on_what_is_named_also_in_a_file(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert call("plugins", "check", "--kit").code == 2
     (tmp_path / "forgetful_file.py").write_text(FORGETFUL)
+    run: list[str] = []
 
+    def ran(info: PluginInfo) -> list[Remark]:
+        run.append(info.distribution)
+        return [Remark(level="ok", message="It passes.")]
+
+    monkeypatch.setattr(plugin_kits, "run_kit", ran)
     called = call("plugins", "check", "./forgetful_file.py", "--kit")
 
-    assert called.code == 0
-    assert called.lines[-1].endswith("The kit was not run: it needs what is installed.")
+    assert (called.code, run) == (0, ["forgetful_file.py"])
+    assert called.lines[-1].endswith("It passes.")
+    kit = plugin_kits.contract_of_file("expander", str(tmp_path / "forgetful_file.py"))
+    assert issubclass(kit, ExpanderContract) and issubclass(kit, CountingContract)
+
+
+def test_a_kit_that_was_not_run_is_no_success(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "demanding.py").write_text(
+        FORGETFUL.replace("class Options(Struct", "class Options(Struct, kw_only=True").replace(
+            "    pass", "    depth: int", 1
+        )
+    )
+
+    called = call("plugins", "check", "demanding.py", "file", "--kit")
+
+    assert called.code == 3
+    assert called.error == "orchestra: the kit was not run on: demanding, file\n"
+    assert "The kit was not run: it needs options that have defaults." in called.output
+    assert call("plugins", "check", "demanding.py", "--kit", "--json").code == 3
+    assert call("plugins", "check", "demanding.py").code == 0
+
+
+def test_what_the_kit_needs_is_named_with_the_command_that_installs_it(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *more: None if name in ("pytest", "trio") else find(name, *more),
+    )
+
+    refused = call("plugins", "check", "grid", "--kit")
+
+    assert refused.code == 1
+    assert refused.error.splitlines() == [
+        "orchestra: the kit needs pytest and trio",
+        f"Install them: {sys.executable} -m pip install pytest trio",
+    ]
+
+
+def test_a_folder_is_told_from_a_plugin_with_what_can_be_checked(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for name in ("mine", "mine/"):
+        refused = call("plugins", "check", name)
+        assert (refused.code, refused.error.splitlines()[0]) == (
+            1,
+            "orchestra: 'mine' is a folder, and what is checked is a plugin",
+        )
+        assert "Name a FILE.py that has an opener" in refused.error
+    (tmp_path / "mine" / "pyproject.toml").touch()
+    assert "Install its package ('pip install -e mine')" in call("plugins", "check", "mine").error
+    (tmp_path / "grid").mkdir()
+    assert call("plugins", "check", "grid").code == 0
+
+
+def test_a_script_is_not_run_by_checking_whether_it_is_a_plugin(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "train_me.py").write_text("import sys\nopen('ran', 'w')\nsys.exit('usage: train_me.py')\n")
+
+    refused = call("plugins", "check", "train_me.py")
+
+    assert refused.code == 3
+    assert "'train_me.py' has no function open_store, open_executor, open_expander or open_resolver." in (
+        refused.output
+    )
+    assert "usage" not in refused.output + refused.error
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        "if True:\n    def open_it(): pass",
+        "from os import *",
+        "try:\n    from os import open as open_it\nexcept ImportError:\n    pass",
+        "open_it = print",
+        "def __getattr__(name): raise AttributeError",
+    ],
+)
+def test_a_file_that_may_have_an_opener_is_imported_without_our_arguments(
+    call: Call, tmp_path: Path, way: str
+) -> None:
+    name = f"maybe_{abs(hash(way))}"
+    (tmp_path / f"{name}.py").write_text(f"import sys\nprint(sys.argv)\n{way}\n")
+
+    assert f"['{name}.py']\n" in call("plugins", "check", f"{name}.py").error
+
+
+def test_one_of_which_nothing_is_set_is_told_what_to_set_and_not_of_an_outage(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "far.py").write_text(
+        FORGETFUL.replace("    pass", "    depth: int = 1\n    url: str = ''", 1).replace(
+            "    yield Forgetful()", "    raise StoreUnavailable('nobody answers')\n    yield"
+        )
+        + "open_store = open_expander\nfrom orchestra.errors import StoreUnavailable\n"
+    )
+
+    told = call("plugins", "check", "far.py", "--kind", "store")
+
+    assert told.code == 3
+    assert "Nothing is set of store 'far' of far.py, and without that it can't be used: nobody answers." in (
+        told.output
+    )
+    assert "'plugins: {store: {far: {url: VALUE}}}' in the home's config.yml, or" in told.output
+    assert "for once ORCHESTRA_STORE='far url=VALUE'." in told.output
+    monkeypatch.setenv("ORCHESTRA_STORE", "sqlite patience=2")
+    assert "It opens with the options that are set" in call("plugins", "check", "sqlite").output
+    assert "It opens with its default options" in call("plugins", "check", "grid").output

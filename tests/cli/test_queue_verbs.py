@@ -124,7 +124,29 @@ def test_a_group_that_no_run_is_of_is_told_of(call: Call, staged: Call) -> None:
     # From now on something is set of it.
     assert call("queue", "resume", "--group", "gpu").error == "Resumed group gpu\n"
     told = call("queue", "pause", "--group", "quite another").error
-    assert told.splitlines()[0] == "No run of group 'quite another' is staged or running."
+    assert (
+        told.splitlines()[0] == "No run of group 'quite another' is staged or running. Groups in use: gpus."
+    )
+    call("queue", "resume", "--group", "quite another")
+    assert "quite another" not in call("queue", "status", "--json").json["groups"]
+
+
+def test_what_stays_paused_is_said_when_something_is_resumed(call: Call, staged: Call) -> None:
+    for number, group in enumerate(("db", "my gpus")):
+        staged(str(number), "--group", group)
+        call("queue", "pause", "--group", group)
+    call("queue", "pause")
+
+    assert (
+        call("queue", "resume", "--group", "my gpus").error
+        == "Resumed group my gpus, but all queues are paused: use 'orchestra queue resume', too\n"
+    )
+    assert (
+        call("queue", "resume").error
+        == "Resumed all queues, but group db stays paused: use 'orchestra queue resume --group db'\n"
+    )
+    assert call("queue", "resume", "--group", "db").error == "Resumed group db\n"
+    assert call("queue", "resume").error == "Resumed all queues\n"
 
 
 def test_a_limit_can_be_set_ahead_of_the_runs_that_it_is_for(call: Call, staged: Call) -> None:
@@ -168,7 +190,9 @@ def test_a_batch_stands_for_its_staged_trials(call: Call, staged: Call) -> None:
         (("priority", "r1", "x"), 2, "give runs and their priority"),
         (("priority", "r1", "99999999999999999999"), 1, "invalid priority 99999999999999999999"),
         (("move", "r1", "--before", "r1"), 1, "can't be moved before r1: it is one of them"),
-        (("parallel",), 2, ""),
+        (("parallel",), 2, "N is missing"),
+        (("parallel", "x"), 2, "invalid value 'x' for N: it is a whole number"),
+        (("parallel", "1.5"), 2, "invalid value '1.5' for N: it is a whole number"),
         (("parallel", "9999"), 1, "invalid number of runs 9999"),
         (("paus",), 2, "no such command 'queue paus' - did you mean 'pause'?"),
         (("wait", "--timeout", "5"), 2, "--timeout: invalid time '5'"),

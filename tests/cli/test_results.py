@@ -165,8 +165,11 @@ def test_select_refuses_a_column_that_no_run_has(call: Call, home: Path) -> None
 
     for column, hint in {
         "lss": "Did you mean 'loss'?",
-        "quality": "They have: acc, loss.",
-        "=rl": "They have: lr.",
+        "quality": "Scalars: acc, loss.",
+        "lr": "'lr' is a flag: write it as '=lr'.",
+        "created": "'created' is an attribute: write it as '.created'.",
+        "=loss": "'loss' is a scalar: write it as '#loss'.",
+        "=rl": "Flags: lr.",
         ".labl": "Did you mean 'label'?",
     }.items():
         refused = call("select", "--min", column)

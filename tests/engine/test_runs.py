@@ -7,26 +7,37 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 from msgspec import structs
 
 from orchestra.child import supervisor
+from orchestra.contracts import Page
+from orchestra.engine import presence
+from orchestra.engine.check import check_runs
+from orchestra.engine.export_target import Target
+from orchestra.engine.exporting import How, export_runs
+from orchestra.engine.judge import settle
+from orchestra.engine.presence import existing_ids, existing_tags
 from orchestra.engine.removal import remove_tree
-from orchestra.engine.runs import delete_runs, finish_deletions, select_runs, stop_runs
+from orchestra.engine.restart import require_startable
+from orchestra.engine.runs import delete_runs, finish_deletions, select_runs, stop_runs, with_members
 from orchestra.engine.session import Session, hostname
+from orchestra.engine.trashing import deleted_runs, restore_runs
 from orchestra.errors import RunBusy, RunNotFound, UserError
+from orchestra.model.conditions import Comparison, Name
 from orchestra.model.execution import Identity
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
-from orchestra.testing.builders import a_batch, a_fence, a_run, an_identity, some_runs
+from orchestra.testing.builders import a_batch, a_fence, a_run, a_worker, an_identity, some_runs
 from orchestra.workspace import records
 from orchestra.workspace.layout import attempt_directory
 from tests.process import Shell
-from tests.saved_runs import ended, opened, save, write
+from tests.saved_runs import ended, opened, save, write, write_exit
 
 pytestmark = pytest.mark.anyio
 
@@ -138,6 +149,90 @@ async def test_a_thousand_ids_can_be_given(home: Path) -> None:
         runs = await save(session, *some_runs(1000))
 
         assert len(await chosen(session, *(run.id for run in runs))) == 1000
+
+
+async def test_members_are_the_trials_and_steps_however_deep_and_nobody_elses(home: Path) -> None:
+    async with opened(home) as session:
+        pipeline = a_run(id="pipeline", kind="steps")
+        search = a_run(id="search", kind="batch", batch_spec=a_batch(), parent="pipeline")
+        trial = a_run(id="trial", kind="steps", batch="search", parent="pipeline")
+        step = a_run(id="step", parent="trial")
+        # Not older than the pipeline, whatever else; and of ones that are called alike.
+        others = (a_run(id="other"), a_run(id="more", batch="search2"), a_run(id="last", parent="pipeline2"))
+        await save(session, pipeline, search, trial, step, *others)
+
+        found = await with_members(session, (pipeline,))
+
+        assert sorted(run.id for run in found) == ["pipeline", "search", "step", "trial"]
+
+
+async def test_the_trials_of_a_batch_are_found_without_a_look_at_all_runs(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(home) as session:
+        batch, other = (a_run(id=name, kind="batch", batch_spec=a_batch()) for name in ("batch", "other"))
+        trials = [a_run(id=f"trial-{n}", batch="batch") for n in range(3)]
+        await save(session, batch, other, *trials, *some_runs(5))
+        read = await runs_read(session, monkeypatch, lambda: with_members(session, (batch,)))
+
+        assert read == {run.id for run in trials}
+
+
+# Looking at all
+
+
+async def runs_read(
+    session: Session, monkeypatch: pytest.MonkeyPatch, work: Callable[[], Awaitable[object]]
+) -> set[str]:
+    """The ids of the runs whose records are read meanwhile."""
+    read: set[str] = set()
+    query = session.store.query
+
+    async def noted(asked: RunQuery) -> Page:
+        page = await query(asked)
+        read.update(run.id for run in page.runs)
+        return page
+
+    monkeypatch.setattr(session.store, "query", noted)
+    await work()
+    monkeypatch.undo()
+    return read
+
+
+async def test_all_ids_are_those_of_the_listing_and_no_record_is_read_for_them(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(home) as session:
+        *_, gone = await save(session, *(ended(id=f"run-{n}") for n in range(4)))
+        records.discard_directory(session.directory(gone))
+        read = await runs_read(session, monkeypatch, lambda: existing_ids(session, RunQuery()))
+
+        assert read == {gone.id}
+        assert await existing_ids(session, RunQuery()) == await chosen(session, ":")
+        assert len(await existing_ids(session, RunQuery())) == 3
+        staged = RunQuery(states=frozenset(("staged",)))
+        assert await existing_ids(session, staged) == []
+
+
+@pytest.mark.parametrize("sets", [3, 70])
+async def test_all_tags_are_found_and_few_records_are_read_for_them(
+    home: Path, monkeypatch: pytest.MonkeyPatch, sets: int
+) -> None:
+    monkeypatch.setattr(presence, "_PART", 5)
+    async with opened(home) as session:
+        alike = [a_run(id=f"alike-{n}", tags=("a", "b")) for n in range(20)]
+        bare = [a_run(id=f"bare-{n}") for n in range(5)]
+        single = [a_run(id=f"run-{n}", tags=(f"t{n}", "b")) for n in range(sets)]
+        await save(session, *alike, *bare, *single, gone := ended(tags=("gone",)))
+        records.discard_directory(session.directory(gone))
+        read = await runs_read(session, monkeypatch, lambda: existing_tags(session, RunQuery()))
+
+        assert await existing_tags(session, RunQuery()) == {"a", "b", *(f"t{n}" for n in range(sets))}
+        assert not any(name.startswith("bare") for name in read)
+        if sets < 5:
+            assert sum(name.startswith("alike") for name in read) <= 5
+        where = Comparison(Name("tags"), "contains", "t1")
+        assert await existing_tags(session, RunQuery(where=where)) == {"b", "t1"}
 
 
 # Deleting
@@ -482,18 +577,125 @@ def write_fence(session: Session, run: Run, fence: object) -> None:
 # Directories that are away
 
 
+async def a_run_on(session: Session, disk: Path, **fields: Any) -> Run:
+    (run,) = await save(session, ended(directory=str(disk), **fields))
+    os.symlink(disk, session.layout.runs_dir / run.id)
+    return run
+
+
+def nothing_there(disk: Path) -> None:
+    pass
+
+
+def an_empty_mount_point(disk: Path) -> None:
+    disk.mkdir()
+
+
+def another_disk(disk: Path) -> None:
+    (disk / "of somebody else").mkdir(parents=True)
+
+
+@pytest.mark.parametrize("instead", [nothing_there, an_empty_mount_point, another_disk])
 async def test_looking_at_a_run_forgets_nothing_while_the_disk_that_it_is_on_is_away(
+    home: Path, tmp_path: Path, instead: Callable[[Path], None]
+) -> None:
+    disk = tmp_path / "disk"
+    async with opened(home) as session:
+        run = await a_run_on(session, disk)
+        others = await save(session, *some_runs(presence._FEW))
+
+        os.rename(disk, tmp_path / "away")
+        instead(disk)
+
+        assert run.id in await chosen(session, ":")
+        assert run.id in await existing_ids(session, RunQuery())
+        assert (await check_runs(session, fix=True))[0].message == presence.unreached(run)
+        assert len(await chosen(session, ":")) == len(others) + 1
+        if disk.exists():
+            remove_tree(str(disk))
+        os.rename(tmp_path / "away", disk)
+        assert await check_runs(session) == []
+        assert run.id in await chosen(session, ":")
+
+
+async def test_a_run_is_gone_that_neither_has_its_directory_nor_a_link_to_it(
     home: Path, tmp_path: Path
 ) -> None:
-    disk, away = tmp_path / "disk", tmp_path / "away"
     async with opened(home) as session:
-        (run,) = await save(session, ended(directory=str(disk)))
-        os.symlink(disk, session.layout.runs_dir / run.id)
+        run = await a_run_on(session, tmp_path / "disk")
+        os.unlink(session.layout.runs_dir / run.id)
+        assert await chosen(session, ":") == [run.id]
 
-        os.rename(disk, away)
-        assert await chosen(session, ":") == [run.id]
-        os.rename(away, disk)
-        assert await chosen(session, ":") == [run.id]
-        os.rename(disk / ".orchestra", away)
+        remove_tree(str(tmp_path / "disk"))
         with pytest.raises(RunNotFound):
             await chosen(session, ":")
+
+
+async def test_a_run_that_is_away_is_not_started_nor_moved_into_an_archive(
+    home: Path, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    async with opened(home) as session:
+        run = await a_run_on(session, disk)
+        os.rename(disk, tmp_path / "away")
+        disk.mkdir()
+
+        with pytest.raises(UserError, match="can't be reached"):
+            require_startable(session, run)
+        target = Target(path=tmp_path / "archive", shown="archive", mode=None)
+        exported = await export_runs(session, [run], target, How(move=True))
+
+        assert exported.skipped == (run,)
+        assert await chosen(session, ":") == [run.id]
+        assert os.listdir(disk) == []
+
+
+@pytest.mark.parametrize("is_of_here", [True, False])
+async def test_a_claimed_run_that_is_away_is_never_started_anew_by_a_look(
+    home: Path, tmp_path: Path, is_of_here: bool
+) -> None:
+    disk = tmp_path / "disk"
+    async with opened(home) as session:
+        dead = an_identity(host=supervisor.host_id() if is_of_here else "elsewhere/1")
+        claim = {"state": "pending", "rest": "staged", "worker": a_worker(identity=dead), "lease": 1}
+        run = await a_run_on(session, disk, stopped=None, exit_code=None, **claim)
+        os.rename(disk, tmp_path / "away")
+        disk.mkdir()
+
+        settled = await settle(session, run)
+
+        assert settled.state == ("lost" if is_of_here else "pending")
+        assert os.listdir(disk) == []
+
+
+async def test_a_deleted_run_that_is_away_is_restored_when_its_disk_is_back(
+    home: Path, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    async with opened(home) as session:
+        run = await a_run_on(session, disk)
+        os.rename(disk, tmp_path / "away")
+        disk.mkdir()
+        assert await delete_runs(session, [run]) == 1
+
+        disk.rmdir()
+        os.rename(tmp_path / "away", disk)
+        (deleted,) = (await deleted_runs(session)).of([run])
+
+        assert [one.id for one in await restore_runs(session, [deleted])] == [run.id]
+        assert await chosen(session, ":") == [run.id]
+
+
+async def test_no_results_are_kept_of_a_run_that_is_away(home: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    async with opened(home) as session:
+        run = await a_run_on(session, disk)
+        write_exit(session, run)
+        (attempt_directory(disk, 1) / "output").write_text("loss: 2\n")
+        os.rename(disk, tmp_path / "away")
+        low = RunQuery(where=Comparison(Name("loss", "scalar"), "=", 2))
+        assert await existing_ids(session, low) == []
+
+        os.rename(tmp_path / "away", disk)
+
+        assert await existing_ids(session, low) == [run.id]

@@ -206,6 +206,53 @@ def test_a_run_whose_label_changed_has_its_results_still(session: Session) -> No
     assert found(session, "loss = 2 and label = y") == "r"
 
 
+def test_what_is_said_of_runs_lets_no_results_be_read_again_and_a_new_attempt_does(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "FEW", 0)
+    runs = [
+        told(session, ended(id=name, created=1, started=4 - int(name)), f"loss: {name}\n") for name in "123"
+    ]
+    assert found(session, "loss > 1") == "23"
+    read: list[str] = []
+    monkeypatch.setattr(search, "results_of", lambda _, run: read.append(run.id) or results_of(session, run))
+
+    def say(label: str) -> list[Run]:
+        return list(drive(session.store.update([structs.replace(run, label=label) for run in runs])))
+
+    runs = say("x")
+    assert found(session, "loss > 1 and label = x") == "23"
+    runs = say("y")
+    assert results_of_many(session, runs) == {run.id: results_of(session, run) for run in runs}
+    assert read == []
+
+    # It was started again, and that was given up before it began: what it had come to counts no more.
+    (run,) = drive(session.store.update([structs.replace(runs[2], state="aborted", attempt=2, stopped=None)]))
+    assert found(session, "loss > 1") == "2"
+    assert read == [run.id]
+
+
+def test_who_waits_for_results_to_be_read_at_first_is_told_once(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Listening(SilentConsole):
+        def log(self, event: Event) -> None:
+            events.append((event.name, event.data))
+
+    events: list[tuple[str, Any]] = []
+    monkeypatch.setattr(search, "AT_ONCE", 2)
+    with session_of(home, Listening()) as session:
+        for name in "abcdef":
+            told(session, ended(id=name), "loss: 1\n")
+        monkeypatch.setattr(search, "LONG", -1.0)
+        events.clear()
+        assert len(found(session, "#loss = 1")) == 6
+        assert events == [("results.reading", {"runs": 6})]
+        events.clear()
+        assert len(found(session, "#loss = 1")) == 6
+        assert events == []
+
+
 def test_a_run_that_has_the_id_of_a_deleted_one_has_its_own_results(session: Session) -> None:
     run = told(session, ended(id="r"), "loss: 2\n")
     assert found(session, "loss = 2") == "r"
@@ -231,7 +278,7 @@ def test_prefixed_scalars_are_found_by_their_name_alone(session: Session) -> Non
             "b9#acc": single(1.0, 1),
             "acc": single(2.0, 1),
         }
-        index.keep([(("r", 1, 1), Results(scalars=scalars))])
+        index.keep([(("r", 1, 1), (1, 1, 1), Results(scalars=scalars))])
 
         def holds(expression: str) -> bool:
             return index.ids_with(parse_condition(expression), True) == {"r"}  # type: ignore[arg-type]
@@ -318,7 +365,7 @@ def test_the_index_does_not_grow_with_what_is_gone(home: Path) -> None:
     with session_of(home) as session:
         told(session, ended(id="r"), "loss: 2\n")
         with ResultsIndex(home / "cache" / FILE) as index:
-            index.keep([((f"gone{number}", 1, 1), Results()) for number in range(1100)])
+            index.keep([((f"gone{number}", 1, 1), (1, 1, 1), Results()) for number in range(1100)])
 
         assert found(session, "#loss = 2") == "r"
         assert found(session, "#loss = 2") == "r"

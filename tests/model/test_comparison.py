@@ -130,7 +130,7 @@ def test_a_column_that_is_asked_for_and_no_run_has_is_told_of() -> None:
 
     assert made.problems == ("no run has 'los' (Did you mean 'loss'?)",)
     strict = compare(subjects, wanted_columns(strict_cols=".xyz"))
-    assert strict.problems == ("no run has 'xyz' (They have: acc, loss, lr.)",)
+    assert strict.problems == ("no run has 'xyz' (There are: acc, loss, lr.)",)
     assert compare([a_subject()], wanted_columns("los")).problems == ("no run has 'los'",)
     assert compare([], wanted_columns("los")).problems == ()
 
@@ -238,5 +238,5 @@ def test_a_column_that_no_run_has_is_refused_with_what_there_is() -> None:
     assert refused.value.hint == "Did you mean 'loss'?"
     with pytest.raises(UserError) as refused:
         sorted_by(made, subjects, "=zzz", largest_first=False)
-    assert refused.value.hint == "They have: run, rate, step, loss."
+    assert refused.value.hint == "There are: rate, step, loss, run."
     assert sorted_by(compare([], Wanted()), [], "x", largest_first=False).rows == ()

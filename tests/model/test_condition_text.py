@@ -105,9 +105,42 @@ def test_what_cannot_be_read_is_told_with_its_place(text: str, message: str, car
 
     assert told.value.message == message
     assert told.value.hint is not None
-    line, under = told.value.hint.split("\n")
+    line, under, *_ = told.value.hint.split("\n")
     assert under == " " * caret + "^"
     assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("not marked", "Say what it is: 'marked = yes' or 'marked = no'."),
+        ("marked and a = 1", "Say what it is: 'marked = yes' or 'marked = no'."),
+        ("not completed", "Say of what: 'status = completed'."),
+        ("lr", "Say what 'lr' is compared with, as in: lr = VALUE."),
+        ("lr <", "Here comes a value, as in: lr < 0.1"),
+        ("lr in 3", "Here comes a list, as in: lr in [0.1, 0.01]."),
+        ("a = 1 b = 2", "Tests are joined by 'and' or 'or', as in: lr < 0.1 and op = train."),
+        ("a = 1 and", "Here comes a test, such as: lr < 0.1, op = train, marked = yes."),
+        ("!a = 1", "Write 'not' before the whole test, as in: not lr < 0.1."),
+        ("a not < 1", "Write 'not' before the whole test, as in: not lr < 0.1."),
+    ],
+)
+def test_what_may_stand_there_is_told_with_what_cannot_be_read(text: str, wanted: str) -> None:
+    with pytest.raises(UserError) as told:
+        parse_condition(text)
+
+    assert (told.value.hint or "").split("\n")[2].startswith(wanted)
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        *("lr < 0.1 and op = train", "lr in [0.1, 0.01]", "marked = yes", "not marked = no", "not lr < 0.1"),
+        *("label = 'two words'", "status = completed", "loss is undefined"),
+    ],
+)
+def test_what_hints_give_as_examples_can_be_read(example: str) -> None:
+    parse_condition(example)
 
 
 def test_nothing_is_no_expression() -> None:
@@ -132,7 +165,7 @@ def test_a_long_expression_is_shown_around_the_place() -> None:
     with pytest.raises(UserError) as told:
         parse_condition(" or ".join(["a = 1"] * 1000) + " x " + " or ".join(["a = 1"] * 1000))
 
-    line, under = (told.value.hint or "").split("\n")
+    line, under, _ = (told.value.hint or "").split("\n")
     assert len(line) < 80
     assert line[under.index("^")] == "x"
 

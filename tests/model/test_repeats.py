@@ -167,7 +167,7 @@ def test_groups_are_sorted_by_the_mean_also_where_it_is_not_shown() -> None:
 def test_a_column_that_no_run_has_makes_no_groups() -> None:
     with pytest.raises(UserError, match="no run has 'depth'") as refused:
         grouped(some(), "depth")
-    assert refused.value.hint == "They have: lr, seed."
+    assert refused.value.hint == "There are: lr, seed."
 
 
 def test_what_does_not_go_together_is_refused() -> None:

@@ -260,7 +260,7 @@ class TestFiles:
         ("source", "line"), [("import not_there", "import not_there"), ("x = (", "x = (")]
     )
     def test_why_a_file_can_not_be_imported_is_told(self, tmp_path, source, line):
-        (tmp_path / "tape3.py").write_text(source)
+        (tmp_path / "tape3.py").write_text(f"{source}\nopen_resolver = None\n")
 
         remark = plugins_in(tmp_path / "tape3.py")
 

@@ -129,9 +129,9 @@ class TestOptions:
         [
             ({"ratte": 1}, "the resolver 'it' has no option 'ratte'", "Did you mean 'rate'?"),
             ({"zzz": 1}, "the resolver 'it' has no option 'zzz'", "Its options: label, loud, rate, where."),
-            ({"rate": "fast"}, "option 'rate' of the resolver 'it': Expected `float`", ""),
-            ({"loud": 3}, "option 'loud' of the resolver 'it': Expected `bool`", ""),
-            ({"where": 3}, "option 'where' of the resolver 'it': Expected", ""),
+            ({"rate": "fast"}, "option 'rate' of the resolver 'it' has to be a number, not 'fast'", ""),
+            ({"loud": 3}, "option 'loud' of the resolver 'it' has to be yes or no, not a whole number", ""),
+            ({"where": 3}, "option 'where' of the resolver 'it' has to be a path, not a whole number", ""),
         ],
     )
     async def test_a_wrong_option_is_named(self, install, tmp_path, options, message, hint):

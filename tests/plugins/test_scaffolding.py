@@ -96,7 +96,7 @@ def test_what_can_not_be_written_whole_is_not_there(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_word_of_a_template_is_left(tmp_path, kind):
-    written = texts(write_package(kind, "my-own", tmp_path / "not" / "there", version="0.1.0"))
+    written = texts(write_package(kind, "my-own", tmp_path, version="0.1.0"))
 
     assert len(written) == len(texts(TEMPLATES / kind)) + 2
     assert {"pyproject.toml", "README.md", f"src/orchestra_my_own/{kind}.py"} <= written.keys()
@@ -124,6 +124,7 @@ def test_it_is_clean_whatever_its_name_is(tmp_path):
         pytest.skip("ruff is not installed")
     assert len(LONGEST) == NAME_LENGTHS[-1]
     for kind in KINDS:
+        (tmp_path / kind).mkdir()
         for name in ("zz", LONGEST):
             write_package(kind, name, tmp_path / kind, version="0.1.0")
 

@@ -18,6 +18,7 @@ from orchestra.workspace.results_index import IndexLost, ResultsIndex
 
 LOW = Results(scalars={"loss": single(0.5, 1)}, attributes={"lot": "low"})
 UNWRITABLE = Results(scalars={"loss": single(0.5, 1), "acc": single(1.0, 1)}, attributes={"\ud800": "x"})
+ENDING = (1, 2, 3)
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def having(index: ResultsIndex, expression: str) -> set[str]:
 def test_of_an_entry_that_is_refused_the_next_run_gets_nothing(index: ResultsIndex) -> None:
     marks = [("bad", 1, 1), ("good", 1, 1)]
 
-    assert index.keep([(marks[0], UNWRITABLE), (marks[1], Results())]) == ["bad"]
+    assert index.keep([(marks[0], ENDING, UNWRITABLE), (marks[1], ENDING, Results())]) == ["bad"]
 
     assert having(index, "#loss = 0.5") == set()
     assert index.without(marks) == ["bad"]
@@ -48,25 +49,25 @@ def test_of_an_entry_that_is_refused_the_next_run_gets_nothing(index: ResultsInd
 def test_entries_beside_one_that_is_refused_are_kept(index: ResultsIndex) -> None:
     marks = [("a", 1, 1), ("bad", 1, 1), ("c", 1, 1)]
 
-    assert index.keep(zip(marks, (LOW, UNWRITABLE, LOW), strict=True)) == ["bad"]
+    assert index.keep(zip(marks, (ENDING,) * 3, (LOW, UNWRITABLE, LOW), strict=True)) == ["bad"]
 
     assert having(index, "#loss = 0.5") == having(index, "lot = low") == {"a", "c"}
 
 
 def test_of_changes_that_break_off_none_is_kept(index: ResultsIndex) -> None:
-    def entries() -> Iterator[tuple[tuple[str, int, int], Results]]:
-        yield ("a", 1, 1), LOW
+    def entries() -> Iterator[tuple[tuple[str, int, int], tuple[int, int, int], Results]]:
+        yield ("a", 1, 1), ENDING, LOW
         raise sqlite3.OperationalError("disk full")
 
     with pytest.raises(IndexLost):
         index.keep(entries())
 
     assert index.without([("a", 1, 1)]) == ["a"]
-    assert index.keep([(("b", 1, 1), LOW)]) == []
+    assert index.keep([(("b", 1, 1), ENDING, LOW)]) == []
 
 
 def test_forgetting_leaves_all_or_nothing(index: ResultsIndex, path: Path) -> None:
-    index.keep([(("a", 1, 1), LOW)])
+    index.keep([(("a", 1, 1), ENDING, LOW)])
     with sqlite3.connect(path) as other:
         other.execute("CREATE TRIGGER held BEFORE DELETE ON whole BEGIN SELECT RAISE(ABORT, 'held'); END")
 
@@ -80,7 +81,7 @@ def test_forgetting_leaves_all_or_nothing(index: ResultsIndex, path: Path) -> No
 def test_what_others_change_is_not_seen_at_one_moment_but_afterwards(
     index: ResultsIndex, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    index.keep([(("a", 1, 1), LOW)])
+    index.keep([(("a", 1, 1), ENDING, LOW)])
     monkeypatch.setattr(results_index, "_PATIENCE", 0.0)
     with ResultsIndex(path) as other:
         before = index.version()
