@@ -41,6 +41,7 @@ from orchestra.model.events import Level
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.run import ACTIVE, Run
 from orchestra.model.scheduling import Group
+from orchestra.workspace import records
 from orchestra.workspace.queue_orders import is_to_stop_runs, tell_stopping
 
 HAND_OVER_PATIENCE = 1.5
@@ -298,8 +299,10 @@ class _Queue:
         control = self.running[run.id]
         try:
             how = Launch(environment=self._environment())
-            if self.settings.executor is not None:
+            if self.settings.executor not in (None, run.executor):
                 run = structs.replace(run, executor=self.settings.executor)
+                # As the store will have it: one that is made anew of the records must know it, too.
+                records.write_run(self.session.directory(run), run, fsync=False)
             ended = await execute(
                 self.session,
                 run,
