@@ -19,7 +19,7 @@ from orchestra.engine.expansion import Expansion, expand
 from orchestra.engine.hosted import heed_orders
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import settle_active, settle_or_spoil, watcher_is_gone
-from orchestra.engine.launch import Launch, Ready, make_ready_ahead
+from orchestra.engine.launch import Launch, Ready, discard_ready, make_ready_ahead
 from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.engine.rebuild import adopt_unknown
 from orchestra.engine.redoing import is_to_be_redone, on_terms_of
@@ -82,12 +82,15 @@ async def run_batch(
         group.start_soon(keep_leases, session)
         group.start_soon(watch_loop, session)
         group.start_soon(heed_orders, attempt, control)
+        batch = _Batch(session, attempt, control, run.executor, how)
         try:
-            await _Batch(session, attempt, control, run.executor, how).work()
+            await batch.work()
         except OrchestraError as error:
             attempt.code, attempt.reason = 1, error.message
             text = error.message + (f"\n{error.hint}" if error.hint else "")
             session.emit("batch.stopped", attempt.run, level="error", message=text, console=attempt.console)
+        finally:
+            discard_ready(session, batch.ready)
         group.cancel_scope.cancel()
     return attempt.run
 

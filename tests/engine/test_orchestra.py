@@ -197,6 +197,18 @@ async def test_a_started_batch_that_ended_with_its_orchestra_is_waited_for(home:
                 await orch.stop(run.id)
 
 
+async def test_a_batch_that_stops_leaves_nothing_that_was_made_ready_for_its_next_trial(
+    home: Path, project: Path
+) -> None:
+    name = script(project, "x = 1\nraise SystemExit(x > 1)\n")
+    async with Orchestra(home, cwd=project) as orch:
+        batch = await orch.run(name, {"x": [1, 2, 3, 4]}, max_fails=2)
+        states = [run.state for run in await orch.list() if run.batch]
+
+    assert (batch and batch.state, states) == ("error", ["error", "error", "completed", "pending"])
+    assert list(home.glob("runs/*/.orchestra/attempts/*/orders.*")) == []
+
+
 async def test_a_home_that_is_named_is_the_same_wherever_the_project_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
