@@ -135,7 +135,7 @@ class Chooser:
         return tuple(kept)
 
     async def _choice(self, slots: int, active: Sequence[Run]) -> Choice:
-        situation = self._situation(slots, active)
+        situation = self._situation(slots, await holding(self.session, active))
         choice, looked_at, limit = Choice(), 0, SPARES * slots
         staged: list[Run] = []
         while not choice.starts and looked_at < MOST_LOOKED_AT:
@@ -157,7 +157,8 @@ class Chooser:
 
     async def look(self, staged: Sequence[Run], active: Sequence[Run]) -> Choice:
         """Why ``staged`` wait, if no slot is free."""
-        situation = await self._with_schedulers(self._situation(0, active), staged)
+        held = await holding(self.session, active)
+        situation = await self._with_schedulers(self._situation(0, held), staged)
         situation = await self._with_targets(situation, staged)
         return choose(staged, self._without_busy(situation, staged))
 
@@ -253,6 +254,26 @@ def situation_of(
         groups=groups,
         members=members,
     )
+
+
+async def holding(session: Session, active: Sequence[Run]) -> Sequence[Run]:
+    """``active``, of which a trial that runs on without its batch has what that was given for all of its trials."""
+    ids = {run.id for run in active}
+    left = {run.batch for run in active if run.batch is not None and not run.resources} - ids
+    if not left:
+        return active
+    page = await session.store.query(RunQuery(ids=tuple(sorted(left))))
+    batches = {batch.id: batch for batch in page.runs if batch.granted}
+
+    def with_all(run: Run) -> Run:
+        batch = None if run.resources else batches.get(run.batch or "")
+        if batch is None or not batch.needs:
+            return run
+        return structs.replace(
+            run, resources=batch.resources, devices=batch.devices, granted=True, retry=None
+        )
+
+    return [with_all(run) for run in active]
 
 
 async def elsewhere(session: Session, runs: Sequence[Run]) -> frozenset[str]:

@@ -8,7 +8,9 @@ import os
 import pytest
 
 from orchestra.engine.queue_hand_over import hand_over_guests
+from orchestra.engine.queue_state import queue_status
 from orchestra.engine.stopping import stop_runs
+from orchestra.model.resources import Resources
 from orchestra.model.run import Run
 from orchestra.testing.builders import a_batch, an_exit
 from orchestra.testing.scripted import Script
@@ -81,3 +83,24 @@ async def test_a_pipeline_that_ended_with_its_queue_is_left_to_a_person(bench: B
         f"(left running: {step.id})"
     )
     bench.end(step)
+
+
+async def test_a_trial_that_runs_on_without_its_batch_keeps_the_device_that_the_batch_was_given(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHESTRA_GPUS", "0")
+    gpu = Resources(gpus=1)
+    await bench.make(kind="batch", flags={}, batch_spec=a_batch(), resources=gpu)
+    other = await bench.make(resources=gpu)
+    bench.executor.default = HANGS
+    async with bench.a_queue():
+        await bench.until(lambda: len(bench.started) == 1)
+
+    async with bench.a_queue(jobs=2):
+        await bench.until(
+            lambda: any(f"{other.short_id}" in line or "GPU(s)" in line for line in bench.lines)
+        )
+        assert (await queue_status(bench.session)).waits[other.id] == "1 GPU(s), of which 0 are free"
+        assert len(bench.started) == 1
+        bench.end(bench.data.runs[bench.started[0]])
+        await bench.until(lambda: len(bench.started) == 2)
