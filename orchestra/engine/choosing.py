@@ -259,7 +259,9 @@ def situation_of(
 async def holding(session: Session, active: Sequence[Run]) -> Sequence[Run]:
     """``active``, of which a trial that runs on without its batch has what that was given for all of its trials."""
     ids = {run.id for run in active}
-    left = {run.batch for run in active if run.batch is not None and not run.resources} - ids
+    # Trials that were staged have resources of their own, if any: they are no part of what the batch was given.
+    theirs = [run for run in active if run.rest != "staged" and not run.resources]
+    left = {run.batch for run in theirs if run.batch is not None} - ids
     if not left:
         return active
     page = await session.store.query(RunQuery(ids=tuple(sorted(left))))
