@@ -68,7 +68,10 @@ class Page(Struct, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """Arbitrates claims and answers queries. The run directories remain the records: a store can be rebuilt."""
+    """Arbitrates claims and answers queries. The run directories remain the records: a store can be rebuilt.
+
+    Leases end by the store's own clock, and are told (:attr:`Run.lease`) by that of the computer that asks.
+    """
 
     async def create(self, runs: Sequence[Run], *, lease: float | None = None) -> tuple[Run, ...]:
         """Keep new runs, all or none, and return them at revision ``max(1, run.revision)``.
@@ -226,7 +229,8 @@ class Preparing(Protocol):
     def prepare(self, job: Job, orders: str) -> None:
         """Make ready for ``job`` without starting or deciding anything of it.
 
-        Its orders are in the file of its directory that is called ``orders``; they get their name when it is submitted.
+        Its orders are in the file of its directory that is called ``orders``; they get their name just before it is
+        submitted, which may be sooner than they could be read by this one.
 
         Submitting that very job starts it, sooner than otherwise. What was made ready for a job that is not
         submitted comes to nothing: at most one is ready at a time, and none outlives the executor. Returns at once

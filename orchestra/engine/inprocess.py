@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 from orchestra.console import Console, RecordingConsole
 from orchestra.engine.judge import settle
 from orchestra.engine.session import Session
-from orchestra.errors import RunBusy
+from orchestra.errors import RunBusy, StoreUnavailable
+from orchestra.model import lifecycle
 from orchestra.model.execution import Exit
 from orchestra.model.run import Run
 from orchestra.workspace import durable, records
@@ -29,6 +31,8 @@ class InProcessAttempt:
         self.code = 0
         self.stopped_by: str | None = None
         self.reason: str | None = None
+        self.patience = math.inf
+        """Seconds that the store is given to learn of the end. The exit record tells of it in any case."""
 
 
 @asynccontextmanager
@@ -68,19 +72,16 @@ async def attempt_in_process(
         finally:
             session.fences.discard(fence)
             session.hosted.discard(run.id)
-            records.write_exit(
-                directory,
-                Exit(
-                    code=attempt.code,
-                    started=fence.record.time,
-                    stopped=session.clock.now(),
-                    size=output.size,
-                    stopped_by=attempt.stopped_by,
-                    reason="; ".join(filter(None, (attempt.reason, output.missing))) or None,
-                ),
-                fsync=session.fsync,
+            exit_record = Exit(
+                code=attempt.code,
+                started=fence.record.time,
+                stopped=session.clock.now(),
+                size=output.size,
+                stopped_by=attempt.stopped_by,
+                reason="; ".join(filter(None, (attempt.reason, output.missing))) or None,
             )
-            await _settle_shielded(session, attempt)
+            records.write_exit(directory, exit_record, fsync=session.fsync)
+            await _settle_shielded(session, attempt, exit_record)
 
 
 def _code_of(error: BaseException) -> tuple[int, str | None]:
@@ -91,8 +92,18 @@ def _code_of(error: BaseException) -> tuple[int, str | None]:
     return 1, None
 
 
-async def _settle_shielded(session: Session, attempt: InProcessAttempt) -> None:
+async def _settle_shielded(session: Session, attempt: InProcessAttempt, exit_record: Exit) -> None:
     import anyio
 
-    with anyio.CancelScope(shield=True):
-        attempt.run = await settle(session, await session.store.get(attempt.run.id))
+    settled: Run | None = None
+    try:
+        with anyio.move_on_after(attempt.patience, shield=True):
+            settled = await settle(session, await session.store.get(attempt.run.id))
+    except StoreUnavailable:
+        if math.isinf(attempt.patience):
+            raise
+    if settled is None:
+        # Whoever looks next enters it.
+        session.unsettled.add(attempt.run.id)
+        settled = lifecycle.finish(attempt.run, exit_record)
+    attempt.run = settled

@@ -16,7 +16,7 @@ from orchestra.child.supervisor import COOKIE, failpoint
 from orchestra.console import Console
 from orchestra.contracts import Preparing, Scheduling
 from orchestra.engine.capture import after_starting, write_due_patch
-from orchestra.engine.changes import change, tell
+from orchestra.engine.changes import change, tell, warn_of_store
 from orchestra.engine.command_line import command_line
 from orchestra.engine.config_destination import has_config, write_config
 from orchestra.engine.control import Control
@@ -26,7 +26,15 @@ from orchestra.engine.limits import given_environment
 from orchestra.engine.off_loop import shielded
 from orchestra.engine.presence import is_reachable
 from orchestra.engine.session import Session
-from orchestra.errors import ExecutorError, OrchestraError, PluginError, ResolveError, RunBusy, Stopped
+from orchestra.errors import (
+    ExecutorError,
+    OrchestraError,
+    PluginError,
+    ResolveError,
+    RunBusy,
+    Stopped,
+    StoreUnavailable,
+)
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
 from orchestra.model.execution import Exit, Handle, Job
@@ -236,7 +244,12 @@ async def _note_submission(session: Session, run: Run, handle: Handle, changed: 
 
     if started is not None:
         failpoint("run.started")
-    kept = await change(session, run, noted)
+    try:
+        kept = await change(session, run, noted)
+    except StoreUnavailable as error:
+        # The operation is on its way all the same: it is followed, and its end entered with all else.
+        warn_of_store(session, run, error)
+        kept = noted(run)
     session.emit("run.submitted", kept, executor=handle.executor)
     if kept.state == "running":
         tell(session, "run.started", kept)

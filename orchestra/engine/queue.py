@@ -46,6 +46,9 @@ from orchestra.workspace.queue_orders import is_to_stop_runs, tell_stopping
 
 HAND_OVER_PATIENCE = 1.5
 """Seconds that a queue takes at its end to let go of what is its own."""
+TOLD_PATIENCE = 0.5
+"""Seconds that one that is told to end goes on with a look for runs to start, and that the store is given to learn of
+its end: one that is away, or locked, may take long."""
 CHANGES_REST = 0.005
 """Seconds from one change that a queue hears of to the next."""
 FULL_REST = 0.25
@@ -75,6 +78,8 @@ async def run_queue(
         try:
             await queue.work()
         finally:
+            if control.wish >= Wish.DRAIN:
+                attempt.patience = TOLD_PATIENCE
             with anyio.move_on_after(HAND_OVER_PATIENCE, shield=True):
                 await queue.hand_over()
                 await hand_over_guests(session, queue.left_guests, queue.console)
@@ -152,8 +157,7 @@ class _Queue:
             while self.control.wish < Wish.DRAIN and not self._too_many_failed():
                 self.news = anyio.Event()
                 try:
-                    await self._reap(group)
-                    claimed = await self._claim(group)
+                    claimed = await self._look(group)
                 except StoreUnavailable as error:
                     self._tell("log.message", "warning", f"The store can't be used: {error.message}")
                     await self._pause()
@@ -165,6 +169,20 @@ class _Queue:
                     self._say_waiting()
                     await self._pause()
             await self._end(group)
+
+    async def _look(self, group: TaskGroup) -> bool:
+        """Judge what others have left, and start what may be started; True if there was anything."""
+        with anyio.CancelScope() as look:
+
+            def hurry() -> None:
+                if self.control.wish >= Wish.DRAIN:
+                    look.deadline = min(look.deadline, anyio.current_time() + TOLD_PATIENCE)
+
+            with self.control.calling(hurry):
+                await self._reap(group)
+                return await self._claim(group)
+        # What it has claimed, and not started, is let go of with all else.
+        return False
 
     def _has_hope(self) -> bool:
         """Whether a staged run waits for nothing but its time, the end of runs that others have started, or the

@@ -93,6 +93,8 @@ class Session:
         """Whether this process passes signals on to what it executes first, and does nothing else."""
         self.hosted: set[str] = set()
         """The runs that these attempts are of: queues, batches and pipelines."""
+        self.unsettled: set[str] = set()
+        """Those of them that have ended without the store knowing: it was away."""
         self.tells_staged = True
         """Whether a person is told of each trial that is staged how to start it."""
         self.prefixed: Callable[[Console, Run], LineConsole] | None = None
@@ -314,7 +316,7 @@ async def open_session(
             # Also when what was begun ends with an error.
             stack.push_async_callback(session.finish_afterwards)
             yield session
-            if not read_only:
+            if not read_only and not session.unsettled:
                 with suppress(OrchestraError):
                     await _note_total(session)
     except StoreCorrupt as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -12,13 +13,21 @@ from anyio.abc import TaskGroup
 
 from orchestra.console import Console
 from orchestra.contracts import Executor, Foretelling, Hint, Hinting, StopHow
-from orchestra.engine.changes import change
+from orchestra.engine.changes import change, warn_of_store
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.judge import GONE_GRACE, may_be_scheduled, settle
 from orchestra.engine.launch import Launch, fail_to_start, with_handle
 from orchestra.engine.lines import WholeCharacters
 from orchestra.engine.session import LEASE, RENEWAL, Session
-from orchestra.errors import ExecutorError, OrchestraError, RunBusy, RunNotFound, Stopped, StoreError
+from orchestra.errors import (
+    ExecutorError,
+    OrchestraError,
+    RunBusy,
+    RunNotFound,
+    Stopped,
+    StoreError,
+    StoreUnavailable,
+)
 from orchestra.model import lifecycle
 from orchestra.model.execution import Exit
 from orchestra.model.run import FINAL, Run
@@ -283,7 +292,17 @@ class _Watch:
     async def _settled(self, exit_record: Exit) -> Run:
         self._say_stopped_early(exit_record)
         self._say_leftovers(exit_record)
-        settled = await self._settle(self.run)
+        try:
+            settled = await self._settle(self.run)
+        except StoreUnavailable as error:
+            if self.retrying:
+                raise
+            # The record tells of the end, and whoever looks next enters it.
+            warn_of_store(self.session, self.run, error, console=self.console)
+            self.session.unsettled.add(self.run.id)
+            ended = lifecycle.finish(self.run, exit_record)
+            self._emit("run.exited", ended, code=ended.exit_code, reason=ended.reason)
+            return ended
         if settled.attempt != self.run.attempt:
             # Somebody else has seen the end before us and has started the run again: ours ended all the same.
             return lifecycle.finish(self.run, exit_record)
@@ -317,8 +336,18 @@ class _Watch:
 
     async def _note_start(self) -> None:
         fence = records.read_fence(self.directory)
-        if fence is not None and fence.fence == "started":
+        if fence is None or fence.fence != "started":
+            return
+        try:
             self.run = await self._settle(self.run)
+        except StoreUnavailable as error:
+            # Its end will be entered: that it has begun goes without saying then.
+            warn_of_store(self.session, self.run, error, console=self.console)
+            self.run = lifecycle.start(self.run, fence)
+            self._emit("run.started", self.run)
+
+    def _emit(self, name: str, run: Run, **data: Any) -> None:
+        self.session.emit(name, run, console=self.console, data=data)
 
     async def _drain(self, upto: int | None = None) -> bool:
         """Pass on all output that is there (``upto``: until that offset at least); True if there was any."""
