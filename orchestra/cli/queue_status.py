@@ -110,9 +110,15 @@ def staged_row(run: Run, label: str, here: str, found: QueueStatus) -> tuple[str
         f"[{run.short_id}]",
         run_text.operation(run, here),
         f"priority {run.priority}" if run.priority else "",
-        f"waits for {_reason(found, run)}",
+        _waits(found, run),
         label,
     )
+
+
+def _waits(found: QueueStatus, run: Run) -> str:
+    reason = _reason(found, run)
+    hopeless = reason.removeprefix("never: ")
+    return f"waits for {reason}" if hopeless == reason else f"can't be started: {hopeless}"
 
 
 def _reason(found: QueueStatus, run: Run) -> str:

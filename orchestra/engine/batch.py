@@ -21,9 +21,10 @@ from orchestra.engine.changes import change
 from orchestra.engine.control import SIGNALS, Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.expansion import Expansion, expand
+from orchestra.engine.hosted import heed_orders
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import UNSCHEDULED, settle_active, settle_or_spoil, watcher_is_gone
-from orchestra.engine.launch import Launch, Ready, make_ready_ahead
+from orchestra.engine.launch import Launch, Ready, discard_ready, make_ready_ahead
 from orchestra.engine.lines import LineConsole
 from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.engine.rebuild import adopt_unknown
@@ -39,6 +40,7 @@ from orchestra.errors import OrchestraError, RunBroken, RunNotFound, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
 from orchestra.model.batch import Batch, Proposal, TrialResult
+from orchestra.model.ending import ending_of
 from orchestra.model.filters import Wanted
 from orchestra.model.growing import refers_to_flags
 from orchestra.model.operation import FlagValue
@@ -91,12 +93,16 @@ async def run_batch(
     ):
         group.start_soon(keep_leases, session)
         group.start_soon(watch_loop, session)
+        group.start_soon(heed_orders, attempt, control)
+        batch = _Batch(session, attempt, control, run.executor, how)
         try:
-            await _Batch(session, attempt, control, run.executor, how).work()
+            await batch.work()
         except OrchestraError as error:
             attempt.code, attempt.reason = 1, error.message
             text = error.message + (f"\n{error.hint}" if error.hint else "")
             session.emit("batch.stopped", attempt.run, level="error", message=text, console=attempt.console)
+        finally:
+            discard_ready(session, batch.ready)
         group.cancel_scope.cancel()
     return attempt.run
 
@@ -595,7 +601,7 @@ class _Batch:
         """What the end of a trial means for the batch; False if it is to end, too."""
         if self.control.wish >= Wish.LEAVE:
             return self._stopped(ended)
-        if ended.state in FAILED:
+        if ended.state in FAILED or lifecycle.was_killed(ended):
             return self._failed(ended)
         if ended.state == "terminated":
             self._say_error(f"Trial {ended.id} was terminated", ended)
@@ -603,7 +609,13 @@ class _Batch:
 
     def _failed(self, trial: Run) -> bool:
         code = trial.exit_code if trial.exit_code is not None else 1
-        if trial.reason:
+        if trial.state == "terminated":
+            self._say_error(f"Trial {trial.id} was terminated: {ending_of(trial).reason}", trial)
+            # The batch itself was not.
+            code = 1
+        elif trial.state == "lost":
+            self._say_error(f"Trial {trial.id} is lost: {trial.reason}", trial)
+        elif trial.reason:
             self._say_error(f"Trial {trial.id} exited with an error: ({code}) {trial.reason}", trial)
         else:
             self._say_error(f"Trial {trial.id} exited with an error ({code}) - see log for details", trial)

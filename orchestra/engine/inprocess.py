@@ -21,11 +21,13 @@ from orchestra.workspace.output import OutputWriter
 class InProcessAttempt:
     """A won attempt of a queue or batch: its record of what it prints, and how it will end."""
 
-    def __init__(self, run: Run, directory: Path, console: Console) -> None:
+    def __init__(self, run: Run, directory: Path, console: Console, *, is_guest: bool) -> None:
         self.run = run
         self.directory = directory
         self.console = console
         """Prints, and keeps what it prints as the attempt's output."""
+        self.is_guest = is_guest
+        """Whether it is not this process that is told to stop when the run is."""
         self.code = 0
         self.stopped_by: str | None = None
         self.reason: str | None = None
@@ -46,14 +48,17 @@ async def attempt_in_process(
     """
     directory = session.attempt_directory(run)
     durable.make_dirs(directory, fsync=session.fsync)
+    kind = "engine" if session.heeds_signals and not session.hosted else "guest"
     try:
-        fence = records.hold(directory, session.worker.nonce, fsync=session.fsync)
+        fence = records.hold(directory, session.worker.nonce, fsync=session.fsync, kind=kind)
     except records.FenceLost:
         raise RunBusy(f"run {run.id} is being started by somebody else") from None
     with fence, OutputWriter(directory, session.settings.most_output) as output:
         # By the records, as for any other run: who looked meanwhile may have seen the start before us.
         run = await settle(session, run, console=console)
-        attempt = InProcessAttempt(run, directory, RecordingConsole(console, output))
+        attempt = InProcessAttempt(
+            run, directory, RecordingConsole(console, output), is_guest=kind == "guest"
+        )
         session.fences.add(fence)
         session.hosted.add(run.id)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -212,6 +213,13 @@ async def make_ready_ahead(session: Session, run: Run, how: Launch) -> Ready | N
         return None
     executor.prepare(ready.job, name_ahead(ready.nonce))
     return ready
+
+
+def discard_ready(session: Session, ready: Ready | None) -> None:
+    """Remove what :func:`make_ready_ahead` has made, if it was not used."""
+    if ready is not None:
+        with suppress(OSError):
+            os.unlink(session.attempt_directory(ready.run) / name_ahead(ready.nonce))
 
 
 def _is_plain(session: Session, run: Run) -> bool:

@@ -21,12 +21,14 @@ from orchestra.engine.changes import change
 from orchestra.engine.choosing import STAGED, Chooser
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
+from orchestra.engine.hosted import heed_orders
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import is_alive, settle_active, settle_or_spoil
 from orchestra.engine.launch import Launch, with_handle
 from orchestra.engine.limits import gpu_environment
 from orchestra.engine.lines import LineConsole
 from orchestra.engine.machine import ThisMachine
+from orchestra.engine.queue_hand_over import hand_over_guests
 from orchestra.engine.queue_settings import MOST_JOBS, QueueSettings
 from orchestra.engine.queue_state import holding_back, named, text_of_left
 from orchestra.engine.retrying import failure_text
@@ -39,6 +41,7 @@ from orchestra.model.events import Level
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.run import ACTIVE, Run
 from orchestra.model.scheduling import Group
+from orchestra.workspace import records
 from orchestra.workspace.queue_orders import is_to_stop_runs, tell_stopping
 
 HAND_OVER_PATIENCE = 1.5
@@ -79,6 +82,7 @@ async def run_queue(
                 attempt.patience = TOLD_PATIENCE
             with anyio.move_on_after(HAND_OVER_PATIENCE, shield=True):
                 await queue.hand_over()
+                await hand_over_guests(session, queue.left_guests, queue.console)
     return attempt.run
 
 
@@ -100,6 +104,10 @@ class _Queue:
         self.stop_runs = stop_runs
         self.running: dict[str, Control] = {}
         """The runs that this queue has started and that have not ended, with what stops them."""
+        self.guests: set[str] = set()
+        """The batches and pipelines that this queue has started: it executes them itself."""
+        self.left_guests: list[Run] = []
+        """Those of them that it was executing when it was told to end."""
         self.ending: set[str] = set()
         """Those of them that ended well, whose records are being written: they hold no slot any more."""
         self.adopted: dict[str, Run] = {}
@@ -144,6 +152,7 @@ class _Queue:
         async with AsyncExitStack() as stack, anyio.create_task_group() as group:
             group.start_soon(keep_leases, self.session)
             group.start_soon(watch_loop, self.session)
+            group.start_soon(heed_orders, self.attempt, self.control)
             changes = await self._changes(stack)
             if changes is not None:
                 self.hears_changes = True
@@ -181,8 +190,15 @@ class _Queue:
         return False
 
     def _has_hope(self) -> bool:
-        """Whether a staged run waits for nothing but its time, or the end of runs that others have started."""
-        return self.chooser.look_at is not None or self.chooser.hopes
+        """Whether a staged run waits for nothing but its time, the end of runs that others have started, or the
+        end of a pause that has come amid our work."""
+        return self.chooser.look_at is not None or self.chooser.hopes or self._is_held_up()
+
+    def _is_paused(self) -> bool:
+        return self.chooser.groups().get("", Group()).paused
+
+    def _is_held_up(self) -> bool:
+        return self.processing and bool(self.chooser.waits) and self._is_paused()
 
     def _say_what_is_left(self) -> None:
         for run, reason in list(self.chooser.waits.items())[:MOST_TOLD]:
@@ -257,6 +273,8 @@ class _Queue:
             self.told_waiting = ""
             self.blocked.discard(run.id)
             self.running[run.id] = Control()
+            if run.kind in ("batch", "steps"):
+                self.guests.add(run.id)
             group.start_soon(self._start, run)
         return bool(runs)
 
@@ -314,8 +332,10 @@ class _Queue:
         control = self.running[run.id]
         try:
             how = Launch(environment=self._environment())
-            if self.settings.executor is not None:
+            if self.settings.executor not in (None, run.executor):
                 run = structs.replace(run, executor=self.settings.executor)
+                # As the store will have it: one that is made anew of the records must know it, too.
+                records.write_run(self.session.directory(run), run, fsync=False)
             ended = await execute(
                 self.session,
                 run,
@@ -334,6 +354,8 @@ class _Queue:
             self.last_reap = -math.inf
             self._tell("log.message", "error", f"{run.id} could not be run: {text_of(error)}", failed=run.id)
         finally:
+            if run.id in self.guests and control.wish == Wish.LEAVE:
+                self.left_guests.append(run)
             self.running.pop(run.id, None)
             self.ending.discard(run.id)
             self._look_again()
@@ -501,9 +523,9 @@ class _Queue:
             self._tell("queue.processing", "info", "Processing staged runs")
 
     def _say_waiting(self) -> None:
-        if self.settings.run_once:
+        if self.settings.run_once and not self._is_held_up():
             return
-        if self.chooser.groups().get("", Group()).paused:
+        if self._is_paused():
             what, text = "paused", "Paused: nothing is started until 'orchestra queue resume'"
         elif self.running or self.holds_back:
             # What they do is seen, and what is held back has been told.

@@ -91,6 +91,8 @@ class Session:
         """Of the attempts that this process executes itself."""
         self.warned: set[str] = set()
         """Warnings of a project that were given: every step of a pipeline would give them again."""
+        self.heeds_signals = False
+        """Whether this process passes signals on to what it executes first, and does nothing else."""
         self.hosted: set[str] = set()
         """The runs that these attempts are of: queues, batches and pipelines."""
         self.unsettled: set[str] = set()

@@ -277,6 +277,16 @@ class _Watch:
         message = f"Stopping process early (pid {exit_record.stopped_early}) - {minutes:g} minute(s) elapsed"
         self.session.emit("log.message", self.run, level="info", message=message, console=self.console)
 
+    def _say_leftovers(self, exit_record: Exit) -> None:
+        """Say why it took as long to end, and what became of what may have been meant to stay."""
+        if not exit_record.leftovers or exit_record.stopped_by is not None:
+            return
+        # Few leave any.
+        from orchestra.model.ending import leftovers_text
+
+        message = f"{self.run.id} left {leftovers_text(exit_record.leftovers)}"
+        self.session.emit("log.message", self.run, level="warning", message=message, console=self.console)
+
     async def _settle(self, run: Run, *, given_up: bool = False, gone: bool = False) -> Run:
         retrying = self.retrying and self.control.wish == Wish.NONE
         return await settle(
@@ -285,6 +295,7 @@ class _Watch:
 
     async def _settled(self, exit_record: Exit) -> Run:
         self._say_stopped_early(exit_record)
+        self._say_leftovers(exit_record)
         try:
             settled = await self._settle(self.run)
         except StoreUnavailable as error:

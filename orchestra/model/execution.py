@@ -71,6 +71,9 @@ Hint: TypeAlias = Literal["ended", "gone", "unknown"]
 """``ended``: the job finished; ``gone``: the executor no longer knows it; ``unknown``: it can't say now."""
 
 
+FenceKind: TypeAlias = Literal["supervisor", "engine", "guest"]
+
+
 class Fence(Struct, frozen=True, kw_only=True, gc=False):
     """The record that decides an attempt: created once by link(2), by whoever starts or revokes it."""
 
@@ -80,8 +83,9 @@ class Fence(Struct, frozen=True, kw_only=True, gc=False):
     identity: Identity
     time: int
     """Microseconds since the epoch."""
-    kind: Literal["supervisor", "engine"] = "supervisor"
-    """``engine``: a queue or batch, which executes in the orchestra process itself."""
+    kind: FenceKind = "supervisor"
+    """``engine``: a queue or batch, which executes in the orchestra process itself. ``guest``: one in a process that
+    does other things, too (a queue with this batch, a program of somebody): a signal would end all of that."""
 
 
 class Exit(Struct, frozen=True, kw_only=True, gc=False):

@@ -286,6 +286,11 @@ def claim_again(run: Run, worker: Worker, lease: int) -> Run | None:
     )
 
 
+def was_killed(run: Run) -> bool:
+    """Whether a signal ended it that nobody sent to stop it: a failure, be it for memory, for time or by a crash."""
+    return run.state == "terminated" and run.cause != "stopped"
+
+
 def causes(run: Run) -> tuple[str, ...]:
     """Why a run has failed, in the words of :class:`~orchestra.model.retry.Retry`; nothing if somebody stopped it."""
     if run.state == "lost":

@@ -24,6 +24,7 @@ from orchestra.project.find import queue_operation
 from orchestra.testing.builders import a_batch, a_worker
 from orchestra.testing.memory_store import MemoryStore
 from orchestra.testing.scripted import Script
+from orchestra.workspace import records
 from tests.engine.workbench import HANGS, Bench
 
 IMPOSSIBLE = {"epochs": 3, "lr": "a\0b"}
@@ -525,6 +526,8 @@ async def test_a_queue_gives_its_devices_and_its_executor_to_the_trials_of_a_bat
 
     trials = [run for run in bench.data.runs.values() if run.batch == batch.id]
     assert [(run.state, run.executor) for run in trials] == [("completed", "scripted")] * 4
+    kept = [records.read_run(bench.session.directory(run)).executor for run in (batch, *trials)]
+    assert kept == ["scripted"] * 5
     for trial in trials:
         orders = (bench.session.attempt_directory(trial) / "orders").read_bytes().split(b"\0")
         assert b"env=CUDA_VISIBLE_DEVICES=3" in orders

@@ -79,6 +79,17 @@ async def test_the_exit_record_says_how_it_ended(bench: Bench, exit: Exit, state
     assert await bench.store.get(ended.id) == ended
 
 
+@pytest.mark.parametrize(("stopped_by", "told"), [(None, True), ("TERM", False)])
+async def test_what_an_operation_has_left_running_and_was_ended_is_told_unless_it_was_stopped(
+    bench: Bench, stopped_by: str | None, told: bool
+) -> None:
+    left = an_exit(leftovers=(7, 8), stopped_by=stopped_by)
+    run = await watch(bench, await launched(bench, Script(exit=left)))
+
+    line = f"WARNING: [orchestra] {run.id} left 2 processes running, now ended (pid 7 8)"
+    assert (line in bench.lines) == told
+
+
 class _AwayStore(MemoryStore):
     """Takes no change while it is away."""
 
