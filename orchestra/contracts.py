@@ -68,7 +68,10 @@ class Page(Struct, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """Arbitrates claims and answers queries. The run directories remain the records: a store can be rebuilt."""
+    """Arbitrates claims and answers queries. The run directories remain the records: a store can be rebuilt.
+
+    Leases end by the store's own clock, and are told (:attr:`Run.lease`) by that of the computer that asks.
+    """
 
     async def create(self, runs: Sequence[Run], *, lease: float | None = None) -> tuple[Run, ...]:
         """Keep new runs, all or none, and return them at revision ``max(1, run.revision)``.
@@ -226,7 +229,8 @@ class Preparing(Protocol):
     def prepare(self, job: Job, orders: str) -> None:
         """Make ready for ``job`` without starting or deciding anything of it.
 
-        Its orders are in the file of its directory that is called ``orders``; they get their name when it is submitted.
+        Its orders are in the file of its directory that is called ``orders``; they get their name just before it is
+        submitted, which may be sooner than they could be read by this one.
 
         Submitting that very job starts it, sooner than otherwise. What was made ready for a job that is not
         submitted comes to nothing: at most one is ready at a time, and none outlives the executor. Returns at once
@@ -256,6 +260,16 @@ class Scheduling(Protocol):
         """What there is to say of each job, in their order. However often it is called, and for however many jobs, the
         scheduler is asked about once a second for all of them. Never fails: then all are ``unknown``.
         """
+        ...
+
+
+@runtime_checkable
+class Persisting(Protocol):
+    """Capability of an executor: what could not take a job yet is asked again and again, which may take long."""
+
+    def obstacle(self, job: Job) -> str:
+        """What has kept a job from being taken that is being submitted, and until when that is tried: a sentence for
+        people, the same until it changes. Empty for any other job, and while nothing is in the way. Never fails."""
         ...
 
 

@@ -78,6 +78,7 @@ class _Interpreter:
         self.launcher = launcher
         self.told = told
         self.ready_by = time.monotonic() + LOAD_PATIENCE
+        self.is_told_slow = False
 
     @property
     def loading(self) -> bool:
@@ -139,6 +140,7 @@ class WarmExecutor(LocalExecutor):
             self._give_up(command, told.cold)
             return None
         if interpreter.loading:
+            self._tell_slow(interpreter)
             return None
         if told.token is None:
             self._give_up(command, f"its interpreter '{command.python}' ended while it was loading")
@@ -188,6 +190,18 @@ class WarmExecutor(LocalExecutor):
         )
         launch = warm_command([command.python, *command.options], library, *words)
         return _Interpreter(Launcher(launch, environment, hints.writer), hints.expect(name))
+
+    def _tell_slow(self, interpreter: _Interpreter) -> None:
+        if interpreter.is_told_slow:
+            return
+        interpreter.is_told_slow = True
+        import logging
+
+        logging.getLogger("orchestra.warm").warning(
+            "the executor 'warm' starts new interpreters for runs until its own has loaded: that takes longer than "
+            "%g seconds",
+            LOAD_PATIENCE,
+        )
 
     def _give_up(self, command: Command, reason: str) -> None:
         """Start this command plainly from now on. Raises ExecutorError if its imports were asked for."""

@@ -1576,7 +1576,8 @@ def supervise(
     environment. ``umask`` is the user's, of a process that is detached already (:func:`detach`). ``become`` is
     called in the operation's process, with its command and environment; what it raises as ``Unwinding`` comes out.
     ``may_go`` is called once when all is ready, and waits: without its consent this process ends and leaves no trace.
-    ``orders_name``: the name that the orders have until then.
+    ``orders_name``: the name that the orders have until then, or have had: who started sooner than this process came to
+    read them has given them their own.
     """
     folder = os.path.abspath(os.fsencode(directory))
     hints = Hints(hints_fd, job)
@@ -1587,7 +1588,7 @@ def supervise(
         return consent[0]
 
     try:
-        orders = OrdersFile(folder, orders_name)
+        orders = _orders_in(folder, orders_name)
         hints.job = orders.job
         failpoint("supervisor.started")
         if umask is None:
@@ -1609,6 +1610,13 @@ def supervise(
     except Exception as error:
         supervision.abandon(error)
     return 0 if supervision.finish() else EXIT_FAILED
+
+
+def _orders_in(folder: bytes, name: bytes) -> OrdersFile:
+    try:
+        return OrdersFile(folder, name)
+    except FileNotFoundError:
+        return OrdersFile(folder, ORDERS)
 
 
 def _complain(text: str) -> None:

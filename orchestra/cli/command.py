@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from msgspec import structs
 
 from orchestra.cli import run_checks, terminal
-from orchestra.cli.context import Context, drive
+from orchestra.cli.context import Context, drive, in_event_loop
 from orchestra.cli.look import look_at_operation, look_at_plan
 from orchestra.cli.preview import imported_lines, preview
 from orchestra.cli.prompts import confirm
@@ -88,22 +88,16 @@ class RunCommand:
     def run(self) -> int:
         """Do what was asked for and return the exit code."""
         if not self._eager:
-            import anyio
-
-            return anyio.run(self._all)
+            return in_event_loop(self._all)
         prepared = self._driven(self._settle())
         if isinstance(prepared, int):
             return prepared
         if _may_wait(prepared[1]):
-            import anyio
-
-            return anyio.run(self._go_on, *prepared)
+            return in_event_loop(lambda: self._go_on(*prepared))
         first = self._driven(self._begin(*prepared))
         if isinstance(first, int):
             return first
-        import anyio
-
-        return anyio.run(self.finish, *first)
+        return in_event_loop(lambda: self.finish(*first))
 
     def _driven(self, work: Coroutine[Any, Any, T]) -> T:
         """What ``work`` comes to without an event loop; when it fails or that is all, everything is closed."""
@@ -302,6 +296,7 @@ class RunCommand:
         ended: int | Run = 0
         async with self.stack, plugin_host(session), anyio.create_task_group() as group:
             await group.start(self._receive_signals)
+            session.heeds_signals = True
             if self.kind == "run":
                 group.start_soon(keep_leases, session)
             ended = subject if isinstance(subject, Run) else await self._make(session, subject)
@@ -335,7 +330,7 @@ class RunCommand:
         if run.state == "error" and run.reason:
             told = run.kind == "steps" or run.reason.startswith("run failed ")
             self.console_error(run.reason if told else f"run failed: {run.reason}")
-        if run.cause in ("timeout", "oom", "preempted") and run.reason and run.state != "error":
+        if run.cause in ("timeout", "oom", "preempted", "lost") and run.reason and run.state != "error":
             self.console_error(f"run ended: {run.reason}")
         if run.exit_code is None:
             return 0

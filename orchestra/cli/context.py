@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from msgspec import structs
+
 from orchestra.cli import options
 from orchestra.cli.options import GlobalOptions
 from orchestra.console import Console, ProcessConsole
@@ -219,7 +221,27 @@ def in_event_loop(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run what ``make`` returns in an event loop of its own (asyncio)."""
     import anyio
 
+    _show_warnings()
     return anyio.run(make)
+
+
+def _show_warnings() -> None:
+    """Show what plugins and libraries warn of as our own warnings are shown, where no log has it already."""
+    import logging
+
+    class Shown(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            import time
+
+            from orchestra.logs import event_of
+
+            event = event_of(record, time.time_ns() // 1000)
+            logger = "orchestra" if record.name.startswith("orchestra") else record.name
+            message = "\n".join((event.message, *map(str, event.data.values())))
+            ProcessConsole().log(structs.replace(event, logger=logger, message=message))
+
+    # It is asked only while nobody has set up logging.
+    logging.lastResort = Shown(logging.WARNING)
 
 
 def _with_causes(error: BaseException | None) -> list[BaseException]:

@@ -18,7 +18,7 @@ from msgspec import structs
 
 from orchestra.child.supervisor import COOKIE, process_start
 from orchestra.cli.command import RunCommand
-from orchestra.cli.context import current
+from orchestra.cli.context import current, in_event_loop
 from orchestra.engine.changes import change
 from orchestra.engine.judge import settle
 from orchestra.engine.off_loop import off_loop
@@ -138,9 +138,7 @@ def execute_claimed(
         _leave_starter()
         return await command.finish(session, run)
 
-    import anyio
-
-    return anyio.run(take_over)
+    return in_event_loop(take_over)
 
 
 def _leave_starter() -> None:

@@ -135,7 +135,7 @@ def _running_row(one: Activity, view: Overview, here: str, narrow: bool) -> tupl
     elapsed = "" if run.started is None else format_duration(max(0, now - run.started) // 1_000_000)
     values = [f"{name} {value:.4g}" for name, value in one.scalars]
     values += [f"step {one.step}"] if one.step else []
-    state = elapsed if run.state == "running" else "starting"
+    state = elapsed if run.state == "running" else view.status.jobs.get(run.id, "starting")
     told = (run_text.with_try(state, run), "  ".join(values), _label(run, view))
     return f"[{run.short_id}]", *(told if narrow else (run_text.operation(run, here), *told))
 

@@ -103,7 +103,7 @@ def _contract_of(info: PluginInfo) -> type:
 
 def _kits(kind: Kind, plugin: object) -> tuple[type, ...]:
     from orchestra import contracts
-    from orchestra.testing import executors, expanders, hinting, stores
+    from orchestra.testing import executors, expanders, hinting, scheduling, stores
 
     whole: dict[Kind, type] = {
         "executor": executors.ExecutorContract,
@@ -115,7 +115,9 @@ def _kits(kind: Kind, plugin: object) -> tuple[type, ...]:
         contracts.Foretelling: hinting.ForetellingContract,
         contracts.Hinting: hinting.HintingContract,
         contracts.Marking: stores.MarkingContract,
+        contracts.Persisting: scheduling.PersistingContract,
         contracts.Preparing: hinting.PreparingContract,
+        contracts.Scheduling: scheduling.SchedulingContract,
         contracts.Warming: hinting.WarmingContract,
         contracts.Watchable: stores.WatchableContract,
     }

@@ -57,12 +57,9 @@ def _shown(found: QueueStatus, here: str) -> str:
     if not (found.queues or found.running or found.staged):
         return "".join((*parts, "No queue is at work, and no run is running or staged.\n"))
     parts.append(_section("queue(s) at work", [_queue_row(run, found) for run in found.queues]))
-    parts.append(_section("running", [_running_row(run, here, found.now) for run in found.running]))
-    parts.append(
-        _section(
-            "staged", [staged_row(run, run_text.label_or_space(run), here, found) for run in found.staged]
-        )
-    )
+    parts.append(_section("running", [_running_row(run, here, found) for run in found.running]))
+    staged = [staged_row(run, run_text.label_or_space(run), here, found) for run in found.staged]
+    parts.append(_section("staged", staged))
     return "".join(parts)
 
 
@@ -97,12 +94,14 @@ def _queue_row(run: Run, found: QueueStatus) -> tuple[str, ...]:
     return f"[{run.short_id}]", *told
 
 
-def _running_row(run: Run, here: str, now: int) -> tuple[str, ...]:
+def _running_row(run: Run, here: str, found: QueueStatus) -> tuple[str, ...]:
     devices = ",".join(device_shares(run.devices))
     return (
         f"[{run.short_id}]",
         run_text.operation(run, here),
-        run_text.with_try("starting" if run.claimed else _since(run.started, now), run),
+        run_text.with_try(
+            found.jobs.get(run.id, "starting") if run.claimed else _since(run.started, found.now), run
+        ),
         f"gpu {devices}" if devices else "",
         run_text.label_or_space(run),
     )
@@ -114,9 +113,15 @@ def staged_row(run: Run, label: str, here: str, found: QueueStatus) -> tuple[str
         f"[{run.short_id}]",
         run_text.operation(run, here),
         f"priority {run.priority}" if run.priority else "",
-        f"waits for {_reason(found, run)}",
+        _waits(found, run),
         label,
     )
+
+
+def _waits(found: QueueStatus, run: Run) -> str:
+    reason = _reason(found, run)
+    hopeless = reason.removeprefix("never: ")
+    return f"waits for {reason}" if hopeless == reason else f"can't be started: {hopeless}"
 
 
 def _reason(found: QueueStatus, run: Run) -> str:
@@ -166,6 +171,6 @@ def _as_json(found: QueueStatus) -> dict[str, Any]:
             }
             for run in found.queues
         ],
-        "running": [one(run) for run in found.running],
+        "running": [{**one(run), "job": found.jobs.get(run.id)} for run in found.running],
         "staged": [{**one(run), "waits_for": _reason(found, run)} for run in found.staged],
     }

@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from orchestra.cli.context import complete, current, in_event_loop
 from orchestra.cli.options import whole
+from orchestra.cli.run_ending import one_line
 from orchestra.cli.selection import FILTERS, Filters, chosen
 from orchestra.console import printable
 from orchestra.engine import queue_control
@@ -152,7 +153,7 @@ def wait(
 ) -> int:
     """Wait until runs have ended; all that are staged or running unless told otherwise.
 
-    The exit code is 0 if they all ended well, 1 if one did not, 75 if the time was over first.
+    The exit code is 0 if they all ended well, 1 if one did not or was deleted, 75 if the time was over first.
 
     Parameters
     ----------
@@ -165,25 +166,32 @@ def wait(
         limit = None if timeout is None else parse_duration(timeout)
     except UserError as error:
         raise UsageError(f"--timeout: {error.message}", error.hint) from error
-    ended = in_event_loop(lambda: _wait(runs, filters, limit))
+    ended, deleted = in_event_loop(lambda: _wait(runs, filters, limit))
     left = [run for run in ended if run.state not in FINAL]
     failed = [run for run in ended if run.state not in ("completed", "skipped", *(one.state for one in left))]
     for run in failed:
-        _say(f"{run.id} ended as {run.state}{f': {run.reason}' if run.reason else ''}")
+        _say(f"{run.id} ended as {run.state}{f': {one_line(run.reason)}' if run.reason else ''}")
+    for run_id in deleted:
+        _say(f"{run_id} was deleted")
     if left:
         _say(f"{len(left)} run(s) have not ended yet")
         return 75
-    return int(bool(failed))
+    return int(bool(failed or deleted))
 
 
-async def _wait(specs: tuple[str, ...], filters: Filters, limit: float | None) -> tuple[Run, ...]:
+async def _wait(
+    specs: tuple[str, ...], filters: Filters, limit: float | None
+) -> tuple[tuple[Run, ...], list[str]]:
+    """The runs that were waited for, and the ids of those that were deleted meanwhile."""
     async with current().session() as session:
         ids = None
         if specs or filters is not FILTERS:
             base = RunQuery() if specs else _AHEAD
             found = await chosen(session, specs, filters, default="all", base=base)
-            ids = [run.id for run in await queue_control.with_trials(session, found)]
-        return await queue_control.wait_for(session, ids, timeout=limit)
+            ids = [run.id for run in found]
+        ended = await queue_control.wait_for(session, ids, timeout=limit)
+    there = {run.id for run in ended}
+    return ended, [run_id for run_id in ids or () if run_id not in there]
 
 
 def stop(

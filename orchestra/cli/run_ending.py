@@ -18,6 +18,8 @@ def ending_fields(session: Session, run: Run) -> dict[str, Any]:
     if traceback := traceback_of(session, run):
         fields["traceback"] = "\n".join(map(printable, traceback.split("\n")))
     if attempts := attempts_of(session, run):
+        if attempts[-1].number == run.attempt and attempts[-1].leftovers:
+            fields["leftovers"] = list(attempts[-1].leftovers)
         fields["attempts"] = [_attempt(attempt) for attempt in attempts]
     return fields
 
@@ -48,6 +50,7 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
         "started": attempt.started,
         "stopped": attempt.stopped,
         **_ending(attempt.ending),
+        **({"leftovers": list(attempt.leftovers)} if attempt.leftovers else {}),
     }
 
 

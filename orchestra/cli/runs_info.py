@@ -25,6 +25,7 @@ from orchestra.engine.results import results_of
 from orchestra.engine.run_files import dependencies_of, manifest_of
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, PluginError
+from orchestra.model.ending import leftovers_text
 from orchestra.model.flags import encode
 from orchestra.model.resources import format_memory
 from orchestra.model.run import ACTIVE, Comment, Run
@@ -145,6 +146,8 @@ def as_lines(fields: dict[str, Any], run: Run) -> dict[str, Any]:
         shown["size"] = format_memory(fields["size"])
     if "reason" in fields:
         shown["reason"] = one_line(fields["reason"])
+    if "leftovers" in fields:
+        shown["leftovers"] = f"it left {leftovers_text(fields['leftovers'])}"
     attempts = attempt_lines(shown.pop("attempts", []))
     return shown | ({"attempts": attempts} if attempts else {})
 

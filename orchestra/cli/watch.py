@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from orchestra.cli import terminal
 from orchestra.cli.context import current, in_event_loop
 from orchestra.cli.options import whole
 from orchestra.cli.prefixing import PrefixedOutput
@@ -30,6 +31,7 @@ from orchestra.engine.session import Session
 from orchestra.engine.supervise import emit_output
 from orchestra.errors import RunNotFound, UsageError, UserError
 from orchestra.model.filters import RunQuery
+from orchestra.model.progress import present_trials
 from orchestra.model.run import FINAL, Run, State
 from orchestra.workspace.tail import offset_of_last
 
@@ -164,6 +166,8 @@ class _Watch:
             _tell(session, run, f"Run {run.id} was deleted")
 
     async def _attempt(self, session: Session, run: Run, output: _Output) -> None:
+        # What goes on may draw on the terminal as it would without us; what is over is only looked at.
+        output.guarded = run.state in FINAL
         offset = 0
         if self._lines is not None:
             offset, self._lines = offset_of_last(session.attempt_directory(run), self._lines), None
@@ -185,7 +189,7 @@ class _Watch:
         # Of what has ended nothing else is left to be seen.
         everything = self._from_start or all(run.state in FINAL for run in of)
         began = min((run.started or 0 for run in of), default=0) if of[0].kind == "queue" else 0
-        since = began if everything and self._lines is None else session.clock.now()
+        since = began if everything else session.clock.now()
         output = PrefixedOutput(session)
         async for news in follow_many(session, of, since=since, lines=self._lines):
             await _show_news(session, output, news)
@@ -248,9 +252,7 @@ async def _show_news(session: Session, output: PrefixedOutput, news: News) -> No
 
 async def _tell_trials(session: Session, batch: Run) -> None:
     trials = (await session.store.query(RunQuery(batch=batch.id))).runs
-    generation = [
-        run for run in trials if batch.batch_spec is None or run.generation == batch.batch_spec.generation
-    ]
+    generation = present_trials(batch, trials)
     counts = Counter(run.state for run in generation)
     ordered = sorted(counts.items(), key=lambda one: (-one[1], one[0]))
     states = ", ".join(f"{count} {state}" for state, count in ordered)
@@ -285,6 +287,10 @@ class _Output:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._last = b"\n"
+        self.guarded = False
+        """Whether a terminal gets nothing that could drive it, but for colours."""
+        self._guards: dict[int, Callable[[bytes], None]] = {}
+        self._harmless: list[bytes] = []
 
     @property
     def is_closed(self) -> bool:
@@ -293,8 +299,18 @@ class _Output:
     async def show(self, run: Run, stream: int, data: bytes) -> None:
         if data:
             self._last = data[-1:]
-            await self._session.console.output(stream, data)
+            shown = (
+                self._guarded(stream, data) if self.guarded and os.isatty(2 if stream == 1 else 1) else data
+            )
+            await self._session.console.output(stream, shown)
             emit_output(self._session, run, stream, data, console=self._session.console)
+
+    def _guarded(self, stream: int, data: bytes) -> bytes:
+        if stream not in self._guards:
+            self._guards[stream] = terminal.shower(self._harmless.append)
+        self._harmless.clear()
+        self._guards[stream](data)
+        return b"".join(self._harmless)
 
     async def end_line(self) -> None:
         """Let what we say begin a line."""

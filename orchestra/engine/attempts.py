@@ -28,6 +28,8 @@ class Attempt(Struct, frozen=True, kw_only=True):
     started: int | None = None
     stopped: int | None = None
     ending: Ending = Ending()
+    leftovers: tuple[int, ...] = ()
+    """The processes that outlived the main one, and were ended."""
 
 
 def attempts_of(session: Session, run: Run) -> list[Attempt]:
@@ -65,6 +67,7 @@ def _attempt(session: Session, run: Run, number: int) -> Attempt:
             started=exit_record.started,
             stopped=exit_record.stopped,
             ending=ending_of_exit(exit_record),
+            leftovers=exit_record.leftovers,
         )
     if fence is None or fence.fence == "revoked":
         if number == run.attempt and run.worker is not None:

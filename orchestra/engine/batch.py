@@ -1,9 +1,14 @@
-"""Run a batch: its expander proposes trials, each is a run of its own, one is executed after the other."""
+"""Run a batch: its expander proposes trials, each is a run of its own, one is executed after the other.
+
+Where their executor is a scheduler, it is given them all, and decides which run at once.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -16,9 +21,11 @@ from orchestra.engine.changes import change
 from orchestra.engine.control import SIGNALS, Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.expansion import Expansion, expand
+from orchestra.engine.hosted import heed_orders
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
-from orchestra.engine.judge import settle_active, settle_or_spoil, watcher_is_gone
-from orchestra.engine.launch import Launch, Ready, make_ready_ahead
+from orchestra.engine.judge import UNSCHEDULED, settle_active, settle_or_spoil, watcher_is_gone
+from orchestra.engine.launch import Launch, Ready, discard_ready, make_ready_ahead
+from orchestra.engine.lines import LineConsole
 from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.engine.rebuild import adopt_unknown
 from orchestra.engine.redoing import is_to_be_redone, on_terms_of
@@ -26,12 +33,14 @@ from orchestra.engine.restart import require_startable
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.stage import announce_staged, make_runs, prepare_for_hand
 from orchestra.engine.supervise import LONGEST_POLL, keep_leases, watch_on
+from orchestra.engine.trial_watch import TrialExecution, take_back
 from orchestra.engine.trials import new_trial, trials_of
 from orchestra.engine.watchdog import watch_loop
 from orchestra.errors import OrchestraError, RunBroken, RunNotFound, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
 from orchestra.model.batch import Batch, Proposal, TrialResult
+from orchestra.model.ending import ending_of
 from orchestra.model.filters import Wanted
 from orchestra.model.growing import refers_to_flags
 from orchestra.model.operation import FlagValue
@@ -51,6 +60,11 @@ FAILED: frozenset[State] = frozenset(("error", "lost", "broken"))
 
 def _nobody_yet() -> Run | None:
     return None
+
+
+def _is_submitted(trial: Run) -> bool:
+    """Whether its job may wait with its scheduler."""
+    return trial.claimed and trial.handle is not None
 
 
 def _is_same(one: Batch | None, other: Batch) -> bool:
@@ -79,32 +93,18 @@ async def run_batch(
     ):
         group.start_soon(keep_leases, session)
         group.start_soon(watch_loop, session)
+        group.start_soon(heed_orders, attempt, control)
+        batch = _Batch(session, attempt, control, run.executor, how)
         try:
-            await _Batch(session, attempt, control, run.executor, how).work()
+            await batch.work()
         except OrchestraError as error:
             attempt.code, attempt.reason = 1, error.message
             text = error.message + (f"\n{error.hint}" if error.hint else "")
             session.emit("batch.stopped", attempt.run, level="error", message=text, console=attempt.console)
+        finally:
+            discard_ready(session, batch.ready)
         group.cancel_scope.cancel()
     return attempt.run
-
-
-class _TrialExecution:
-    """The execution of one trial, which may still be brought to its end while the next one runs."""
-
-    def __init__(self, trial: Run) -> None:
-        self.trial = trial
-        self.over = anyio.Event()
-        """Set once the operation has ended, at the latest with the execution itself."""
-        self.ended = anyio.Event()
-        self.error: Exception | None = None
-
-    async def result(self) -> Run:
-        """The trial at its end; raises what the execution raised."""
-        await self.ended.wait()
-        if self.error is not None:
-            raise self.error
-        return self.trial
 
 
 class _Making:
@@ -164,8 +164,15 @@ class _Batch:
         """Of completed trials, by id and attempt."""
         self.told_missing = False
         """That no trial has the objective."""
-        self.ending: list[_TrialExecution] = []
-        """Trials that ended well, whose records are being written."""
+        self.ending: list[TrialExecution] = []
+        """Trials that ended well, whose records are being written; those that a scheduler was given."""
+        self.is_placed = False
+        """Whether the executor of the trials is a scheduler."""
+        self.news = anyio.Event()
+        """Set when the execution of a trial has ended."""
+        self.ends_here = False
+        """Whether what has become of a trial ends the batch."""
+        self.told_stopped = False
         self.upcoming: Callable[[], Run | None] = _nobody_yet
         """Which trial comes next, as far as that is known."""
         self.ready: Ready | None = None
@@ -178,20 +185,45 @@ class _Batch:
         failure: Exception | None = None
         async with anyio.create_task_group() as self.group:
             try:
-                await self._work()
-                await self._settle_ending()
-                if self.spec.objective is not None:
-                    # An expander that proposes all at once has not asked for what came of them.
-                    await self._look_at_objectives(
-                        await trials_of(self.session, self.run), self.spec.objective
-                    )
+                with self.control.calling(self._heed):
+                    await self._to_the_end()
             except Exception as error:
                 # Raised below, as it is: a task group would wrap it.
                 failure = error
         if failure is not None:
             raise failure
 
+    async def _to_the_end(self) -> None:
+        try:
+            await self._work()
+        except Exception:
+            # What a scheduler was given goes on to its end all the same, but for what waits there.
+            self.ends_here = True
+            with suppress(OrchestraError):
+                await self._settle_ending()
+            raise
+        await self._settle_ending()
+        if self.spec.objective is not None:
+            # An expander that proposes all at once has not asked for what came of them.
+            await self._look_at_objectives(await trials_of(self.session, self.run), self.spec.objective)
+
+    def _heed(self) -> None:
+        if self.is_placed and self.control.wish >= Wish.LEAVE:
+            self.group.start_soon(self._pass_on_wish)
+
+    async def _pass_on_wish(self) -> None:
+        """Tell the trials that have begun; of the others none will, unless they are to be left."""
+        if self.control.wish > Wish.LEAVE:
+            await take_back(self.session, self.ending)
+        for watch in self.ending:
+            watch.control.interrupted = self.control.interrupted
+            watch.control.raise_to(self.control.wish)
+
     async def _work(self) -> None:
+        if self.executor.partition(" ")[0] not in UNSCHEDULED:
+            from orchestra.engine.scheduled import schedulers_among
+
+            self.is_placed = bool(await schedulers_among(self.session, (self.executor,)))
         if self.run.attempt > 1:
             await self._adopt_orphans()
         await settle_active(self.session, batch=self.run.id)
@@ -389,9 +421,9 @@ class _Batch:
 
     async def _go_on_with(self, trial: Run) -> bool:
         """Execute or stage a pending trial, wait for one that an earlier process left running; False: end here."""
-        if trial.state == "pending":
+        if trial.state == "pending" and not _is_submitted(trial):
             return await (self._stage(trial) if self.spec.stage_trials else self._execute(trial))
-        if trial.state == "running":
+        if trial.state == "running" or _is_submitted(trial):
             if self.spec.stage_trials:
                 # It was staged: queues see to it, and what is staged now does not wait for it.
                 return True
@@ -415,15 +447,16 @@ class _Batch:
         return True
 
     async def _watch_on(self, trial: Run) -> bool:
-        watch = watch_on(
+        watch = self._new_watch(trial)
+        work = watch_on(
             self.session,
             trial,
-            console=self.console,
-            control=self.control,
+            console=watch.console,
+            control=watch.control,
             how=self.how,
             announce=lambda found: self._announce(found, "Going on with"),
         )
-        return self._judge(await self._whole(trial, watch))
+        return await self._in_its_turn(watch, work)
 
     async def _await_others(self, trial: Run) -> bool:
         """Wait for a trial that somebody else starts or runs, and execute it if they don't; False: end here."""
@@ -439,7 +472,9 @@ class _Batch:
                 return True
             if current.state not in ACTIVE:
                 return self._judge(current)
-            if current.worker is None or watcher_is_gone(current, self.session.clock.now()):
+            is_left = current.state == "running" or _is_submitted(current)
+            is_left = is_left and watcher_is_gone(current, self.session.clock.now())
+            if current.worker is None or is_left:
                 return await self._go_on_with(current)
             if not told:
                 self._announce(current, "Waiting for")
@@ -460,35 +495,59 @@ class _Batch:
         failpoint("batch.trial.claimed")
         # A queue may give an executor of its own to a batch whose trials were made long ago.
         trial = structs.replace(claimed[0], executor=self.executor)
-        self._announce(trial, "Running" if trial.id not in self.redone else "Restarting")
-        watch = _TrialExecution(trial)
+        verb = "Submitting" if self.is_placed else "Running"
+        self._announce(trial, verb if trial.id not in self.redone else "Restarting")
+        watch = self._new_watch(trial)
+        work = execute(
+            self.session,
+            trial,
+            console=watch.console,
+            control=watch.control,
+            how=self.how,
+            foretold=watch.over.set,
+            ready=self.ready,
+            meanwhile=None if self.is_placed else self._make_ready,
+        )
         begun = self.session.clock.monotonic()
-        self.group.start_soon(self._watch, watch)
-        await watch.over.wait()
+        goes_on = await self._in_its_turn(watch, work)
         self.is_quick = self.session.clock.monotonic() - begun < SHORT
+        return goes_on
+
+    def _new_watch(self, trial: Run) -> TrialExecution:
+        if not self.is_placed:
+            return TrialExecution(trial, self.console, self.control)
+        # Lines stay whole where those of others come between them.
+        return TrialExecution(trial, LineConsole(self.console), Control(owned=self.control.owned))
+
+    async def _in_its_turn(self, watch: TrialExecution, work: Coroutine[Any, Any, Run]) -> bool:
+        """Watch a trial until the next may begin; False if the batch is to end here."""
+        self.group.start_soon(self._watch, watch, work)
+        if self.is_placed:
+            self.ending.append(watch)
+            # A wish that came since the trial was claimed has not reached it.
+            self._heed()
+            await anyio.lowlevel.checkpoint()
+            return await self._settle_ended()
+        await watch.over.wait()
         if watch.ended.is_set():
             return self._judge(await watch.result())
         self.ending.append(watch)
         return True
 
-    async def _watch(self, watch: _TrialExecution) -> None:
-        work = execute(
-            self.session,
-            watch.trial,
-            console=self.console,
-            control=self.control,
-            how=self.how,
-            foretold=watch.over.set,
-            ready=self.ready,
-            meanwhile=self._make_ready,
-        )
+    async def _watch(self, watch: TrialExecution, work: Coroutine[Any, Any, Run]) -> None:
         try:
-            watch.trial = await self._whole(watch.trial, work)
+            with watch.scope:
+                watch.trial = await self._whole(watch.trial, work)
+                if isinstance(watch.console, LineConsole):
+                    await watch.console.flush()
         except Exception as error:
             watch.error = error
         finally:
+            # It may have been cancelled before it was begun.
+            work.close()
             watch.ended.set()
             watch.over.set()
+            self.news.set()
 
     async def _make_ready(self) -> None:
         """Prepare, while a trial runs, what the start of the next one takes."""
@@ -499,14 +558,36 @@ class _Batch:
             self.ready = await make_ready_ahead(self.session, trial, self.how)
 
     async def _settle_ending(self) -> bool:
-        """Wait for the records of the trials that ended well; False if one could not be kept, and that matters."""
-        ending, self.ending = self.ending, []
-        ended = [await watch.result() for watch in ending]
-        goes_on = True
-        for trial in ended:
-            if trial.state in FAILED:
-                goes_on = self._failed(trial) and goes_on
-        return goes_on
+        """Wait for the trials that are under way, and for the records of those that ended well; False if what became of
+        one of them ends the batch."""
+        while True:
+            self.news = anyio.Event()
+            await self._settle_ended()
+            if self.ends_here and self.is_placed:
+                await take_back(self.session, self.ending)
+            if not self.ending:
+                break
+            if not any(watch.ended.is_set() for watch in self.ending):
+                await self.news.wait()
+        if self.is_placed and self.control.wish >= Wish.LEAVE:
+            return self._stopped()
+        return not self.ends_here
+
+    async def _settle_ended(self) -> bool:
+        """Judge the trials that have ended; False if the batch is to end here."""
+        ended = [watch for watch in self.ending if watch.ended.is_set()]
+        self.ending = [watch for watch in self.ending if not watch.ended.is_set()]
+        for watch in ended:
+            if watch.withdrawn:
+                continue
+            trial = await watch.result()
+            if self.is_placed:
+                goes_on = self._judge(trial)
+            else:
+                # It ended well, but that could perhaps not be recorded.
+                goes_on = trial.state not in FAILED or self._failed(trial)
+            self.ends_here = self.ends_here or not goes_on
+        return not self.ends_here
 
     async def _whole(self, trial: Run, work: Awaitable[Run]) -> Run:
         """What ``work`` makes of a trial; one whose records turn out to be damaged is ``broken``."""
@@ -520,7 +601,7 @@ class _Batch:
         """What the end of a trial means for the batch; False if it is to end, too."""
         if self.control.wish >= Wish.LEAVE:
             return self._stopped(ended)
-        if ended.state in FAILED:
+        if ended.state in FAILED or lifecycle.was_killed(ended):
             return self._failed(ended)
         if ended.state == "terminated":
             self._say_error(f"Trial {ended.id} was terminated", ended)
@@ -528,7 +609,13 @@ class _Batch:
 
     def _failed(self, trial: Run) -> bool:
         code = trial.exit_code if trial.exit_code is not None else 1
-        if trial.reason:
+        if trial.state == "terminated":
+            self._say_error(f"Trial {trial.id} was terminated: {ending_of(trial).reason}", trial)
+            # The batch itself was not.
+            code = 1
+        elif trial.state == "lost":
+            self._say_error(f"Trial {trial.id} is lost: {trial.reason}", trial)
+        elif trial.reason:
             self._say_error(f"Trial {trial.id} exited with an error: ({code}) {trial.reason}", trial)
         else:
             self._say_error(f"Trial {trial.id} exited with an error ({code}) - see log for details", trial)
@@ -539,6 +626,8 @@ class _Batch:
             why = f"{self.fails} trial{'' if self.fails == 1 else 's'} failed"
         else:
             return True
+        if self.ends_here:
+            return False
         self._say_error(f"Stopping batch because {why} (pending trials can be started as needed)", self.run)
         self.attempt.code = code
         return False
@@ -546,7 +635,9 @@ class _Batch:
     def _stopped(self, trial: Run | None = None) -> bool:
         if trial is not None and self.control.wish != Wish.LEAVE:
             self._say(f"Stopping trial {trial.id}", trial)
-        self._say("Stopping batch (pending trials can be started as needed)", self.run)
+        if not self.told_stopped:
+            self.told_stopped = True
+            self._say("Stopping batch (pending trials can be started as needed)", self.run)
         self.attempt.stopped_by, self.attempt.code = SIGNALS.get(self.control.wish, ("TERM", -15))
         return False
 

@@ -38,7 +38,9 @@ async def warn_of_capacity(session: Session, request: RunRequest, prepared: Plan
         return
     lacking = await _lacking(session, request, prepared)
     if lacking is not None:
-        message = f"No queue on this machine can ever start it: it needs {lacking}"
+        # Devices that can't be found here may be there all the same: a queue takes the user's word.
+        told = " that is not told which devices it has (gpus=IDS)" if " GPU(s)," in lacking else ""
+        message = f"No queue on this machine{told} can ever start it: it needs {lacking}"
         session.emit("log.message", level="warning", message=message, logger="")
 
 

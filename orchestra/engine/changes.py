@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestra.console import Console
 from orchestra.engine.session import Session
-from orchestra.errors import OrchestraError, RevisionConflict
+from orchestra.errors import OrchestraError, RevisionConflict, StoreUnavailable
 from orchestra.model.run import Run
 from orchestra.workspace import records
 
@@ -24,6 +24,14 @@ def tell(session: Session, name: str, run: Run, *, console: Console | None = Non
             return
         # The history is a convenience; the records beside it decide. A full disk must not stop the watch.
         session.emit("log.message", run, level="warning", message=f"run {run.id}: {error.message}")
+
+
+def warn_of_store(
+    session: Session, run: Run, error: StoreUnavailable, *, console: Console | None = None
+) -> None:
+    """Tell that the store does not know what becomes of ``run``, which is no reason to leave it."""
+    message = f"{error.message}. What becomes of run {run.id} is in its directory, and entered later"
+    session.emit("log.message", run, level="warning", message=message, console=console)
 
 
 async def change(session: Session, run: Run, how: Callable[[Run], Run]) -> Run:

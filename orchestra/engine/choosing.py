@@ -19,8 +19,9 @@ from orchestra.engine.session import LEASE, Session
 from orchestra.errors import OrchestraError, RunNotFound, StoreUnavailable
 from orchestra.model import lifecycle
 from orchestra.model.filters import RunQuery, Wanted
+from orchestra.model.progress import present_trials
 from orchestra.model.run import ACTIVE, FINAL, Run, State
-from orchestra.model.scheduling import SUCCEEDED, Choice, Group, Machine, Situation, Start, choose
+from orchestra.model.scheduling import SUCCEEDED, Choice, Ended, Group, Machine, Situation, Start, choose
 from orchestra.workspace import records
 from orchestra.workspace.queue_groups import GroupsFile, try_turn
 
@@ -134,7 +135,7 @@ class Chooser:
         return tuple(kept)
 
     async def _choice(self, slots: int, active: Sequence[Run]) -> Choice:
-        situation = self._situation(slots, active)
+        situation = self._situation(slots, await holding(self.session, active))
         choice, looked_at, limit = Choice(), 0, SPARES * slots
         staged: list[Run] = []
         while not choice.starts and looked_at < MOST_LOOKED_AT:
@@ -156,7 +157,8 @@ class Chooser:
 
     async def look(self, staged: Sequence[Run], active: Sequence[Run]) -> Choice:
         """Why ``staged`` wait, if no slot is free."""
-        situation = await self._with_schedulers(self._situation(0, active), staged)
+        held = await holding(self.session, active)
+        situation = await self._with_schedulers(self._situation(0, held), staged)
         situation = await self._with_targets(situation, staged)
         return choose(staged, self._without_busy(situation, staged))
 
@@ -200,17 +202,19 @@ class Chooser:
         targets = {run.id: await self._end_of(run) for run in page.runs}
         return structs.replace(situation, targets={**situation.targets, **targets})
 
-    async def _end_of(self, run: Run) -> State | None:
-        """The state that a run has ended in; of a batch, that of the first trial that failed it. None: not yet."""
+    async def _end_of(self, run: Run) -> Ended | None:
+        """How a run has ended; a batch, as its first trial that failed, if one did. None: not yet."""
         if run.state not in FINAL:
             return None
         if run.kind != "batch":
-            return run.state
-        trials = (await self.session.store.query(RunQuery(batch=run.id))).runs
+            return Ended(run.state)
+        trials = present_trials(run, (await self.session.store.query(RunQuery(batch=run.id))).runs)
         if any(trial.state not in FINAL for trial in trials):
             return None
-        failed = [one for one in (run, *trials) if one.state not in SUCCEEDED]
-        return (failed or [run])[0].state
+        failed = [one for one in trials if one.state not in SUCCEEDED]
+        if run.state in SUCCEEDED and failed:
+            return Ended(failed[0].state, failed[0].id)
+        return Ended(run.state)
 
     async def _abort(self, choice: Choice) -> None:
         for run_id, reason in choice.aborts.items():
@@ -250,6 +254,28 @@ def situation_of(
         groups=groups,
         members=members,
     )
+
+
+async def holding(session: Session, active: Sequence[Run]) -> Sequence[Run]:
+    """``active``, of which a trial that runs on without its batch has what that was given for all of its trials."""
+    ids = {run.id for run in active}
+    # Trials that were staged have resources of their own, if any: they are no part of what the batch was given.
+    theirs = [run for run in active if run.rest != "staged" and not run.resources]
+    left = {run.batch for run in theirs if run.batch is not None} - ids
+    if not left:
+        return active
+    page = await session.store.query(RunQuery(ids=tuple(sorted(left))))
+    batches = {batch.id: batch for batch in page.runs if batch.granted}
+
+    def with_all(run: Run) -> Run:
+        batch = None if run.resources else batches.get(run.batch or "")
+        if batch is None or not batch.needs:
+            return run
+        return structs.replace(
+            run, resources=batch.resources, devices=batch.devices, granted=True, retry=None
+        )
+
+    return [with_all(run) for run in active]
 
 
 async def elsewhere(session: Session, runs: Sequence[Run]) -> frozenset[str]:

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from orchestra.child.supervisor import failpoint
 from orchestra.engine.judge import settle
-from orchestra.engine.off_loop import off_loop
+from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.engine.presence import is_reachable, unreached
 from orchestra.engine.removal import remove_tree
 from orchestra.engine.session import LEASE, Session
@@ -174,7 +174,8 @@ async def _take_from_queues(session: Session, runs: Sequence[Run]) -> tuple[list
     if not waiting:
         return [], []
     wanted = Wanted(ids=tuple(run.id for run in waiting), states=_WAITING)
-    claimed = await session.store.claim(session.worker, LEASE, len(waiting), wanted)
+    # What was claimed must be known to whoever is cancelled now: it is given back.
+    claimed = await shielded(lambda: session.store.claim(session.worker, LEASE, len(waiting), wanted))
     ids = {run.id for run in claimed}
     return list(claimed), [run for run in waiting if run.id not in ids]
 

@@ -7,11 +7,14 @@ from contextlib import asynccontextmanager
 
 from orchestra.console import Console
 from orchestra.engine.control import Control
-from orchestra.engine.judge import settle_or_spoil
+from orchestra.engine.judge import may_be_scheduled, settle_or_spoil
 from orchestra.engine.off_loop import shielded
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
 from orchestra.model.run import Run
+
+ANSWER_PATIENCE = 1.2
+"""Seconds that a scheduler has to say whether it was given the job of a run whose claim is given up."""
 
 
 @asynccontextmanager
@@ -38,7 +41,15 @@ async def _give_up(session: Session, run: Run, console: Console | None, control:
         return
     if current.attempt != run.attempt:
         return
-    left = await settle_or_spoil(session, current, console=console, given_up=True)
+    if may_be_scheduled(current):
+        import anyio
+
+        # Its scheduler may not answer: whoever looks once the claim has run out asks again.
+        left = current
+        with anyio.move_on_after(ANSWER_PATIENCE):
+            left = await settle_or_spoil(session, current, console=console, given_up=True)
+    else:
+        left = await settle_or_spoil(session, current, console=console, given_up=True)
     goes_on = left is not None and (left.state == "running" or (left.claimed and left.handle is not None))
     if left is not None and goes_on and control is not None and control.owned:
         from orchestra.engine.stopping import stop_runs

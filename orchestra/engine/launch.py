@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +16,7 @@ from orchestra.child.supervisor import COOKIE, failpoint
 from orchestra.console import Console
 from orchestra.contracts import Preparing, Scheduling
 from orchestra.engine.capture import after_starting, write_due_patch
-from orchestra.engine.changes import change, tell
+from orchestra.engine.changes import change, tell, warn_of_store
 from orchestra.engine.command_line import command_line
 from orchestra.engine.config_destination import has_config, write_config
 from orchestra.engine.control import Control
@@ -25,7 +26,15 @@ from orchestra.engine.limits import given_environment
 from orchestra.engine.off_loop import shielded
 from orchestra.engine.presence import is_reachable
 from orchestra.engine.session import Session
-from orchestra.errors import ExecutorError, OrchestraError, PluginError, ResolveError, RunBusy, Stopped
+from orchestra.errors import (
+    ExecutorError,
+    OrchestraError,
+    PluginError,
+    ResolveError,
+    RunBusy,
+    Stopped,
+    StoreUnavailable,
+)
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
 from orchestra.model.execution import Exit, Handle, Job
@@ -98,7 +107,7 @@ async def launch(
         failpoint("run.claimed")
         try:
             if ready is not None and ready.is_for(run, how) and _name_orders(session, ready):
-                return await _hand_over(session, ready)
+                return await _hand_over(session, ready, console, control)
             if not session.directory(run).is_dir() or not is_reachable(run):
                 return await settle(session, run, given_up=True)
             await require_record(session, run)
@@ -129,7 +138,8 @@ async def _launch(
         run = await resolve(session, run, console=console, control=control)
     clear = session.vault.revealed(run) if bears_marks(run) else run
     write_config(session.directory(run), clear)
-    return await _hand_over(session, _write_orders(session, claimed, run, clear, how))
+    ready = _write_orders(session, claimed, run, clear, how)
+    return await _hand_over(session, ready, console, control)
 
 
 def _write_orders(
@@ -159,13 +169,18 @@ def _name_orders(session: Session, ready: Ready) -> bool:
     return True
 
 
-async def _hand_over(session: Session, ready: Ready) -> Run:
+async def _hand_over(session: Session, ready: Ready, console: Console | None, control: Control | None) -> Run:
     failpoint("run.ordered")
     run, claimed = ready.run, ready.claimed
     executor = await session.executor(run.executor)
     changed = {name: getattr(run, name) for name in RESOLVED if getattr(run, name) != getattr(claimed, name)}
     changed |= {"command": run.command, "executor": run.executor}
-    handle = await executor.submit(ready.job)
+    if may_be_scheduled(run):
+        from orchestra.engine.submitting import submit_heedfully
+
+        handle = await submit_heedfully(session, run, ready.job, console=console, control=control)
+    else:
+        handle = await executor.submit(ready.job)
     failpoint("run.submitted")
     # Whoever is cancelled now must learn that there is an operation, or nobody could stop it.
     run = await shielded(lambda: _note_submission(session, run, handle, changed))
@@ -200,6 +215,13 @@ async def make_ready_ahead(session: Session, run: Run, how: Launch) -> Ready | N
     return ready
 
 
+def discard_ready(session: Session, ready: Ready | None) -> None:
+    """Remove what :func:`make_ready_ahead` has made, if it was not used."""
+    if ready is not None:
+        with suppress(OSError):
+            os.unlink(session.attempt_directory(ready.run) / name_ahead(ready.nonce))
+
+
 def _is_plain(session: Session, run: Run) -> bool:
     """Whether a start of ``run`` takes nothing but its orders and a process."""
     operation = run.operation
@@ -228,7 +250,12 @@ async def _note_submission(session: Session, run: Run, handle: Handle, changed: 
 
     if started is not None:
         failpoint("run.started")
-    kept = await change(session, run, noted)
+    try:
+        kept = await change(session, run, noted)
+    except StoreUnavailable as error:
+        # The operation is on its way all the same: it is followed, and its end entered with all else.
+        warn_of_store(session, run, error)
+        kept = noted(run)
     session.emit("run.submitted", kept, executor=handle.executor)
     if kept.state == "running":
         tell(session, "run.started", kept)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import structs
 
 from orchestra.console import Console
-from orchestra.engine.choosing import elsewhere, grant, situation_of, turn
+from orchestra.engine.choosing import elsewhere, grant, holding, situation_of, turn
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.judge import settle_active
 from orchestra.engine.machine import ThisMachine
@@ -41,7 +41,7 @@ async def wait_for_resources(
             if not mine:
                 break
             page = await session.store.query(RunQuery(states=ACTIVE))
-            others = [other for other in page.runs if other.id != run.id]
+            others = await holding(session, [other for other in page.runs if other.id != run.id])
             # What a queue would wait for, a person who starts the run by hand has decided.
             alone = structs.replace(run, group=None, after=(), not_before=None)
             situation = situation_of(session, machine.machine, 1, others, {})

@@ -37,7 +37,8 @@ class OpenHome:
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         self._cwd = Path(cwd or os.getcwd()).absolute()
-        self._home = find_home(home, os.environ, self._cwd)
+        # A home that is named is the same wherever the project is.
+        self._home = find_home(home, os.environ, self._cwd if home is None else Path.cwd())
         self._settings = dict(settings or {})
         self._console = console or SilentConsole()
         self._stack: AsyncExitStack | None = None

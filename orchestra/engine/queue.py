@@ -21,14 +21,16 @@ from orchestra.engine.changes import change
 from orchestra.engine.choosing import STAGED, Chooser
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
+from orchestra.engine.hosted import heed_orders
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import is_alive, settle_active, settle_or_spoil
 from orchestra.engine.launch import Launch, with_handle
 from orchestra.engine.limits import gpu_environment
 from orchestra.engine.lines import LineConsole
 from orchestra.engine.machine import ThisMachine
+from orchestra.engine.queue_hand_over import hand_over_guests
 from orchestra.engine.queue_settings import MOST_JOBS, QueueSettings
-from orchestra.engine.queue_state import holding_back, named
+from orchestra.engine.queue_state import holding_back, named, text_of_left
 from orchestra.engine.retrying import failure_text
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.supervise import keep_leases, supervise
@@ -39,10 +41,14 @@ from orchestra.model.events import Level
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.run import ACTIVE, Run
 from orchestra.model.scheduling import Group
+from orchestra.workspace import records
 from orchestra.workspace.queue_orders import is_to_stop_runs, tell_stopping
 
 HAND_OVER_PATIENCE = 1.5
 """Seconds that a queue takes at its end to let go of what is its own."""
+TOLD_PATIENCE = 0.5
+"""Seconds that one that is told to end goes on with a look for runs to start, and that the store is given to learn of
+its end: one that is away, or locked, may take long."""
 CHANGES_REST = 0.005
 """Seconds from one change that a queue hears of to the next."""
 FULL_REST = 0.25
@@ -72,8 +78,11 @@ async def run_queue(
         try:
             await queue.work()
         finally:
+            if control.wish >= Wish.DRAIN:
+                attempt.patience = TOLD_PATIENCE
             with anyio.move_on_after(HAND_OVER_PATIENCE, shield=True):
                 await queue.hand_over()
+                await hand_over_guests(session, queue.left_guests, queue.console)
     return attempt.run
 
 
@@ -95,6 +104,10 @@ class _Queue:
         self.stop_runs = stop_runs
         self.running: dict[str, Control] = {}
         """The runs that this queue has started and that have not ended, with what stops them."""
+        self.guests: set[str] = set()
+        """The batches and pipelines that this queue has started: it executes them itself."""
+        self.left_guests: list[Run] = []
+        """Those of them that it was executing when it was told to end."""
         self.ending: set[str] = set()
         """Those of them that ended well, whose records are being written: they hold no slot any more."""
         self.adopted: dict[str, Run] = {}
@@ -123,6 +136,8 @@ class _Queue:
         """How many of the runs that this queue has started have failed for good."""
         self.told_waiting = ""
         """What this queue has said last that it waits for, since it has started a run."""
+        self.left: tuple[str, ...] = ()
+        """The runs that this queue no longer watched when it ended."""
         self.processing = False
         self.last_reap = -math.inf
         self.news = anyio.Event()
@@ -132,10 +147,12 @@ class _Queue:
 
     async def work(self) -> None:
         """Claim, start and watch until told to end, or, with run-once, until nothing is left."""
+        self.session.waits.tell = lambda text: self._tell("queue.waiting", "info", text)
         self._tell("queue.started", "debug", "Starting queue")
         async with AsyncExitStack() as stack, anyio.create_task_group() as group:
             group.start_soon(keep_leases, self.session)
             group.start_soon(watch_loop, self.session)
+            group.start_soon(heed_orders, self.attempt, self.control)
             changes = await self._changes(stack)
             if changes is not None:
                 self.hears_changes = True
@@ -143,8 +160,7 @@ class _Queue:
             while self.control.wish < Wish.DRAIN and not self._too_many_failed():
                 self.news = anyio.Event()
                 try:
-                    await self._reap(group)
-                    claimed = await self._claim(group)
+                    claimed = await self._look(group)
                 except StoreUnavailable as error:
                     self._tell("log.message", "warning", f"The store can't be used: {error.message}")
                     await self._pause()
@@ -156,10 +172,33 @@ class _Queue:
                     self._say_waiting()
                     await self._pause()
             await self._end(group)
+        if self.left:
+            await self._say_what_became_of_left()
+
+    async def _look(self, group: TaskGroup) -> bool:
+        """Judge what others have left, and start what may be started; True if there was anything."""
+        with anyio.CancelScope() as look:
+
+            def hurry() -> None:
+                if self.control.wish >= Wish.DRAIN:
+                    look.deadline = min(look.deadline, anyio.current_time() + TOLD_PATIENCE)
+
+            with self.control.calling(hurry):
+                await self._reap(group)
+                return await self._claim(group)
+        # What it has claimed, and not started, is let go of with all else.
+        return False
 
     def _has_hope(self) -> bool:
-        """Whether a staged run waits for nothing but its time, or the end of runs that others have started."""
-        return self.chooser.look_at is not None or self.chooser.hopes
+        """Whether a staged run waits for nothing but its time, the end of runs that others have started, or the
+        end of a pause that has come amid our work."""
+        return self.chooser.look_at is not None or self.chooser.hopes or self._is_held_up()
+
+    def _is_paused(self) -> bool:
+        return self.chooser.groups().get("", Group()).paused
+
+    def _is_held_up(self) -> bool:
+        return self.processing and bool(self.chooser.waits) and self._is_paused()
 
     def _say_what_is_left(self) -> None:
         for run, reason in list(self.chooser.waits.items())[:MOST_TOLD]:
@@ -169,12 +208,22 @@ class _Queue:
         if (more := len(self.chooser.waits) - MOST_TOLD) > 0:
             self._tell("queue.waiting", "info", f"Leaving {more} more staged run(s)")
 
+    async def _say_what_became_of_left(self) -> None:
+        """Only now is known which of them have been given to their executor."""
+        try:
+            lines = await text_of_left(self.session, self.left)
+        except StoreError:
+            lines = [f"Leaving runs: {', '.join(self.left)}"]
+        for line in lines:
+            self._tell("queue.stopping", "warning", line)
+
     async def hand_over(self) -> None:
         """Let others go on at once with what is ours: release what was not started, give up all watches."""
         try:
             page = await self.session.store.query(RunQuery(states=ACTIVE))
             for run in page.runs:
-                if self._is_mine(run) and run.claimed:
+                # A scheduler that did not answer a moment ago is not asked again.
+                if self._is_mine(run) and run.claimed and run.id not in self.left:
                     await settle_or_spoil(self.session, run, console=self.console, given_up=True)
             await self.session.store.renew(self.session.worker, 0)
         except StoreError as error:
@@ -224,6 +273,8 @@ class _Queue:
             self.told_waiting = ""
             self.blocked.discard(run.id)
             self.running[run.id] = Control()
+            if run.kind in ("batch", "steps"):
+                self.guests.add(run.id)
             group.start_soon(self._start, run)
         return bool(runs)
 
@@ -254,7 +305,7 @@ class _Queue:
         """Whether runs that no queue started hold the staged ones back; says so once for each staged run."""
         if self.settings.ignore_running:
             return False
-        blocking = holding_back(active)
+        blocking = await holding_back(self.session, active)
         if not blocking:
             return False
         staged = await self.session.store.query(
@@ -281,8 +332,10 @@ class _Queue:
         control = self.running[run.id]
         try:
             how = Launch(environment=self._environment())
-            if self.settings.executor is not None:
+            if self.settings.executor not in (None, run.executor):
                 run = structs.replace(run, executor=self.settings.executor)
+                # As the store will have it: one that is made anew of the records must know it, too.
+                records.write_run(self.session.directory(run), run, fsync=False)
             ended = await execute(
                 self.session,
                 run,
@@ -301,6 +354,8 @@ class _Queue:
             self.last_reap = -math.inf
             self._tell("log.message", "error", f"{run.id} could not be run: {text_of(error)}", failed=run.id)
         finally:
+            if run.id in self.guests and control.wish == Wish.LEAVE:
+                self.left_guests.append(run)
             self.running.pop(run.id, None)
             self.ending.discard(run.id)
             self._look_again()
@@ -445,8 +500,7 @@ class _Queue:
             elif self.control.wish > Wish.DRAIN:
                 for control in list(self.running.values()):
                     control.raise_to(Wish.LEAVE)
-                left = ", ".join(self.running)
-                self._tell("queue.stopping", "warning", f"Leaving runs running: {left}")
+                self.left = tuple(self.running)
                 break
             elif self.control.wish == Wish.DRAIN and not told:
                 told = True
@@ -469,9 +523,9 @@ class _Queue:
             self._tell("queue.processing", "info", "Processing staged runs")
 
     def _say_waiting(self) -> None:
-        if self.settings.run_once:
+        if self.settings.run_once and not self._is_held_up():
             return
-        if self.chooser.groups().get("", Group()).paused:
+        if self._is_paused():
             what, text = "paused", "Paused: nothing is started until 'orchestra queue resume'"
         elif self.running or self.holds_back:
             # What they do is seen, and what is held back has been told.

@@ -14,6 +14,7 @@ from orchestra.engine.queue_settings import MOST_JOBS
 from orchestra.engine.queue_state import EVERYTHING, QueueStatus, queue_status, queues_at_work
 from orchestra.engine.runs import select_runs
 from orchestra.engine.session import Session
+from orchestra.engine.trials import trials_of
 from orchestra.errors import UserError
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import ACTIVE, FINAL, Run
@@ -189,23 +190,14 @@ async def _waiting(session: Session, runs: Sequence[Run]) -> tuple[Run, ...]:
     return tuple(waiting.values())
 
 
-async def with_trials(session: Session, runs: Sequence[Run]) -> tuple[Run, ...]:
-    """``runs``, each batch followed by its trials: it has ended when they have."""
-    found: dict[str, Run] = {}
-    for run in runs:
-        found[run.id] = run
-        if run.kind == "batch":
-            trials = (await session.store.query(RunQuery(batch=run.id, oldest_first=True))).runs
-            found |= {trial.id: trial for trial in trials}
-    return tuple(found.values())
-
-
 async def wait_for(
     session: Session, ids: Sequence[str] | None = None, *, timeout: float | None = None
 ) -> tuple[Run, ...]:
-    """Wait until runs have ended; without ``ids`` until nothing is staged, claimed or running but queues.
+    """Wait until runs have ended, a batch when its trials have; without ``ids`` until nothing is staged, claimed or
+    running but queues.
 
-    Returns the runs that were waited for, as they are then: after ``timeout`` seconds perhaps not ended.
+    Returns the runs that were waited for, as they are then: after ``timeout`` seconds perhaps not ended. What was
+    deleted meanwhile is not among them.
     """
     seen = set(ids or ())
     left = set(seen)
@@ -221,11 +213,24 @@ async def wait_for(
         is_over = end is not None and session.clock.monotonic() >= end
         if is_over or not left:
             runs = (await session.store.query(RunQuery(ids=tuple(seen)))).runs
-            # Some may have been started again since they were seen to end.
+            if ids is not None:
+                runs = await _with_trials(session, runs)
+            # Some may have been started again since they were seen to end, and batches have got trials.
             left = _unfinished(runs)
             if is_over or not left:
                 return runs
         await session.clock.sleep(WAIT_POLL)
+
+
+async def _with_trials(session: Session, runs: Sequence[Run]) -> tuple[Run, ...]:
+    """``runs``, each batch followed by its trials, but for those that nobody will start: they are left pending."""
+    found: dict[str, Run] = {}
+    for run in runs:
+        found[run.id] = run
+        if run.kind == "batch":
+            trials = await trials_of(session, run)
+            found |= {trial.id: trial for trial in trials if _is_due(trial) or run.state not in FINAL}
+    return tuple(found.values())
 
 
 def _unfinished(runs: Sequence[Run]) -> set[str]:
@@ -287,8 +292,7 @@ class Queues:
     ) -> tuple[Run, ...]:
         """Wait until runs, and the trials of batches, have ended, or nothing is staged or running any more: at most
         ``timeout`` seconds."""
-        named = None if runs is None else await with_trials(self._session, await self._named(runs))
-        ids = None if named is None else [run.id for run in named]
+        ids = None if runs is None else [run.id for run in await self._named(runs)]
         return await wait_for(self._session, ids, timeout=timeout)
 
     async def _named(self, runs: Sequence[str]) -> tuple[Run, ...]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from orchestra.child.supervisor import host_id
-from orchestra.engine.choosing import STAGED, Chooser
-from orchestra.engine.judge import settle_active
+from orchestra.engine.choosing import STAGED, Chooser, elsewhere
+from orchestra.engine.judge import may_be_scheduled, settle_active
 from orchestra.engine.machine import ThisMachine
 from orchestra.engine.queue_settings import QueueSettings
 from orchestra.engine.session import Session
@@ -34,6 +34,8 @@ class QueueStatus(Struct, frozen=True, kw_only=True):
     """In the order in which they will be started."""
     waits: dict[str, str]
     """Why staged runs wait."""
+    jobs: dict[str, str] = {}
+    """What their schedulers say of runs that wait there, or can't be asked about."""
     doing: dict[str, str]
     """What each queue does, or waits for, by its id."""
     stopping: frozenset[str]
@@ -78,7 +80,7 @@ async def queue_status(
     choice = await chooser.look(staged, active)
     running = tuple(run for run in active if run.kind != "queue" and run.worker is not None)
     stopping = frozenset(queue.id for queue in queues if is_stopping(session.attempt_directory(queue)))
-    waits = _reasons(choice, len(queues) > len(stopping), _holding_back(settings, active))
+    waits = _reasons(choice, len(queues) > len(stopping), await _holding_back(session, settings, active))
     due = {run: waits[run] for run in choice.waits}
     is_paused = chooser.groups().get(EVERYTHING, Group()).paused
     return QueueStatus(
@@ -86,6 +88,7 @@ async def queue_status(
         running=running,
         staged=staged,
         waits=waits,
+        jobs=await _jobs(session, running),
         doing={queue.id: _doing(queue, running, due, queue.id in stopping, is_paused) for queue in queues},
         stopping=stopping,
         groups=dict(chooser.groups()),
@@ -125,16 +128,60 @@ def _reasons(choice: Choice, any_queue: bool, blocking: Sequence[Run]) -> dict[s
     return {run: slot if reason == "a free slot" else reason for run, reason in waits.items()}
 
 
-def holding_back(active: Sequence[Run]) -> list[Run]:
-    """Those of ``active`` that a queue waits for which does not ignore them: no queue has started them."""
-    return [
+async def holding_back(session: Session, active: Sequence[Run]) -> list[Run]:
+    """Those of ``active`` that a queue waits for which does not ignore them: no queue has started them, and they are
+    executed here and not where a scheduler has placed them."""
+    others = [
         run for run in active if run.worker is not None and run.kind != "queue" and run.starter != "queue"
     ]
+    placed = await elsewhere(session, others)
+    return [run for run in others if run.executor not in placed]
 
 
-def _holding_back(queues: Sequence[QueueSettings], active: Sequence[Run]) -> list[Run]:
+async def _holding_back(
+    session: Session, queues: Sequence[QueueSettings], active: Sequence[Run]
+) -> list[Run]:
     is_heeded = bool(queues) and not any(settings.ignore_running for settings in queues)
-    return holding_back(active) if is_heeded else []
+    return await holding_back(session, active) if is_heeded else []
+
+
+async def _jobs(session: Session, running: Sequence[Run]) -> dict[str, str]:
+    submitted = [run for run in running if run.claimed and run.handle is not None and may_be_scheduled(run)]
+    if not submitted:
+        return {}
+    from orchestra.engine.scheduled import job_statuses
+
+    statuses = await job_statuses(session, submitted)
+    return {run: status.reason for run, status in statuses.items() if status.phase in ("waiting", "unknown")}
+
+
+async def text_of_left(session: Session, ids: Sequence[str]) -> list[str]:
+    """What has become of runs whose watch a queue has ended, and of the trials and steps that were under way of those
+    that were executed in the queue's own process, a line for each fate.
+
+    Raises:
+        StoreError: that can't be known now.
+    """
+    left = list((await session.store.query(RunQuery(ids=tuple(ids), oldest_first=True))).runs)
+    if any(run.kind != "run" for run in left):
+        active = (await session.store.query(RunQuery(states=ACTIVE, oldest_first=True))).runs
+        left += _parts(active, set(ids))
+    fates = {
+        "Leaving runs running": [run for run in left if run.state == "running"],
+        "Leaving runs to their scheduler": [run for run in left if run.claimed and run.handle is not None],
+        "Staging runs again that could not be submitted": [run for run in left if run.state == "staged"],
+        "Leaving runs of which the next queue will see whether they were submitted": [
+            run for run in left if run.claimed and run.handle is None
+        ],
+    }
+    return [f"{text}: {', '.join(run.id for run in runs)}" for text, runs in fates.items() if runs]
+
+
+def _parts(active: Sequence[Run], ids: set[str]) -> list[Run]:
+    """The runs that are parts of those with these ids, or parts of such parts."""
+    parts = [run for run in active if run.worker is not None and not ids.isdisjoint((run.batch, run.parent))]
+    fresh = {run.id for run in parts} - ids
+    return _parts(active, ids | fresh) if fresh else parts
 
 
 def _host(run: Run) -> str | None:

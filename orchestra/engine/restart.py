@@ -242,7 +242,7 @@ def _with_request(session: Session, run: Run, request: RunRequest) -> Run:
         check_queue(session, changes.get("flags", run.flags))
     changes |= marks_of_restart(session, run, request, changes.get("flags", run.flags))
     check_limits(own_kind(run.operation), request)
-    check_terms(own_kind(run.operation), request, run.time_limit)
+    check_terms(own_kind(run.operation), request, run.time_limit, run.resources)
     changes.update(given_terms(request))
     if request.stop_after is not None:
         changes["stop_after"] = request.stop_after

@@ -40,6 +40,11 @@ async def supervise_tries(
             ended = await supervise_attempt(
                 session, run, console=console, control=control, retrying=True, foretold=foretold
             )
+            lacking = await _lacking(session, ended)
+            if lacking is not None:
+                _tell_hopeless(session, ended, lacking, console)
+                await _let_go(session, ended)
+                return ended
             held = await _held(session, ended, control)
             if held is None:
                 return ended
@@ -53,9 +58,33 @@ async def supervise_tries(
         raise
 
 
+async def _lacking(session: Session, ended: Run) -> str | None:
+    """What this computer has too little of for the next try, which asks for more than the last one."""
+    # A trial that waits for its batch has what the batch was given.
+    grows = ended.retry is not None and bool(ended.retry.scale) and ended.rest != "pending"
+    if not grows or not _goes_on_here(ended):
+        return None
+    from orchestra.engine.choosing import elsewhere
+    from orchestra.engine.machine import ThisMachine
+    from orchestra.model.scheduling import never
+
+    lacking = never(ended.needs, ThisMachine().machine)
+    return None if lacking is None or await elsewhere(session, (ended,)) else lacking
+
+
+def _tell_hopeless(session: Session, ended: Run, lacking: str, console: Console) -> None:
+    how = failure_text(ended).partition(" and is tried again")[0]
+    message = f"{how} and is not tried again: the next try would need {lacking}"
+    session.emit("log.message", ended, level="warning", message=message, console=console)
+
+
+def _goes_on_here(ended: Run) -> bool:
+    return lifecycle.wants_again(ended) and not lifecycle.is_left_to_queues(ended)
+
+
 async def _held(session: Session, ended: Run, control: Control) -> Run | None:
     """The run as we hold it for its next try; None if there is none."""
-    if not lifecycle.wants_again(ended) or lifecycle.is_left_to_queues(ended):
+    if not _goes_on_here(ended):
         return None
     if not session.directory(ended).is_dir():
         return None
@@ -100,7 +129,8 @@ def failure_text(ended: Run) -> str:
     else:
         code = 1 if ended.exit_code is None else ended.exit_code
         how = f"failed with exit code {code}" if code >= 0 else f"was ended by signal {-code}"
-    reason = f": {ended.reason}" if ended.reason else ""
+    # What to do about it, which some reasons say on a line of their own, stays in the line.
+    reason = f": {' '.join(ended.reason.splitlines())}" if ended.reason else ""
     if ended.retry is None or not lifecycle.wants_again(ended):
         return f"{ended.id} {how}{reason}"
     pause = ended.retry.pause(ended.tries)

@@ -62,6 +62,24 @@ async def job_status(session: Session, run: Run) -> JobStatus | None:
     return await _status(scheduler, run.handle)
 
 
+async def job_statuses(session: Session, runs: Iterable[Run]) -> dict[str, JobStatus]:
+    """As :func:`job_status`, of all that have one, by the runs' ids."""
+    by_executor: dict[str, dict[str, Handle]] = {}
+    for run in runs:
+        if run.handle is not None:
+            by_executor.setdefault(run.executor, {})[run.id] = run.handle
+    found: dict[str, JobStatus] = {}
+    for spec, handles in by_executor.items():
+        try:
+            scheduler = await scheduler_of(session, spec)
+        except PluginError as error:
+            found |= {run: JobStatus(phase="unknown", reason=error.message) for run in handles}
+            continue
+        if scheduler is not None:
+            found |= zip(handles, await scheduler.status(tuple(handles.values())), strict=True)
+    return found
+
+
 async def _status(scheduler: Scheduling, handle: Handle) -> JobStatus:
     (status,) = await scheduler.status((handle,))
     return status
@@ -101,11 +119,12 @@ async def explained(session: Session, run: Run, exit_record: Exit) -> Exit:
 async def end_without_record(session: Session, run: Run, reason: str) -> Run:
     """The end of a started run whose supervisor is gone and has left no record.
 
-    Terminated if the scheduler says that it ended the job, and why; else lost: nobody can know how it ended.
+    Terminated if the scheduler says that it ended the job, and why; else lost, as with its node: nobody can know how
+    it ended.
     """
     status = await how_it_ended(session, run)
     now = session.clock.now()
-    if status is None or status.cause is None:
+    if status is None or status.cause in (None, "lost"):
         reason = status.reason if status is not None and status.reason else reason
         return lifecycle.lose(run, now, reason)
     directory = session.attempt_directory(run)

@@ -28,6 +28,7 @@ from orchestra.workspace.layout import Layout
 if TYPE_CHECKING:
     from orchestra.engine.hosting import PluginHost
     from orchestra.engine.lines import LineConsole
+    from orchestra.engine.waits import Waits
     from orchestra.workspace.fence import HeldFence
     from orchestra.workspace.vault import Vault
 
@@ -84,13 +85,18 @@ class Session:
         """The home may be looked at and nothing else: what is found wrong is left as it is."""
         self.sinks = Sinks(sinks)
         self._vault: Vault | None = None
+        self._waits: Waits | None = None
         self.afterwards = Afterwards()
         self.fences: set[HeldFence] = set()
         """Of the attempts that this process executes itself."""
         self.warned: set[str] = set()
         """Warnings of a project that were given: every step of a pipeline would give them again."""
+        self.heeds_signals = False
+        """Whether this process passes signals on to what it executes first, and does nothing else."""
         self.hosted: set[str] = set()
         """The runs that these attempts are of: queues, batches and pipelines."""
+        self.unsettled: set[str] = set()
+        """Those of them that have ended without the store knowing: it was away."""
         self.tells_staged = True
         """Whether a person is told of each trial that is staged how to start it."""
         self.prefixed: Callable[[Console, Run], LineConsole] | None = None
@@ -112,6 +118,15 @@ class Session:
 
             self._vault = Vault(self.layout.secrets_dir)
         return self._vault
+
+    @property
+    def waits(self) -> Waits:
+        """What is told of runs that wait in their scheduler."""
+        if self._waits is None:
+            from orchestra.engine.waits import Waits
+
+            self._waits = Waits()
+        return self._waits
 
     @property
     def fsync(self) -> bool:
@@ -164,6 +179,7 @@ class Session:
         """The same session as another worker, which claims for the queue with this id."""
         other = copy.copy(self)
         other.worker = new_worker("queue", queue)
+        other._waits = None
         return other
 
     async def executor(self, spec: str) -> Executor:
@@ -312,7 +328,7 @@ async def open_session(
             # Also when what was begun ends with an error.
             stack.push_async_callback(session.finish_afterwards)
             yield session
-            if not read_only:
+            if not read_only and not session.unsettled:
                 with suppress(OrchestraError):
                     await _note_total(session)
     except StoreCorrupt as error:

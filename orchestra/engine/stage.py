@@ -130,7 +130,7 @@ def settle_plan(
 
         filled_environment(operation, values)
     check_limits(own_kind(operation), request)
-    check_terms(own_kind(operation), request, operation.terms.time_limit)
+    check_terms(own_kind(operation), request, operation.terms.time_limit, operation.terms.resources)
     if operation.python_requires is not None:
         from orchestra.engine.python_version import check_python
 

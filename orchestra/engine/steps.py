@@ -13,6 +13,7 @@ from orchestra.console import Console
 from orchestra.engine.begin import Begun, begin, prepare
 from orchestra.engine.control import SIGNALS, Control, Wish
 from orchestra.engine.execute import execute
+from orchestra.engine.hosted import heed_orders
 from orchestra.engine.ignored_options import ignored_options
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import settle, watcher_is_gone
@@ -52,6 +53,7 @@ async def run_steps(
     ):
         group.start_soon(keep_leases, session)
         group.start_soon(watch_loop, session)
+        group.start_soon(heed_orders, attempt, control)
         try:
             await _Pipeline(session, attempt, control, Launch(environment=given)).work()
         except OrchestraError as error:

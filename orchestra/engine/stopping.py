@@ -11,6 +11,7 @@ from msgspec import Struct, structs
 from orchestra.child import supervisor
 from orchestra.contracts import StopHow
 from orchestra.engine.changes import change, tell
+from orchestra.engine.hosted import tell_guest
 from orchestra.engine.judge import may_be_scheduled, settle
 from orchestra.engine.session import Session
 from orchestra.errors import ExecutorError, RunBusy, RunNotFound, Stopped
@@ -86,9 +87,10 @@ async def stop_runs(
                 continue
             report = structs.replace(report, not_running=(*report.not_running, run))
             say(await _not_running(session, run))
-        elif await _signal(session, run, fence.identity, "terminate"):
+        elif await _signal(session, run, fence, "terminate"):
             told.append((run, fence.identity.pid))
-            say(f"Stopping {run.id} (pid {fence.identity.pid})")
+            rest = ", which goes on" if fence.kind == "guest" else ""
+            say(f"Stopping {run.id} ({'in ' if rest else ''}pid {fence.identity.pid}{rest})")
         elif _is_here(fence.identity):
             told.append((run, fence.identity.pid))
         else:
@@ -148,7 +150,7 @@ async def _await_end(
         for run, _ in left:
             fence = await _started(session, run)
             if fence is not None:
-                await _signal(session, run, fence.identity, "kill")
+                await _signal(session, run, fence, "kill")
         more, left = await _ended(session, left, KILL_TIMEOUT)
         ended += more
     return structs.replace(report, stopped=(*report.stopped, *ended), left=tuple(left))
@@ -212,9 +214,13 @@ async def _cancel_waiting(session: Session, run: Run) -> bool:
     return True
 
 
-async def _signal(session: Session, run: Run, identity: Identity, how: StopHow) -> bool:
+async def _signal(session: Session, run: Run, fence: Fence, how: StopHow) -> bool:
     """Tell whoever runs ``run``. Signals go only to the process that won the fence."""
     session.emit("run.stopping", run, how=how)
+    identity = fence.identity
+    if fence.kind == "guest":
+        tell_guest(session, run, how)
+        return True
     if run.kind == "run" and run.handle is not None:
         executor = await session.executor(run.executor)
         try:

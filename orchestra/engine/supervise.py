@@ -5,20 +5,29 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from orchestra.console import Console
-from orchestra.contracts import Executor, Foretelling, Hint, Hinting, StopHow
-from orchestra.engine.changes import change
+from orchestra.contracts import Executor, Foretelling, Hint, Hinting, Scheduling, StopHow
+from orchestra.engine.changes import change, warn_of_store
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.judge import GONE_GRACE, may_be_scheduled, settle
 from orchestra.engine.launch import Launch, fail_to_start, with_handle
 from orchestra.engine.lines import WholeCharacters
 from orchestra.engine.session import LEASE, RENEWAL, Session
-from orchestra.errors import ExecutorError, OrchestraError, RunBusy, RunNotFound, Stopped, StoreError
+from orchestra.errors import (
+    ExecutorError,
+    OrchestraError,
+    RunBusy,
+    RunNotFound,
+    Stopped,
+    StoreError,
+    StoreUnavailable,
+)
 from orchestra.model import lifecycle
 from orchestra.model.execution import Exit
 from orchestra.model.run import FINAL, Run
@@ -112,7 +121,7 @@ async def watch_on(
         run,
         lambda current: lifecycle.watch(current, session.worker, lease) if current.worker else current,
     )
-    if run.state != "running":
+    if run.state != "running" and not (run.claimed and run.handle is not None):
         return run
     announce(run)
     run = await with_handle(session, run)
@@ -166,6 +175,10 @@ class _Watch:
         async with anyio.create_task_group() as group:
             if self.hinting is None:
                 group.start_soon(self._await_job, executor)
+            if may_be_scheduled(self.run) and isinstance(executor, Scheduling):
+                from orchestra.engine.waits import tell_waits
+
+                group.start_soon(tell_waits, self.session, executor, lambda: self.run, self.console)
             try:
                 await self._follow(executor, group)
                 await self._show_rest()
@@ -264,6 +277,16 @@ class _Watch:
         message = f"Stopping process early (pid {exit_record.stopped_early}) - {minutes:g} minute(s) elapsed"
         self.session.emit("log.message", self.run, level="info", message=message, console=self.console)
 
+    def _say_leftovers(self, exit_record: Exit) -> None:
+        """Say why it took as long to end, and what became of what may have been meant to stay."""
+        if not exit_record.leftovers or exit_record.stopped_by is not None:
+            return
+        # Few leave any.
+        from orchestra.model.ending import leftovers_text
+
+        message = f"{self.run.id} left {leftovers_text(exit_record.leftovers)}"
+        self.session.emit("log.message", self.run, level="warning", message=message, console=self.console)
+
     async def _settle(self, run: Run, *, given_up: bool = False, gone: bool = False) -> Run:
         retrying = self.retrying and self.control.wish == Wish.NONE
         return await settle(
@@ -272,7 +295,18 @@ class _Watch:
 
     async def _settled(self, exit_record: Exit) -> Run:
         self._say_stopped_early(exit_record)
-        settled = await self._settle(self.run)
+        self._say_leftovers(exit_record)
+        try:
+            settled = await self._settle(self.run)
+        except StoreUnavailable as error:
+            if self.retrying:
+                raise
+            # The record tells of the end, and whoever looks next enters it.
+            warn_of_store(self.session, self.run, error, console=self.console)
+            self.session.unsettled.add(self.run.id)
+            ended = lifecycle.finish(self.run, exit_record)
+            self._emit("run.exited", ended, code=ended.exit_code, reason=ended.reason)
+            return ended
         if settled.attempt != self.run.attempt:
             # Somebody else has seen the end before us and has started the run again: ours ended all the same.
             return lifecycle.finish(self.run, exit_record)
@@ -306,8 +340,18 @@ class _Watch:
 
     async def _note_start(self) -> None:
         fence = records.read_fence(self.directory)
-        if fence is not None and fence.fence == "started":
+        if fence is None or fence.fence != "started":
+            return
+        try:
             self.run = await self._settle(self.run)
+        except StoreUnavailable as error:
+            # Its end will be entered: that it has begun goes without saying then.
+            warn_of_store(self.session, self.run, error, console=self.console)
+            self.run = lifecycle.start(self.run, fence)
+            self._emit("run.started", self.run)
+
+    def _emit(self, name: str, run: Run, **data: Any) -> None:
+        self.session.emit(name, run, console=self.console, data=data)
 
     async def _drain(self, upto: int | None = None) -> bool:
         """Pass on all output that is there (``upto``: until that offset at least); True if there was any."""

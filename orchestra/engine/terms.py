@@ -8,6 +8,7 @@ from orchestra.engine.request import RunRequest
 from orchestra.errors import UserError
 from orchestra.model.operation import Operation
 from orchestra.model.resources import Resources, checked
+from orchestra.model.retry import Retry
 from orchestra.model.run import Run, RunKind
 from orchestra.model.terms import Terms
 
@@ -17,6 +18,9 @@ TERMS: Final = (*DEFINED, "after")
 """Fields of a request, and of a run."""
 _OPTIONS: Final = {"time_limit": "time-limit", "warning": "warn", "retry": "retries"}
 """Those that are named otherwise than their fields."""
+_TURN: Final = ("priority", "group", "after")
+_OF_RUNS: Final[tuple[RunKind, ...]] = ("queue", "steps")
+"""Kinds of runs that execute others."""
 _UNSAID: Final[dict[str, Any]] = {"resources": Resources(), "priority": 0}
 """What stands in a run for what nobody has said; else it is None."""
 
@@ -51,8 +55,10 @@ def redefined_terms(run: Run, operation: Operation) -> dict[str, Any]:
     return {name: _UNSAID.get(name) for name in DEFINED} | terms_said(operation.terms) | own_terms(run)
 
 
-def check_terms(kind: RunKind, request: RunRequest, time_limit: float | None) -> None:
-    """Refuse terms that can't be kept; ``time_limit``: what holds where the request names none.
+def check_terms(
+    kind: RunKind, request: RunRequest, time_limit: float | None, resources: Resources | None
+) -> None:
+    """Refuse terms that can't be kept; ``time_limit`` and ``resources``: what holds where the request names none.
 
     Raises:
         UserError: names the option.
@@ -60,8 +66,10 @@ def check_terms(kind: RunKind, request: RunRequest, time_limit: float | None) ->
     given = given_terms(request)
     if not given:
         return
-    if kind in ("queue", "steps"):
-        name = next(iter(given))
+    # A pipeline waits for its turn as other runs do; what it takes is a matter of its steps.
+    refused = [name for name in given if kind == "queue" or name not in _TURN] if kind in _OF_RUNS else []
+    if refused:
+        name = refused[0]
         what = "queue" if kind == "queue" else "pipeline"
         raise UserError(
             f"--{_OPTIONS.get(name, name)} can't be used with a {what}",
@@ -74,6 +82,8 @@ def check_terms(kind: RunKind, request: RunRequest, time_limit: float | None) ->
                 "--gpus names devices, and --resources asks for some: they can't both be used",
                 "Leave out one of them.",
             )
+    if request.retry is not None:
+        _check_growth(request.retry, request.resources or resources or Resources())
     from orchestra.model.term_words import check_terms as check
 
     said = {name: given[name] for name in DEFINED if name in given}
@@ -82,3 +92,12 @@ def check_terms(kind: RunKind, request: RunRequest, time_limit: float | None) ->
     check(Terms(**said))
     if request.warning is not None and request.time_limit is None and time_limit is None:
         raise UserError("a warning needs a time limit that it comes before", "Give --time-limit, too.")
+
+
+def _check_growth(retry: Retry, resources: Resources) -> None:
+    for name in retry.scale:
+        if not getattr(resources, name):
+            raise UserError(
+                f"--retry-scale: of {name} nothing is asked for, and so nothing can grow",
+                f"Ask for some, such as --resources {name}={'8G' if name == 'memory' else 1}.",
+            )

@@ -11,16 +11,15 @@ from orchestra.model import flags as flag_rules
 from orchestra.model.filters import RunQuery
 from orchestra.model.ids import new_run_id
 from orchestra.model.operation import FlagValue
+from orchestra.model.progress import present_trials
 from orchestra.model.resources import Resources
 from orchestra.model.run import Run
 
 
 async def trials_of(session: Session, batch: Run) -> tuple[Run, ...]:
     """The trials of the batch's present generation, by their numbers."""
-    assert batch.batch_spec is not None
     page = await session.store.query(RunQuery(batch=batch.id, oldest_first=True))
-    mine = [run for run in page.runs if run.generation == batch.batch_spec.generation]
-    return tuple(sorted(mine, key=lambda run: run.trial or 0))
+    return tuple(sorted(present_trials(batch, page.runs), key=lambda run: run.trial or 0))
 
 
 def new_trial(session: Session, batch: Run, executor: str, flags: dict[str, FlagValue], number: int) -> Run:

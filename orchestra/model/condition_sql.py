@@ -38,6 +38,8 @@ def _told(part: Condition, tell: Callable[[Condition], Sql | None]) -> Sql | Non
         inner = _told(part.condition, tell)
         return None if inner is None else (f"NOT ({inner[0]})", inner[1])
     if isinstance(part, AllOf | AnyOf):
+        if not part.conditions:
+            return ("1 = 1" if isinstance(part, AllOf) else "1 = 0"), []
         inner = [_told(one, tell) for one in part.conditions]
         word = " AND " if isinstance(part, AllOf) else " OR "
         return None if None in inner else joined([one for one in inner if one is not None], word)

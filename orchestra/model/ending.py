@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Sequence
 
 from msgspec import Struct
 
 from orchestra.model.execution import Exit
 from orchestra.model.lifecycle import outcome
 from orchestra.model.run import Run
+
+MOST_NAMED = 5
+"""Processes whose pids are told to people."""
 
 
 class Ending(Struct, frozen=True, kw_only=True, gc=False):
@@ -40,6 +44,13 @@ def ending_of_exit(exit: Exit) -> Ending:
     if outcome(exit) == "completed":
         return Ending(reason=exit.reason)
     return _failed(exit.code, exit.cause or ("stopped" if exit.stopped_by is not None else None), exit.reason)
+
+
+def leftovers_text(pids: Sequence[int]) -> str:
+    """What an operation left running, as is told after "left"."""
+    some = "a process" if len(pids) == 1 else f"{len(pids)} processes"
+    named = " ".join(map(str, pids[:MOST_NAMED])) + (" ..." if len(pids) > MOST_NAMED else "")
+    return f"{some} running, now ended (pid {named})"
 
 
 def signal_name(number: int) -> str:

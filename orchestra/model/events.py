@@ -17,6 +17,7 @@ EVENT_NAMES: dict[str, str] = {
     "run.claimed": "A worker has the right to start a run.",
     "run.released": "A claim ended before the start.",
     "run.submitted": "An executor has taken the job.",
+    "run.waiting": "A run waits in its scheduler, or for something else there than before: `reason`.",
     "run.started": "The attempt's fence was won; the operation is being started.",
     "run.output": "The operation wrote output: `text`, or `base64` where it is not UTF-8.",
     "run.exited": "The attempt's end was recorded.",

@@ -53,7 +53,7 @@ class Handle(Struct, frozen=True, kw_only=True, gc=False):
 JobPhase: TypeAlias = Literal["waiting", "running", "ended", "gone", "unknown"]
 """As of :data:`Hint`; ``waiting``: nothing of it was started; ``running``: it has a place, or is being put there."""
 
-JobCause: TypeAlias = Literal["timeout", "oom", "preempted", "stopped"]
+JobCause: TypeAlias = Literal["timeout", "oom", "preempted", "stopped", "lost"]
 
 
 class JobStatus(Struct, frozen=True, kw_only=True, gc=False):
@@ -63,12 +63,15 @@ class JobStatus(Struct, frozen=True, kw_only=True, gc=False):
     reason: str = ""
     """For people, naming the scheduler: what the job waits for, how it ended, since when nobody can say."""
     cause: JobCause | None = None
-    """Why the scheduler ended it: its time was over, its memory used up, its place was wanted for another job, or
-    somebody cancelled it there. None: it did not, as far as it knows."""
+    """Why the scheduler ended it: its time was over, its memory used up, its place was wanted for another job,
+    somebody cancelled it there, or its place is no more (``lost``). None: it did not, as far as it knows."""
 
 
 Hint: TypeAlias = Literal["ended", "gone", "unknown"]
 """``ended``: the job finished; ``gone``: the executor no longer knows it; ``unknown``: it can't say now."""
+
+
+FenceKind: TypeAlias = Literal["supervisor", "engine", "guest"]
 
 
 class Fence(Struct, frozen=True, kw_only=True, gc=False):
@@ -80,8 +83,9 @@ class Fence(Struct, frozen=True, kw_only=True, gc=False):
     identity: Identity
     time: int
     """Microseconds since the epoch."""
-    kind: Literal["supervisor", "engine"] = "supervisor"
-    """``engine``: a queue or batch, which executes in the orchestra process itself."""
+    kind: FenceKind = "supervisor"
+    """``engine``: a queue or batch, which executes in the orchestra process itself. ``guest``: one in a process that
+    does other things, too (a queue with this batch, a program of somebody): a signal would end all of that."""
 
 
 class Exit(Struct, frozen=True, kw_only=True, gc=False):
@@ -100,7 +104,8 @@ class Exit(Struct, frozen=True, kw_only=True, gc=False):
     """Pid of the operation that was stopped because its time was over."""
     cause: str | None = None
     """``timeout``: its time limit was over; ``oom``: the kernel wanted its memory; ``preempted``: its scheduler gave
-    its place to another job; ``stopped``: somebody cancelled it there; ``not_started``: it never began."""
+    its place to another job; ``stopped``: somebody cancelled it there; ``lost``: its scheduler ended it with the node
+    that it was on; ``not_started``: it never began."""
     reason: str | None = None
     """Why it could not be started, or what we had to do."""
     leftovers: tuple[int, ...] = ()

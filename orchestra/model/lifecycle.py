@@ -286,6 +286,11 @@ def claim_again(run: Run, worker: Worker, lease: int) -> Run | None:
     )
 
 
+def was_killed(run: Run) -> bool:
+    """Whether a signal ended it that nobody sent to stop it: a failure, be it for memory, for time or by a crash."""
+    return run.state == "terminated" and run.cause != "stopped"
+
+
 def causes(run: Run) -> tuple[str, ...]:
     """Why a run has failed, in the words of :class:`~orchestra.model.retry.Retry`; nothing if somebody stopped it."""
     if run.state == "lost":
@@ -294,7 +299,7 @@ def causes(run: Run) -> tuple[str, ...]:
         return ()
     code = run.exit_code if run.exit_code is not None else 1
     exact = f"signal:{-code}" if code < 0 else f"exit:{code}"
-    return (run.cause, exact) if run.cause in ("timeout", "oom", "preempted") else (exact,)
+    return (run.cause, exact) if run.cause in ("timeout", "oom", "preempted", "lost") else (exact,)
 
 
 def abort(run: Run, now: int, reason: str) -> Run:

@@ -7,10 +7,11 @@ from typing import Final
 
 from msgspec import Struct
 
+from orchestra.model.lifecycle import was_killed
 from orchestra.model.run import FINAL, Run, State
 
 FAILED: Final[frozenset[State]] = frozenset(("error", "lost", "aborted", "broken"))
-"""States of trials that are counted as failed."""
+"""States of trials that are counted as failed, as are those that were killed."""
 MEASURED: Final[frozenset[State]] = frozenset(("completed", "error", "pruned"))
 """States of trials that took as long as others may take."""
 
@@ -34,13 +35,18 @@ class Progress(Struct, frozen=True, kw_only=True):
         return self.batch.state in FINAL and self.ended == self.planned
 
 
+def present_trials(batch: Run, trials: Iterable[Run]) -> list[Run]:
+    """Of all trials that ``batch`` has ever had those of its present generation: the others count no more."""
+    generation = None if batch.batch_spec is None else batch.batch_spec.generation
+    return [run for run in trials if run.generation == generation]
+
+
 def progress_of(batch: Run, trials: Iterable[Run], now: int, planned: int | None = None) -> Progress:
     """The progress at ``now`` (microseconds since the epoch) of the batch's present generation.
 
     ``planned``: the trials that its expander speaks of; a batch that has ended makes no more than there are.
     """
-    generation = None if batch.batch_spec is None else batch.batch_spec.generation
-    mine = [run for run in trials if run.generation == generation]
+    mine = present_trials(batch, trials)
     ended = [run for run in mine if run.state in FINAL]
     running = [run for run in mine if run.state == "running"]
     total = len(mine) if batch.state in FINAL or planned is None else max(planned, len(mine))
@@ -48,7 +54,7 @@ def progress_of(batch: Run, trials: Iterable[Run], now: int, planned: int | None
         batch=batch,
         planned=total,
         ended=len(ended),
-        failed=sum(run.state in FAILED for run in ended),
+        failed=sum(run.state in FAILED or was_killed(run) for run in ended),
         running=len(running),
         seconds_left=_seconds_left(ended, running, total - len(ended), now),
     )

@@ -38,8 +38,10 @@ class Resources(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True)
     def times(self, factors: Mapping[str, float], attempt: int) -> Resources:
         """What the ``attempt``-th execution (from 1) asks for, where each further one takes so many times as much."""
         power = max(0, attempt - 1)
+        gpus = self.gpus * factors.get("gpus", 1) ** power
         return Resources(
-            gpus=self.gpus * factors.get("gpus", 1) ** power,
+            # Only a share of one device is none of whole devices.
+            gpus=gpus if gpus <= 1 else math.ceil(gpus),
             cpus=self.cpus * factors.get("cpus", 1) ** power,
             memory=round(self.memory * factors.get("memory", 1) ** power),
         )

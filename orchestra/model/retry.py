@@ -59,12 +59,12 @@ def parse_retry(limit: int, on: str = "any", delay: float = 0.0, scale: str = ""
     """
     if not 0 <= limit <= MOST_RETRIES:
         raise UserError(f"invalid number of retries {limit}", f"Give a number from 0 to {MOST_RETRIES}.")
-    causes = tuple(filter(None, on.replace(" ", "").split(",")))
+    causes = tuple(map(_numbered, filter(None, on.replace(" ", "").split(","))))
     for cause in causes:
         if not _CAUSE.fullmatch(cause):
             raise UserError(
                 f"invalid cause '{cause}' to try again",
-                "Give any, oom, lost, timeout, preempted, exit:CODE or signal:NUMBER.",
+                "Give any, oom, lost, timeout, preempted, exit:CODE or signal:NAME.",
             )
         kind, _, number = cause.partition(":")
         if number and not 1 <= int(number) <= _HIGHEST[kind]:
@@ -77,6 +77,17 @@ def parse_retry(limit: int, on: str = "any", delay: float = 0.0, scale: str = ""
             f"invalid delay {delay:g} before a retry", f"Give seconds, at most {LONGEST_DELAY:g}."
         )
     return Retry(limit=limit, on=causes or ANY, delay=delay, scale=_factors(scale))
+
+
+def _numbered(cause: str) -> str:
+    """A signal by its number, as ends are compared: ``signal:11`` for ``signal:SEGV``."""
+    kind, _, name = cause.partition(":")
+    if kind != "signal" or not name or name.isdecimal():
+        return cause
+    import signal
+
+    number = getattr(signal, f"SIG{name.upper().removeprefix('SIG')}", None)
+    return f"signal:{int(number)}" if isinstance(number, signal.Signals) else cause
 
 
 def _factors(text: str) -> dict[str, float]:

@@ -13,7 +13,7 @@ from msgspec import Struct, structs
 
 from orchestra.model.ids import short_id
 from orchestra.model.resources import Resources, format_memory
-from orchestra.model.run import FINAL, Run, State
+from orchestra.model.run import Run, State
 
 SUCCEEDED: frozenset[State] = frozenset(("completed", "skipped"))
 SHARE = 1e-9
@@ -38,6 +38,14 @@ class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
     paused: bool = False
 
 
+class Ended(Struct, frozen=True):
+    """How a run has ended that others come after."""
+
+    state: State
+    trial: str | None = None
+    """Of a batch: the trial that ended so, though the batch itself may have completed."""
+
+
 class Situation(Struct, frozen=True, kw_only=True):
     """All that a choice depends on."""
 
@@ -57,8 +65,8 @@ class Situation(Struct, frozen=True, kw_only=True):
     groups: Mapping[str, Group] = {}
     members: Mapping[str, int] = {}
     """Active runs of each group, on all computers."""
-    targets: Mapping[str, State | None] = {}
-    """Of runs that others come after: the state that they ended in; None: not yet. Absent: there is no such run."""
+    targets: Mapping[str, Ended | None] = {}
+    """Of runs that others come after: how they ended; None: not yet. Absent: there is no such run."""
 
 
 class Start(Struct, frozen=True, kw_only=True):
@@ -226,11 +234,12 @@ class _Choosing:
                     self.choice.aborts[run.id] = f"run {target}, which it was to follow, was deleted"
                     return None
                 continue
-            state = self.situation.targets[target]
-            if state is None or state not in FINAL:
+            ended = self.situation.targets[target]
+            if ended is None:
                 waiting.append(short_id(target))
-            elif how != "any" and state not in SUCCEEDED:
-                self.choice.aborts[run.id] = f"run {target}, which it was to follow, ended as {state}"
+            elif how != "any" and ended.state not in SUCCEEDED:
+                what = f"run {target}" if ended.trial is None else f"trial {ended.trial} of batch {target}"
+                self.choice.aborts[run.id] = f"{what}, which it was to follow, ended as {ended.state}"
                 return None
         if waiting:
             self.choice.hopeful.add(run.id)

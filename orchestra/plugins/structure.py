@@ -20,6 +20,7 @@ from orchestra.contracts import (
     Hinting,
     Kind,
     Marking,
+    Persisting,
     Preparing,
     Scheduling,
     Warming,
@@ -56,7 +57,7 @@ class NotKept(Exception):
 
 
 CAPABILITIES: dict[Kind, tuple[type, ...]] = {
-    "executor": (Hinting, Foretelling, Warming, Preparing, Scheduling),
+    "executor": (Hinting, Foretelling, Warming, Preparing, Scheduling, Persisting),
     "expander": (Counting,),
     "resolver": (),
     "store": (Watchable, Marking, Enduring),

@@ -10,7 +10,8 @@ makes supervised jobs, as the engine does; override it for an executor that shar
 An executor with the capability :class:`orchestra.contracts.Hinting` also inherits the
 ``HintingContract`` of :mod:`orchestra.testing.hinting`, one that is ``Foretelling``, ``Warming`` or ``Preparing``
 their ``ForetellingContract``, ``WarmingContract`` and ``PreparingContract``; one that is ``Scheduling`` the
-``SchedulingContract`` of :mod:`orchestra.testing.scheduling`.
+``SchedulingContract``, and one that is ``Persisting`` the ``PersistingContract``, of
+:mod:`orchestra.testing.scheduling`.
 """
 
 from __future__ import annotations

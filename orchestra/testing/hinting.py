@@ -158,6 +158,18 @@ class PreparingContract:
                 await over(executor, handle)
                 assert (output_of(job), handle.job) == (f"{word}\n".encode(), job.name)
 
+    async def test_orders_that_get_their_name_before_they_are_read_are_followed(
+        self, opener: ExecutorOpener, make_job: JobMaker
+    ) -> None:
+        job = make_job(["echo", "soon"])
+        async with opener() as executor:
+            assert isinstance(executor, Preparing)
+            # As quickly as that: they have lost the other name already.
+            executor.prepare(job, "orders.ahead.tmp")
+            await anyio.sleep(0.1)
+            await over(executor, await executor.submit(job))
+        assert output_of(job) == b"soon\n"
+
     async def test_what_is_prepared_and_not_submitted_comes_to_nothing(
         self, opener: ExecutorOpener, make_job: JobMaker
     ) -> None:

@@ -1,4 +1,4 @@
-"""The kit for the capability of executors that are schedulers: they find a job by its name, and tell of all at once."""
+"""The kit for executors that are schedulers: they find a job by its name, and tell of all at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 from msgspec import structs
 
-from orchestra.contracts import Executor, Scheduling
+from orchestra.contracts import Executor, Persisting, Scheduling
 from orchestra.model.execution import Handle, Job, JobPhase
 from orchestra.testing import executors
 from orchestra.testing.executors import ExecutorOpener, JobMaker, appears, exit_of, over, stored
@@ -87,6 +87,23 @@ class SchedulingContract:
 
         assert status.phase in ("ended", "gone")
         assert status.reason
+
+
+class PersistingContract:
+    """For executors with the capability :class:`orchestra.contracts.Persisting`."""
+
+    async def test_nothing_is_in_the_way_of_a_job_that_was_taken(
+        self, opener: ExecutorOpener, make_job: JobMaker
+    ) -> None:
+        job, other = make_job(["true"]), make_job(["true"])
+        async with opener() as executor:
+            assert isinstance(executor, Persisting)
+            before = executor.obstacle(job)
+            handle = await executor.submit(job)
+            told = executor.obstacle(job), executor.obstacle(other)
+            await over(executor, handle)
+
+        assert (before, *told) == ("", "", "")
 
 
 async def _comes_to(executor: Executor, handle: Handle, *phases: JobPhase) -> None:

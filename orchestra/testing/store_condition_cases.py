@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from random import Random
 from typing import Any, cast
 
 from msgspec import structs
 
+from orchestra.contracts import Page
 from orchestra.model.condition_text import parse_condition
 from orchestra.model.conditions import (
     AllOf,
@@ -127,6 +129,23 @@ class ConditionCases(StoreCase):
                     expected = [run.id for run in found[query.offset : end]]
                     assert ([run.id for run in page.runs], page.total) == (expected, len(found)), query
 
+    async def test_conditions_put_together_by_chance_find_what_matches(self, opener: StoreOpener) -> None:
+        chance, runs = Random(1), list(_variety())
+        leaves = [*_conditions(), *_comparisons()]
+        async with opener() as store:
+            await store.create(runs)
+            for _ in range(150):
+                query = RunQuery(
+                    where=_put_together(leaves, chance, 0),
+                    limit=chance.choice((None, 0, 3)),
+                    offset=chance.choice((0, 0, 2)),
+                    oldest_first=chance.random() < 0.3,
+                )
+                page, expected = await store.query(query), Page.of(query, runs)
+
+                found = [run.id for run in page.runs]
+                assert (found, page.total) == ([run.id for run in expected.runs], expected.total), query
+
     async def test_a_condition_is_asked_of_runs_as_they_are_now(self, opener: StoreOpener) -> None:
         run = a_run(flags={"x": 1}, label="old", tags=("a",))
         async with opener() as store, opener() as elsewhere:
@@ -201,3 +220,19 @@ def _conditions() -> Iterator[Condition]:
     yield from (some, Not(some), Among(frozenset()), AnyOf((some, undefined)), AllOf((Not(undefined), some)))
     yield AllOf((some, Commented("slow"), OfOperation("*")))
     yield Not(AnyOf((During(None, 9), Not(AllOf((some, Digest("a")))))))
+    yield from (AllOf(()), AnyOf(()), Not(AllOf(())), AnyOf((AllOf(()), undefined)))
+
+
+def _comparisons() -> Iterator[Condition]:
+    for name in ("x", "y", "status", "label"):
+        for value in _VALUES:
+            yield from (Comparison(Name(name), operator, value) for operator in ("=", "<", ">=", "contains"))
+            yield Comparison(Name(name), "in", [value, 1])
+
+
+def _put_together(leaves: Sequence[Condition], chance: Random, depth: int) -> Condition:
+    kind = chance.random() + 0.2 * depth
+    if kind > 0.7:
+        return chance.choice(leaves)
+    parts = tuple(_put_together(leaves, chance, depth + 1) for _ in range(chance.randrange(1, 4)))
+    return Not(parts[0]) if kind < 0.2 else AllOf(parts) if kind < 0.5 else AnyOf(parts)

@@ -26,7 +26,7 @@ from orchestra.child.supervisor import (
 )
 from orchestra.errors import RunBusy, RunNotFound
 from orchestra.model import versions
-from orchestra.model.execution import Fence, Identity
+from orchestra.model.execution import Fence, FenceKind, Identity
 from orchestra.workspace.codec import READ, decode_record, read_open, read_record, unreadable
 from orchestra.workspace.durable import fail, make_dirs
 
@@ -171,7 +171,7 @@ class HeldFence:
             self._descriptor = -1
 
 
-def hold(attempt_dir: Path, nonce: str, *, fsync: bool) -> HeldFence:
+def hold(attempt_dir: Path, nonce: str, *, fsync: bool, kind: FenceKind = "engine") -> HeldFence:
     """Win the fence for an attempt that executes in this process (a queue, a batch).
 
     Raises:
@@ -180,7 +180,7 @@ def hold(attempt_dir: Path, nonce: str, *, fsync: bool) -> HeldFence:
         StoreUnavailable, HomeError: the fence could not be made.
     """
     _make(attempt_dir)
-    record = _new_fence("started", nonce, "engine")
+    record = _new_fence("started", nonce, kind)
     descriptor = _win(attempt_dir, record, fsync)
     if descriptor is None:
         raise FenceLost(
@@ -204,9 +204,7 @@ def _win(attempt_dir: Path, record: Fence, fsync: bool) -> int | None:
         fail(error, attempt_dir / FENCE)
 
 
-def _new_fence(
-    what: Literal["started", "revoked"], nonce: str, kind: Literal["supervisor", "engine"]
-) -> Fence:
+def _new_fence(what: Literal["started", "revoked"], nonce: str, kind: FenceKind) -> Fence:
     identity = convert(own_identity(), Identity)
     return Fence(fence=what, nonce=nonce, identity=identity, time=time.time_ns() // 1000, kind=kind)
 

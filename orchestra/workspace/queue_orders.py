@@ -1,4 +1,5 @@
-"""What a queue that is at work has been told beside its signals, and tells: files in the directory of its attempt."""
+"""What queues, and others that execute in a process of ours, have been told beside signals, and tell: files in the
+directory of the attempt."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from pathlib import Path
 
 _STOP_RUNS = "stop-runs"
 _STOPPING = "stopping"
+_STOP = "stop"
 
 
 def set_stop_runs(attempt_dir: Path, wanted: bool) -> None:
@@ -29,3 +31,16 @@ def tell_stopping(attempt_dir: Path) -> None:
 def is_stopping(attempt_dir: Path) -> bool:
     """Whether it does."""
     return (attempt_dir / _STOPPING).exists()
+
+
+def order_stop(attempt_dir: Path, how: str) -> None:
+    """Have what executes in a process that does other things, too, stop."""
+    (attempt_dir / _STOP).write_text(how)
+
+
+def stop_ordered(attempt_dir: Path) -> str | None:
+    """How it was told to stop; None: it was not, or not yet all of it can be read."""
+    try:
+        return (attempt_dir / _STOP).read_text() or None
+    except OSError:
+        return None

@@ -179,7 +179,9 @@ def test_a_library_may_have_a_name_of_ours(make_bench, library, name):
     assert forked == plain == (0, "theirs\n")
 
 
-def test_runs_do_not_wait_for_imports_that_take_long(make_bench, library, monkeypatch):
+def test_runs_do_not_wait_for_imports_that_take_long_and_are_told_once(
+    make_bench, library, monkeypatch, caplog
+):
     monkeypatch.setattr(executor_warm, "LOAD_PATIENCE", 0.1)
     (library / "lib.py").write_text(
         "import os, time\nwhile 'RUN_DIR' not in os.environ and not os.path.exists(__file__ + '.go'): time.sleep(0.01)"
@@ -194,6 +196,10 @@ def test_runs_do_not_wait_for_imports_that_take_long(make_bench, library, monkey
 
     assert seen == ["ran\n"] * 3
     assert [bench.forked(job) for job in jobs] == [False, False, True]
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        "the executor 'warm' starts new interpreters for runs until its own has loaded: "
+        "that takes longer than 0.1 seconds"
+    ]
 
 
 def test_a_file_of_the_run_stands_in_for_a_module_as_ever(make_bench, library, caplog):

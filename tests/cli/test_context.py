@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -11,7 +12,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from orchestra.cli.context import Suspended, complete, drive
+from orchestra.cli.context import Suspended, complete, drive, in_event_loop
 from tests.cli.conftest import Call
 
 
@@ -77,6 +78,27 @@ def test_an_error_of_its_own_is_not_tried_again() -> None:
     with pytest.raises(RuntimeError, match="something else"):
         complete(fails)
     assert tries == [1]
+
+
+@pytest.mark.parametrize(
+    ("logger", "shown"),
+    [("orchestra.warm", "[orchestra] it is cold\\x1b"), ("urllib3.pool", "[urllib3.pool] it is cold\\x1b")],
+)
+def test_what_plugins_and_libraries_warn_of_is_shown_as_our_own_warnings_are(
+    logger: str, shown: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logging, "lastResort", None)
+
+    async def warn() -> None:
+        # The test runner has set up logging, so that the last resort is not asked by itself.
+        assert logging.lastResort is not None
+        logging.lastResort.handle(
+            logging.getLogger(logger).makeRecord(logger, 30, "", 1, "it is %s\x1b", ("cold",), None)
+        )
+
+    in_event_loop(warn)
+
+    assert capfd.readouterr().err == f"WARNING: {shown}\n"
 
 
 LOOKS = (

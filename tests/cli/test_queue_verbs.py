@@ -88,6 +88,21 @@ def test_where_nothing_is_at_work_or_waits_one_sentence_says_so(call: Call, home
     assert call("queue", "status").lines == ["No queue is at work, and no run is running or staged."]
 
 
+def test_a_pipeline_has_its_turn_as_other_runs_have_and_leaves_what_is_taken_to_its_steps(
+    call: Call, staged: Call, tmp_path: Path
+) -> None:
+    (tmp_path / "orchestra.yml").write_text("train: {main: train}\nall: {steps: [train]}\n")
+    staged("1")
+    for name, *options in (("after", "--after", "r1", "--group", "few"), ("first", "--priority", "1")):
+        assert call("run", "all", "--stage", "-y", "--run-id", name, *options).code == 0
+
+    assert order(call) == ["first", "r1", "after"]
+    assert reasons(call)[-1] == "run(s) to end: r1"
+    assert call("queue", "status", "--json").json["staged"][-1]["group"] == "few"
+    refused = call("run", "all", "--stage", "-y", "--resources", "cpus=1")
+    assert (refused.code, "--resources can't be used with a pipeline" in refused.error) == (1, True)
+
+
 def test_the_turn_of_runs_is_changed(call: Call, staged: Call) -> None:
     for name in "1234":
         staged(name)
@@ -286,7 +301,13 @@ def test_a_run_is_warned_and_ended_at_its_time_limit(shell: Shell, tmp_path: Pat
         (("--resources", "memory=8X"), 1, "invalid size of memory '8X'"),
         (("--retry-on", "oom"), 2, "--retry-on needs --retries"),
         (("--retries", "1", "--retry-on", "never"), 1, "invalid cause 'never'"),
+        (("--retries", "1", "--retry-on", "signal:NOPE"), 1, "invalid cause 'signal:NOPE'"),
         (("--retries", "-1"), 1, "invalid number of retries"),
+        (
+            ("--resources", "cpus=1", "--retries", "1", "--retry-scale", "memory=2"),
+            1,
+            "of memory nothing is asked for, and so nothing can grow",
+        ),
         (("--time-limit", "90"), 1, "invalid time '90'"),
         (("--time-limit", "-5s"), 1, "invalid time '-5s'"),
         (("--retries", "1", "--retry-delay", "-5s"), 1, "invalid time '-5s'"),

@@ -105,6 +105,20 @@ def test_the_attempts_are_those_of_the_records(call: Call, home: Path) -> None:
     assert "attempts/4/exit" in told[3]["reason"]
 
 
+def test_what_a_run_has_left_running_is_told(call: Call, home: Path) -> None:
+    run = ended(attempt=1, executions=1)
+    saved(home, run)
+    directory = attempt_directory(Layout(home).run_directory(run), 1)
+    directory.mkdir(parents=True)
+    records.write_exit(directory, an_exit(leftovers=tuple(range(101, 108))), fsync=False)
+
+    info = call("runs", "info", "--json").json
+
+    assert info["leftovers"] == info["attempts"][0]["leftovers"] == list(range(101, 108))
+    told = "\nleftovers: it left 7 processes running, now ended (pid 101 102 103 104 105 ...)\n"
+    assert told in call("runs", "info").output
+
+
 def test_attempts_that_were_lost_tell_why_and_until_when(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "job.py").write_text("print('done')\n")
     assert shell.run("run", "job.py", "-y", "--stage", "--retries", "1", "--retry-on", "lost").code == 0

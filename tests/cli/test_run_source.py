@@ -49,7 +49,7 @@ def test_what_would_be_copied_is_shown_with_the_rules(shell: Shell) -> None:
         "  exclude dir * containing .orchestra-nocopy, .guild-nocopy",
         "  exclude dir .*, __pycache__, build, dist, *.egg-info, virtual environments",
         "  include text * size < 1048577, max match 100",
-        "  exclude what looks like a secret",
+        "  exclude what looks like a secret, folders of exported runs, pages of 'plot --html'",
         "  exclude what .orchestraignore or .guildignore names",
         "Selected for copy:",
         "  notes\\x1b.txt",

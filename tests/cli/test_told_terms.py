@@ -12,6 +12,7 @@ from tests.saved_runs import saved
 
 UNSAID = {
     "resources": {},
+    "needs": {},
     "priority": 0,
     "group": None,
     "after": [],
@@ -58,6 +59,7 @@ def test_the_terms_that_were_said_are_shown_as_they_are_given(call: Call, home: 
     ]
     assert {name: told[name] for name in UNSAID} == {
         "resources": {"gpus": 0.5, "memory": 67108864},
+        "needs": {"gpus": 0.5, "memory": 67108864},
         "priority": -3,
         "group": "a\x1b[2Jb",
         "after": ["first:ok", "second:any"],
@@ -66,6 +68,14 @@ def test_the_terms_that_were_said_are_shown_as_they_are_given(call: Call, home: 
         "retry": {"max": 2, "on": ["oom", "exit:75"], "delay": 1.5, "scale": {"memory": 2.0}},
         "devices": ["GPU-7:0.5"],
     }
+
+
+def test_what_a_further_try_asks_for_is_shown_with_what_was_asked_for(call: Call, home: Path) -> None:
+    grows = {"resources": Resources(cpus=1, memory=1 << 30), "retry": Retry(limit=2, scale={"memory": 2.0})}
+    saved(home, a_run(state="error", attempt=3, executions=3, **grows))
+
+    assert "\nresources: cpus=1 memory=1G (cpus=1 memory=4G at try 3)\n" in call("runs", "info").output
+    assert call("runs", "info", "--json").json["needs"] == {"cpus": 1.0, "memory": 4 << 30}
 
 
 def test_terms_that_nobody_has_said_are_no_lines_and_empty_for_programs(call: Call, home: Path) -> None:

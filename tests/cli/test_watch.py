@@ -81,6 +81,23 @@ def test_a_run_that_has_ended_is_shown_byte_by_byte_with_its_end(
     assert watched.code == 0
 
 
+def test_a_run_that_has_ended_can_not_drive_the_terminal_by_being_looked_at(
+    call: Call, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_output(home, (ended(id="one"), b"50%\r100%\n\x1b[31mred\x1b]0;T\x07\x1b[2J\xff\n"))
+    monkeypatch.setattr(os, "isatty", lambda fd: fd in (1, 2))
+
+    assert call("watch", "one").output == "50%\r100%\n\x1b[31mred\\x1b]0;T\\x07\\x1b[2J\ufffd\n"
+
+
+def test_of_a_batch_that_has_ended_the_last_lines_of_each_trial_are_shown(
+    call: Call, home: Path, batch: Run
+) -> None:
+    with_output(home, (batch, b""), (a_trial(batch, 1), b"1\n2\n"), (a_trial(batch, 2), b"3\n4\n"))
+
+    assert call("watch", "batch1", "-n", "1").lines == ["[trial1 x=1] 2", "[trial2 x=2] 4"]
+
+
 def test_which_attempt_it_is_is_told_of_one_that_was_tried_before(call: Call, home: Path, batch: Run) -> None:
     with_output(home, (batch, b""), (a_trial(batch, 1, attempt=2), b"again\n"))
 

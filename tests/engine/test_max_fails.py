@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec import structs
 
 from orchestra.errors import FlagError, UserError
 from orchestra.model.filters import RunQuery
-from orchestra.testing.builders import a_batch
+from orchestra.testing.builders import a_batch, an_exit
 from tests.engine.sweeps import FAILS, KILLED, VANISHES, started_again, swept
 from tests.engine.test_batch import states_of
 from tests.engine.workbench import Bench
@@ -20,7 +22,8 @@ async def test_a_batch_stops_when_so_many_trials_have_failed(bench: Bench, limit
     batch = await swept(bench, {2: FAILS, 4: FAILS}, max_fails=limit, space={"lr": a_batch().space["lr"]})
     assert batch.state == "error" if limit == 1 else "completed"
 
-    batch = await swept(bench, {2: FAILS, 4: VANISHES, 3: KILLED}, max_fails=limit)
+    stopped = structs.replace(KILLED, exit=an_exit(code=-9, stopped_by="KILL"))
+    batch = await swept(bench, {2: FAILS, 4: VANISHES, 3: stopped}, max_fails=limit)
 
     assert (batch.state, batch.exit_code) == ("error", 3 if limit == 1 else 1)
     ended = ["completed", "error", "terminated", "lost"]
@@ -30,6 +33,23 @@ async def test_a_batch_stops_when_so_many_trials_have_failed(bench: Bench, limit
         f"ERROR: [orchestra] Stopping batch because {said} failed (pending trials can be started as needed)"
     )
     assert bench.lines[-1] == line
+    lost = [
+        entry
+        for entry in bench.lines
+        if " is lost: its executor" in entry or " is lost: its supervisor" in entry
+    ]
+    assert len(lost) == (limit == 2)
+
+
+@pytest.mark.parametrize("options", [{"max_fails": 1}, {"fail_on_trial_error": True}])
+async def test_a_trial_that_is_killed_though_nobody_stopped_it_has_failed(
+    bench: Bench, options: dict[str, Any]
+) -> None:
+    batch = await swept(bench, {2: KILLED}, **options)
+
+    assert (batch.state, batch.exit_code) == ("error", 1)
+    assert await states_of(bench, batch) == ["completed", "terminated", "pending", "pending"]
+    assert any(line.endswith(" was terminated: SIGKILL ended it") for line in bench.lines)
 
 
 async def test_the_failures_before_a_restart_do_not_count(bench: Bench) -> None:

@@ -197,6 +197,44 @@ async def test_a_started_batch_that_ended_with_its_orchestra_is_waited_for(home:
                 await orch.stop(run.id)
 
 
+async def test_a_batch_that_stops_leaves_nothing_that_was_made_ready_for_its_next_trial(
+    home: Path, project: Path
+) -> None:
+    name = script(project, "x = 1\nraise SystemExit(x > 1)\n")
+    async with Orchestra(home, cwd=project) as orch:
+        batch = await orch.run(name, {"x": [1, 2, 3, 4]}, max_fails=2)
+        states = [run.state for run in await orch.list() if run.batch]
+
+    assert (batch and batch.state, states) == ("error", ["error", "error", "completed", "pending"])
+    assert list(home.glob("runs/*/.orchestra/attempts/*/orders.*")) == []
+
+
+async def test_a_home_that_is_named_is_the_same_wherever_the_project_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path)
+
+    homes = [Orchestra("runs-here", cwd=cwd).home for cwd in (None, "project")]
+
+    assert homes == [tmp_path / "runs-here"] * 2
+
+
+async def test_a_batch_or_queue_is_stopped_without_the_program_that_executes_it(
+    home: Path, project: Path
+) -> None:
+    name = script(project, "x = 1\nimport time\ntime.sleep(60)\n")
+    async with Orchestra(home, cwd=project) as orch:
+        batch, queue = await orch.start(name, {"x": [1, 2]}), await orch.start("queue", {"run-once": False})
+        with anyio.fail_after(10):
+            while "running" not in [run.state for run in await orch.list() if run.batch]:  # noqa: ASYNC110  as above
+                await anyio.sleep(0.01)
+
+        assert (await orch.stop(queue.id)).state == "completed"
+        assert (await orch.stop(batch.id)).state == "terminated"
+        assert sorted(run.state for run in await orch.list() if run.batch) == ["pending", "terminated"]
+
+
 async def test_each_of_overlapping_readers_gets_the_output_as_long_as_it_reads(
     home: Path, project: Path
 ) -> None:

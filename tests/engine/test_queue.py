@@ -13,6 +13,7 @@ from msgspec import structs
 from orchestra.child import supervisor
 from orchestra.contracts import Page
 from orchestra.engine.control import Control, Wish
+from orchestra.engine.judge import settle
 from orchestra.engine.queue_control import set_group
 from orchestra.engine.session import LEASE
 from orchestra.errors import StoreUnavailable
@@ -23,6 +24,7 @@ from orchestra.project.find import queue_operation
 from orchestra.testing.builders import a_batch, a_worker
 from orchestra.testing.memory_store import MemoryStore
 from orchestra.testing.scripted import Script
+from orchestra.workspace import records
 from tests.engine.workbench import HANGS, Bench
 
 IMPOSSIBLE = {"epochs": 3, "lr": "a\0b"}
@@ -427,6 +429,52 @@ async def test_a_store_that_is_away_for_a_while_is_waited_for(bench: Bench) -> N
     assert bench.lines[0] == "WARNING: [queue] The store can't be used: the store is locked"
 
 
+class _FrozenStore(MemoryStore):
+    """Says nothing any more once it is frozen."""
+
+    frozen = False
+
+    async def query(self, query: RunQuery) -> Page:
+        if self.frozen:
+            await anyio.sleep_forever()
+        return await super().query(query)
+
+    async def get(self, run_id: str) -> Run:
+        if self.frozen:
+            await anyio.sleep_forever()
+        return await super().get(run_id)
+
+
+async def test_a_queue_that_is_told_to_end_does_not_stay_with_a_store_that_says_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestra.engine.queue.TOLD_PATIENCE", 0.02)
+    monkeypatch.setattr("orchestra.engine.queue.HAND_OVER_PATIENCE", 0.02)
+    store, control = _FrozenStore(bench.data), Control()
+    session = bench.open(store=store)
+    ended: list[Run] = []
+    async with anyio.create_task_group() as group:
+
+        async def work() -> None:
+            ended.append(await bench.queue(control, session=session, run_once=False))
+
+        group.start_soon(work)
+        await bench.until(lambda: "INFO: [queue] Waiting for staged runs" in bench.lines)
+        store.frozen = True
+        await bench.make()
+        await anyio.sleep(0.02)
+        control.raise_to(Wish.DRAIN)
+        with anyio.fail_after(2):
+            while not ended:  # noqa: ASYNC110
+                await anyio.sleep(0.01)
+
+    assert ended[0].state == "completed"
+    assert bench.state(ended[0]) == "running"
+    # Its exit record tells whoever looks next.
+    store.frozen = False
+    assert (await settle(bench.open(), await bench.store.get(ended[0].id))).state == "completed"
+
+
 class _Asked(MemoryStore):
     """Notes what is asked for."""
 
@@ -478,6 +526,8 @@ async def test_a_queue_gives_its_devices_and_its_executor_to_the_trials_of_a_bat
 
     trials = [run for run in bench.data.runs.values() if run.batch == batch.id]
     assert [(run.state, run.executor) for run in trials] == [("completed", "scripted")] * 4
+    kept = [records.read_run(bench.session.directory(run)).executor for run in (batch, *trials)]
+    assert kept == ["scripted"] * 5
     for trial in trials:
         orders = (bench.session.attempt_directory(trial) / "orders").read_bytes().split(b"\0")
         assert b"env=CUDA_VISIBLE_DEVICES=3" in orders

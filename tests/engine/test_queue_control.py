@@ -23,6 +23,8 @@ from orchestra.model.filters import RunQuery
 from orchestra.model.resources import Resources
 from orchestra.model.run import Run
 from orchestra.model.term_words import HIGHEST_PRIORITY
+from orchestra.testing.builders import a_batch, an_exit
+from orchestra.testing.scripted import Script
 from orchestra.workspace import records
 from tests.engine.workbench import HANGS, Bench
 
@@ -42,6 +44,48 @@ async def test_a_paused_queue_starts_nothing_until_it_is_resumed(bench: Bench) -
         await bench.until(lambda: bench.state(late) == "completed")
         bench.end(running)
         await bench.until(lambda: bench.state(running) == "completed")
+
+
+async def test_a_queue_that_runs_once_goes_on_after_a_pause_amid_its_work(bench: Bench) -> None:
+    running, waiting = await bench.make(HANGS), await bench.make()
+    async with bench.a_queue(run_once=True):
+        await bench.until(lambda: bench.state(running) == "running")
+        await set_group(bench.session, paused=True)
+        bench.end(running)
+        await bench.until(lambda: any("Paused: nothing is started until" in line for line in bench.lines))
+        assert bench.state(waiting) == "staged"
+        await set_group(bench.session, paused=False)
+        await bench.until(lambda: bench.state(waiting) == "completed")
+
+
+async def test_a_batch_that_is_waited_for_has_ended_when_the_trials_that_it_gets_have(bench: Bench) -> None:
+    batch = await bench.make(kind="batch", flags={}, batch_spec=a_batch(stage_trials=True))
+    ended: list[Run] = []
+    async with anyio.create_task_group() as group:
+
+        async def wait() -> None:
+            ended.extend(await wait_for(bench.session, [batch.id], timeout=60))
+
+        group.start_soon(wait)
+        bench.executor.default = Script(exit=an_exit(code=1))
+        await bench.queue()
+        bench.clock.advance(1)
+
+    assert [run.state for run in ended] == ["completed", *["error"] * 4]
+
+
+async def test_trials_that_a_stopped_batch_has_left_and_those_of_its_past_are_not_waited_for(
+    bench: Bench,
+) -> None:
+    spec = a_batch(generation=2)
+    batch = await bench.make(kind="batch", flags={}, batch_spec=spec, state="terminated")
+    past = await bench.make(batch=batch.id, generation=1)
+    await bench.make(batch=batch.id, generation=2, state="pending")
+
+    ended = await wait_for(bench.session, [batch.id], timeout=60)
+
+    assert bench.state(past) == "staged"
+    assert [run.id for run in ended] == [batch.id]
 
 
 async def test_a_new_limit_of_runs_at_once_counts_in_queues_that_are_at_work(bench: Bench) -> None:

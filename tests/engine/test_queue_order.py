@@ -20,7 +20,7 @@ from orchestra.model.resources import Resources
 from orchestra.model.retry import Retry
 from orchestra.model.run import Run
 from orchestra.model.scheduling import Group
-from orchestra.testing.builders import a_batch, a_worker
+from orchestra.testing.builders import a_batch, a_worker, an_exit
 from orchestra.testing.scripted import Script
 from orchestra.workspace.queue_groups import GroupsFile
 from tests.engine.workbench import HANGS, Bench
@@ -197,7 +197,10 @@ async def test_staging_warns_of_what_no_queue_here_can_ever_start(
     )
 
     assert begun.run is not None
-    warning = "WARNING: No queue on this machine can ever start it: it needs 1 GPU(s), of which there are 0"
+    warning = (
+        "WARNING: No queue on this machine that is not told which devices it has (gpus=IDS) can ever start it: "
+        "it needs 1 GPU(s), of which there are 0"
+    )
     assert bench.lines.count(warning) == 1
 
 
@@ -250,6 +253,21 @@ async def test_a_batch_has_ended_when_all_its_trials_have(bench: Bench) -> None:
     assert bench.state(after) == "completed"
     assert bench.started[-1] == after.id
     assert len(bench.started) == 5
+
+
+async def test_what_follows_a_batch_names_the_trial_that_failed_and_asks_for_no_trial_of_its_past(
+    bench: Bench,
+) -> None:
+    batch = await bench.make(kind="batch", flags={}, batch_spec=a_batch(generation=2), state="completed")
+    past, failed = [await bench.make(fails(), batch=batch.id, generation=generation) for generation in (1, 2)]
+    await bench.queue()
+    after = await bench.make(after=(f"{batch.id}:ok",))
+    await bench.queue()
+
+    assert (bench.state(batch), bench.state(past), bench.state(failed)) == ("completed", "error", "error")
+    assert bench.data.runs[after.id].reason == (
+        f"aborted because trial {failed.id} of batch {batch.id}, which it was to follow, ended as error"
+    )
 
 
 async def test_a_run_that_failed_for_a_cause_that_was_named_is_tried_again_as_often(bench: Bench) -> None:
@@ -559,6 +577,14 @@ async def test_each_end_that_is_none_to_be_glad_of_is_told_by_the_queue(bench: B
     assert any(f"ERROR: [queue] {lost.id} is lost: " in line for line in bench.lines)
     reason = f"run {killed.id}, which it was to follow, ended as terminated"
     assert f"WARNING: [queue] {after.id} was aborted because {reason}" in bench.lines
+
+
+async def test_a_reason_of_two_lines_is_told_in_one(bench: Bench) -> None:
+    run = await bench.make(Script(exit=an_exit(code=1, reason="no such flag\nTry --help-op.")))
+
+    await bench.queue()
+
+    assert f"ERROR: [queue] {run.id} failed with exit code 1: no such flag Try --help-op." in bench.lines
 
 
 async def test_a_run_that_waits_for_its_next_try_can_be_stopped(bench: Bench) -> None:

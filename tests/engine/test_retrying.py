@@ -16,6 +16,7 @@ from orchestra.engine.rebuild import rebuild_store
 from orchestra.engine.session import LEASE
 from orchestra.engine.stopping import stop_runs
 from orchestra.model.execution import Exit
+from orchestra.model.resources import Resources
 from orchestra.model.retry import Retry
 from orchestra.model.run import Run
 from orchestra.testing.builders import a_batch, a_worker
@@ -186,3 +187,21 @@ async def test_a_batch_tries_what_it_has_taken_over_again(bench: Bench) -> None:
     await bench.execute(batch)
 
     assert (bench.state(trial), bench.data.runs[trial.id].executions) == ("completed", 2)
+
+
+async def test_a_run_is_not_tried_again_where_the_next_try_would_need_more_than_there_is(
+    bench: Bench,
+) -> None:
+    bench.executor.default = FAILS
+    run = await bench.make(retry=Retry(limit=5, scale={"cpus": 100.0}), resources=Resources(cpus=1))
+
+    ended = await bench.execute(run)
+
+    assert (ended.state, ended.exit_code, ended.executions) == ("error", 75, 1)
+    assert (bench.state(run), bench.data.runs[run.id].attempt, bench.data.runs[run.id].worker) == (
+        "error",
+        1,
+        None,
+    )
+    (line,) = [line for line in bench.lines if "is not tried again" in line]
+    assert "the next try would need 100 CPU(s), of which there are " in line

@@ -4,64 +4,35 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import anyio
 import pytest
 from msgspec import structs
 
+from orchestra.engine import giving_up
 from orchestra.engine.capacity import require_capacity
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.judge import settle
+from orchestra.engine.queue_state import queue_status
 from orchestra.engine.request import RunRequest
 from orchestra.engine.restart import Restart
 from orchestra.engine.stopping import stop_runs
-from orchestra.errors import ExecutorError, UserError
+from orchestra.engine.waits import LOOK
+from orchestra.errors import UserError
 from orchestra.model import lifecycle
 from orchestra.model.encoding import encode
-from orchestra.model.execution import Exit, Fence, Handle, Identity, Job, JobStatus
+from orchestra.model.execution import Exit, Fence, Identity, JobStatus
 from orchestra.model.resources import Resources
 from orchestra.model.retry import Retry
 from orchestra.model.run import Run
 from orchestra.testing.builders import a_worker
-from orchestra.testing.scripted import Script, ScriptedExecutor
+from orchestra.testing.scripted import Script
 from orchestra.workspace import records
+from tests.engine.scheduler import AWAY, CANCELLED, ENDED, GONE, RUNNING, TIMED_OUT, WAITING, WAITS, Scheduler
 from tests.engine.workbench import Bench
 
 pytestmark = pytest.mark.anyio
-
-WAITING = JobStatus(phase="waiting", reason="waiting in the cluster as job 7 (Priority)")
-RUNNING = JobStatus(phase="running", reason="job 7 on n1")
-ENDED = JobStatus(phase="ended", reason="job 7 has ended")
-CANCELLED = JobStatus(phase="ended", reason="job 7 was cancelled", cause="stopped")
-TIMED_OUT = JobStatus(phase="ended", reason="job 7 was ended at its time limit", cause="timeout")
-GONE = JobStatus(phase="gone", reason="job 7 is not known any more")
-AWAY = JobStatus(phase="unknown", reason="the cluster can't be reached since noon")
-WAITS = Script(start=False, exit=None, after=math.inf)
-
-
-class Scheduler(ScriptedExecutor):
-    """A scheduler that says of all jobs what it is told to say."""
-
-    def __init__(self) -> None:
-        super().__init__(default=WAITS)
-        self.says = WAITING
-        self.taken: set[str] = set()
-        self.reachable = True
-
-    async def submit(self, job: Job) -> Handle:
-        handle = await super().submit(job)
-        self.taken.add(job.name)
-        return handle
-
-    async def find(self, job: Job) -> Handle | None:
-        if not self.reachable:
-            raise ExecutorError("the cluster can't be reached")
-        return Handle(executor="scripted", job=job.name, token="script") if job.name in self.taken else None
-
-    async def status(self, handles: Sequence[Handle]) -> Sequence[JobStatus]:
-        return [self.says for _ in handles]
 
 
 @pytest.fixture
@@ -205,7 +176,39 @@ async def test_a_wish_to_stop_ends_a_run_that_waits(bench: Bench, scheduler: Sch
     assert [(one.state, one.cause) for one in ended] == [("terminated", "stopped")]
 
 
-@pytest.mark.parametrize("cause", ["timeout", "oom", "preempted"])
+@pytest.mark.parametrize("taken", [False, True])
+async def test_a_wish_to_stop_is_heeded_while_a_job_can_not_be_submitted_and_what_is_in_the_way_is_said_once(
+    bench: Bench, scheduler: Scheduler, taken: bool
+) -> None:
+    script = Script(start=False, exit=None, after=math.inf, submit_delay=1000.0)
+    runs = [await bench.make(script) for _ in range(2)]
+    scheduler.obstacles = "the cluster is away until noon"
+    control = Control()
+    ended: list[Run] = []
+
+    async def execute(run: Run) -> None:
+        ended.append(await bench.execute(run, control))
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as group:
+            for run in runs:
+                group.start_soon(execute, run)
+            await bench.until(lambda: "the cluster is away until noon" in bench.stream.getvalue())
+            if taken:
+                # Whatever became of the call: the job is there, and is told to end as any other.
+                scheduler.taken |= {f"{run.id}.1" for run in runs}
+                scheduler.says = CANCELLED
+            control.raise_to(Wish.INTERRUPT)
+
+    assert [(one.state, one.exit_code) for one in ended] == [("terminated", -2)] * 2
+    assert {one.reason for one in ended} == {
+        "stopped before it was started" if taken else "stopped before it was submitted"
+    }
+    assert len(scheduler.stopped) == (2 if taken else 0)
+    assert bench.stream.getvalue().count("until noon") == 1
+
+
+@pytest.mark.parametrize("cause", ["timeout", "oom", "preempted", "lost"])
 async def test_the_scheduler_tells_why_it_ended_a_run_and_retries_go_by_that(
     bench: Bench, scheduler: Scheduler, cause: str
 ) -> None:
@@ -248,11 +251,12 @@ async def test_a_run_that_its_scheduler_has_killed_with_its_supervisor_is_termin
     assert (settled.state, settled.cause, settled.exit_code) == ("terminated", "timeout", -9)
 
 
-async def test_a_run_whose_job_is_over_without_a_known_reason_is_lost(
-    bench: Bench, scheduler: Scheduler
+@pytest.mark.parametrize("cause", [None, "lost"])
+async def test_a_run_whose_job_is_over_without_a_known_reason_or_with_its_node_is_lost(
+    bench: Bench, scheduler: Scheduler, cause: Literal["lost"] | None
 ) -> None:
     run = await on_a_node(bench)
-    scheduler.says = structs.replace(ENDED, reason="job 7 has lost its node")
+    scheduler.says = structs.replace(ENDED, reason="job 7 has lost its node", cause=cause)
 
     settled = await settle(bench.session, run)
 
@@ -281,6 +285,113 @@ async def test_a_queue_starts_what_is_too_big_for_this_computer_and_tells_the_sc
     wanted = scheduler.submitted[0].resources
     assert (wanted["gpus"], wanted["cpus"], wanted["memory"]) == (64, 4096, 1 << 50)
     assert float(wanted["time"]) > 60
+
+
+async def test_a_queue_that_is_ended_says_of_each_run_whether_its_scheduler_has_it(
+    bench: Bench, scheduler: Scheduler
+) -> None:
+    waits, unsubmitted = [
+        await bench.make(structs.replace(WAITS, submit_delay=delay)) for delay in (0.0, 1000.0)
+    ]
+    async with bench.a_queue(jobs=2):
+        await bench.until(lambda: bench.data.runs[waits.id].handle is not None)
+        await bench.until(lambda: len(scheduler.submitted) == 2)
+
+    assert (bench.state(waits), bench.state(unsubmitted)) == ("pending", "staged")
+    assert f"WARNING: [queue] Leaving runs to their scheduler: {waits.id}" in bench.lines
+    told = f"WARNING: [queue] Staging runs again that could not be submitted: {unsubmitted.id}"
+    assert told in bench.lines
+    assert not any("Leaving runs running" in line for line in bench.lines)
+
+
+async def test_a_queue_ends_soon_though_its_scheduler_does_not_answer(
+    bench: Bench, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(giving_up, "ANSWER_PATIENCE", 0.05)
+    run = await bench.make(structs.replace(WAITS, submit_delay=1000.0))
+    scheduler.answers = False
+    with anyio.fail_after(5):
+        async with bench.a_queue():
+            await bench.until(lambda: len(scheduler.submitted) == 1)
+
+    kept = bench.data.runs[run.id]
+    assert kept.claimed
+    assert kept.lease is not None
+    assert kept.lease <= bench.clock.now(), "others have to wait for it"
+    told = f"Leaving runs of which the next queue will see whether they were submitted: {run.id}"
+    assert f"WARNING: [queue] {told}" in bench.lines
+
+
+async def test_a_run_that_a_scheduler_has_placed_elsewhere_holds_no_queue_back(
+    bench: Bench, scheduler: Scheduler
+) -> None:
+    placed = await bench.running()
+    staged = await bench.make(Script())
+    await bench.queue(run_once=True)
+
+    assert bench.state(staged) == "completed"
+    assert bench.state(placed) == "running"
+
+
+async def test_the_status_of_queues_tells_what_runs_wait_for_in_their_scheduler(
+    bench: Bench, scheduler: Scheduler
+) -> None:
+    run = await submitted(bench)
+    scheduler.says = WAITING
+    found = await queue_status(bench.session)
+    scheduler.says = RUNNING
+    later = await queue_status(bench.session)
+
+    assert found.jobs == {run.id: WAITING.reason}
+    assert later.jobs == {}
+
+
+async def test_a_run_in_the_foreground_says_what_it_waits_for_and_again_when_that_changes(
+    bench: Bench, scheduler: Scheduler
+) -> None:
+    run = await bench.make(WAITS)
+    control = Control()
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.execute, run, control)
+        await bench.until(lambda: LOOK in bench.clock.sleeping)
+        assert "aiting" not in bench.stream.getvalue(), "told of what may have a place at once"
+        for reason in ("Priority", "Priority", "Resources"):
+            scheduler.says = structs.replace(WAITING, reason=f"waiting in the cluster as job 7 ({reason})")
+            await _next_look(bench, scheduler)
+        scheduler.says = RUNNING
+        await _next_look(bench, scheduler)
+        scheduler.says = CANCELLED
+        control.raise_to(Wish.TERMINATE)
+
+    told = [line for line in bench.lines if "aiting" in line]
+    assert told == [f"Waiting in the cluster as job 7 ({reason})" for reason in ("Priority", "Resources")]
+    assert bench.events.count("run.waiting") == 2
+
+
+async def test_a_queue_tells_of_the_run_that_has_waited_longest_and_how_many_more_wait(
+    bench: Bench, scheduler: Scheduler
+) -> None:
+    for _ in range(3):
+        await bench.make(WAITS)
+    async with bench.a_queue(jobs=3):
+        await bench.until(lambda: sum(run.handle is not None for run in bench.data.runs.values()) == 3)
+        for _ in range(4):
+            await _next_look(bench, scheduler, 3)
+
+    told = [line for line in bench.lines if "waiting in the cluster" in line]
+    first = next(line.split()[2].rstrip(":") for line in told)
+    assert told == [
+        f"INFO: [queue] {first}: {WAITING.reason}",
+        f"INFO: [queue] {first}: {WAITING.reason}; 2 more wait, too",
+    ]
+
+
+async def _next_look(bench: Bench, scheduler: Scheduler, runs: int = 1) -> None:
+    """Let the time pass until the runs that wait in the scheduler are looked at, and that be done."""
+    await bench.until(lambda: bench.clock.sleeping.count(LOOK) == runs)
+    looks = scheduler.looks
+    bench.clock.advance(LOOK)
+    await bench.until(lambda: scheduler.looks == looks + runs)
 
 
 async def test_a_queue_takes_over_runs_that_wait_in_a_scheduler(bench: Bench, scheduler: Scheduler) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
@@ -15,6 +16,7 @@ from orchestra.console import TextConsole
 from orchestra.contracts import StopHow
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
+from orchestra.engine.judge import settle
 from orchestra.engine.launch import Launch, launch
 from orchestra.engine.session import LEASE, RENEWAL
 from orchestra.engine.supervise import keep_leases, supervise
@@ -75,6 +77,61 @@ async def test_the_exit_record_says_how_it_ended(bench: Bench, exit: Exit, state
 
     assert (ended.state, ended.exit_code, ended.worker) == (state, exit.code, None)
     assert await bench.store.get(ended.id) == ended
+
+
+@pytest.mark.parametrize(("stopped_by", "told"), [(None, True), ("TERM", False)])
+async def test_what_an_operation_has_left_running_and_was_ended_is_told_unless_it_was_stopped(
+    bench: Bench, stopped_by: str | None, told: bool
+) -> None:
+    left = an_exit(leftovers=(7, 8), stopped_by=stopped_by)
+    run = await watch(bench, await launched(bench, Script(exit=left)))
+
+    line = f"WARNING: [orchestra] {run.id} left 2 processes running, now ended (pid 7 8)"
+    assert (line in bench.lines) == told
+
+
+class _AwayStore(MemoryStore):
+    """Takes no change while it is away."""
+
+    away = False
+
+    async def update(self, runs: Sequence[Run]) -> tuple[Run, ...]:
+        if self.away:
+            raise StoreUnavailable("the store is away")
+        return await super().update(runs)
+
+
+@pytest.mark.parametrize("since", ["its start", "its start was seen", "it runs"])
+async def test_a_run_that_ends_while_the_store_is_away_has_ended_as_its_record_says(
+    bench: Bench, since: str
+) -> None:
+    store = _AwayStore(bench.data)
+    session = bench.open(store=store)
+    claimed = await bench.claim(await bench.make(HANGS), session)
+    store.away = since == "its start"
+    run = await launch(session, claimed, Launch())
+    assert run.state == "running"
+    if since == "its start was seen":
+        # By who was slower to start it than it was to begin.
+        run, store.away = structs.replace(run, state="pending"), True
+        bench.data.runs[run.id] = run
+    ended: list[Run] = []
+    async with anyio.create_task_group() as group:
+
+        async def follow() -> None:
+            ended.append(await supervise(session, run, console=bench.console))
+
+        group.start_soon(follow)
+        if store.away:
+            await bench.until(lambda: any("the store is away" in line for line in bench.lines))
+        store.away = True
+        bench.end(run)
+
+    assert (ended[0].state, ended[0].exit_code) == ("completed", 0)
+    assert bench.state(run) in ("pending", "running")
+    assert any(f"What becomes of run {run.id} is in its directory" in line for line in bench.lines)
+    settled = await settle(bench.open(), await bench.store.get(run.id))
+    assert (settled.state, settled.stopped) == ("completed", ended[0].stopped)
 
 
 async def test_unknown_changes_nothing_however_long_it_lasts(bench: Bench) -> None:

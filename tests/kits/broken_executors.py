@@ -14,6 +14,7 @@ import anyio.lowlevel
 import pytest
 from msgspec import structs
 
+from orchestra.errors import ExecutorError
 from orchestra.testing import executors, scripted
 from orchestra.testing.executors import ExecutorContract, exit_of
 from orchestra.testing.hinting import (
@@ -407,6 +408,25 @@ class RunsNothingThatItPrepared(Hinting):
 
 class TestRunsNothingThatItPrepared(Whole):
     executor, caught_by = RunsNothingThatItPrepared, "test_a_prepared_job_runs_once_it_is_submitted"
+
+
+class MissesOrdersThatWereNamed(Hinting):
+    missed = False
+
+    def prepare(self, job, orders):
+        self.missed = not (Path(job.directory) / orders).exists()
+
+    async def submit(self, job):
+        if self.missed:
+            raise ExecutorError("No such file or directory")
+        return await super().submit(job)
+
+
+class TestMissesOrdersThatWereNamed(Whole):
+    executor, caught_by = (
+        MissesOrdersThatWereNamed,
+        "test_orders_that_get_their_name_before_they_are_read_are_followed",
+    )
 
 
 class RunsWhatItPrepares(Hinting):

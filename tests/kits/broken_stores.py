@@ -15,6 +15,7 @@ from msgspec import structs
 from orchestra.contracts import Mark, Page
 from orchestra.errors import RevisionConflict, RunNotFound
 from orchestra.model import lifecycle
+from orchestra.model.conditions import AllOf, AnyOf, Condition, Not
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.run import Run, Worker
 from orchestra.testing.memory_store import MemoryStore
@@ -539,6 +540,21 @@ class CutsBeforeItAsks(MemoryStore):
         page = await super().query(changed(query, where=None))
         found = tuple(filter(query.matches, page.runs))
         return Page(runs=found, total=len(found))
+
+
+@caught_by("test_conditions_put_together_by_chance_find_what_matches")
+class NegatesEachPart(MemoryStore):
+    async def query(self, query: RunQuery) -> Page:
+        where = None if query.where is None else self._negated_each(query.where)
+        return await super().query(changed(query, where=where))
+
+    def _negated_each(self, where: Condition) -> Condition:
+        if isinstance(where, AllOf | AnyOf):
+            return type(where)(tuple(map(self._negated_each, where.conditions)))
+        if isinstance(where, Not) and isinstance(where.condition, AllOf | AnyOf):
+            kind = type(where.condition)
+            return kind(tuple(self._negated_each(Not(part)) for part in where.condition.conditions))
+        return where
 
 
 @caught_by("test_a_condition_is_asked_of_runs_as_they_are_now")

@@ -34,9 +34,10 @@ def test_trials_are_counted_by_what_has_become_of_them() -> None:
         "staged",
     ]
 
-    found = progress_of(BATCH, [trial(state) for state in states], NOW, planned=20)
+    trials = [*map(trial, states), trial("terminated", cause="stopped")]
+    found = progress_of(BATCH, trials, NOW, planned=20)
 
-    assert (found.planned, found.ended, found.failed, found.running) == (20, 6, 3, 1)
+    assert (found.planned, found.ended, found.failed, found.running) == (20, 7, 4, 1)
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,16 @@ def test_a_run_is_tried_again_for_the_causes_that_were_named_and_as_often(
     assert Retry(limit=2, on=("oom", "exit:75")).wants(causes, executions) is wanted
 
 
+def test_a_signal_may_be_named() -> None:
+    assert parse_retry(1, "signal:SEGV,signal:sigkill,signal:9").on == ("signal:11", "signal:9", "signal:9")
+
+
+def test_devices_grow_to_whole_ones() -> None:
+    grown = [Resources(gpus=0.5).times({"gpus": 1.5}, attempt).gpus for attempt in (1, 2, 3)]
+
+    assert grown == [0.5, 0.75, 2]
+
+
 def test_a_run_that_is_lost_again_and_again_is_given_up() -> None:
     retry = Retry(limit=100)
 

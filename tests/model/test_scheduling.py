@@ -10,7 +10,7 @@ from msgspec import structs
 
 from orchestra.model.resources import Resources
 from orchestra.model.run import Run
-from orchestra.model.scheduling import Choice, Group, Machine, Situation, choose, device_shares
+from orchestra.model.scheduling import Choice, Ended, Group, Machine, Situation, choose, device_shares
 from orchestra.testing.builders import a_run
 
 GPUS = Machine(cpus=8, memory=64 << 30, devices=("0", "1"))
@@ -135,9 +135,10 @@ def test_a_retry_waits_for_its_time_and_the_next_one_is_told() -> None:
 
 
 def test_a_run_comes_after_those_that_it_was_told_to_follow() -> None:
-    targets: Any = {"a": None, "b": "completed", "c": "error"}
+    targets = {"a": None, "b": Ended("completed"), "c": Ended("error"), "d": Ended("error", "d7")}
     runs = [staged(1, after=("a:ok",)), staged(2, after=("b:ok",)), staged(3, after=("c:any",))]
     runs += [staged(4, after=("c:ok",)), staged(5, after=("gone:ok",)), staged(6, after=("b:ok", "a:any"))]
+    runs += [staged(7, after=("d:ok",))]
 
     choice = choose(runs, now(targets=targets))
 
@@ -146,6 +147,7 @@ def test_a_run_comes_after_those_that_it_was_told_to_follow() -> None:
     assert {int(run, 16): reason for run, reason in choice.aborts.items()} == {
         4: "run c, which it was to follow, ended as error",
         5: "run gone, which it was to follow, was deleted",
+        7: "trial d7 of batch d, which it was to follow, ended as error",
     }
 
 

@@ -1,4 +1,4 @@
-"""A way to the server that is cut where it hurts most: while a change is being committed."""
+"""A way to the server that is cut where it hurts most, while a change is being committed, or says nothing any more."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ class CuttingProxy:
         self.port = self._socket.getsockname()[1]
         self._trigger: tuple[bytes, Cut] | None = None
         self.cuts = 0
+        self._freed = threading.Event()
+        self._freed.set()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
@@ -25,7 +27,16 @@ class CuttingProxy:
         """Cut the connection that sends ``statement`` next: the server never gets it, or nobody its answer."""
         self._trigger = statement, when
 
+    def freeze(self) -> None:
+        """Pass on nothing that clients send from now on, and cut nothing."""
+        self._freed.clear()
+
+    def thaw(self) -> None:
+        """Go on where it was."""
+        self._freed.set()
+
     def close(self) -> None:
+        self.thaw()
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
         for thread in self._threads:
@@ -46,6 +57,7 @@ class CuttingProxy:
             back = threading.Thread(target=self._pass_back, args=(server, client), daemon=True)
             back.start()
             while data := _received(client):
+                self._freed.wait(20)
                 if self._trigger is not None and self._trigger[0] in data:
                     _, when = self._trigger
                     self._trigger = None

@@ -36,11 +36,15 @@ class PostgresServer:
         self.folder = folder
         self._programs = programs
         self._as_postgres = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        self._settings = dict(SETTINGS)
         self.port = _free_port()
 
     @property
     def url(self) -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.port}/postgres"
+        return self.url_at("127.0.0.1")
+
+    def url_at(self, address: str) -> str:
+        return f"postgresql://postgres@{address}:{self.port}/postgres"
 
     def make(self) -> None:
         self.folder.mkdir(exist_ok=True)
@@ -50,8 +54,14 @@ class PostgresServer:
             "initdb", "-D", f"{self.folder}/data", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--no-sync"
         )
 
+    def let_in(self, network: str) -> None:
+        """From the next start on, listen to all networks, and let in whoever comes from this one."""
+        self._settings["listen_addresses"] = "*"
+        with open(f"{self.folder}/data/pg_hba.conf", "a") as file:
+            file.write(f"host all all {network} trust\n")
+
     def start(self) -> None:
-        settings = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
+        settings = " ".join(f"-c {name}={value}" for name, value in self._settings.items())
         options = f"-p {self.port} -k {self.folder} {settings}"
         self._call(
             "pg_ctl", "-D", f"{self.folder}/data", "-w", "-l", f"{self.folder}/log", "-o", options, "start"

@@ -43,3 +43,30 @@ def test_two_queues_share_the_sweep_of_the_example_and_leave_nothing(tmp_path: P
     assert [line.split()[-2:] for line in runs] == [["completed", f"n={n}"] for n in range(8, 0, -1)]
     scratch.rmdir()
     assert sorted(os.listdir(project)) == sorted(os.listdir(EXAMPLE))
+
+
+@pytest.mark.skipif(
+    binaries() is None and os.environ.get("CI") != "true", reason="there is no PostgreSQL here"
+)
+def test_the_example_tells_what_went_wrong_and_leaves_nothing(tmp_path: Path) -> None:
+    # The server's user runs it.
+    programs = Path(tempfile.mkdtemp(prefix="orchestra-", dir="/tmp"))
+    refusing = programs / "initdb"
+    refusing.write_text("#!/bin/sh\necho 'initdb: no room' >&2\nexit 1\n")
+    for path in (programs, refusing):
+        path.chmod(0o755)
+
+    try:
+        ended = subprocess.run(
+            [EXAMPLE / "demo.sh"],
+            env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "TMPDIR": str(tmp_path)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    finally:
+        shutil.rmtree(programs)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", "initdb: no room\n")
+    assert list(tmp_path.iterdir()) == []

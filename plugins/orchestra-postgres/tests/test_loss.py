@@ -19,9 +19,11 @@ from orchestra.testing.builders import a_run, a_worker, some_runs
 from postgres_server import PostgresServer
 
 from orchestra_postgres import Options, PostgresStore, open_store
+from orchestra_postgres.server import now
 
 pytestmark = pytest.mark.anyio
 CLAIM, COMMIT = b"FOR UPDATE", b"COMMIT"
+HOUR = 3_600_000_000
 
 
 @pytest.fixture(params=["asyncio", "trio"])
@@ -124,6 +126,98 @@ async def test_waiting_for_a_server_can_be_cancelled(options: Options) -> None:
 
     assert scope.cancelled_caught
     assert time.monotonic() - began < 5
+
+
+async def test_a_claim_that_a_server_was_silent_to_is_made_once(
+    proxy: CuttingProxy, cuttable: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestra_postgres.server.LEAST_SILENCE", 0.3)
+    async with open_store(structs.replace(cuttable, patience=0.4, connect_timeout=9)) as store:
+        runs = await store.create(some_runs(3))
+        proxy.freeze()
+        thawing = threading.Timer(0.7, proxy.thaw)
+        thawing.start()
+        with anyio.fail_after(20):
+            claimed = await store.claim(a_worker(), 60.0, 1, Wanted())
+
+        assert [run.id for run in claimed] == [runs[0].id]
+        assert [(await store.get(run.id)).attempt for run in runs] == [1, 0, 0]
+        thawing.join()
+
+
+async def test_what_listens_is_tried_and_made_anew_where_it_was_lost_in_silence(
+    proxy: CuttingProxy, cuttable: Options, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestra_postgres.server.LEAST_SILENCE", 0.2)
+    monkeypatch.setattr("orchestra_postgres.listening.LOOK_EVERY", 0.1)
+    patient = structs.replace(cuttable, patience=0.2, connect_timeout=9)
+    async with open_store(patient) as store, store.changes() as changes, open_store(options) as other:
+        proxy.freeze()
+        thawing = threading.Timer(0.6, proxy.thaw)
+        thawing.start()
+        with anyio.fail_after(5):
+            await anext(changes)
+            await other.create([a_run()])
+            await anext(changes)
+        thawing.join()
+
+
+async def test_who_is_cancelled_does_not_stay_with_a_server_that_says_nothing(
+    proxy: CuttingProxy, cuttable: Options
+) -> None:
+    async with open_store(cuttable) as store, store.changes():
+        await store.create([a_run()])
+        proxy.freeze()
+        with anyio.move_on_after(0.1), anyio.fail_after(3):
+            await store.query(RunQuery())
+
+        proxy.thaw()
+        assert (await store.query(RunQuery())).total == 1
+
+
+async def test_a_server_that_is_full_is_waited_for(options: Options, server: PostgresServer) -> None:
+    name = options.schema
+    with psycopg.connect(server.url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN CONNECTION LIMIT 0".encode())
+        connection.execute(f"GRANT CREATE ON DATABASE postgres TO {name}".encode())
+        url = server.url.replace("postgres@", f"{name}@")
+        full = structs.replace(options, url=url, patience=0.3)
+        with pytest.raises(StoreUnavailable, match="too many connections for role"):
+            async with open_store(full):
+                pass
+
+        connection.execute(f"ALTER ROLE {name} CONNECTION LIMIT -1".encode())
+        async with open_store(full) as store:
+            await store.create([a_run()])
+            # What is refused to who was let in before is not for ever.
+            connection.execute(f"ALTER ROLE {name} NOLOGIN".encode())
+            end_connections(server)
+            with pytest.raises(StoreUnavailable, match="not permitted to log in"):
+                await store.query(RunQuery())
+
+
+async def test_leases_are_told_by_the_clock_of_who_asks(
+    options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = a_worker()
+    async with open_store(options) as here:
+        (run,) = await here.create([a_run()])
+        with monkeypatch.context() as ours:
+            ours.setattr("orchestra_postgres.server.now", lambda: now() + HOUR)
+            ours.setattr("orchestra_postgres.store.now", lambda: now() + HOUR)
+            async with open_store(options) as ahead:
+                (claimed,) = await ahead.claim(worker, 60.0, 1, Wanted())
+                (found,) = (await ahead.query(RunQuery())).runs
+                (changed,) = await ahead.update([structs.replace(found, label="new")])
+                leases = {claimed.lease, found.lease, changed.lease, (await ahead.get(run.id)).lease}
+
+                assert [round((lease or 0) - now() - HOUR, -7) for lease in leases] == [60_000_000]
+                ours.undo()
+                # Its clock was set right meanwhile.
+                assert await ahead.renew(worker, 60.0) == {run.id}
+                assert round(((await ahead.get(run.id)).lease or 0) - now(), -7) == 60_000_000
+
+        assert round(((await here.get(run.id)).lease or 0) - now(), -7) == 60_000_000
 
 
 async def test_a_run_whose_record_is_damaged_is_broken_and_hides_no_other(

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -38,7 +39,7 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
 SlurmdParameters=config_overrides
 ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
+{memory}
 MpiDefault=none
 ReturnToService=2
 SchedulerType=sched/backfill
@@ -46,18 +47,33 @@ SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 PreemptType=preempt/partition_prio
-PreemptMode=CANCEL
+PreemptMode=REQUEUE
 KillWait=15
 OverTimeLimit=0
 MinJobAge=300
 InactiveLimit=0
 MessageTimeout=3
 AccountingStorageType=accounting_storage/none
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4000 State=UNKNOWN
-PartitionName=test Nodes={host} Default=YES MaxTime=INFINITE State=UP OverSubscribe=NO DefMemPerCPU=10
-PartitionName=spare Nodes={host} MaxTime=INFINITE State=UP OverSubscribe=NO DefMemPerCPU=10
-PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP OverSubscribe=NO DefMemPerCPU=10 PriorityTier=10
+NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory=4000 State=UNKNOWN
+PartitionName=DEFAULT Nodes={node} MaxTime=INFINITE State=UP OverSubscribe=NO DefMemPerCPU=100
+PartitionName=test Default=YES PreemptMode=CANCEL
+PartitionName=spare PreemptMode=REQUEUE
+PartitionName=urgent PriorityTier=10
 """
+
+WITH_CGROUP = """\
+TaskPlugin=task/cgroup"""
+WITHOUT_CGROUP = """\
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=1
+JobAcctGatherParams=OverMemoryKill"""
+"""What ends jobs that take more memory than they were given: the kernel, or where that can't be a look every second."""
+CGROUP = """\
+CgroupPlugin=cgroup/v1
+ConstrainRAMSpace=yes
+"""
+CGROUPS = Path("/sys/fs/cgroup/memory")
 
 
 def reason_against() -> str | None:
@@ -84,13 +100,20 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.configuration = folder / "slurm.conf"
+        self.node = f"node{os.getpid()}"
+        """Of this cluster alone: cgroups are named so."""
         self.environment = {**os.environ, "PATH": _path(), "SLURM_CONF": str(self.configuration)}
 
     def __enter__(self) -> Cluster:
         for name in ("state", "spool", "munge"):
             (self.folder / name).mkdir()
         # Who checks credentials wants every folder above its socket to be safe from others.
+        constrains = os.access(CGROUPS, os.W_OK)
+        if constrains:
+            (self.folder / "cgroup.conf").write_text(CGROUP)
         text = CONFIGURATION.format(
+            memory=WITH_CGROUP if constrains else WITHOUT_CGROUP,
+            node=self.node,
             host=socket.gethostname().partition(".")[0],
             controller_port=_free_port(),
             node_port=_free_port(),
@@ -142,6 +165,14 @@ class Cluster:
         self.run("scancel", f"--user={os.getuid()}")
         self._until(lambda: not self.run("squeue", "-h").strip(), "jobs to end")
 
+    def limit_time(self, job: str) -> None:
+        """Let the time of a job be over now: the controller looks at that every 30 seconds."""
+        self.run("scontrol", "update", f"jobid={job}", "EndTime=now+1")
+
+    def fail_node(self) -> None:
+        """Let the node be down, and with that all that runs there. It comes back by itself: it answers."""
+        self.run("scontrol", "update", f"nodename={self.node}", "state=down", "reason=test")
+
     def _start_munge(self) -> None:
         key = self.folder / "munge" / "key"
         key.write_bytes(os.urandom(128))
@@ -160,6 +191,9 @@ class Cluster:
     def _down(self) -> None:
         for name in ("slurmd", "slurmctld", "munged"):
             self._kill(name, signal.SIGTERM)
+        for group in sorted(CGROUPS.glob(f"slurm_{self.node}/**/"), reverse=True):
+            with suppress(OSError):
+                group.rmdir()
 
     def _kill(self, name: str, number: int) -> None:
         try:

@@ -130,8 +130,14 @@ def scancel(arguments):
     element = arguments[-1]
     state = state_of(element)
     if "--state=PENDING" in arguments:
-        if state == "PENDING":
-            write("CANCELLED", "state", element)
+        # All that waits of an array, whichever element is named: as Slurm does it.
+        number = element.partition("_")[0]
+        for one in elements(number, json.loads(read("jobs", number))):
+            if state_of(one) == "PENDING":
+                write("CANCELLED", "state", one)
+        return
+    if state == "PENDING":
+        write("CANCELLED", "state", element)
         return
     if state != "RUNNING":
         sys.exit("scancel: error: Kill job error on job id: Job/step already completing or completed")

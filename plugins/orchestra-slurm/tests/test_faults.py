@@ -95,6 +95,46 @@ async def test_a_submission_is_tried_again_while_the_controller_is_away(
     assert marks(tmp_path) == 1
 
 
+async def test_what_is_in_the_way_of_a_submission_is_told_as_it_began_for_all_that_wait(
+    fake: Fake, options: Options, marking: Callable[[], Job], tmp_path: Path
+) -> None:
+    fake.let("sbatch", "fail Unable to contact slurm controller (connect failure)")
+    first, second, other = marking(), marking(), marking()
+    async with (
+        open_executor(structs.replace(options, array=False)) as executor,
+        anyio.create_task_group() as group,
+    ):
+        assert executor.obstacle(first) == ""
+        group.start_soon(executor.submit, first)
+        group.start_soon(executor.submit, second)
+        await eventually(lambda: bool(executor.obstacle(first)))
+        told = executor.obstacle(first)
+        fake.let("squeue", "fail something else")
+        await eventually(lambda: len(fake.calls("squeue")) >= 2)
+        assert executor.obstacle(second) == told == executor.obstacle(first)
+        assert executor.obstacle(other) == ""
+        fake.let("sbatch", None)
+        fake.let("squeue", None)
+
+    assert told.startswith("Slurm takes no job now, which is tried until ")
+    assert told.endswith("Unable to contact slurm controller (connect failure)")
+    assert executor.obstacle(first) == ""
+
+
+async def test_a_submission_that_hangs_is_given_up_soon_when_it_is_cancelled(
+    fake: Fake, options: Options, marking: Callable[[], Job]
+) -> None:
+    fake.let("sbatch", "hang")
+    job = marking()
+    async with open_executor(structs.replace(options, timeout=100.0)) as executor:
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(executor.submit, job)
+                await eventually(lambda: bool(fake.calls("sbatch")))
+                group.cancel_scope.cancel()
+        assert await executor.find(job) is None
+
+
 async def test_what_slurm_will_never_take_is_refused_at_once_in_its_own_words(
     fake: Fake, options: Options, marking: Callable[[], Job]
 ) -> None:
@@ -200,7 +240,7 @@ async def test_a_job_that_is_executed_again_after_a_requeue_does_not_start_its_o
         ("TIMEOUT", "timeout", "was ended at its time limit (TIMEOUT)"),
         ("OUT_OF_MEMORY", "oom", "its memory was used up (OUT_OF_MEMORY)"),
         ("PREEMPTED", "preempted", "had to give its place to another job (PREEMPTED)"),
-        ("NODE_FAIL", None, "has lost its node (NODE_FAIL)"),
+        ("NODE_FAIL", "lost", "has lost its node (NODE_FAIL)"),
         ("COMPLETED", None, "has ended (COMPLETED)"),
     ],
 )
@@ -264,6 +304,28 @@ async def test_what_a_job_said_that_never_began_is_told(
     assert "/no/such/python" in status.reason
 
 
+async def test_where_slurm_itself_looks_after_memory_its_words_tell_that_a_job_used_it_up(
+    fake: Fake, options: Options, make_job: SupervisedJobs
+) -> None:
+    fake.let("start", "none")
+    async with open_executor(options) as executor:
+        first, second = make_job(["true"]), make_job(["true"])
+        for job in (first, second):
+            (Path(job.directory) / "fence").touch()
+        words = "slurmstepd-n1: error: Exceeded job memory limit\n"
+        (Path(first.directory) / "slurm.out").write_text(words)
+        (Path(second.directory) / "slurm.out").write_text("slurmstepd-n1: error: something else\n")
+        handles = [await executor.submit(job) for job in (first, second)]
+        for handle in handles:
+            fake.becomes(_element(handle), "FAILED")
+        statuses = await executor.status(handles)
+    for job in (first, second):
+        (Path(job.directory) / "fence").unlink()
+
+    assert [status.cause for status in statuses] == ["oom", None]
+    assert "Exceeded job memory limit" in statuses[0].reason
+
+
 async def test_jobs_that_come_together_are_one_array_and_each_runs_its_own_attempt(
     fake: Fake, options: Options, make_job: SupervisedJobs, tmp_path: Path
 ) -> None:
@@ -285,6 +347,21 @@ async def test_jobs_that_come_together_are_one_array_and_each_runs_its_own_attem
     assert {handle.job for handle in handles} == {job.name for job in jobs}
     assert len({handle.token for handle in handles}) == 12
     assert sorted(map(int, (tmp_path / "marks").read_text().split())) == list(range(12))
+
+
+async def test_an_array_that_was_cancelled_as_a_whole_is_one_line_for_all_of_its_jobs(
+    fake: Fake, options: Options
+) -> None:
+    listing = Listing(options)
+    fake.let("start", "none")
+    job = '{"name": "orch-many", "count": null, "options": {}, "command": []}'
+    (fake.root / "jobs" / "7").write_text(job)
+    fake.becomes("7", "CANCELLED")
+
+    found = await listing.statuses(["7_3:orch-many", "7_3:other"])
+
+    assert (found["7_3:orch-many"].phase, found["7_3:orch-many"].cause) == ("ended", "stopped")
+    assert found["7_3:other"].phase == "gone"
 
 
 async def test_jobs_that_ask_for_different_things_share_no_array(

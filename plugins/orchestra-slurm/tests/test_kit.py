@@ -10,12 +10,12 @@ from cluster import Cluster
 from fake import Fake
 from orchestra.testing.executors import ExecutorContract, ExecutorOpener
 from orchestra.testing.hinting import HintingContract
-from orchestra.testing.scheduling import SchedulingContract
+from orchestra.testing.scheduling import PersistingContract, SchedulingContract
 
 from orchestra_slurm import Options, open_executor
 
 
-class TestFakeSlurm(HintingContract, SchedulingContract, ExecutorContract):
+class TestFakeSlurm(HintingContract, PersistingContract, SchedulingContract, ExecutorContract):
     many = 40
 
     @pytest.fixture
@@ -27,7 +27,7 @@ class TestFakeSlurm(HintingContract, SchedulingContract, ExecutorContract):
         return partial(open_executor, Options(home=tmp_path, poll=0.05, window=0.02, **fake.options))
 
 
-class TestRealSlurm(HintingContract, SchedulingContract, ExecutorContract):
+class TestRealSlurm(HintingContract, PersistingContract, SchedulingContract, ExecutorContract):
     many = 40
 
     @pytest.fixture

@@ -19,14 +19,18 @@ ORCHESTRA = Path(sys.executable).with_name("orchestra")
 EXAMPLE = Path(__file__).parents[3] / "examples" / "slurm"
 PATIENCE = 40.0
 SCRIPT = """
-import signal, sys, time
+import os, signal, sys, time
 
 seconds = 0.0
 code = 0
+memory = 0
 stubborn = False
 if stubborn:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 print("begun", flush=True)
+if int(os.environ["RUN_ATTEMPT"]) > 1:
+    sys.exit("this time it was not kept from ending")
+held = b"x" * (memory << 20)
 end = time.time() + seconds
 while time.time() < end:
     time.sleep(0.05)
@@ -128,14 +132,50 @@ def test_an_operation_of_the_project_file_is_run_there_at_once_or_when_it_is_sta
 
 def test_a_queue_runs_a_batch_of_trials_as_one_array(home: Home, cluster: Cluster) -> None:
     home("run", "work.py", "code=[0,0,0,4]", "-y", "--stage-trials")
+    before = _jobs_in(cluster, "spare")
     out = home("queue", "run-once=yes", "jobs=4", "--executor", "slurm partition=spare window=0.3")
 
     assert out.count("ended") == 4
     trials = [run for run in home.runs() if run["batch"]]
     assert sorted(str(run["status"]) for run in trials) == ["completed"] * 3 + ["error"]
-    jobs = cluster.run("squeue", "-h", "-r", "-t", "all", "-o", "%F|%P|%j").split()
-    mine = {job for job in jobs if "|spare|" in job}
-    assert len(mine) == 1, "the trials are no array, or not in the partition"
+    assert _jobs_in(cluster, "spare") - before == 1, "the trials are no array, or not in the partition"
+
+
+def test_the_trials_of_a_batch_in_the_foreground_are_in_slurm_at_once_and_leave_it_when_that_is_interrupted(
+    home: Home, cluster: Cluster
+) -> None:
+    words = ("run", "work.py", "code=[0,0,0,1]", "-y", "--executor")
+    before = _jobs_in(cluster, "spare")
+    out = home(*words, "slurm partition=spare")
+    assert out.count("begun\n") == out.count("ended\n") == 4
+    assert _jobs_in(cluster, "spare") - before <= 3, "the trials are no array"
+
+    # Of twelve that want all processors for ever one begins.
+    batch = home.start(
+        *words, "slurm sbatch_args=--exclusive", "seconds=[300,301,302]", "--run-id", "stopped"
+    )
+    home.until_state("running")
+    batch.send_signal(signal.SIGINT)
+    assert batch.wait(PATIENCE) == 130
+    states = [run["status"] for run in home.runs() if run["batch"] == "stopped"]
+    assert sorted(map(str, states)) == ["pending"] * 11 + ["terminated"]
+    assert not cluster.run("squeue", "-h").strip(), "jobs were left in Slurm"
+
+
+def test_a_stop_of_one_run_that_waits_leaves_the_others_of_its_array_alone(
+    home: Home, cluster: Cluster
+) -> None:
+    home("run", "work.py", "code=[0,1,2]", "-y", "--stage-trials")
+    home.start("queue", "jobs=3", "--executor", "slurm window=0.3 sbatch_args=--begin=now+600")
+    home.until(lambda: cluster.run("squeue", "-h", "-r").count("orch-") == 3)
+    stopped = str(home.runs()[0]["id"])
+    home.until(lambda: "waiting in Slurm" in home.info(stopped))
+
+    home("stop", stopped, "-y")
+
+    assert home.until_state("terminated") == [stopped]
+    assert cluster.run("squeue", "-h", "-r").count("orch-") == 2
+    assert len(home.until_state("pending", 2)) == 2
 
 
 def test_the_submitting_process_may_die_and_whoever_looks_next_sees_the_truth(
@@ -176,32 +216,93 @@ def test_a_run_that_waits_is_cancelled_and_one_that_runs_is_told_to_end(home: Ho
     home.until(lambda: not cluster.run("squeue", "-h").strip())
 
 
-@pytest.mark.parametrize(
-    ("how", "cause"),
-    [("cancel", "stopped"), ("preempt", "preempted"), ("kill", "lost")],
-)
-def test_the_reasons_for_which_slurm_ends_a_job_are_told_apart(
-    home: Home, cluster: Cluster, how: str, cause: str
+ENDS = {
+    "cancel": ("stopped", "was cancelled (CANCELLED)"),
+    "preempt": ("preempted", "had to give its place to another job (PREEMPTED)"),
+    "preempt-requeue": ("preempted", "had to give its place to another job (PREEMPTED)"),
+    "memory": ("oom", "memory"),
+    "node": ("lost", "has lost its node (NODE_FAIL)"),
+    "kill": ("lost", "has failed (FAILED)"),
+    "time": ("timeout", "was ended at its time limit (TIMEOUT)"),
+}
+"""How Slurm, or what befalls it, ends a job: the cause by which it is retried, and what is said of it."""
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_the_reasons_for_which_slurm_ends_a_job_are_told_apart_and_retried_by(
+    home: Home, cluster: Cluster, how: str
+) -> None:
+    cause, told = ENDS[how]
+    partition = "spare" if how == "preempt-requeue" else "test"
+    words = ("work.py", "seconds=300", "-y", "--executor", f"slurm partition={partition} time=1")
+    if how == "memory":
+        words = (*words, "memory=150", "--resources", "memory=60M")
+    plain = home.start("run", *words, "--run-id", "plain")
+    again = home.start(
+        "run", *words, "--run-id", "again", "--retries=1", f"--retry-on={cause.replace('stopped', 'any')}"
+    )
+    if how != "memory":
+        home.until(
+            lambda: all("begun" in home("cat", "--output", run) for run in home.until_state("running", 2))
+        )
+        end_jobs(home, cluster, how)
+
+    plain.communicate(timeout=PATIENCE)
+    _, error = again.communicate(timeout=PATIENCE)
+
+    said = home.info("plain")
+    assert f"status: {'lost' if how == 'kill' else 'terminated'}" in said
+    assert f"cause: {cause}" in said
+    assert told in _field(said, "reason")
+    if how == "cancel":
+        assert "is tried again" not in error
+        assert "cause: stopped" in home.info("again")
+    else:
+        assert "is tried again (try 2 of 2): Slurm job" in error
+        assert told in error
+        assert "this time it was not kept from ending" in error
+
+
+def end_jobs(home: Home, cluster: Cluster, how: str) -> None:
+    """End the two jobs that run, as is said."""
+    jobs = {run: _job_of(home.info(run)) for run in ("plain", "again")}
+    match how:
+        case "cancel":
+            cluster.run("scancel", *jobs.values())
+        case "time":
+            for job in jobs.values():
+                cluster.limit_time(job)
+        case "node":
+            cluster.fail_node()
+        case "kill":
+            for run in jobs:
+                os.kill(int(_field(home.info(run), "pid")), signal.SIGKILL)
+        case _:
+            cluster.run("sbatch", "-p", "urgent", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
+
+
+def test_a_job_that_is_requeued_all_the_same_does_not_start_its_operation_again(
+    home: Home, cluster: Cluster
 ) -> None:
     process = home.start("run", "work.py", "seconds=300", "-y", "--executor", "slurm")
     (run,) = home.until_state("running")
     home.until(lambda: "begun" in home("cat", "--output", run))
     job = _job_of(home.info(run))
-    if how == "cancel":
-        cluster.run("scancel", job)
-    elif how == "preempt":
-        cluster.run("sbatch", "-p", "urgent", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
-    else:
-        pid = int(_field(home.info(run), "pid"))
-        os.kill(pid, signal.SIGKILL)
+
+    assert "disabled" in cluster.run("scontrol", "requeue", job)
+    cluster.run("scontrol", "update", f"jobid={job}", "requeue=1")
+    cluster.run("scontrol", "requeue", job)
+
+    def has_failed() -> bool:
+        # It would wait for two minutes, and can't be told otherwise before its first life is quite over.
+        cluster.run("scontrol", "update", f"jobid={job}", "StartTime=now")
+        return "FAILED" in cluster.run("squeue", "-h", "-t", "all", "-j", job, "-o", "%T")
+
+    home.until(has_failed)
     process.communicate(timeout=PATIENCE)
 
-    said = home.info(run)
-    assert f"status: {'lost' if how == 'kill' else 'terminated'}" in said
-    if how == "cancel":
-        assert "was cancelled (CANCELLED)" in said
-    if how == "preempt":
-        assert "had to give its place to another job (PREEMPTED)" in said
+    assert "status: terminated" in home.info(run)
+    assert home("cat", "--output", run).count("begun") == 1
 
 
 def test_a_run_that_slurm_will_never_take_has_failed_with_slurms_words(home: Home) -> None:
@@ -278,6 +379,12 @@ def test_the_example_runs_its_sweep_on_a_cluster_of_its_own(tmp_path: Path) -> N
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("never ill:") == 6
     assert done.stdout.count("completed") >= 6
+
+
+def _jobs_in(cluster: Cluster, partition: str) -> int:
+    """How many jobs Slurm was given for ``partition``; an array is one."""
+    jobs = cluster.run("squeue", "-h", "-r", "-t", "all", "-o", "%F|%P|%j").split()
+    return len({job for job in jobs if f"|{partition}|" in job})
 
 
 def _field(said: str, name: str) -> str:

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 import anyio
 import psycopg
 
-from orchestra_postgres.server import Connection, Lost, Server
+from orchestra_postgres.connection import Connection
+from orchestra_postgres.server import Lost, Server
 
-_LOOK_EVERY = 60.0
+LOOK_EVERY = 60.0
 """Seconds of silence after which the connection is tried: a network that is gone says nothing."""
 _LONGEST_DELAY = 5.0
 
@@ -22,6 +23,7 @@ class Changes(AsyncIterator[None]):
         self._server = server
         self._channel = channel
         self._connection: Connection | None = None
+        self._told = False
 
     def listen(self) -> None:
         """Connect, and listen from now on.
@@ -30,6 +32,8 @@ class Changes(AsyncIterator[None]):
             Lost: the server is away.
         """
         connection = self._server.connect()
+        # Of what comes with the answer to a statement.
+        connection.add_notify_handler(self._note)
         try:
             connection.execute(f"LISTEN {self._channel}".encode())
         except psycopg.Error as error:
@@ -52,7 +56,7 @@ class Changes(AsyncIterator[None]):
                 if self._is_told(self._connection):
                     return
                 silent = True
-                with anyio.move_on_after(_LOOK_EVERY):
+                with anyio.move_on_after(LOOK_EVERY):
                     await anyio.wait_readable(self._connection.fileno())
                     silent = False
                 if silent:
@@ -63,15 +67,17 @@ class Changes(AsyncIterator[None]):
 
     def _is_told(self, connection: Connection) -> bool:
         connection.pgconn.consume_input()
-        told = False
         while connection.pgconn.notifies() is not None:
-            told = True
+            self._told = True
+        told, self._told = self._told, False
         return told
+
+    def _note(self, _: object) -> None:
+        self._told = True
 
     def _try(self) -> None:
         if self._connection is not None:
-            # It may take in what is told meanwhile, which is_told() then finds.
-            self._connection.pgconn.exec_(b"")
+            self._connection.execute("SELECT 1")
 
     async def _listen_again(self) -> None:
         """Until it is done, however long that takes: what was changed meanwhile is to be looked for then."""

@@ -23,6 +23,9 @@ _SETTINGS = {
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "3",
 }
+_SHAPES = {"host": r"@?[^@]*", "port": r"[0-9,]*", "dbname": r"[^@]*"}
+"""What the parts of an address that are shown look like: others are a piece of a password with a character in it that
+ended it early."""
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,7 +42,7 @@ class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     connect_timeout: int = 5
     """Seconds that one attempt to connect may take."""
     patience: float = 30.0
-    """Seconds that a call waits for a server that is away before it fails."""
+    """Seconds that a call waits for a server that is away, or says nothing, before it fails."""
 
     def __repr__(self) -> str:
         return f"Options(schema={self.schema!r})"
@@ -67,16 +70,17 @@ def parameters(options: Options) -> dict[str, Any]:
     Raises:
         PluginOptionsInvalid: the address can't be read, or a variable in it is not set. It is not shown.
     """
+    # What libpq says of it shows pieces of it.
+    unreadable = PluginOptionsInvalid(
+        "the url of the store 'postgres' can't be read",
+        "Write 'postgresql://USER@HOST:PORT/DATABASE', with special characters as %XX.",
+    )
     try:
         given = conninfo.conninfo_to_dict(_VARIABLE.sub(_expand, options.url))
     except psycopg.ProgrammingError:
-        # What libpq says of it shows pieces of it.
-        raise PluginOptionsInvalid(
-            "the url of the store 'postgres' can't be read",
-            "Write 'postgresql://USER@HOST:PORT/DATABASE', with special characters as %XX.",
-        ) from None
-    settings = {**_SETTINGS, "search_path": options.schema}
-    words = [given.get("options"), *(f"-c {name}={value}" for name, value in settings.items())]
+        raise unreadable from None
+    if not all(re.fullmatch(shape, str(given.get(name, ""))) for name, shape in _SHAPES.items()):
+        raise unreadable
     return {
         "keepalives_idle": 30,
         "keepalives_interval": 10,
@@ -85,8 +89,12 @@ def parameters(options: Options) -> dict[str, Any]:
         "connect_timeout": options.connect_timeout,
         **given,
         "client_encoding": "utf8",
-        "options": " ".join(str(word) for word in words if word),
     }
+
+
+def session_settings(options: Options) -> dict[str, str]:
+    """What each session is to be told; not as it connects, for a pooler between would not pass it on."""
+    return {**_SETTINGS, "search_path": f'"{options.schema}"'}
 
 
 def described(given: dict[str, Any]) -> str:

@@ -24,7 +24,7 @@ from orchestra.model.filters import RunQuery
 from orchestra.model.glimpse import as_run, decode_glimpse
 from orchestra.model.operation import FlagValue
 
-from orchestra_postgres.server import Connection
+from orchestra_postgres.connection import Connection
 from orchestra_postgres.table import CLAIM_ORDER, RECORD, is_plain, load, text, texts
 
 _LARGEST = 2**63

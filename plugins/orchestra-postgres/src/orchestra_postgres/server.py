@@ -9,19 +9,17 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TypeAlias, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
-import anyio
-import anyio.lowlevel
-import anyio.to_thread
 import psycopg
-from orchestra.errors import OrchestraError, StoreError, StoreUnavailable, UserError
+from orchestra.errors import StoreError, StoreUnavailable, UserError
 from psycopg import errors
 
-from orchestra_postgres.options import Options, check, described, masked, parameters
+from orchestra_postgres.connection import Connection, is_in_haste
+from orchestra_postgres.options import Options, check, described, masked, parameters, session_settings
+from orchestra_postgres.threads import Threads, pause
 
 T = TypeVar("T")
-Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 Work: TypeAlias = Callable[[Connection], T]
 
 TELL_AFTER = 2.0
@@ -39,7 +37,12 @@ _REFUSALS = (
     "invalid port number",
     "invalid sslmode",
 )
-"""What a server, or libpq, says that does not go away by waiting."""
+"""What a server, or libpq, says to who was never let in that does not go away by waiting."""
+_FULL = "too many connections"
+_NEGLIGIBLE = 1_000_000
+"""Microseconds that clocks may differ."""
+LEAST_SILENCE = 15.0
+"""Seconds in which a server that lives says something: longer than it lets a statement wait for a lock."""
 _PASSING = (
     errors.DeadlockDetected,
     errors.SerializationFailure,
@@ -47,6 +50,7 @@ _PASSING = (
     errors.QueryCanceled,
     errors.ReadOnlySqlTransaction,
 )
+NOW: Final = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _OTHERS_TERMINATED = """
     SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
     WHERE application_name = %s AND pid <> pg_backend_pid()
@@ -72,16 +76,19 @@ class Server:
     def __init__(self, options: Options) -> None:
         check(options)
         self._parameters = parameters(options)
+        self._settings = session_settings(options)
         self._patience = options.patience
-        self._pool = options.pool
+        self._silence = max(options.patience, LEAST_SILENCE)
         self.place = described(self._parameters)
+        self.greet: Callable[[Connection], None] | None = None
+        """What each connection is asked when it is made: that may be long after the first."""
+        self.ahead = 0
+        """Microseconds that the server's clock is ahead of ours, if that matters."""
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._closed = False
-        # Of each event loop that the handle is used in: one at a time, usually.
-        self._limiter: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar(
-            f"limit {id(self)}"
-        )
+        self._was_let_in = False
+        self._threads = Threads(options.pool)
 
     def close(self) -> None:
         """Close all connections that nobody uses; those in use are closed when they are given back."""
@@ -94,7 +101,8 @@ class Server:
     async def call(self, attempt: Callable[[], T]) -> T:
         """Call ``attempt`` until the server is there: in a thread where an event loop runs, else here.
 
-        An attempt that has begun is brought to its end; between two of them nothing is held and nothing half done.
+        An attempt that has begun is brought to its end, unless the call is cancelled and the server says nothing;
+        between two of them nothing is held and nothing half done.
 
         Raises:
             StoreUnavailable: the server is away for too long.
@@ -102,28 +110,16 @@ class Server:
         """
         reason = ""
         for delay in self._delays():
-            await _pause(delay)
+            await pause(delay)
             try:
                 return await self.off_loop(attempt)
             except Lost as lost:
                 reason = str(lost)
-                delay_told = reason
-            self._reason = delay_told
         raise StoreUnavailable(f"{self.place} can't be used: {reason}", "Try again when it is back.")
 
     async def off_loop(self, work: Callable[[], T]) -> T:
-        """What ``work`` returns, which is brought to its end."""
-        if not event_loop_runs():
-            return work()
-        try:
-            limiter = self._limiter.get()
-        except LookupError:
-            limiter = anyio.CapacityLimiter(self._pool)
-            self._limiter.set(limiter)
-        results: list[T] = []
-        with anyio.CancelScope(shield=True):
-            results.append(await anyio.to_thread.run_sync(work, limiter=limiter))
-        return results[0]
+        """See :meth:`orchestra_postgres.threads.Threads.call`."""
+        return await self._threads.call(work)
 
     def read(self, work: Work[T], *, at_once: bool = False) -> T:
         """What ``work`` reads; ``at_once``: with several statements, all of which see the same moment."""
@@ -200,19 +196,55 @@ class Server:
         Raises:
             Lost: the server is away.
             UserError: it does not let us in.
+            StoreTooNew: others have brought the tables up to date since.
         """
+        if is_in_haste():
+            raise Lost("nobody waits for it any more")
         name = f"orchestra {os.getpid()} {os.urandom(8).hex()}"
+        given = {**self._parameters, "application_name": name}
         try:
-            connection = Connection.connect("", autocommit=True, application_name=name, **self._parameters)
+            connection = Connection.connect("", autocommit=True, **given)
         except psycopg.Error as error:
             text = self.text(error)
-            if any(refusal in text for refusal in _REFUSALS):
+            if self._refuses(text):
                 raise UserError(
                     f"{self.place} refuses: {text}", "See to the store's url, or PGPASSFILE."
                 ) from error
             raise Lost(text) from error
-        connection.name = name
+        connection.name, connection.silence = name, self._silence
+        try:
+            self._set_up(connection)
+            if self.greet is not None:
+                self.greet(connection)
+        except psycopg.Error as error:
+            connection.close()
+            raise self.translated(error, lost=_is_lost(connection, error)) from error
+        except BaseException:
+            connection.close()
+            raise
+        self._was_let_in = True
         return connection
+
+    def _refuses(self, text: str) -> bool:
+        # Who was let in before is kept out by what passes: a server that is being set up, or moved.
+        if self._was_let_in or _FULL in text:
+            return False
+        return any(refusal in text for refusal in _REFUSALS)
+
+    def _set_up(self, connection: Connection) -> None:
+        settings = ", ".join("set_config(%s, %s, false)" for _ in self._settings)
+        words = [word for setting in self._settings.items() for word in setting]
+        before = now()
+        row = connection.execute(f"SELECT {NOW}, {settings}".encode(), words).fetchone()
+        assert row is not None
+        self.see_clock(row[0], before)
+
+    def see_clock(self, theirs: int, asked: int) -> None:
+        """Note what the server's clock said when it was ``asked`` just now."""
+        took = now() - asked
+        ahead = theirs - asked - took // 2
+        if abs(ahead - self.ahead) > _NEGLIGIBLE + took:
+            self.ahead = ahead if abs(ahead) > _NEGLIGIBLE + took else 0
 
     def translated(self, error: psycopg.Error, *, lost: bool) -> Exception:
         """What ``error`` is for those who call, or try again."""
@@ -275,22 +307,6 @@ def _is_lost(connection: Connection, error: psycopg.Error) -> bool:
     return connection.closed or state.startswith(("08", "57P")) or state == "25P03"
 
 
-def event_loop_runs() -> bool:
-    """Whether this thread runs an event loop."""
-    try:
-        anyio.get_cancelled_exc_class()
-    except RuntimeError:
-        return False
-    return True
-
-
-async def _pause(seconds: float) -> None:
-    if seconds <= 0:
-        return
-    if event_loop_runs():
-        await anyio.sleep(seconds)
-    else:
-        time.sleep(seconds)  # noqa: ASYNC251  no loop waits for it
-
-
-__all__ = ["Connection", "Lost", "OrchestraError", "Server", "Unsettled", "Work", "event_loop_runs"]
+def now() -> int:
+    """Microseconds since the epoch, by the clock of this computer."""
+    return time.time_ns() // 1000

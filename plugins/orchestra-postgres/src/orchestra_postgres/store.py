@@ -9,16 +9,18 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
+from msgspec import structs
 from orchestra.contracts import Mark, Page
 from orchestra.errors import StoreError
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.run import Run, Worker
 
 from orchestra_postgres import search, table
+from orchestra_postgres.connection import Connection
 from orchestra_postgres.listening import Changes
 from orchestra_postgres.options import Options
-from orchestra_postgres.schema import prepare
-from orchestra_postgres.server import Connection, Server, Unsettled
+from orchestra_postgres.schema import Prepared, prepare, see_to_home, see_to_version
+from orchestra_postgres.server import Server, Unsettled, now
 from orchestra_postgres.table import Sent, Unreadable
 
 T = TypeVar("T")
@@ -37,8 +39,9 @@ async def open_store(options: Options) -> AsyncGenerator[PostgresStore]:
     """
     server = Server(options)
     try:
-        incarnation = await server.call(lambda: prepare(server, options))
-        yield PostgresStore(server, options.schema, incarnation)
+        prepared = await server.call(lambda: prepare(server, options))
+        server.greet = see_to_version(server, options)
+        yield PostgresStore(server, options, prepared)
     finally:
         server.close()
 
@@ -46,17 +49,21 @@ async def open_store(options: Options) -> AsyncGenerator[PostgresStore]:
 class PostgresStore:
     """See :class:`orchestra.contracts.Store`; it is ``Watchable``, ``Marking`` and ``Enduring``, too."""
 
-    def __init__(self, server: Server, schema: str, incarnation: str) -> None:
+    def __init__(self, server: Server, options: Options, prepared: Prepared) -> None:
         self._server = server
-        self._channel = f"orchestra_{schema}"
-        self._incarnation = incarnation
+        self._options = options
+        self._channel = f"orchestra_{options.schema}"
+        self._is_ours = prepared.is_ours
+        self._incarnation = prepared.incarnation
 
     async def create(self, runs: Sequence[Run], *, lease: float | None = None) -> tuple[Run, ...]:
         """See :meth:`orchestra.contracts.Store.create`."""
         if not runs:
             return ()
         try:
-            return await self._write(lambda sent, connection: table.insert(runs, lease, sent, connection))
+            given = self._given(runs)
+            made = await self._write(lambda sent, connection: table.insert(given, lease, sent, connection))
+            return self._found(made)
         except StoreError as error:
             if not table.is_taken(error.__cause__):
                 raise
@@ -65,11 +72,14 @@ class PostgresStore:
 
     async def get(self, run_id: str) -> Run:
         """See :meth:`orchestra.contracts.Store.get`."""
-        return await self._read(partial(table.get, run_id))
+        (run,) = self._found((await self._read(partial(table.get, run_id)),))
+        return run
 
     async def query(self, query: RunQuery) -> Page:
         """See :meth:`orchestra.contracts.Store.query`."""
-        return await self._read(partial(search.select, query), at_once=not search.takes_one_statement(query))
+        at_once = not search.takes_one_statement(query)
+        page = await self._read(partial(search.select, query), at_once=at_once)
+        return structs.replace(page, runs=self._found(page.runs))
 
     async def marks(self, query: RunQuery) -> Sequence[Mark]:
         """See :meth:`orchestra.contracts.Marking.marks`."""
@@ -83,12 +93,13 @@ class PostgresStore:
         """See :meth:`orchestra.contracts.Store.update`."""
         if not runs:
             return ()
-        return await self._write(partial(table.update, runs))
+        return self._found(await self._write(partial(table.update, self._given(runs))))
 
     async def claim(self, worker: Worker, lease: float, limit: int, wanted: Wanted) -> tuple[Run, ...]:
         """See :meth:`orchestra.contracts.Store.claim`."""
         if limit < 1:
             return ()
+        await self._see_to_home(take=True)
         attempt = _Claim(self._server, self._sent(), worker, lease, limit, wanted)
         claimed: list[Run] = []
         for row in await self._server.call(attempt):
@@ -96,11 +107,17 @@ class PostgresStore:
                 claimed.append(table.load(*row))
             except Unreadable as unreadable:
                 await self._spoil(unreadable)
-        return tuple(claimed)
+        return self._found(claimed)
 
     async def renew(self, worker: Worker, lease: float) -> frozenset[str]:
         """See :meth:`orchestra.contracts.Store.renew`."""
-        work = partial(table.renew, worker, lease)
+
+        def work(connection: Connection) -> frozenset[str]:
+            asked = now()
+            ids, clock = table.renew(worker, lease, connection)
+            self._server.see_clock(clock, asked)
+            return ids
+
         return await self._server.call(lambda: self._server.read(work))
 
     async def delete(self, run_ids: Sequence[str]) -> int:
@@ -119,7 +136,16 @@ class PostgresStore:
         finally:
             changes.close()
 
+    def _given(self, runs: Sequence[Run]) -> Sequence[Run]:
+        """``runs`` with their leases by the server's clock."""
+        return _moved(runs, self._server.ahead)
+
+    def _found(self, runs: Sequence[Run]) -> tuple[Run, ...]:
+        """``runs`` with their leases by the clock of this computer, which is what they are compared with."""
+        return tuple(_moved(runs, -self._server.ahead))
+
     async def _read(self, work: Callable[[Connection], T], *, at_once: bool = False) -> T:
+        await self._see_to_home(take=False)
         while True:
             try:
                 return await self._server.call(lambda: self._server.read(work, at_once=at_once))
@@ -127,13 +153,27 @@ class PostgresStore:
                 await self._spoil(unreadable)
 
     async def _write(self, work: Callable[[Sent, Connection], T]) -> T:
+        await self._see_to_home(take=True)
         return await self._server.call(_Write(self._server, self._sent(), work))
+
+    async def _see_to_home(self, *, take: bool) -> None:
+        # Once they are this home's, they stay so.
+        if not self._is_ours:
+            self._is_ours = await self._server.call(
+                lambda: see_to_home(self._server, self._options, take=take)
+            )
 
     async def _spoil(self, unreadable: Unreadable) -> None:
         await self._write(partial(table.spoil, unreadable.run))
 
     def _sent(self) -> Sent:
         return Sent(os.urandom(12).hex(), self._channel)
+
+
+def _moved(runs: Sequence[Run], by: int) -> Sequence[Run]:
+    if by == 0:
+        return runs
+    return [run if run.lease is None else structs.replace(run, lease=run.lease + by) for run in runs]
 
 
 class _Write:

@@ -17,11 +17,11 @@ from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run, Worker, unreadable_run
 from psycopg import errors
 
-from orchestra_postgres.server import Connection
+from orchestra_postgres.connection import Connection
+from orchestra_postgres.server import NOW
 
 RECORD: Final = "id, revision, record, moves, lease, time"
 CLAIM_ORDER: Final = "priority DESC, queued, sequence"
-_NOW = "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 _GIVEN = """
     given AS (
         SELECT * FROM unnest(
@@ -40,7 +40,7 @@ _INSERT = f"""
             (id, revision, state, kind, batch, time, claimed_time, priority, queued, worker, lease, record)
         SELECT id, revision, state, kind, batch, time, claimed_time, priority, queued, worker,
             CASE WHEN worker IS NULL THEN NULL
-                ELSE coalesce({_NOW} + %(lease)s::bigint, lease, {_NOW}) END,
+                ELSE coalesce({NOW} + %(lease)s::bigint, lease, {NOW}) END,
             record
         FROM given ORDER BY number RETURNING id, sequence, lease
     ), seen AS (
@@ -55,7 +55,7 @@ _UPDATE = f"""
             time = given.time, claimed_time = given.claimed_time, priority = given.priority, queued = given.queued,
             record = given.record, moves = NULL, token = NULL,
             lease = CASE WHEN given.worker IS NULL THEN NULL WHEN runs.worker = given.worker THEN runs.lease
-                ELSE coalesce(given.lease, {_NOW}) END,
+                ELSE coalesce(given.lease, {NOW}) END,
             worker = given.worker
         FROM given WHERE runs.id = given.id AND (runs.revision = given.revision - 1 OR %(forced)s)
         RETURNING runs.id, runs.sequence, runs.lease
@@ -176,7 +176,7 @@ def claim(
     # Who wants certain runs is told the truth of them; who wants any passes by what others are looking at.
     statement = _CLAIM.format(
         conditions=conditions,
-        now=_NOW,
+        now=NOW,
         how="SKIP LOCKED" if wanted.ids is None else "",
         more="time = runs.time" if wanted.expired else "state = 'pending', time = runs.claimed_time",
     )
@@ -202,13 +202,17 @@ def forget_old_writes(connection: Connection) -> None:
     connection.execute("DELETE FROM writes WHERE time < now() - interval '1 hour'")
 
 
-def renew(worker: Worker, lease: float, connection: Connection) -> frozenset[str]:
-    """See :meth:`orchestra.contracts.Store.renew`."""
+def renew(worker: Worker, lease: float, connection: Connection) -> tuple[frozenset[str], int]:
+    """See :meth:`orchestra.contracts.Store.renew`; and what the server's clock says."""
     rows = connection.execute(
-        f"UPDATE runs SET lease = {_NOW} + %s WHERE worker = %s RETURNING id".encode(),
+        f"""
+        WITH renewed AS (UPDATE runs SET lease = {NOW} + %s WHERE worker = %s RETURNING id)
+        SELECT array(SELECT id FROM renewed), {NOW}
+        """.encode(),
         (_micros(lease), worker.nonce),
     )
-    return frozenset(row[0] for row in rows)
+    ((ids, clock),) = rows
+    return frozenset(ids), clock
 
 
 def delete(run_ids: Sequence[str], sent: Sent, connection: Connection) -> int:
@@ -248,7 +252,7 @@ def load(run_id: str, revision: int, record: bytes, moves: bytes | None, lease: 
 def _wanted(wanted: Wanted) -> tuple[str, dict[str, Any]]:
     parameters: dict[str, Any] = {}
     if wanted.expired:
-        conditions = f"worker IS NOT NULL AND lease <= {_NOW}"
+        conditions = f"worker IS NOT NULL AND lease <= {NOW}"
     else:
         states = sorted(wanted.states & _CLAIMABLE)
         conditions = "state = 'staged' AND worker IS NULL"
@@ -309,7 +313,7 @@ def is_plain(value: FlagValue) -> bool:
 
 
 def text(value: str) -> str:
-    """``value`` as the server takes it: undecodable bytes and NUL can't be in an id."""
+    """``value`` as the server takes it: without undecodable bytes and NUL, which can't be in an id."""
     return value if value.isascii() and "\0" not in value else _replaced(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -16,8 +17,9 @@ from orchestra.model.execution import Handle, Hint, Job, JobStatus
 
 from orchestra_slurm.commands import CommandFailed, call
 from orchestra_slurm.listing import Listing, key_of
+from orchestra_slurm.notes import OUT, Placed, read_note
 from orchestra_slurm.options import Options
-from orchestra_slurm.submission import OUT, Placed, Submissions
+from orchestra_slurm.submission import Submissions
 
 NAME = "slurm"
 SIGNALS: dict[StopHow, str] = {"interrupt": "INT", "terminate": "TERM", "kill": "QUIT"}
@@ -27,7 +29,8 @@ KILL_PATIENCE = 5.0
 SHORTEST_LOOK, LONGEST_LOOK = 0.05, 0.5
 """Seconds between two looks at the output of a job that runs."""
 MOST_TOLD = 400
-"""Characters of what a job has said that never began."""
+"""Characters of what a job, or Slurm in its place, has said that never began."""
+MEMORY_USED_UP = ("exceeded memory limit", "exceeded job memory limit", "exceeded step memory limit")
 
 
 @asynccontextmanager
@@ -63,8 +66,8 @@ class Token(Struct, frozen=True, kw_only=True):
 
 
 class SlurmExecutor:
-    """Runs jobs on a Slurm cluster that shares the home's files. Of the capabilities it has ``Scheduling`` and
-    ``Hinting``."""
+    """Runs jobs on a Slurm cluster that shares the home's files. Of the capabilities it has ``Scheduling``,
+    ``Persisting`` and ``Hinting``."""
 
     def __init__(self, options: Options) -> None:
         self._options = options
@@ -88,6 +91,10 @@ class SlurmExecutor:
         """
         placed = await self._submissions.find(job)
         return None if placed is None else _handle(job, placed)
+
+    def obstacle(self, job: Job) -> str:
+        """What keeps Slurm from taking a job that is being submitted, and until when that is tried; else empty."""
+        return self._submissions.obstacle(job)
 
     async def wait(self, handle: Handle) -> Hint:
         """Wait until Slurm says that a job is over, or has forgotten it.
@@ -121,8 +128,13 @@ class SlurmExecutor:
         token = Token.of(handle)
         status = await self._now(token)
         if status.phase == "waiting":
-            await self._scancel("--state=PENDING", token.id)
+            with contextlib.suppress(CommandFailed):
+                # Perhaps others cancel it, too: what has become of it is what counts.
+                await self._cancel_waiting(token)
             status = await self._now(token)
+            if status.phase == "waiting":
+                await self._cancel_waiting(token)
+                return True
             if status.phase in ("ended", "gone"):
                 return True
         if status.phase == "unknown":
@@ -150,6 +162,12 @@ class SlurmExecutor:
         if os.path.exists(os.path.join(token.directory, "exit")):
             self._looks.pop(handle.job, None)
 
+    async def _cancel_waiting(self, token: Token) -> None:
+        # With a filter for states scancel takes all that waits of an array for one job. Without it an element that
+        # begins just now is ended, too, by Slurm instead of its supervisor.
+        is_element = "_" in token.id
+        await self._scancel(*(() if is_element else ("--state=PENDING",)), token.id)
+
     async def _insist(self, token: Token) -> None:
         """Let Slurm kill what is left of a job that does not end by itself."""
         deadline = time.monotonic() + KILL_PATIENCE
@@ -176,9 +194,18 @@ def _handle(job: Job, placed: Placed) -> Handle:
 
 
 def _with_output(token: Token, status: JobStatus) -> JobStatus:
-    """The status, and what Slurm or the node has said, if the job ended before its supervisor came to life."""
-    if status.phase != "ended" or os.path.exists(os.path.join(token.directory, "fence")):
+    """The status, and what Slurm or the node has said, if that tells why the job ended."""
+    if status.phase != "ended" or status.cause is not None:
         return status
+    said = _said(token)
+    if any(words in said.lower() for words in MEMORY_USED_UP):
+        # Where Slurm looks after memory itself, the state of such a job is that of any that failed.
+        return structs.replace(status, cause="oom", reason=f"{status.reason}: {said}")
+    has_begun = os.path.exists(os.path.join(token.directory, "fence"))
+    return structs.replace(status, reason=f"{status.reason}: {said}") if said and not has_begun else status
+
+
+def _said(token: Token) -> str:
     said = ""
     index = token.id.partition("_")[2]
     for path in (Path(token.directory, OUT), *([_array_out(token, index)] if index else [])):
@@ -188,12 +215,10 @@ def _with_output(token: Token, status: JobStatus) -> JobStatus:
             continue
         if said:
             break
-    return structs.replace(status, reason=f"{status.reason}: {said}") if said else status
+    return said
 
 
 def _array_out(token: Token, index: str) -> Path:
     # The name of an array is that of its folder.
-    from orchestra_slurm.submission import read_note
-
     note = read_note(Path(token.directory))
     return Path(note.folder if note is not None else token.directory, f"{index}.out")

@@ -118,7 +118,7 @@ class Listing:
         if self._failures or self._answered < newer_than:
             return False
         return all(
-            job in self._jobs or self._seen_first[job] <= self._answered
+            self._entry(job) is not None or self._seen_first[job] <= self._answered
             for job in wanted
             if job not in self._over
         )
@@ -135,7 +135,7 @@ class Listing:
             return
         self._failures, self._away_since = 0, 0.0
         self._answered, self._jobs = asked, parse_listing(text)
-        missing = [job for job in self._seen_first if job not in self._jobs and job not in self._over]
+        missing = [job for job in self._seen_first if self._entry(job) is None and job not in self._over]
         missing = [
             job
             for job in missing
@@ -144,8 +144,19 @@ class Listing:
         self._looked_up |= dict.fromkeys(missing, asked)
         for job, entry in (await self._history(missing)).items():
             self._note(job, entry)
-        for job in self._seen_first.keys() & self._jobs.keys():
-            self._note(job, self._jobs[job])
+        for job in tuple(self._seen_first):
+            entry = self._entry(job)
+            if entry is not None:
+                self._note(job, entry)
+
+    def _entry(self, job: str) -> Entry | None:
+        """What the last answer says of a job. Of an array that was cancelled before any of it began, or what is left
+        of one, it has a single line."""
+        entry = self._jobs.get(job)
+        if entry is None and "_" in _id(job):
+            array, _, name = job.partition(":")
+            entry = self._jobs.get(key_of(array.partition("_")[0], name))
+        return entry
 
     def _note(self, job: str, entry: Entry) -> None:
         status = status_of(_id(job), entry)
@@ -184,8 +195,9 @@ class Listing:
         if self._failures:
             since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self._away_since))
             return JobStatus(phase="unknown", reason=f"Slurm can't be reached since {since}: {self._error}")
-        if job in self._jobs:
-            return status_of(_id(job), self._jobs[job])
+        entry = self._entry(job)
+        if entry is not None:
+            return status_of(_id(job), entry)
         if self._seen_first.get(job, 0.0) > self._answered:
             return JobStatus(phase="unknown", reason=f"Slurm was not asked yet about job {_id(job)}")
         return JobStatus(phase="gone", reason=f"Slurm no longer knows job {_id(job)}")

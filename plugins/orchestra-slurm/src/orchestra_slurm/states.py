@@ -14,8 +14,8 @@ _ENDS: dict[str, tuple[JobCause | None, str]] = {
     "DEADLINE": ("timeout", "was ended at its deadline"),
     "OUT_OF_MEMORY": ("oom", "was ended, for its memory was used up"),
     "PREEMPTED": ("preempted", "had to give its place to another job"),
-    "NODE_FAIL": (None, "has lost its node"),
-    "BOOT_FAIL": (None, "has lost its node, which did not boot"),
+    "NODE_FAIL": ("lost", "has lost its node"),
+    "BOOT_FAIL": ("lost", "has lost its node, which did not boot"),
     "REVOKED": (None, "was taken over by another cluster"),
 }
 

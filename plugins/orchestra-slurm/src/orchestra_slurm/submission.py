@@ -16,24 +16,33 @@ from typing import TypeVar
 
 import anyio
 import msgspec
-from msgspec import Struct
-from orchestra.child import supervisor
 from orchestra.errors import ExecutorError, text_of_os_error
 from orchestra.model.execution import Job
 
 from orchestra_slurm.commands import CommandFailed, call
 from orchestra_slurm.listing import Listing, key_of
+from orchestra_slurm.notes import (
+    JOB,
+    LIST,
+    NOTE,
+    OUT,
+    Note,
+    Placed,
+    element_of,
+    known,
+    note_id,
+    read_note,
+    this_process,
+    write_whole,
+)
 from orchestra_slurm.options import Options, resource_arguments
 from orchestra_slurm.script import place_script
 
 T = TypeVar("T")
 
-NOTE = "slurm.note"
-JOB = "slurm.job"
-OUT = "slurm.out"
-LIST = "slurm.list"
-ID = "slurm.id"
 LONGEST_PAUSE = 30.0
+LAST_PATIENCE = 1.0
+"""Seconds that a call of sbatch has to end when the submission is cancelled."""
 OTHERS_PATIENCE = 90.0
 """Seconds for which a job that another computer is submitting is left to it."""
 KEPT = 90 * 86400.0
@@ -49,42 +58,6 @@ _PERMANENT = (
     "unable to open",
 )
 """What sbatch says when trying again won't help."""
-
-
-class Note(Struct, frozen=True, kw_only=True):
-    """Under which name a job was, or is being, submitted, and by whom."""
-
-    name: str
-    folder: str
-    """Where the list of its array is, and the id."""
-    index: int | None
-    """In its array."""
-    host: str
-    pid: int
-    start: int
-
-    def is_ours(self) -> bool:
-        """Whether it was written by this very process."""
-        return (self.host, self.pid, self.start) == _us()
-
-    def may_be_at_work(self) -> bool:
-        """Whether who wrote it may be calling sbatch just now."""
-        if self.host != supervisor.host_id():
-            return True
-        return not self.is_ours() and supervisor.process_start(self.pid) == self.start
-
-
-def _us() -> tuple[str, int, int]:
-    pid = os.getpid()
-    return supervisor.host_id(), pid, supervisor.process_start(pid) or 0
-
-
-class Placed(Struct, frozen=True, kw_only=True):
-    """A job that Slurm has."""
-
-    id: str
-    """``12``, or ``12_3`` of an array."""
-    name: str
 
 
 class _Ticket:
@@ -112,6 +85,11 @@ class Submissions:
         self._lock = anyio.Lock()
         self._may_array = options.array
         self._script: tuple[str, str] | None = None
+        self._obstacle = ""
+
+    def obstacle(self, job: Job) -> str:
+        """What keeps a job from being taken that is being submitted: one thing keeps all of them."""
+        return self._obstacle if job.name in self._tickets else ""
 
     async def submit(self, job: Job) -> Placed:
         """Give a job to Slurm unless it has it already.
@@ -129,8 +107,11 @@ class Submissions:
             if self._may_array and not job.attached:
                 await anyio.sleep(self._options.window)
             async with self._lock:
-                while not ticket.settled:
-                    await self._send(self._batch(ticket))
+                try:
+                    while not ticket.settled:
+                        await self._send(self._batch(ticket))
+                finally:
+                    self._obstacle = ""
         finally:
             ticket.waiting -= 1
             if not ticket.waiting:
@@ -149,14 +130,14 @@ class Submissions:
         note = read_note(Path(job.directory))
         if note is None:
             return None
-        placed = _known(note)
+        placed = known(note)
         if placed is not None:
             return placed
         found = await self._listing.by_name(note.name)
         if found is None:
             return None
-        _write(Path(note.folder) / ID, found.encode())
-        return _known(note)
+        note_id(Path(note.folder), found)
+        return Placed(id=element_of(found, note), name=note.name)
 
     def _batch(self, first: _Ticket) -> list[_Ticket]:
         """The tickets that may share an array with ``first``."""
@@ -230,34 +211,59 @@ class Submissions:
             script[1],
             str(folder / LIST),
         ]
-        found = await self._call_sbatch(command, name)
-        with contextlib.suppress(OSError):
-            _write(folder / ID, found.encode())
-        return [Placed(id=_element(found, note), name=name) for note in notes]
+        found = await self._call_sbatch(command, name, folder)
+        return [Placed(id=element_of(found, note), name=name) for note in notes]
 
-    async def _call_sbatch(self, command: Sequence[str], name: str) -> str:
-        """The id of the job. It is looked for before sbatch is called again, however it failed."""
+    async def _call_sbatch(self, command: Sequence[str], name: str, folder: Path) -> str:
+        """The id of the job, which is written down in ``folder``.
+
+        It is looked for before sbatch is called again, however it failed.
+        """
         deadline = time.monotonic() + self._options.patience
         pause = 0.5
         while True:
-            error = CommandFailed("sbatch", "it was interrupted")
-            try:
-                # Whether it was taken must be known, or nobody could find it again: bounded by its time.
-                with anyio.CancelScope(shield=True):
-                    return await self._called(command)
-            except CommandFailed as failed:
-                error = failed
+            error = await self._called_to_its_end(command, folder)
+            if isinstance(error, str):
+                return error
             if error.missing:
                 hint = "Run this where Slurm's commands are, or name them: sbatch=PATH."
                 raise ExecutorError(error.message, hint)
+            self._note_obstacle(error, deadline)
             found = await self._patiently(lambda: self._listing.by_name(name), deadline)
             if found is not None:
+                note_id(folder, found)
                 return found
             is_permanent = not error.timed_out and any(word in error.message.lower() for word in _PERMANENT)
             if is_permanent or time.monotonic() > deadline:
                 raise ExecutorError(f"Slurm did not take the job: {error.message}")
             await anyio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _called_to_its_end(self, command: Sequence[str], folder: Path) -> str | CommandFailed:
+        """What a call of sbatch comes to. One that is being cancelled is given a moment to end: whether the job was
+        taken is soonest known so. If it doesn't, the job is found by its name."""
+        came_to: list[str | CommandFailed] = []
+        over = anyio.Event()
+
+        async def run() -> None:
+            with scope:
+                try:
+                    found = await self._called(command)
+                    note_id(folder, found)
+                    came_to.append(found)
+                except CommandFailed as error:
+                    came_to.append(error)
+            over.set()
+
+        async with anyio.create_task_group() as group:
+            scope = anyio.CancelScope(shield=True)
+            group.start_soon(run)
+            try:
+                await over.wait()
+            except anyio.get_cancelled_exc_class():
+                scope.deadline = anyio.current_time() + LAST_PATIENCE
+                raise
+        return came_to[0]
 
     async def _called(self, command: Sequence[str]) -> str:
         said = (await call(self._options.sbatch, command, self._options.timeout)).strip()
@@ -276,19 +282,26 @@ class Submissions:
             except CommandFailed as error:
                 if error.missing or time.monotonic() > deadline:
                     raise ExecutorError(f"Slurm can't be asked about a job: {error.message}") from None
+                self._note_obstacle(error, deadline)
             await anyio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
+    def _note_obstacle(self, error: CommandFailed, deadline: float) -> None:
+        """Let it be told what is in the way, as it began: each further try may fail in its own words."""
+        if not self._obstacle:
+            end = time.strftime("%H:%M:%S", time.localtime(time.time() + deadline - time.monotonic()))
+            self._obstacle = f"Slurm takes no job now, which is tried until {end}: {error.message}"
+
     def _write_notes(self, jobs: Sequence[Job]) -> list[Note]:
         """Write what the nodes read, then the notes. Raises OSError."""
-        host, pid, start = _us()
+        host, pid, start = this_process()
         single = len(jobs) == 1
         key = jobs[0].name.replace(".", "-") if single else os.urandom(8).hex()
         folder = Path(jobs[0].directory) if single else self._arrays() / key
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for job in jobs:
-            _write(Path(job.directory) / JOB, _encoded(job, self._options.python))
-        _write(folder / LIST, b"".join(os.fsencode(job.directory) + b"\0" for job in jobs))
+            write_whole(Path(job.directory) / JOB, _encoded(job, self._options.python))
+        write_whole(folder / LIST, b"".join(os.fsencode(job.directory) + b"\0" for job in jobs))
         notes = [
             Note(
                 name=f"orch-{key}",
@@ -301,7 +314,7 @@ class Submissions:
             for number in range(len(jobs))
         ]
         for job, note in zip(jobs, notes, strict=True):
-            _write(Path(job.directory) / NOTE, msgspec.json.encode(note))
+            write_whole(Path(job.directory) / NOTE, msgspec.json.encode(note))
         return notes
 
     def _arrays(self) -> Path:
@@ -321,28 +334,6 @@ class Submissions:
         return self._script
 
 
-def read_note(directory: Path) -> Note | None:
-    """How the job of an attempt was submitted; None if it was not."""
-    try:
-        return msgspec.json.decode((directory / NOTE).read_bytes(), type=Note)
-    except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
-        return None
-    except OSError as error:
-        raise ExecutorError(text_of_os_error(error)) from error
-
-
-def _known(note: Note) -> Placed | None:
-    try:
-        found = (Path(note.folder) / ID).read_text().strip()
-    except OSError:
-        return None
-    return Placed(id=_element(found, note), name=note.name) if found else None
-
-
-def _element(job: str, note: Note) -> str:
-    return job if note.index is None else f"{job}_{note.index}"
-
-
 def _encoded(job: Job, python: str | None) -> bytes:
     arguments = [python or job.argv[0], *job.argv[1:]]
     items = [str(len(arguments)), *arguments, *(f"{name}={value}" for name, value in job.environment.items())]
@@ -358,12 +349,3 @@ def _escaped(path: Path, is_array: bool) -> str:
     """As sbatch takes the name of a file: a ``%`` begins a field."""
     parent = str(path.parent).replace("%", "%%")
     return f"{parent}/{path.name if is_array else path.name.replace('%', '%%')}"
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all, for us alone. Raises OSError."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.{time.monotonic_ns()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-    os.rename(temporary, path)

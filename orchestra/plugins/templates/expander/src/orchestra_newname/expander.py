@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from random import Random
 
 from msgspec import Struct
-from orchestra.contracts import BatchExpander
+from orchestra import contracts
 from orchestra.errors import ExpandError
 from orchestra.model.batch import Batch, Choices, Dimension, Interval, Proposal, TrialResult, combine
 from orchestra.model.operation import FlagValue
@@ -73,7 +73,7 @@ def _between(interval: Interval, chance: Random) -> float | int:
 
 
 @asynccontextmanager
-async def open_expander(options: Options) -> AsyncGenerator[BatchExpander]:
+async def open_expander(options: Options) -> AsyncGenerator[contracts.BatchExpander]:
     """Open the expander: set up before ``yield``, close after it, in a ``finally``."""
     if options.trials < 1:
         raise ExpandError(f"trials={options.trials} is no number of trials", "Give 1 or more.")
