@@ -231,12 +231,16 @@ def _call(name: str, tokens: list[str]) -> int:
         if type(error).__name__ == "UnknownOptionError":
             from orchestra.cli.not_here import instead_of
 
-            if "-h" in tokens and "-h" in (error.token.keyword, error.token.value):
+            if _is_about(error, "-h"):
                 raise UsageError("unknown option: -h", f"Help is 'orchestra {name} --help'.") from error
             if instead := instead_of(name, tokens) or _meant_as_flag(name, tokens, error):
                 raise UsageError(*instead) from error
         raise UsageError(_in_our_words(error), _meant_as_path(name, error)) from error
     return result if isinstance(result, int) else 0
+
+
+def _is_about(error: Any, option: str) -> bool:
+    return option in (error.token.keyword, error.token.value)
 
 
 def _meant_as_path(name: str, error: Any) -> str | None:

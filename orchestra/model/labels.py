@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Final, cast
 
 from orchestra.model.batch import Batch, Interval, varying
 from orchestra.model.decoding import encode
@@ -141,9 +141,8 @@ def _tried(batch: Batch, name: str) -> str:
     values = [] if dimension is None else list(dimension.values)
     for row in batch.rows:
         value = row.get(name)
-        for one in value if isinstance(value, list | tuple) else [value]:
-            if name in row and one not in values:
-                values.append(one)
+        several = cast("Sequence[FlagValue]", value if isinstance(value, list | tuple) else [value])
+        values += [one for one in several if name in row and one not in values]
     if len(values) <= MOST_VALUES:
         return encode(values)
     return f"{encode(values[:MOST_VALUES])[:-1]}, … {len(values)} values]"
