@@ -37,7 +37,7 @@ class Common:
         bool,
         Parameter(
             alias="-q",
-            help="Show no output, nor which trials are run or staged, and how what is staged is started.",
+            help="Show no output, nor which trials are made and how to start them.",
         ),
     ] = False
 
