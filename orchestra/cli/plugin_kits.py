@@ -10,9 +10,9 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from orchestra.contracts import Kind
@@ -20,10 +20,17 @@ from orchestra.errors import UserError
 from orchestra.plugins import PluginInfo, Remark
 from orchestra.plugins.files import is_file
 
+if TYPE_CHECKING:
+    from orchestra.plugins.opening import OpenPlugin
+
 _TEST = """from orchestra.cli.plugin_kits import {opening}
 
 TestContract = {opening}({kind!r}, {name!r})
 """
+_IS_SHARED = (
+    "The kit was not run: this store keeps runs where all homes find them, and there the kit's would be, too. Its own"
+    " tests know a place for them."
+)
 _ONLY_TESTS_KNOW = (
     "The kit was not run: that for resolvers needs sources that only the plugin's own tests know."
 )
@@ -45,6 +52,8 @@ def run_kit(info: PluginInfo) -> list[Remark]:
         )
     if info.kind == "resolver":
         return [Remark(level="note", message=_ONLY_TESTS_KNOW)]
+    if info.kind == "store" and _is_shared(info):
+        return [Remark(level="note", message=_IS_SHARED)]
     with tempfile.TemporaryDirectory(prefix="orchestra-kit-") as scratch:
         folder = Path(scratch)
         file = Path(info.distribution).absolute() if is_file(info.distribution) else None
@@ -81,24 +90,47 @@ def _contract_of(info: PluginInfo) -> type:
     import anyio
     import pytest
 
-    from orchestra.plugins.opening import OpenPlugin, convert_options, load
-    from orchestra.plugins.structure import options_type
-
-    kind = info.kind
-    function = load(info)
-
-    def opened(home: Path) -> OpenPlugin:
-        return OpenPlugin(info, function, convert_options(info, options_type(function), {}, home))
+    opened = _opener_of(info)
 
     async def kits() -> tuple[type, ...]:
         with tempfile.TemporaryDirectory(prefix="orchestra-kit-") as home:
             async with opened(Path(home)) as plugin:
-                return _kits(kind, plugin)
+                return _kits(info.kind, plugin)
 
     def opener(self: object, tmp_path: Path) -> Any:
         return lambda: opened(tmp_path)
 
     return type("TestContract", anyio.run(kits), {"opener": pytest.fixture(opener)})
+
+
+def _opener_of(info: PluginInfo) -> Callable[[Path], OpenPlugin]:
+    """What opens a plugin with its default options on a home."""
+    from orchestra.plugins.opening import OpenPlugin, convert_options, load
+    from orchestra.plugins.structure import options_type
+
+    function = load(info)
+    return lambda home: OpenPlugin(info, function, convert_options(info, options_type(function), {}, home))
+
+
+def _is_shared(info: PluginInfo) -> bool:
+    """Whether two homes come to one store."""
+    import anyio
+
+    from orchestra.contracts import Enduring
+
+    opened = _opener_of(info)
+
+    async def is_shared() -> bool:
+        # Both at once: where the one was, the other might be taken for it.
+        with (
+            tempfile.TemporaryDirectory(prefix="orchestra-kit-") as home,
+            tempfile.TemporaryDirectory(prefix="orchestra-kit-") as other_home,
+        ):
+            async with opened(Path(home)) as store, opened(Path(other_home)) as other:
+                both = isinstance(store, Enduring) and isinstance(other, Enduring)
+                return both and store.incarnation() == other.incarnation()
+
+    return anyio.run(is_shared)
 
 
 def _kits(kind: Kind, plugin: object) -> tuple[type, ...]:
@@ -112,6 +144,7 @@ def _kits(kind: Kind, plugin: object) -> tuple[type, ...]:
     }
     optional: dict[type, type] = {
         contracts.Counting: expanders.CountingContract,
+        contracts.Enduring: stores.EnduringContract,
         contracts.Foretelling: hinting.ForetellingContract,
         contracts.Hinting: hinting.HintingContract,
         contracts.Marking: stores.MarkingContract,

@@ -20,13 +20,13 @@ from orchestra.engine.capture import share_with_trials
 from orchestra.engine.changes import change
 from orchestra.engine.control import SIGNALS, Control, Wish
 from orchestra.engine.execute import execute
-from orchestra.engine.expansion import Expansion, expand
 from orchestra.engine.hosted import heed_orders
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import UNSCHEDULED, settle_active, settle_or_spoil, watcher_is_gone
 from orchestra.engine.launch import Launch, Ready, discard_ready, make_ready_ahead
 from orchestra.engine.lines import LineConsole
 from orchestra.engine.off_loop import off_loop, shielded
+from orchestra.engine.proposing import Making, Proposing
 from orchestra.engine.rebuild import adopt_unknown
 from orchestra.engine.redoing import is_to_be_redone, on_terms_of
 from orchestra.engine.restart import require_startable
@@ -39,16 +39,13 @@ from orchestra.engine.watchdog import watch_loop
 from orchestra.errors import OrchestraError, RunBroken, RunNotFound, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
-from orchestra.model.batch import Batch, Proposal, TrialResult
+from orchestra.model.batch import Batch
 from orchestra.model.ending import ending_of
 from orchestra.model.filters import Wanted
-from orchestra.model.growing import refers_to_flags
 from orchestra.model.operation import FlagValue
-from orchestra.model.run import ACTIVE, FINAL, Run, State
+from orchestra.model.run import ACTIVE, Run, State
 from orchestra.workspace import records, source
 
-PROPOSAL_LIMIT = 1000
-"""Trials that are proposed at once."""
 CHUNK = 100
 """Trials that are made, at most, between two looks at whether the batch is to stop."""
 CHUNK_FILES = 1500
@@ -107,42 +104,6 @@ async def run_batch(
     return attempt.run
 
 
-class _Making:
-    """Trials on their way from those who make them to those who execute them."""
-
-    def __init__(self) -> None:
-        self.send, self.receive = anyio.create_memory_object_stream[Run](PROPOSAL_LIMIT)
-        self.looked_at: Run | None = None
-        """The next one, if somebody has asked which that is."""
-        self.count = 0
-        self.error: Exception | None = None
-        """What kept the rest from being made."""
-
-    def take(self, made: Sequence[Run]) -> None:
-        self.count += len(made)
-        for trial in made:
-            self.send.send_nowait(trial)
-
-    def upcoming(self) -> Run | None:
-        """The next trial, if it is made already."""
-        if self.looked_at is None:
-            try:
-                self.looked_at = self.receive.receive_nowait()
-            except (anyio.WouldBlock, anyio.EndOfStream):
-                return None
-        return self.looked_at
-
-    async def next(self) -> Run | None:
-        """Take the next trial; None if there are no more."""
-        trial, self.looked_at = self.looked_at, None
-        if trial is None:
-            try:
-                trial = await self.receive.receive()
-            except anyio.EndOfStream:
-                return None
-        return trial
-
-
 class _Batch:
     def __init__(
         self, session: Session, attempt: InProcessAttempt, control: Control, executor: str, how: Launch
@@ -156,14 +117,10 @@ class _Batch:
         self.executor = executor
         self.how = how
         self.console = attempt.console
-        self.expansion: tuple[Batch, Expansion] | None = None
+        self.proposing = Proposing(session, self.console)
         self.redone: set[str] = set()
         """Trials that this attempt has run again."""
         self.fails = 0
-        self.objectives: dict[tuple[str, int], float | None] = {}
-        """Of completed trials, by id and attempt."""
-        self.told_missing = False
-        """That no trial has the objective."""
         self.ending: list[TrialExecution] = []
         """Trials that ended well, whose records are being written; those that a scheduler was given."""
         self.is_placed = False
@@ -203,9 +160,8 @@ class _Batch:
                 await self._settle_ending()
             raise
         await self._settle_ending()
-        if self.spec.objective is not None:
-            # An expander that proposes all at once has not asked for what came of them.
-            await self._look_at_objectives(await trials_of(self.session, self.run), self.spec.objective)
+        # An expander that proposes all at once has not asked for what came of them.
+        await self.proposing.look_at_objectives(self.run, self.spec)
 
     def _heed(self) -> None:
         if self.is_placed and self.control.wish >= Wish.LEAVE:
@@ -252,7 +208,7 @@ class _Batch:
             if self._is_partial:
                 return True
             await self._renew_spec()
-            proposal, first = await self._propose()
+            proposal, first = await self.proposing.propose(self.run, self.spec)
             count, goes_on = await self._carry_out(proposal.trials, first)
             if not goes_on:
                 return False
@@ -284,47 +240,6 @@ class _Batch:
             if trial.state == "staged" and trial.generation == self.spec.generation:
                 self._say_staged(trial)
 
-    async def _history(self, trials: Sequence[Run]) -> tuple[TrialResult, ...]:
-        if self.spec.objective is not None:
-            await self._look_at_objectives(trials, self.spec.objective)
-        return tuple(
-            TrialResult(
-                flags=run.flags,
-                outcome=run.state if run.state in FINAL else None,
-                objective=self.objectives.get((run.id, run.attempt)),
-            )
-            for run in trials
-        )
-
-    async def _look_at_objectives(self, trials: Sequence[Run], objective: str) -> None:
-        from orchestra.engine.objective import missing_objective, objectives_of
-
-        await objectives_of(self.session, trials, objective, self.objectives)
-        if self.told_missing:
-            return
-        missing = await off_loop(lambda: missing_objective(self.session, trials, objective, self.objectives))
-        if missing is not None:
-            self.told_missing = True
-            self.session.emit("log.message", self.run, level="warning", message=missing, console=self.console)
-
-    async def _propose(self) -> tuple[Proposal, int]:
-        """What comes next, and the number of the first of these trials."""
-        trials = await trials_of(self.session, self.run)
-        last = max((trial.trial or 0 for trial in trials), default=0)
-        expansion = await self._expansion(has_gaps=last > len(trials))
-        proposal = await expansion.propose(await self._history(trials), PROPOSAL_LIMIT)
-        failpoint("batch.proposed")
-        self.session.emit("batch.proposed", self.run, console=self.console, trials=len(proposal.trials))
-        return proposal, last + 1
-
-    async def _expansion(self, *, has_gaps: bool) -> Expansion:
-        # Where trials have been deleted the others are not the first ones.
-        is_told = has_gaps and not refers_to_flags(self.spec)
-        spec = structs.replace(self.spec, extended=True) if is_told else self.spec
-        if self.expansion is None or self.expansion[0] != spec:
-            self.expansion = (spec, await expand(self.session, spec))
-        return self.expansion[1]
-
     async def _carry_out(self, proposed: Sequence[dict[str, FlagValue]], first: int) -> tuple[int, bool]:
         """Make trials, and go on with each while the next are made; how many were made, and whether to go on."""
         if self.spec.stage_trials:
@@ -334,7 +249,7 @@ class _Batch:
                 self._say_staged(trial)
                 await anyio.lowlevel.checkpoint()
             return len(made), True
-        making = _Making()
+        making = Making()
         self.group.start_soon(self._make_ahead, making, proposed, first)
         goes_on = True
         self.upcoming = making.upcoming
@@ -346,9 +261,7 @@ class _Batch:
             raise making.error
         return making.count, goes_on
 
-    async def _make_ahead(
-        self, making: _Making, proposed: Sequence[dict[str, FlagValue]], first: int
-    ) -> None:
+    async def _make_ahead(self, making: Making, proposed: Sequence[dict[str, FlagValue]], first: int) -> None:
         async with making.send:
             try:
                 await self._make(proposed, first, 1, making.take)

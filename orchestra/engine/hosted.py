@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import anyio
-
 from orchestra.contracts import StopHow
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.inprocess import InProcessAttempt
@@ -37,6 +35,9 @@ async def heed_orders(attempt: InProcessAttempt, control: Control) -> None:
     """Pass on to ``control`` what :func:`tell_guest` says of a guest's attempt, until cancelled."""
     if not attempt.is_guest:
         return
+    # Not above: a listing tells guests, too, and needs no event loop.
+    import anyio
+
     while control.wish < Wish.KILL:
         how = queue_orders.stop_ordered(attempt.directory)
         if how is not None:

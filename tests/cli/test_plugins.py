@@ -176,6 +176,32 @@ def test_the_kit_is_run_on_what_is_named_also_in_a_file(
     assert issubclass(kit, ExpanderContract) and issubclass(kit, CountingContract)
 
 
+SHARED = """
+from contextlib import asynccontextmanager
+from msgspec import Struct
+from orchestra.testing.memory_store import MemoryData, MemoryStore
+class Options(Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+everywhere = MemoryData()
+@asynccontextmanager
+async def open_store(options: Options):
+    yield MemoryStore(everywhere)
+"""
+
+
+def test_the_kit_makes_no_runs_where_other_homes_find_them(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "shared.py").write_text(SHARED)
+
+    called = call("plugins", "check", "./shared.py", "sqlite", "--kit", "--json")
+
+    told = [(one["name"], one["message"]) for one in called.json]
+    assert any(
+        name == "shared" and "keeps runs where all homes find them" in message for name, message in told
+    )
+    assert any(name == "sqlite" and message.startswith("It passes the ") for name, message in told)
+    assert called.code == 3
+
+
 def test_a_kit_that_was_not_run_is_no_success(call: Call, tmp_path: Path) -> None:
     (tmp_path / "demanding.py").write_text(
         FORGETFUL.replace("class Options(Struct", "class Options(Struct, kw_only=True").replace(

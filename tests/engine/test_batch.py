@@ -232,7 +232,7 @@ async def test_a_batch_that_was_stopped_goes_on_with_its_own_trials(bench: Bench
 async def test_what_is_proposed_in_parts_is_proposed_once(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "PROPOSAL_LIMIT", 3)
+    monkeypatch.setattr("orchestra.engine.proposing.PROPOSAL_LIMIT", 3)
     batch = await interrupted(bench, 1)
     assert await states_of(bench, batch) == ["completed", "terminated", "pending"]
 

@@ -86,7 +86,7 @@ async def test_what_fails_again_is_run_once(bench: Bench) -> None:
 async def test_failed_trials_alone_leave_pending_and_unproposed_ones(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestra.engine.batch.PROPOSAL_LIMIT", 3)
+    monkeypatch.setattr("orchestra.engine.proposing.PROPOSAL_LIMIT", 3)
     batch = await interrupted(bench, {1: FAILS}, 2)
     assert await states_of(bench, batch) == ["error", "terminated", "pending"]
 
@@ -108,7 +108,7 @@ async def test_failed_trials_alone_leave_pending_and_unproposed_ones(
 async def test_missing_trials_are_the_pending_ones_and_those_that_were_not_proposed(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestra.engine.batch.PROPOSAL_LIMIT", 3)
+    monkeypatch.setattr("orchestra.engine.proposing.PROPOSAL_LIMIT", 3)
     batch = await interrupted(bench, {1: FAILS}, 2)
 
     ended = await started_again(bench, restart=batch.id, redo=("missing",))
