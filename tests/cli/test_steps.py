@@ -236,6 +236,14 @@ def test_a_pipeline_that_can_not_be_run_is_refused_before_anything_is_made(
     assert call("runs").output == ""
 
 
+def test_pipelines_that_run_pipelines_too_deep_are_refused(call: Call, project: Path) -> None:
+    chain = "".join(f"p{n}: {{steps: [p{n + 1}]}}\n" for n in range(1, 33))
+    (project / "orchestra.yml").write_text(f"p33: {{main: say}}\n{chain}p0: {{steps: [p1]}}\n")
+
+    assert "pipelines more than 32 deep: p29 -> p30 -> p31 -> p32" in call("run", "p0", "-y").error
+    assert call("run", "p1", "--stage", "-y").code == 0
+
+
 def test_a_staged_pipeline_that_comes_to_itself_by_now_ends_as_error(call: Call, project: Path) -> None:
     (project / "orchestra.yml").write_text("p: {steps: [b]}\nb: {main: say}\n")
     call("run", "p", "--stage", "--run-id", "p", "-y")
