@@ -16,6 +16,7 @@ from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 
 if TYPE_CHECKING:
+    from orchestra.engine.runs import Listed
     from orchestra.engine.session import Session
     from orchestra.model.narrowing import Narrowing, Status
 
@@ -107,8 +108,29 @@ async def chosen(
     query = query_of(filters, base)
     await settle_active(session)
     found = await select_runs(session, specs, query=query, default=default)
+    await tell_of_beginnings(session, specs, found, query)
     await tell_of_unknown(session, query, found=bool(found))
     return found
+
+
+async def tell_of_beginnings(
+    session: "Session",
+    specs: Sequence[str],
+    found: Sequence[Run],
+    query: RunQuery = RunQuery(),  # noqa: B008
+    listed: "Listed | None" = None,
+) -> None:
+    """Warn of specs that were probably meant as indexes, and named a run by its id; ``listed``: None is the home."""
+    if not any(spec.isdecimal() for spec in specs):
+        return
+    from orchestra.engine.runs import short_beginnings
+
+    if listed is None and query.where is not None:
+        from orchestra.engine.search import without_results
+
+        query = await without_results(session, query)
+    for message in await short_beginnings(listed or session.store, specs, found, query):
+        session.emit("log.message", level="warning", message=message, logger="")
 
 
 async def chosen_ids(session: "Session", filters: Filters) -> Sequence[str]:

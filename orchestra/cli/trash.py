@@ -10,7 +10,7 @@ from orchestra.cli.changing import Rows, preview, question
 from orchestra.cli.context import complete, current, in_event_loop
 from orchestra.cli.disk_usage import room_of
 from orchestra.cli.runs_delete import insist_on_purge, tell_kept
-from orchestra.cli.selection import FILTERS, Filters, Yes, query_of
+from orchestra.cli.selection import FILTERS, Filters, Yes, query_of, tell_of_beginnings
 from orchestra.engine.session import Session
 from orchestra.engine.trashing import Deleted, deleted_runs, purge_runs, restore_runs, select_deleted
 from orchestra.model.duration import parse_duration
@@ -95,5 +95,6 @@ async def _choose(specs: tuple[str, ...], filters: Filters, age: float | None, *
     async with context.session(looking=True) as session:
         there = await deleted_runs(session, older_than=age)
         deleted = await select_deleted(there, specs, query=query)
+        await tell_of_beginnings(session, specs, [one.run for one in deleted], query, listed=there)
         rows = preview(session, [one.run for one in deleted], str(context.cwd))
         return _Chosen(deleted, rows, room_of(session, deleted) if measured else 0)

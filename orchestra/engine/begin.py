@@ -93,6 +93,10 @@ async def _settled(session: Session, request: RunRequest) -> Plan | Restart:
         from orchestra.engine.source_flags import with_chosen_runs
 
         planned = await with_chosen_runs(session, request, planned)
+    if planned.operation.kind == "steps" and request.parent is None:
+        from orchestra.engine.steps_ahead import check_planned
+
+        await check_planned(session, request, planned)
     return planned
 
 

@@ -29,8 +29,9 @@ from orchestra.model.dependencies import (
     source_name,
 )
 from orchestra.model.events import Level
+from orchestra.model.filters import RunQuery
 from orchestra.model.ids import short_id
-from orchestra.model.operation import FlagValue, Requirement, SourceDef
+from orchestra.model.operation import FlagValue, Operation, Requirement, SourceDef
 from orchestra.model.run import ResolvedSource, Run
 from orchestra.placing.choice import named_by
 
@@ -147,6 +148,7 @@ class _Resolution:
                 self._warn(one.resource, one.declared, warning)
             if one.source.scheme == OPERATION:
                 self._say(f"Using run {short_id(resolved.origin)} for {source_name(one.declared)}")
+                await self._tell_other_project(resolved.origin)
             wanted = Placement(
                 source=one.source,
                 provided=resolved,
@@ -167,6 +169,14 @@ class _Resolution:
             return resolved, placed
         finally:
             await shielded(lambda: off_loop(lambda: shutil.rmtree(scratch, ignore_errors=True)))
+
+    async def _tell_other_project(self, origin: str) -> None:
+        """Names of operations are alike in many projects, and the runs of all are in one home."""
+        page = await self.session.store.query(RunQuery(ids=(origin,)))
+        theirs = _project_of(page.runs[0].operation) if page.runs else None
+        ours = _project_of(self.run.operation)
+        if theirs and ours and os.path.realpath(theirs) != os.path.realpath(ours):
+            self._say(f"Run {short_id(origin)} is of another project: '{theirs}'")
 
     @property
     def _project(self) -> Path:
@@ -270,3 +280,8 @@ class _Resolution:
             logger=logger,
             data=data,
         )
+
+
+def _project_of(operation: Operation) -> str | None:
+    """The project's directory: where its file is, else the one that the operation was run in."""
+    return os.path.dirname(operation.project_file) if operation.project_file else operation.source

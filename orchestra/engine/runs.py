@@ -24,6 +24,7 @@ __all__ = [
     "finish_deletions",
     "select_among",
     "select_runs",
+    "short_beginnings",
     "stop_runs",
     "with_members",
 ]
@@ -43,6 +44,8 @@ CANDIDATES = 10
 """How many runs are named when a prefix fits several."""
 _CLOCKS_APART = 24 * 3600 * 1_000_000
 """Microseconds that the clocks of two hosts never differ by."""
+LONGEST_INDEX = 3
+"""Digits up to which a number is rather an index than the beginning of an id."""
 LAST = "last"
 """Stands for the newest run of a listing, unless that is a run's id."""
 _SLICE = re.compile(r"([0-9]{0,9}):([0-9]{0,9})")
@@ -104,6 +107,21 @@ async def select_among(
             raise RunNotFound(f"could not find a run matching '{spec}'", hint(spec))
         chosen.update((run.id, run) for run in found)
     return tuple(chosen.values())
+
+
+async def short_beginnings(
+    listed: Listed, specs: Sequence[str], found: Sequence[Run], query: RunQuery
+) -> tuple[str, ...]:
+    """What is to be told where a spec was probably meant as an index, is too large for one, and begins an id."""
+    told: list[str] = []
+    for spec in dict.fromkeys(specs):
+        if listing_place(spec) is None or len(spec) > LONGEST_INDEX:
+            continue
+        run = next((run for run in found if run.id.startswith(spec) and run.id != spec), None)
+        total = 0 if run is None else (await listed.query(structs.replace(query, limit=1))).total
+        if run is not None and int(spec) > total:
+            told.append(f"there is no run {spec} among the {total} listed: run {run.short_id} is meant")
+    return tuple(told)
 
 
 async def _by_id(listed: Listed, specs: Sequence[str], query: RunQuery) -> dict[str, Run]:

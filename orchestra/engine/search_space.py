@@ -7,6 +7,7 @@ import math
 from orchestra.engine.request import RunRequest
 from orchestra.model.batch import Interval
 from orchestra.model.decoding import Decoded
+from orchestra.model.flag_values import holds_floats
 from orchestra.model.operation import FlagDef, FlagValue, Operation
 
 
@@ -37,7 +38,7 @@ def search_dimensions(
 def _interval(flag: FlagDef, low: float, high: float) -> Interval:
     if flag.type == "int":
         low, high = math.ceil(low), math.floor(high)
-    whole = isinstance(low, int) and isinstance(high, int) and flag.type != "float"
+    whole = isinstance(low, int) and isinstance(high, int) and not holds_floats(flag)
     if not whole:
         # So that it reads as one of floats where it is shown.
         low, high = float(low), float(high)

@@ -78,6 +78,12 @@ def request_of_step(run: Run, step: Step, warn: Callable[[str], None]) -> RunReq
     )
 
 
+def bare_request_of_step(run: Run, step: Step) -> RunRequest:
+    """The request for the operation of ``step`` alone, whatever flags and options it is given."""
+    assert run.operation.project_file is not None
+    return RunRequest(operation=_operation_name(run, step), cwd=Path(run.operation.project_file).parent)
+
+
 def step_arguments(step: Step, request: RunRequest) -> list[str]:
     """The options and flags of ``request``, as log lines show them."""
     options: dict[str, Any] = {}

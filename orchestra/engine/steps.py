@@ -23,7 +23,7 @@ from orchestra.engine.request import RunRequest
 from orchestra.engine.session import Session
 from orchestra.engine.step_checks import check_step
 from orchestra.engine.step_request import request_of_step, step_arguments
-from orchestra.engine.steps_ahead import check_ahead
+from orchestra.engine.steps_ahead import MOST_LEVELS, check_ahead, comes_to_itself, too_deep
 from orchestra.engine.supervise import keep_leases, watch_on
 from orchestra.engine.watchdog import watch_loop
 from orchestra.errors import OrchestraError, RunNotFound, UserError, text_of_os_error
@@ -33,8 +33,6 @@ from orchestra.model.run import Run
 
 CHECKS_FAILED = 3
 """The exit code of a pipeline that ended because of a check."""
-MOST_LEVELS = 32
-"""So deep pipelines may run pipelines."""
 
 
 async def run_steps(
@@ -97,7 +95,7 @@ class _Pipeline:
                 continue
             if ended.exit_code not in (0, None) or ended.state in ("error", "lost", "terminated", "broken"):
                 self.attempt.code = ended.exit_code or 1
-                self.attempt.reason = f"step '{step.name}' failed: run {ended.id} is {ended.state}"
+                self.attempt.reason = f"step '{step.name}' failed: run {ended.id} ended as {ended.state}"
                 return None
             if step.expect and ended.state == "completed":
                 done = await check_step(self.session, ended, step, self.run, self.console)
@@ -121,13 +119,9 @@ class _Pipeline:
             way.insert(0, ancestor.operation.name)
             same = (ancestor.operation.name, ancestor.operation.source, ancestor.flags) == mine
             if same and ancestor.kind == "steps":
-                raise UserError(
-                    f"the steps of operation '{way[-1]}' come to the operation itself: {' -> '.join(way)}"
-                )
+                raise comes_to_itself(way)
             if len(way) > MOST_LEVELS:
-                raise UserError(
-                    f"pipelines run pipelines more than {MOST_LEVELS} deep: {' -> '.join(way[-4:])}"
-                )
+                raise too_deep(way)
             above = ancestor.parent
 
     async def _run_step(self, step: Step) -> Run | None:

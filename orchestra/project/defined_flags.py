@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -11,7 +11,7 @@ from msgspec import UNSET, structs
 
 from orchestra.model.decoding import decode, encode
 from orchestra.model.operation import Choice, FlagDef, FlagsDest, FlagType, FlagValue
-from orchestra.project.documents import Map, Place
+from orchestra.project.documents import Map, Place, did_you_mean
 from orchestra.project.file_types import ChoiceSection, FlagSection
 from orchestra.project.project_file import Defined
 from orchestra.project.script import NO_PARSER, Discovered, discover_flags
@@ -41,10 +41,28 @@ class Importing(NamedTuple):
             root=self.root,
         )
         expected = found.warning == NO_PARSER and defined.section.flags_import is None
-        muted = expected or os.environ.get("NO_WARN_FLAGS_IMPORT") == "1"
-        if found.warning and self.warn is not None and not muted:
+        if found.warning and self.warn is not None and not expected and not _is_muted():
             self.warn(f"cannot import flags for {defined.full_name}: {found.warning}")
         return found
+
+    def warn_of_missing(self, file: str, defined: Defined, known: Iterable[str]) -> None:
+        """Say which flags are to be imported that ``file`` does not have: a misspelt one would never be passed."""
+        asked = defined.section.flags_import
+        if not isinstance(asked, list) or self.warn is None or _is_muted():
+            return
+        place = defined.raw.places["flags-import"]
+        if place.file != defined.place.file or place.line < defined.place.line:
+            # Said above for several operations, of which not each has all.
+            return
+        for name in asked:
+            if name not in known:
+                meant = did_you_mean(name, known)
+                message = f"flags-import of {defined.full_name}: {file} has no flag '{name}'"
+                self.warn(f"{message}. {meant}" if meant else message)
+
+
+def _is_muted() -> bool:
+    return os.environ.get("NO_WARN_FLAGS_IMPORT") == "1"
 
 
 def defined_flags(
@@ -76,6 +94,9 @@ def defined_flags(
         found = importing.discover(script, arguments, dest, defined)
     imported = {flag.name: flag for flag in found.flags} if found is not None else {}
     wanted = _imported_names(defined, imported, own)
+    if script is not None and found is not None and not found.warning:
+        file = dest.removeprefix("config:") if dest and dest.startswith("config:") else script.name
+        importing.warn_of_missing(file, defined, [*imported, *own])
     flags = [
         _completed(flag, said, imported[name]) if name in wanted else flag
         for name, (flag, said) in own.items()

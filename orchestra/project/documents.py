@@ -261,5 +261,5 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """A hint that names what is spelled like ``word``."""
     import difflib
 
-    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.6)
+    close = difflib.get_close_matches(word, list(dict.fromkeys(known)), n=3, cutoff=0.6)
     return f"Did you mean {' or '.join(repr(one) for one in close)}?" if close else None

@@ -253,6 +253,17 @@ def test_delete_counts_what_it_deleted(call: Call, home: Path) -> None:
     assert call("rm", "-y") == (0, "", "Nothing to delete.\n")
 
 
+def test_a_number_that_is_no_index_but_begins_an_id_is_told(call: Call, home: Path) -> None:
+    saved(home, ended(id="412"), ended(id="99288a90" + 24 * "0"), ended(id="2024" + 28 * "1"))
+    warning = "WARNING: there is no run 99 among the 3 listed: run 99288a90 is meant\n"
+
+    assert call("runs", "delete", "99", "-y") == (0, "Deleted 1 run(s)\n", warning)
+    assert call("runs", "purge", "99", "-y").error == warning.replace("the 3", "the 1")
+    # An index, whole ids, and what is too long for an index.
+    for spec in ("2", "412", "2024"):
+        assert call("runs", "info", spec).error == ""
+
+
 def test_delete_tells_of_files_that_it_keeps(call: Call, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("x = 1\nopen('result', 'w').close()\n")
     for number in (1, 2):

@@ -105,7 +105,7 @@ def test_a_pipeline_ends_with_the_first_step_that_fails(shell: Shell, project: P
     assert ended.code == 7
     assert (
         ended.output.splitlines()[-1]
-        == f"orchestra: step 'prep' failed: run {step_id(shell, 'prep')} is error"
+        == f"orchestra: step 'prep' failed: run {step_id(shell, 'prep')} ended as error"
     )
     assert not os.path.lexists(directory(shell) / "train")
     assert [run["status"] for run in listed(shell)] == ["error", "error"]
@@ -207,11 +207,52 @@ def test_steps_may_be_batches_and_pipelines_and_pipelines_trials(shell: Shell, p
     assert kinds.count(("pipeline", "steps", "completed")) == 2
 
 
-def test_a_pipeline_that_comes_to_itself_is_refused(shell: Shell, project: Path) -> None:
-    (project / "orchestra.yml").write_text("a: {steps: [b]}\nb: {steps: [a]}\n")
-    ended = shell.run("run", "a", "-y")
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("steps: [b]", "the steps of operation 'p' come to the operation itself: p -> b -> p"),
+        ("steps: [say, c]", "the steps of operation 'p' come to the operation itself: p -> c -> b -> p"),
+        ("steps: [say, mising]", "step 'mising' can't be run: operation 'mising' is not defined"),
+        ("steps: [mising]", "step 'mising' can't be run: operation 'mising' is not defined"),
+        ("steps: [in]", "step 'mising' of 'in' can't be run: operation 'mising' is not defined"),
+        ("steps: [say mg=1]", "step 'say' can't be run: unsupported flag 'mg'"),
+        ("{flags: {x: [1, 2]}, steps: [in]}", "step 'mising' of 'in' can't be run: operation 'mising'"),
+    ],
+)
+def test_a_pipeline_that_can_not_be_run_is_refused_before_anything_is_made(
+    call: Call, project: Path, text: str, reason: str
+) -> None:
+    body = text if text.startswith("{") else f"{{{text}}}"
+    (project / "orchestra.yml").write_text(
+        "say: {main: say, flags-import: all}\nmissing: {main: say}\n"
+        f"p: {body}\nb: {{steps: [p]}}\nc: {{steps: [b]}}\nin: {{steps: [say, mising]}}\n"
+    )
+
+    ran = call("run", "p", "-y")
+
+    assert ran.code == 1
+    assert f"orchestra: {reason}" in ran.error
+    assert ("Did you mean 'missing'" in ran.error) is ("mising" in reason)
+    assert call("runs").output == ""
+
+
+def test_pipelines_that_run_pipelines_too_deep_are_refused(call: Call, project: Path) -> None:
+    chain = "".join(f"p{n}: {{steps: [p{n + 1}]}}\n" for n in range(1, 33))
+    (project / "orchestra.yml").write_text(f"p33: {{main: say}}\n{chain}p0: {{steps: [p1]}}\n")
+
+    assert "pipelines more than 32 deep: p29 -> p30 -> p31 -> p32" in call("run", "p0", "-y").error
+    assert call("run", "p1", "--stage", "-y").code == 0
+
+
+def test_a_staged_pipeline_that_comes_to_itself_by_now_ends_as_error(call: Call, project: Path) -> None:
+    (project / "orchestra.yml").write_text("p: {steps: [b]}\nb: {main: say}\n")
+    call("run", "p", "--stage", "--run-id", "p", "-y")
+    (project / "orchestra.yml").write_text("p: {steps: [b]}\nb: {steps: [p]}\n")
+
+    ended = call("run", "--start", "p", "-y")
+
     assert ended.code == 1
-    assert "the steps of operation 'a' come to the operation itself: a -> " in ended.output
+    assert "the steps of operation 'p' come to the operation itself: p -> b -> p" in ended.error
 
 
 def test_flags_of_a_pipeline_that_name_a_step_are_the_step_s(shell: Shell, project: Path) -> None:
@@ -227,11 +268,15 @@ def test_options_that_have_no_meaning_in_a_step_are_warned_of(shell: Shell, proj
     assert ended.code == 0
 
 
-def test_a_step_that_can_not_be_run_ends_the_pipeline_with_its_reason(shell: Shell, project: Path) -> None:
+def test_a_step_that_can_not_be_run_by_now_ends_the_pipeline_with_its_reason(
+    call: Call, project: Path
+) -> None:
+    (project / "orchestra.yml").write_text("p: {steps: [none]}\nnone: {main: say}\n")
+    call("run", "p", "--stage", "--run-id", "p", "-y")
     (project / "orchestra.yml").write_text("p: {steps: [none]}\n")
-    ended = shell.run("run", "p", "-y")
+    ended = call("run", "--start", "p", "-y")
     assert ended.code == 1
-    assert "orchestra: operation 'none' is not defined for this project\n" in ended.output
+    assert "orchestra: operation 'none' is not defined for this project\n" in ended.error
 
 
 def test_a_staged_pipeline_is_run_by_a_queue(shell: Shell, project: Path) -> None:

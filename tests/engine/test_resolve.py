@@ -323,6 +323,20 @@ async def test_files_of_the_newest_completed_run_are_linked(bench, project):
     assert new.short_id in ended.label
 
 
+@pytest.mark.parametrize("is_ours", [True, False])
+async def test_a_run_of_another_project_is_told_as_that(bench, project, tmp_path, is_ours):
+    (tmp_path / "link").symlink_to(project)
+    theirs = tmp_path / "link" if is_ours else tmp_path / "other"
+    made = await bench.make(operation=an_operation(name="up", project_file=str(theirs / "orchestra.yml")))
+    await bench.execute(made)
+
+    await bench.execute(await needing(bench, project, UP))
+
+    told = f"Run {made.short_id} is of another project: '{theirs}'"
+    assert f"Using run {made.short_id} for operation:up" in bench.lines
+    assert (told in bench.lines) is not is_ours
+
+
 async def test_of_a_run_files_can_be_selected_and_copied(bench, project):
     await upstream(bench, "new")
     source = structs.replace(UP, select=("steps/.*",), target_type="copy", rename=((r"1\.bin", "one"),))

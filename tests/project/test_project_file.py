@@ -119,6 +119,23 @@ def test_which_flags_are_imported_is_said_by_the_file(
     assert flags[0].default == (None if importing == "flags-import: no" else 0.1)
 
 
+def test_a_flag_to_import_that_the_script_does_not_have_is_warned_of(
+    project: Found, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.write("train:\n  flags-import: [epochs, more, lrr, gone]\n  flags: {more: 2}\n")
+    assert [flag.name for flag in project.find("train").flags] == ["more", "epochs"]
+    assert project.warnings == [
+        "flags-import of train: train.py has no flag 'lrr'. Did you mean 'lr'?",
+        "flags-import of train: train.py has no flag 'gone'",
+    ]
+    project.warnings.clear()
+    monkeypatch.setenv("NO_WARN_FLAGS_IMPORT", "1")
+    project.find("train")
+    project.write("operation-defaults: {flags-import: [lr, gone]}\noperations:\n  train: train\n")
+    assert project.find("train").flags[0].name == "lr"
+    assert project.warnings == []
+
+
 def test_without_any_flags_the_script_is_not_even_read(project: Found) -> None:
     (project.directory / "train.py").write_text("def (")
     project.write("train: train\n")
@@ -250,7 +267,7 @@ def test_models_are_found_by_name_by_a_part_of_it_or_as_the_default(project: Fou
         with pytest.raises(OperationNotFound) as caught:
             project.find(spec)
         assert caught.value.message.startswith(message)
-        meant = {"test": "'small-net:test'", "trian": "'train'"}.get(spec)
+        meant = {"test": "'small-net:test'", "trian": "'train' or 'train.py'?"}.get(spec)
         if meant is not None:
             assert f"Did you mean {meant}" in (caught.value.hint or "")
 
