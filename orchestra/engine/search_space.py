@@ -7,7 +7,6 @@ import math
 from orchestra.engine.request import RunRequest
 from orchestra.model.batch import Interval
 from orchestra.model.decoding import Decoded
-from orchestra.model.flag_values import holds_floats
 from orchestra.model.operation import FlagDef, FlagValue, Operation
 
 
@@ -38,7 +37,7 @@ def search_dimensions(
 def _interval(flag: FlagDef, low: float, high: float) -> Interval:
     if flag.type == "int":
         low, high = math.ceil(low), math.floor(high)
-    whole = isinstance(low, int) and isinstance(high, int) and not holds_floats(flag)
+    whole = isinstance(low, int) and isinstance(high, int) and flag.type != "float"
     if not whole:
         # So that it reads as one of floats where it is shown.
         low, high = float(low), float(high)

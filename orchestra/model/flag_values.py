@@ -82,13 +82,6 @@ def chosen_by(definition: FlagDef, value: FlagValue) -> Choice | None:
     return None
 
 
-def holds_floats(definition: FlagDef) -> bool:
-    """Whether whole bounds are but short for floats, because the flag's type says so, or its default."""
-    if definition.type in (None, "number"):
-        return isinstance(definition.default, float)
-    return definition.type == "float"
-
-
 def _aliased(definition: FlagDef, text: str) -> Choice | None:
     return next((choice for choice in definition.choices if choice.alias == text), None)
 
@@ -135,12 +128,8 @@ def _settle_interval(definition: FlagDef, interval: Interval, force: bool) -> In
     if not force:
         _check_range(definition, interval.low)
         _check_range(definition, interval.high)
-    if holds_floats(definition) and interval.integer:
-        # So that it reads as one of floats where it is shown.
-        initial = None if interval.initial is None else float(interval.initial)
-        return structs.replace(
-            interval, low=float(interval.low), high=float(interval.high), integer=False, initial=initial
-        )
+    if definition.type == "float" and interval.integer:
+        return structs.replace(interval, integer=False)
     if definition.type == "int" and not interval.integer:
         for bound in (interval.low, interval.high):
             if bound != int(bound):

