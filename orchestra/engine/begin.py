@@ -33,7 +33,7 @@ from orchestra.engine.stage import (
 )
 from orchestra.engine.start_again import claim_restart, restage
 from orchestra.model import lifecycle
-from orchestra.model.batch import Batch, Choices, is_same_search
+from orchestra.model.batch import Batch, Choices, Interval, is_same_search
 from orchestra.model.filters import RunQuery
 from orchestra.model.operation import Operation
 from orchestra.model.run import FINAL, Run, State
@@ -89,6 +89,7 @@ async def _settled(session: Session, request: RunRequest) -> Plan | Restart:
     warn_of_label(session, request, planned)
     if planned.batch is not None:
         _warn_of_no_trials(session, planned.batch)
+        _warn_of_whole_bounds(session, planned.operation, planned.batch)
     if planned.operation.requires or planned.sources:
         from orchestra.engine.source_flags import with_chosen_runs
 
@@ -131,6 +132,18 @@ def _warn_of_flags(session: Session, warnings: Sequence[str]) -> None:
             continue
         session.warned.add(warning)
         session.emit("log.message", level="warning", message=warning, logger="")
+
+
+def _warn_of_whole_bounds(session: Session, operation: Operation, batch: Batch) -> None:
+    """Warn of a flag that is a float and is searched over whole numbers, because its bounds are."""
+    for flag in operation.flags:
+        searched = batch.space.get(flag.name)
+        if isinstance(searched, Interval) and searched.integer and isinstance(flag.default, float):
+            message = (
+                f"'{flag.name}' is searched over whole numbers, for its bounds are: "
+                f"write {float(searched.low)} for {searched.low} to search it over all numbers"
+            )
+            session.emit("log.message", level="warning", message=message, logger="")
 
 
 def _warn_of_no_trials(session: Session, batch: Batch) -> None:

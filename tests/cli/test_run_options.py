@@ -288,6 +288,19 @@ def test_an_empty_list_is_a_batch_without_trials_and_a_warning(shell: Shell, tmp
     assert "no trials" not in shell.run("run", "train.py", "x=[1]", "-y").output
 
 
+def test_a_float_that_is_searched_over_whole_numbers_is_warned_of(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "scan.py").write_text("x = 1.0\ndepth = 3\nprint(x, depth)\n")
+
+    whole = call("run", "scan.py", "x=[0:1]", "depth=[1:9]", "-m", "2", "--print-trials")
+    real = call("run", "scan.py", "x=[0.0:1]", "depth=[1:9]", "-m", "2", "--print-trials")
+
+    assert whole.error == (
+        "WARNING: 'x' is searched over whole numbers, for its bounds are: "
+        "write 0.0 for 0 to search it over all numbers\n"
+    )
+    assert real.error == ""
+
+
 def test_what_goes_on_in_the_background_imports_nothing_of_the_project(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text("x = 1\n")
     for name in ("logging", "queue", "heapq"):
