@@ -115,7 +115,9 @@ def test_a_lost_trial_is_run_again_and_what_it_printed_before_stays(sweep: Sweep
     trial = next(
         path for path in (sweep.shell.home / "runs").iterdir() if path.name != "sweep" and is_running(path)
     )
-    fence = records.read_fence(trial / ".orchestra" / "attempts" / "1")
+    attempt = trial / ".orchestra" / "attempts" / "1"
+    wait_for(lambda: (attempt / "output").read_text() == "lr is 1\n", "what it prints")
+    fence = records.read_fence(attempt)
     assert fence is not None
     os.kill(fence.identity.pid, signal.SIGKILL)
     held.unlink()
