@@ -494,7 +494,11 @@ class FenceFile:
     def date(self, time_us: int) -> None:
         """Say when it was won. After a crash of the machine it may say when it was made: then, all is over anyway."""
         self.fields["time"] = time_us
-        self._write()
+        try:
+            self._write()
+        except OSError:
+            self.remove()
+            raise
 
     def place(self) -> bool:
         """Become the owner of the attempt; False if it has another owner. Raises OSError."""
@@ -850,14 +854,6 @@ def c_function(name: str) -> int:
         return -1
 
 
-def call_c(address: int, *numbers: int) -> None:
-    """Call a function of the C library with whole numbers."""
-    import _ctypes
-
-    engine: Any = _ctypes
-    engine.call_function(address, numbers)
-
-
 def _load() -> None:
     global _prctl_address
     if _LINUX and not _prctl_address:
@@ -867,7 +863,10 @@ def _load() -> None:
 def _prctl(option: int, value: int) -> None:
     _load()
     if _prctl_address > 0:
-        call_c(_prctl_address, option, value, 0, 0, 0)
+        import _ctypes
+
+        engine: Any = _ctypes
+        engine.call_function(_prctl_address, (option, value, 0, 0, 0))
 
 
 def _become_subreaper() -> None:

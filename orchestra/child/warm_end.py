@@ -18,6 +18,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from orchestra.child import supervisor
@@ -51,13 +52,13 @@ class End:
         self._handlers = 0
         self._is_file = False
         self._may = False
-        self._exit = supervisor.c_function("exit")
+        self._exit = _c_exit()
         # The first that is registered is the last that is called.
         atexit.register(self._at_exit)
 
     def loaded(self) -> None:
         """The libraries are loaded: none of theirs may have something to do when it is unloaded."""
-        self._may = self._exit > 0 and not _held()
+        self._may = self._exit is not None and not _held()
 
     def begin(self, is_file: bool) -> None:
         """What comes from now on is the script's: one that is run as a file, or a module."""
@@ -74,15 +75,19 @@ class End:
                     stream.flush()
                 except Exception:
                     continue  # It may be the script's own, which can raise anything.
-        code: Any = 0 if error is None else getattr(error, "code", None) or 0
-        if (error is None or type(error) is SystemExit) and type(code) is int and abs(code) < 1 << 31:
-            self.code = code
+        if error is None or type(error) is SystemExit:
+            code: Any = None if error is None else error.code
+            if code is None:
+                self.code = 0
+            elif type(code) is int and abs(code) < 1 << 31:
+                self.code = code
 
     def _at_exit(self) -> None:
-        if self._may and self.code is not None and self._is_plain() and _flush():
+        if self._may and self._exit and self.code is not None and self._is_plain() and _flush():
             left = self._unload()
-            if not _held():
-                supervisor.call_c(self._exit, self.code)
+            # What was unloaded may have printed.
+            if _flush() and not _held():
+                self._exit(self.code)
             sys.modules.update(left)
 
     def _is_plain(self) -> bool:
@@ -112,6 +117,18 @@ class End:
             modules[name] = None
         gc.collect()
         return {name: module for name, found in own.items() if (module := found()) is not None}
+
+
+def _c_exit() -> Callable[[int], None] | None:
+    """What ends the process as C does. It keeps the interpreter's lock: destructors of C++ may touch its objects."""
+    address = supervisor.c_function("exit")
+    if address <= 0:
+        return None
+    import _ctypes
+
+    engine: Any = _ctypes
+    flags = engine.FUNCFLAG_CDECL | engine.FUNCFLAG_PYTHONAPI
+    return type("Exit", (engine.CFuncPtr,), {"_flags_": flags, "_restype_": None})(address)
 
 
 def _exit_handlers() -> int:

@@ -65,6 +65,17 @@ SCRIPTS = {
     "exit with a text": "import sys; sys.exit('it is over')",
     "exit with nothing": "raise SystemExit",
     "exit with an object": "raise SystemExit({'a': 1})",
+    "exit with an empty text": "import sys; sys.exit('')",
+    "exit with an empty list": "import sys; sys.exit([])",
+    "exit with no integer": "import sys; sys.exit(0.0)",
+    "exit with a truth": "import sys; sys.exit(False)",
+    "what is printed while it ends": """
+import sys
+sys.stdout.reconfigure(write_through=False)
+class Told:
+    def __del__(self, write=sys.stdout.write): write("told")
+kept = Told()
+""",
     "exit at once": "import os; print('kept'); os._exit(9)",
     "exit beyond a byte": "import sys; sys.exit(259)",
     "an error": "def f(x):\n    return 1 / x\n\n\nf(0)\n",
@@ -201,7 +212,7 @@ def test_a_script_does_the_same(bench, name):
 
     assert forked == plain
     assert forked.output or name in ("nothing", "exit with nothing", "exit with a number", "exit beyond a byte",
-                                     "a signal", "a closed output")  # fmt: skip
+                                     "exit with a truth", "a signal", "a closed output")  # fmt: skip
 
 
 @pytest.mark.parametrize(
