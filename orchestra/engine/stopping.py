@@ -12,7 +12,8 @@ from orchestra.child import supervisor
 from orchestra.contracts import StopHow
 from orchestra.engine.changes import change, tell
 from orchestra.engine.hosted import tell_guest
-from orchestra.engine.judge import may_be_scheduled, settle
+from orchestra.engine.judge import may_be_scheduled, settle, watcher_is_gone
+from orchestra.engine.presence import is_reachable, unreached
 from orchestra.engine.session import Session
 from orchestra.errors import ExecutorError, RunBusy, RunNotFound, Stopped
 from orchestra.model import lifecycle
@@ -73,6 +74,9 @@ async def stop_runs(
     report = StopReport()
     for run in runs:
         run = await settle(session, run)
+        if run.state in ACTIVE and run.worker is not None and not is_reachable(run):
+            report = await _give_up_unreached(session, run, report, say)
+            continue
         fence = await _started(session, run)
         if fence is None and await _cancel_waiting(session, run):
             say(f"Stopping {run.id}, which has not begun")
@@ -101,6 +105,28 @@ async def stop_runs(
     if timeout is None:
         return structs.replace(report, stopped=(*report.stopped, *(run for run, _ in told)))
     return await _await_end(session, told, report, timeout, force)
+
+
+async def _give_up_unreached(
+    session: Session, run: Run, report: StopReport, say: Callable[[str], object]
+) -> StopReport:
+    """Nothing can be told to a run whose disk is away; if nobody watches it either, a person may end its wait."""
+
+    def given_up(current: Run) -> Run:
+        is_left = current.state in ACTIVE and current.worker is not None and current.attempt == run.attempt
+        if not is_left or not watcher_is_gone(current, session.clock.now()):
+            return current
+        return lifecycle.lose(current, session.clock.now(), "its directory can't be reached")
+
+    kept = await change(session, run, given_up)
+    if kept.worker is not None:
+        say(f"Run {run.id} can't be stopped: {unreached(run)}")
+        host = kept.worker.identity.host.partition("/")[0]
+        return structs.replace(report, elsewhere=(*report.elsewhere, (kept, host)))
+    if kept.state == "lost":
+        tell(session, "run.lost", kept, reason=kept.reason)
+    say(f"Run {run.id} is given up as {kept.state}: {unreached(run)}. What of it may still run is not known")
+    return structs.replace(report, not_running=(*report.not_running, kept))
 
 
 async def _give_up_retries(session: Session, run: Run) -> bool:
