@@ -75,7 +75,7 @@ async def stop_runs(
     for run in runs:
         run = await settle(session, run)
         if run.state in ACTIVE and run.worker is not None and not is_reachable(run):
-            report = await _give_up_unreached(session, run, report, say)
+            report = await _stop_unreached(session, run, report, say)
             continue
         fence = await _started(session, run)
         if fence is None and await _cancel_waiting(session, run):
@@ -107,10 +107,13 @@ async def stop_runs(
     return await _await_end(session, told, report, timeout, force)
 
 
-async def _give_up_unreached(
+async def _stop_unreached(
     session: Session, run: Run, report: StopReport, say: Callable[[str], object]
 ) -> StopReport:
-    """Nothing can be told to a run whose disk is away; if nobody watches it either, a person may end its wait."""
+    """Stop a run whose disk is away, by its executor; where nobody knows of it any more, a person ends our wait."""
+    if await _tell_executor(session, run, "terminate"):
+        say(f"Stopping {run.id}: how it ends is seen when its disk is back")
+        return structs.replace(report, stopped=(*report.stopped, run))
 
     def given_up(current: Run) -> Run:
         is_left = current.state in ACTIVE and current.worker is not None and current.attempt == run.attempt
@@ -247,18 +250,25 @@ async def _signal(session: Session, run: Run, fence: Fence, how: StopHow) -> boo
     if fence.kind == "guest":
         tell_guest(session, run, how)
         return True
-    if run.kind == "run" and run.handle is not None:
-        executor = await session.executor(run.executor)
-        try:
-            if await executor.stop(run.handle, how):
-                return True
-        except ExecutorError as error:
-            session.emit("log.message", run, level="warning", message=f"run {run.id}: {error.message}")
+    if await _tell_executor(session, run, how):
+        return True
     if not _is_here(identity):
         return False
     # What executes in a process of ours has no supervisor that could kill it.
     number = signal.SIGKILL if how == "kill" and run.kind != "run" else supervisor.STOP_SIGNALS[how]
     return supervisor.send_signal(identity.pid, identity.start, number)
+
+
+async def _tell_executor(session: Session, run: Run, how: StopHow) -> bool:
+    """Whether the run's executor has told its job: it proves by the handle alone whom it tells."""
+    if run.kind != "run" or run.handle is None:
+        return False
+    executor = await session.executor(run.executor)
+    try:
+        return await executor.stop(run.handle, how)
+    except ExecutorError as error:
+        session.emit("log.message", run, level="warning", message=f"run {run.id}: {error.message}")
+        return False
 
 
 def _is_here(identity: Identity) -> bool:

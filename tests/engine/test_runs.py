@@ -33,7 +33,7 @@ from orchestra.engine.session import Session, hostname
 from orchestra.engine.trashing import deleted_runs, restore_runs
 from orchestra.errors import RunBusy, RunNotFound, UserError
 from orchestra.model.conditions import Comparison, Name
-from orchestra.model.execution import Identity
+from orchestra.model.execution import Handle, Identity
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run, State
 from orchestra.testing.builders import a_batch, a_fence, a_run, a_worker, an_identity, some_runs
@@ -683,6 +683,33 @@ async def test_a_run_that_is_away_and_watched_is_not_said_to_be_stopped(home: Pa
 
         assert not report.done
         assert (await session.store.get(run.id)).state == "running"
+
+
+async def test_a_run_that_is_away_is_stopped_by_its_executor_and_judged_when_its_disk_is_back(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, told = tmp_path / "disk", list[Handle]()
+
+    class Local:
+        async def stop(self, handle: Handle, how: str) -> bool:
+            told.append(handle)
+            return True
+
+    async def executor(spec: str) -> Local:
+        return Local()
+
+    async with opened(home) as session:
+        monkeypatch.setattr(session, "executor", executor)
+        handle = Handle(executor="local", job="j", token="1")
+        watch = {"worker": a_worker(identity=an_identity(host=supervisor.host_id())), "lease": 1}
+        run = await a_run_on(session, disk, state="running", handle=handle, **watch)
+        os.rename(disk, tmp_path / "away")
+
+        assert (await stop_runs(session, (run,))).stopped == (run,)
+        assert told == [handle]
+        os.rename(tmp_path / "away", disk)
+        write_exit(session, run, code=-15, stopped_by="TERM")
+        assert (await settle(session, run)).state == "terminated"
 
 
 async def test_an_archive_that_has_a_run_that_is_away_leaves_that_run_and_its_copy_alone(
