@@ -355,7 +355,8 @@ class _Batch:
 
         trial = await change(self.session, trial, staged)
         if trial.state == "staged":
-            records.write_run(self.session.directory(trial), trial, fsync=self.session.fsync)
+            directory = self.session.directory(trial)
+            records.write_run(directory, trial, fsync=self.session.fsync, create=False)
             self._say_staged(trial)
         return True
 

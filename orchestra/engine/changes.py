@@ -19,8 +19,8 @@ def tell(session: Session, name: str, run: Run, *, console: Console | None = Non
     try:
         records.append_event(session.directory(run), entry)
     except OrchestraError as error:
-        if not session.directory(run).exists():
-            # It is being deleted, and has no history any more.
+        if not session.layout.control(session.directory(run)).exists():
+            # It is being deleted, and has no history any more; or its disk is away.
             return
         # The history is a convenience; the records beside it decide. A full disk must not stop the watch.
         session.emit("log.message", run, level="warning", message=f"run {run.id}: {error.message}")

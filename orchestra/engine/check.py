@@ -159,7 +159,7 @@ class _Check:
         if not records.set_record_aside(directory, self.session.clock.now()):
             return False
         record = as_found(run) if run.state == "broken" else run
-        records.write_run(directory, record, fsync=self.session.fsync)
+        records.write_run(directory, record, fsync=self.session.fsync, create=False)
         return True
 
     async def watchers(self) -> None:
@@ -223,7 +223,7 @@ class _Check:
             self.found("stale", f"run {run.id} has newer settings in its record ({names})", run.id, done)
             return
         if self.fix:
-            records.write_run(directory, run, fsync=self.session.fsync)
+            records.write_run(directory, run, fsync=self.session.fsync, create=False)
             done = "wrote the record anew"
         self.found("stale", f"run {run.id} has newer settings in the store ({names})", run.id, done)
 

@@ -12,9 +12,11 @@ from msgspec import structs
 from orchestra.child.supervisor import failpoint, host_id
 from orchestra.engine.changes import change, tell
 from orchestra.engine.control import Control, Wish
+from orchestra.engine.giving_up import put_back
 from orchestra.engine.judge import UNSCHEDULED, settle_or_spoil
 from orchestra.engine.limits import fits_gpus
 from orchestra.engine.machine import ThisMachine
+from orchestra.engine.presence import is_reachable
 from orchestra.engine.session import LEASE, Session
 from orchestra.errors import OrchestraError, RunNotFound, StoreUnavailable
 from orchestra.model import lifecycle
@@ -125,6 +127,10 @@ class Chooser:
         devices = {start.run.id: start.devices for start in starts}
         kept: list[Run] = []
         for run in claimed:
+            if not is_reachable(run):
+                # Its disk went away since it was chosen.
+                await put_back(self.session, run)
+                continue
             try:
                 kept.append(await grant(self.session, run, devices[run.id]) if run.needs else run)
             except OrchestraError as error:
@@ -143,9 +149,7 @@ class Chooser:
                 RunQuery(states=STAGED, claim_order=True, limit=limit, offset=looked_at)
             )
             staged += [self._as_started(run) for run in page.runs if self._is_ours(run)]
-            situation = await self._with_schedulers(situation, staged)
-            situation = await self._with_targets(situation, staged)
-            situation = self._without_busy(situation, staged)
+            situation = await self._seen(situation, staged)
             choice = choose(staged, situation)
             looked_at += len(page.runs)
             if len(page.runs) < limit:
@@ -158,13 +162,18 @@ class Chooser:
     async def look(self, staged: Sequence[Run], active: Sequence[Run]) -> Choice:
         """Why ``staged`` wait, if no slot is free."""
         held = await holding(self.session, active)
-        situation = await self._with_schedulers(self._situation(0, held), staged)
-        situation = await self._with_targets(situation, staged)
-        return choose(staged, self._without_busy(situation, staged))
+        return choose(staged, await self._seen(self._situation(0, held), staged))
 
     def _situation(self, slots: int, active: Sequence[Run]) -> Situation:
         situation = situation_of(self.session, self.machine.machine, slots, active, self.groups())
         return structs.replace(situation, plain_cpus=self.plain_cpus) if self.plain_cpus else situation
+
+    async def _seen(self, situation: Situation, staged: Sequence[Run]) -> Situation:
+        """``situation`` with what has to be looked at for ``staged``."""
+        situation = await self._with_schedulers(situation, staged)
+        situation = await self._with_targets(situation, staged)
+        away = frozenset(run.id for run in staged if not is_reachable(run))
+        return structs.replace(self._without_busy(situation, staged), away=away)
 
     def _without_busy(self, situation: Situation, staged: Sequence[Run]) -> Situation:
         """Leave the devices alone that somebody else uses; they are asked only when somebody wants some."""
@@ -291,7 +300,7 @@ async def elsewhere(session: Session, runs: Sequence[Run]) -> frozenset[str]:
 async def grant(session: Session, run: Run, devices: tuple[str, ...]) -> Run:
     """Note that a claimed run has all that it needs: in its record, too, for the store may be lost."""
     run = await change(session, run, lambda now: structs.replace(now, devices=devices, granted=True))
-    records.write_run(session.directory(run), run, fsync=False)
+    records.write_run(session.directory(run), run, fsync=False, create=False)
     return run
 
 

@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 
 from orchestra.console import Console
 from orchestra.engine.control import Control
-from orchestra.engine.giving_up import given_up_on_failure
+from orchestra.engine.giving_up import given_up_on_failure, put_back
 from orchestra.engine.judge import require_record
 from orchestra.engine.launch import Launch, Ready, fail_to_start, launch
 from orchestra.engine.limits import given_environment
+from orchestra.engine.presence import is_reachable
 from orchestra.engine.session import Session
 from orchestra.errors import ResolveError
 from orchestra.model.run import FINAL, Run
@@ -38,6 +39,8 @@ async def execute(
     """
     control = control or Control()
     if run.kind != "run":
+        if not is_reachable(run):
+            return await put_back(session, run, console=console)
         async with given_up_on_failure(session, run, console=console):
             ended = await _execute_here(session, run, console, control, how, stop_runs)
         await tidy_up(session, ended, console=console, keep=keep)

@@ -224,5 +224,5 @@ async def _keep(session: Session, run: Run, extension: Extension) -> Run | None:
         return None
     if bears_marks(kept):
         session.vault.keep(kept, fsync=session.fsync)
-    records.write_run(session.directory(kept), kept, fsync=session.fsync)
+    records.write_run(session.directory(kept), kept, fsync=session.fsync, create=False)
     return kept

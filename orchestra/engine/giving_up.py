@@ -6,11 +6,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from orchestra.console import Console
+from orchestra.engine.changes import change, tell
 from orchestra.engine.control import Control
 from orchestra.engine.judge import may_be_scheduled, settle_or_spoil
 from orchestra.engine.off_loop import shielded
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
+from orchestra.model import lifecycle
 from orchestra.model.run import Run
 
 ANSWER_PATIENCE = 1.2
@@ -31,6 +33,22 @@ async def given_up_on_failure(
     except BaseException:
         await shielded(lambda: _give_up(session, run, console, control))
         raise
+
+
+async def put_back(session: Session, run: Run, *, console: Console | None = None) -> Run:
+    """End this session's claim of a run of which nothing was handed out yet, because its directory is away.
+
+    There no fence can be made, and none is needed: nobody else starts what we have claimed.
+    """
+
+    def released(current: Run) -> Run:
+        ours = current.claimed and current.worker == session.worker and current.attempt == run.attempt
+        return lifecycle.release(current) if ours else current
+
+    kept = await change(session, run, released)
+    if not kept.claimed:
+        tell(session, "run.released", kept, console=console)
+    return kept
 
 
 async def _give_up(session: Session, run: Run, console: Console | None, control: Control | None) -> None:

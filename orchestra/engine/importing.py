@@ -21,6 +21,7 @@ from orchestra.engine.import_links import Links
 from orchestra.engine.incoming import Importing, Incoming
 from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.engine.packing import NAMED, Copy, is_same, looking, named, tell, warn
+from orchestra.engine.presence import is_reachable, unreached
 from orchestra.engine.rebuild import enter, read_recorded
 from orchestra.engine.removal import remove_tree
 from orchestra.engine.runs import select_runs, with_members
@@ -111,6 +112,8 @@ class _Import:
         self.incoming = Incoming(session, archive, how, making)
         self.here: dict[str, Run] = {}
         """Of those that are skipped, the runs that are here already."""
+        self.away: set[str] = set()
+        """Of those that are skipped, those whose directory here is away."""
         self.ready = self.incoming.ready
 
     async def all(self, ids: Sequence[str] | None) -> ImportedRuns:
@@ -132,7 +135,7 @@ class _Import:
             if one.run.id in self.here:
                 await self._take_word(one)
         if self.how.move:
-            await self._remove_moved([one for one in brought if one.run.id not in left])
+            await self._remove_moved([one for one in brought if one.run.id not in left.keys() | self.away])
         skipped += sorted({run.id for run in runs} - {run.id for run in placed})
         return ImportedRuns(runs=tuple(placed), skipped=(*skipped, *self.incoming.moved))
 
@@ -198,6 +201,11 @@ class _Import:
                     # Restoring that one would find its id taken.
                     self.deleted.add(one.run.id)
                 new.append(one)
+            elif here is not None and not is_reachable(here):
+                # It is ours, and whether it is the same can't be seen now.
+                warn(self.session, here, f"{unreached(here)}, skipping")
+                skipped.append(one.run.id)
+                self.away.add(one.run.id)
             elif here is not None and await self._is_same(one, here):
                 skipped.append(one.run.id)
                 self.here[one.run.id] = here

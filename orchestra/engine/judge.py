@@ -44,8 +44,9 @@ async def settle(
 ) -> Run:
     """Bring an active run to the state that its records say, and return it; others are returned as they are.
 
-    One that is alive, or that can't be judged from this host, stays as it is. One that is to be tried again by a
-    queue is staged again, and returned as it ended. ``given_up``: we hold its claim and won't start it any more.
+    One that is alive, or that can't be judged from this host or while its disk is away, stays as it is. One that is
+    to be tried again by a queue is staged again, and returned as it ended.
+    ``given_up``: we hold its claim and won't start it any more.
     ``gone``: its executor has not known its job for :data:`GONE_GRACE`. ``retrying``: we watch it, and try it again
     where that is due; it is claimed for that at once, so that nobody takes it for ended meanwhile.
 
@@ -97,7 +98,7 @@ def _next_try(session: Session, judged: Run, *, ours: bool) -> Run | None:
 def _keep_retry(session: Session, run: Run) -> None:
     """Note in its record that it is staged again, and for when: that must outlive the store."""
     try:
-        records.write_run(session.directory(run), run, fsync=session.fsync)
+        records.write_run(session.directory(run), run, fsync=session.fsync, create=False)
     except OrchestraError as error:
         # The store knows it; only a rebuilt one would take the run for ended.
         session.emit("log.message", run, level="warning", message=f"run {run.id}: {error.message}")
@@ -129,7 +130,7 @@ async def _judged(session: Session, run: Run, *, watched: bool, gone: bool = Fal
         return lifecycle.finish(run, exit_record)
     fence = status.fence
     if fence is None:
-        return run if watched else await _unwatched(session, run)
+        return run if watched or _is_away(session, run) else await _unwatched(session, run)
     if fence.fence == "revoked":
         return lifecycle.release(run)
     # A start that nobody has noted counts as well: so often may a run be tried again.
@@ -174,13 +175,7 @@ async def _unwatched(session: Session, run: Run) -> Run:
 async def _without_fence(session: Session, run: Run) -> Run:
     """Nobody has started the attempt, and its starter won't any more: make sure that it stays so."""
     directory = session.attempt_directory(run)
-    if not is_reachable(run):
-        # The disk may be one of another host.
-        is_of_here = run.worker is None or run.worker.identity.host == supervisor.host_id()
-        return (
-            lifecycle.lose(run, session.clock.now(), "its directory can't be reached") if is_of_here else run
-        )
-    if not session.directory(run).is_dir():
+    if not is_reachable(run) or not session.directory(run).is_dir():
         return lifecycle.lose(run, session.clock.now(), "its directory is gone")
     if run.state == "running":
         return lifecycle.lose(run, session.clock.now(), "its records are gone")
@@ -196,6 +191,14 @@ async def _without_fence(session: Session, run: Run) -> Run:
 
         await off_loop(lambda: shutil.rmtree(scratch, ignore_errors=True))
     return lifecycle.release(run)
+
+
+def _is_away(session: Session, run: Run) -> bool:
+    """Whether what is known of the run may be on a disk that is not here now: that is read when it is back.
+
+    The home's link to a directory that a person has chosen stays as long as the run is meant to be there.
+    """
+    return not is_reachable(run) and os.path.lexists(session.layout.directory_of(run.id))
 
 
 def _was_seen(session: Session, status: records.AttemptStatus) -> bool:

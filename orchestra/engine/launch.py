@@ -20,7 +20,7 @@ from orchestra.engine.changes import change, tell, warn_of_store
 from orchestra.engine.command_line import command_line
 from orchestra.engine.config_destination import has_config, write_config
 from orchestra.engine.control import Control
-from orchestra.engine.giving_up import given_up_on_failure
+from orchestra.engine.giving_up import given_up_on_failure, put_back
 from orchestra.engine.judge import may_be_scheduled, require_record, settle
 from orchestra.engine.limits import given_environment
 from orchestra.engine.off_loop import shielded
@@ -108,7 +108,9 @@ async def launch(
         try:
             if ready is not None and ready.is_for(run, how) and _name_orders(session, ready):
                 return await _hand_over(session, ready, console, control)
-            if not session.directory(run).is_dir() or not is_reachable(run):
+            if not is_reachable(run):
+                return await put_back(session, run, console=console)
+            if not session.directory(run).is_dir():
                 return await settle(session, run, given_up=True)
             await require_record(session, run)
             return await _launch(session, run, how, console, control)

@@ -335,7 +335,9 @@ class _Queue:
             if self.settings.executor not in (None, run.executor):
                 run = structs.replace(run, executor=self.settings.executor)
                 # As the store will have it: one that is made anew of the records must know it, too.
-                records.write_run(self.session.directory(run), run, fsync=False)
+                # Whether it is there at all is seen by whoever starts it.
+                with suppress(RunNotFound):
+                    records.write_run(self.session.directory(run), run, fsync=False, create=False)
             ended = await execute(
                 self.session,
                 run,

@@ -41,7 +41,7 @@ async def _stage_again(session: Session, batch: Run, console: Console) -> None:
     run = await change(session, await session.store.get(batch.id), staged)
     if run.state != "staged":
         return
-    records.write_run(session.directory(run), run, fsync=session.fsync)
+    records.write_run(session.directory(run), run, fsync=session.fsync, create=False)
     tell(session, "run.released", run, console=console)
     _say(session, run, f"Staging batch {run.id} again, for the next queue to go on with it", console)
 

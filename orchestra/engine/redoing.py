@@ -160,5 +160,5 @@ async def on_terms_of(session: Session, batch: Run, trial: Run) -> Run:
     if kept is not trial:
         if bears_marks(kept):
             session.vault.keep(kept, fsync=session.fsync)
-        records.write_run(session.directory(kept), kept, fsync=session.fsync)
+        records.write_run(session.directory(kept), kept, fsync=session.fsync, create=False)
     return kept

@@ -52,6 +52,6 @@ async def _stage(session: Session, run: Run, resolved: Run) -> Run:
         return structs.replace(lifecycle.release(kept), staged=session.clock.now())
 
     run = await change(session, run, staged)
-    records.write_run(session.directory(run), run, fsync=session.fsync)
+    records.write_run(session.directory(run), run, fsync=session.fsync, create=False)
     tell(session, "run.staged", run)
     return run

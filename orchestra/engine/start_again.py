@@ -138,7 +138,7 @@ async def _keep(session: Session, restart: Restart, claimed: Run, how: Callable[
         session.vault.keep(wished, fsync=session.fsync)
     run = await change(session, claimed, kept)
     if run is not claimed:
-        records.write_run(session.directory(run), run, fsync=session.fsync)
+        records.write_run(session.directory(run), run, fsync=session.fsync, create=False)
     if restart.snapshot is not None:
         after_making(session, run)
     return run

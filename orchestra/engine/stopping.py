@@ -12,7 +12,8 @@ from orchestra.child import supervisor
 from orchestra.contracts import StopHow
 from orchestra.engine.changes import change, tell
 from orchestra.engine.hosted import tell_guest
-from orchestra.engine.judge import may_be_scheduled, settle
+from orchestra.engine.judge import may_be_scheduled, settle, watcher_is_gone
+from orchestra.engine.presence import is_reachable, unreached
 from orchestra.engine.session import Session
 from orchestra.errors import ExecutorError, RunBusy, RunNotFound, Stopped
 from orchestra.model import lifecycle
@@ -73,6 +74,9 @@ async def stop_runs(
     report = StopReport()
     for run in runs:
         run = await settle(session, run)
+        if run.state in ACTIVE and run.worker is not None and not is_reachable(run):
+            report = await _stop_unreached(session, run, report, say)
+            continue
         fence = await _started(session, run)
         if fence is None and await _cancel_waiting(session, run):
             say(f"Stopping {run.id}, which has not begun")
@@ -101,6 +105,31 @@ async def stop_runs(
     if timeout is None:
         return structs.replace(report, stopped=(*report.stopped, *(run for run, _ in told)))
     return await _await_end(session, told, report, timeout, force)
+
+
+async def _stop_unreached(
+    session: Session, run: Run, report: StopReport, say: Callable[[str], object]
+) -> StopReport:
+    """Stop a run whose disk is away, by its executor; where nobody knows of it any more, a person ends our wait."""
+    if await _tell_executor(session, run, "terminate"):
+        say(f"Stopping {run.id}: how it ends is seen when its disk is back")
+        return structs.replace(report, stopped=(*report.stopped, run))
+
+    def given_up(current: Run) -> Run:
+        is_left = current.state in ACTIVE and current.worker is not None and current.attempt == run.attempt
+        if not is_left or not watcher_is_gone(current, session.clock.now()):
+            return current
+        return lifecycle.lose(current, session.clock.now(), "its directory can't be reached")
+
+    kept = await change(session, run, given_up)
+    if kept.worker is not None:
+        say(f"Run {run.id} can't be stopped: {unreached(run)}")
+        host = kept.worker.identity.host.partition("/")[0]
+        return structs.replace(report, elsewhere=(*report.elsewhere, (kept, host)))
+    if kept.state == "lost":
+        tell(session, "run.lost", kept, reason=kept.reason)
+    say(f"Run {run.id} is given up as {kept.state}: {unreached(run)}. What of it may still run is not known")
+    return structs.replace(report, not_running=(*report.not_running, kept))
 
 
 async def _give_up_retries(session: Session, run: Run) -> bool:
@@ -221,18 +250,25 @@ async def _signal(session: Session, run: Run, fence: Fence, how: StopHow) -> boo
     if fence.kind == "guest":
         tell_guest(session, run, how)
         return True
-    if run.kind == "run" and run.handle is not None:
-        executor = await session.executor(run.executor)
-        try:
-            if await executor.stop(run.handle, how):
-                return True
-        except ExecutorError as error:
-            session.emit("log.message", run, level="warning", message=f"run {run.id}: {error.message}")
+    if await _tell_executor(session, run, how):
+        return True
     if not _is_here(identity):
         return False
     # What executes in a process of ours has no supervisor that could kill it.
     number = signal.SIGKILL if how == "kill" and run.kind != "run" else supervisor.STOP_SIGNALS[how]
     return supervisor.send_signal(identity.pid, identity.start, number)
+
+
+async def _tell_executor(session: Session, run: Run, how: StopHow) -> bool:
+    """Whether the run's executor has told its job: it proves by the handle alone whom it tells."""
+    if run.kind != "run" or run.handle is None:
+        return False
+    executor = await session.executor(run.executor)
+    try:
+        return await executor.stop(run.handle, how)
+    except ExecutorError as error:
+        session.emit("log.message", run, level="warning", message=f"run {run.id}: {error.message}")
+        return False
 
 
 def _is_here(identity: Identity) -> bool:

@@ -65,6 +65,8 @@ class Situation(Struct, frozen=True, kw_only=True):
     groups: Mapping[str, Group] = {}
     members: Mapping[str, int] = {}
     """Active runs of each group, on all computers."""
+    away: frozenset[str] = frozenset()
+    """Staged runs of whose directory nothing is there now: its disk may be away."""
     targets: Mapping[str, Ended | None] = {}
     """Of runs that others come after: how they ended; None: not yet. Absent: there is no such run."""
 
@@ -198,7 +200,7 @@ class _Choosing:
 
     def _keeps_waiting(self, run: Run) -> bool:
         """Whether it isn't to be started whatever is free."""
-        reason = self._paused(run) or self._not_due(run) or self._after(run)
+        reason = self._paused(run) or self._not_due(run) or self._after(run) or self._away(run)
         if reason is not None:
             self.choice.waits[run.id] = reason
         return reason is not None or run.id in self.choice.aborts
@@ -216,6 +218,11 @@ class _Choosing:
             self.choice.hopeful.add(run.id)
             return f"a place in group {run.group}, of which {members} of {group.limit} are taken"
         return None
+
+    def _away(self, run: Run) -> str | None:
+        if run.id not in self.situation.away:
+            return None
+        return f"its directory '{run.directory}', of which nothing is there"
 
     def _not_due(self, run: Run) -> str | None:
         if run.not_before is None or run.not_before <= self.situation.now:

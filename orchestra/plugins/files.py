@@ -97,7 +97,10 @@ def _bound(statements: Iterable[ast.stmt]) -> Iterator[str]:
         else:
             yield from (name.id for name in ast.walk(one) if isinstance(name, ast.Name))
             for inner in ast.iter_child_nodes(one):
-                yield from _bound([inner] if isinstance(inner, ast.stmt) else getattr(inner, "body", ()))
+                if isinstance(inner, ast.stmt):
+                    yield from _bound([inner])
+                elif isinstance(inner, ast.ExceptHandler | ast.match_case):
+                    yield from _bound(inner.body)
 
 
 def _module_of(path: Path) -> tuple[str, str]:

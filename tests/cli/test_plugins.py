@@ -273,6 +273,7 @@ def test_a_script_is_not_run_by_checking_whether_it_is_a_plugin(call: Call, tmp_
         "try:\n    from os import open as open_it\nexcept ImportError:\n    pass",
         "open_it = print",
         "def __getattr__(name): raise AttributeError",
+        "x = 1 if True else 2\ny = lambda: x\nmatch x:\n    case 1:\n        def open_it(): pass",
     ],
 )
 def test_a_file_that_may_have_an_opener_is_imported_without_our_arguments(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,11 +20,12 @@ from orchestra.engine.session import LEASE
 from orchestra.errors import StoreUnavailable
 from orchestra.model.execution import Exit, Identity
 from orchestra.model.filters import RunQuery, Wanted
-from orchestra.model.run import Run, Worker
+from orchestra.model.resources import Resources
+from orchestra.model.run import Run, RunKind, Worker
 from orchestra.project.find import queue_operation
 from orchestra.testing.builders import a_batch, a_worker
 from orchestra.testing.memory_store import MemoryStore
-from orchestra.testing.scripted import Script
+from orchestra.testing.scripted import NAME, Script
 from orchestra.workspace import records
 from tests.engine.workbench import HANGS, Bench
 
@@ -248,6 +250,54 @@ async def test_a_run_that_was_set_aside_is_tried_again_when_it_is_staged_again(b
         await bench.begin(restart=bad.id, stage=True, flags={"lr": 0.5})
         await bench.pass_time(2)
         await bench.until(lambda: bench.state(bad) == "completed")
+
+
+def take_away(bench: Bench, run: Run) -> Path:
+    """What is left where the disk of a run's chosen directory was."""
+    disk = Path(run.directory or "")
+    disk.rename(disk.with_name("away"))
+    disk.mkdir()
+    return disk
+
+
+@pytest.mark.parametrize("kind", ["run", "batch"])
+async def test_a_staged_run_whose_disk_is_away_is_passed_over_and_the_reason_told(
+    bench: Bench, tmp_path: Path, kind: RunKind
+) -> None:
+    away = await bench.make(kind=kind, directory=str(tmp_path / "disk"), resources=Resources(cpus=1))
+    good = await bench.make()
+    disk = take_away(bench, away)
+
+    assert (await bench.queue()).state == "completed"
+
+    assert bench.state(good) == "completed"
+    assert (bench.state(away), bench.data.runs[away.id].attempt) == ("staged", 0)
+    assert list(disk.iterdir()) == []
+    reason = f"it waits for its directory '{disk}', of which nothing is there"
+    assert any(f"Leaving staged run {away.id}: {reason}" in line for line in bench.lines)
+
+
+@pytest.mark.parametrize(
+    ("kind", "needs"), [("run", Resources()), ("run", Resources(cpus=1)), ("batch", Resources())]
+)
+async def test_a_run_whose_disk_goes_away_once_it_is_chosen_is_staged_again(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: RunKind, needs: Resources
+) -> None:
+    run = await bench.make(kind=kind, directory=str(tmp_path / "disk"), resources=needs, executor="other")
+    claim, disks = bench.store.claim, list[Path]()
+
+    async def goes_away(*arguments: Any) -> Any:
+        claimed = await claim(*arguments)
+        if any(one.id == run.id for one in claimed) and not disks:
+            disks.append(take_away(bench, run))
+        return claimed
+
+    monkeypatch.setattr(bench.store, "claim", goes_away)
+    assert (await bench.queue(max_fails=1, executor=NAME)).state == "completed"
+
+    assert (bench.state(run), bench.data.runs[run.id].attempt) == ("staged", 1)
+    assert list(disks[0].iterdir()) == []
+    assert not any("WARN" in line or "ERROR" in line for line in bench.lines)
 
 
 async def test_a_queue_in_a_queue_stays_staged(bench: Bench) -> None:

@@ -18,9 +18,12 @@ from msgspec import structs
 from orchestra.child import supervisor
 from orchestra.contracts import Page
 from orchestra.engine import presence
+from orchestra.engine.archived import find_archive
 from orchestra.engine.check import check_runs
 from orchestra.engine.export_target import Target
 from orchestra.engine.exporting import How, export_runs
+from orchestra.engine.importing import import_runs
+from orchestra.engine.incoming import Importing
 from orchestra.engine.judge import settle
 from orchestra.engine.presence import existing_ids, existing_tags
 from orchestra.engine.removal import remove_tree
@@ -30,9 +33,9 @@ from orchestra.engine.session import Session, hostname
 from orchestra.engine.trashing import deleted_runs, restore_runs
 from orchestra.errors import RunBusy, RunNotFound, UserError
 from orchestra.model.conditions import Comparison, Name
-from orchestra.model.execution import Identity
+from orchestra.model.execution import Handle, Identity
 from orchestra.model.filters import RunQuery
-from orchestra.model.run import Run
+from orchestra.model.run import Run, State
 from orchestra.testing.builders import a_batch, a_fence, a_run, a_worker, an_identity, some_runs
 from orchestra.workspace import records
 from orchestra.workspace.layout import attempt_directory
@@ -650,21 +653,80 @@ async def test_a_run_that_is_away_is_not_started_nor_moved_into_an_archive(
         assert os.listdir(disk) == []
 
 
-@pytest.mark.parametrize("is_of_here", [True, False])
-async def test_a_claimed_run_that_is_away_is_never_started_anew_by_a_look(
-    home: Path, tmp_path: Path, is_of_here: bool
+@pytest.mark.parametrize("state", ["pending", "running"])
+async def test_an_active_run_that_is_away_is_judged_only_when_its_disk_is_back_or_a_person_gives_it_up(
+    home: Path, tmp_path: Path, state: State
 ) -> None:
     disk = tmp_path / "disk"
     async with opened(home) as session:
-        dead = an_identity(host=supervisor.host_id() if is_of_here else "elsewhere/1")
-        claim = {"state": "pending", "rest": "staged", "worker": a_worker(identity=dead), "lease": 1}
+        dead = an_identity(host=supervisor.host_id())
+        claim = {"state": state, "rest": "staged", "worker": a_worker(identity=dead), "lease": 1}
         run = await a_run_on(session, disk, stopped=None, exit_code=None, **claim)
         os.rename(disk, tmp_path / "away")
         disk.mkdir()
 
-        settled = await settle(session, run)
+        assert await settle(session, run) is run
+        assert os.listdir(disk) == []
 
-        assert settled.state == ("lost" if is_of_here else "pending")
+        report = await stop_runs(session, (run,))
+        assert [(one.state, one.worker) for one in report.not_running] == [("lost", None)]
+        assert os.listdir(disk) == []
+
+
+async def test_a_run_that_is_away_and_watched_is_not_said_to_be_stopped(home: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    async with opened(home) as session:
+        run = await a_run_on(session, disk, state="running", worker=session.worker, lease=1 << 60)
+        os.rename(disk, tmp_path / "away")
+
+        report = await stop_runs(session, (run,))
+
+        assert not report.done
+        assert (await session.store.get(run.id)).state == "running"
+
+
+async def test_a_run_that_is_away_is_stopped_by_its_executor_and_judged_when_its_disk_is_back(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, told = tmp_path / "disk", list[Handle]()
+
+    class Local:
+        async def stop(self, handle: Handle, how: str) -> bool:
+            told.append(handle)
+            return True
+
+    async def executor(spec: str) -> Local:
+        return Local()
+
+    async with opened(home) as session:
+        monkeypatch.setattr(session, "executor", executor)
+        handle = Handle(executor="local", job="j", token="1")
+        watch = {"worker": a_worker(identity=an_identity(host=supervisor.host_id())), "lease": 1}
+        run = await a_run_on(session, disk, state="running", handle=handle, **watch)
+        os.rename(disk, tmp_path / "away")
+
+        assert (await stop_runs(session, (run,))).stopped == (run,)
+        assert told == [handle]
+        os.rename(tmp_path / "away", disk)
+        write_exit(session, run, code=-15, stopped_by="TERM")
+        assert (await settle(session, run)).state == "terminated"
+
+
+async def test_an_archive_that_has_a_run_that_is_away_leaves_that_run_and_its_copy_alone(
+    home: Path, tmp_path: Path
+) -> None:
+    disk, place = tmp_path / "disk", tmp_path / "archive"
+    async with opened(home) as session:
+        run = await a_run_on(session, disk)
+        await export_runs(session, [run], Target(path=place, shown="archive", mode=None), How())
+        os.rename(disk, tmp_path / "away")
+        disk.mkdir()
+
+        archive = find_archive(session.layout, str(place), tmp_path)
+        imported = await import_runs(session, archive, None, Importing(move=True))
+
+        assert (imported.runs, imported.skipped) == ((), (run.id,))
+        assert (place / run.id).is_dir()
         assert os.listdir(disk) == []
 
 
