@@ -42,7 +42,7 @@ from orchestra.model.batch import Batch
 from orchestra.model.ending import ending_of
 from orchestra.model.filters import Wanted
 from orchestra.model.operation import FlagValue
-from orchestra.model.run import ACTIVE, Run, State
+from orchestra.model.run import ACTIVE, FAILED, Run
 from orchestra.workspace import records, source
 
 CHUNK = 100
@@ -51,7 +51,6 @@ CHUNK_FILES = 1500
 """Files that are copied, about, in that time."""
 SHORT = 1.0
 """Seconds: after a trial that took less, the next one is made ready while it runs. For others that saves nothing."""
-FAILED: frozenset[State] = frozenset(("error", "lost", "broken"))
 
 
 def _nobody_yet() -> Run | None:
@@ -525,7 +524,7 @@ class _Batch:
         """What the end of a trial means for the batch; False if it is to end, too."""
         if self.control.wish >= Wish.LEAVE:
             return self._stopped(ended)
-        if ended.state in FAILED or lifecycle.was_killed(ended):
+        if lifecycle.has_failed(ended):
             return self._failed(ended)
         if ended.state == "terminated":
             self._say_error(f"Trial {ended.id} was terminated", ended)
@@ -539,6 +538,9 @@ class _Batch:
             code = 1
         elif trial.state == "lost":
             self._say_error(f"Trial {trial.id} is lost: {trial.reason}", trial)
+        elif trial.state == "aborted":
+            why = (trial.reason or "it was never started").removeprefix("aborted because ")
+            self._say_error(f"Trial {trial.id} was aborted: {why}", trial)
         elif trial.reason:
             self._say_error(f"Trial {trial.id} exited with an error: ({code}) {trial.reason}", trial)
         else:

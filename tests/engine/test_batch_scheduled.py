@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
+from msgspec import structs
 
 from orchestra.contracts import StopHow
 from orchestra.engine.control import Control, Wish
@@ -174,6 +175,22 @@ async def test_trials_whose_watches_fail_keep_no_other_from_being_judged(
     assert (ended[0].state, ended[0].exit_code) == ("error", 1)
     assert (ended[0].reason or "").endswith("can't be written down")
     assert await states(bench, batch) == ["completed", "completed", "error", "completed"]
+
+
+async def test_an_aborted_trial_counts_as_failed(
+    bench: Bench, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = await a_batch_run(bench, max_fails=2)
+
+    async def abort(session: Session, trial: Run, **how: Any) -> Run:
+        return structs.replace(trial, state="aborted", reason="aborted because a run that it follows failed")
+
+    monkeypatch.setattr("orchestra.engine.batch.execute", abort)
+    ended = await bench.execute(batch)
+
+    assert (ended.state, ended.exit_code) == ("error", 1)
+    assert any("was aborted: a run that it follows failed" in line for line in bench.lines)
+    assert any("Stopping batch because 2 trials failed" in line for line in bench.lines)
 
 
 async def test_a_trial_that_fails_a_batch_takes_back_those_that_wait_and_lets_those_go_on_that_have_begun(
