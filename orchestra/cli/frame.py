@@ -12,8 +12,8 @@ from orchestra.cli.queue_status import notices, staged_row
 from orchestra.engine.overview import Activity, Overview
 from orchestra.engine.queue_state import QueueStatus
 from orchestra.model.duration import format_duration
-from orchestra.model.progress import FAILED, Progress
-from orchestra.model.run import Run
+from orchestra.model.progress import Progress
+from orchestra.model.run import FAILED, Run
 
 Style = Literal["", "title", "faint", "bad"]
 _CODES: dict[Style, str] = {"title": "\x1b[1m", "faint": "\x1b[2m", "bad": "\x1b[31m"}

@@ -107,8 +107,14 @@ async def chosen(
 
     query = query_of(filters, base)
     await settle_active(session)
-    found = await select_runs(session, specs, query=query, default=default)
-    await tell_of_beginnings(session, specs, found, query)
+    listing = query
+    if query.where is not None:
+        from orchestra.engine.search import without_results
+
+        # Once for both: it looks at what all runs came to.
+        listing = await without_results(session, query)
+    found = await select_runs(session, specs, query=listing, default=default)
+    await tell_of_beginnings(session, specs, found, listing)
     await tell_of_unknown(session, query, found=bool(found))
     return found
 
@@ -120,15 +126,14 @@ async def tell_of_beginnings(
     query: RunQuery = RunQuery(),  # noqa: B008
     listed: "Listed | None" = None,
 ) -> None:
-    """Warn of specs that were probably meant as indexes, and named a run by its id; ``listed``: None is the home."""
+    """Warn of specs that were probably meant as indexes, and named a run by its id.
+
+    ``listed``: None is the home, whose store is asked; a ``query`` of that asks for nobody's results.
+    """
     if not any(spec.isdecimal() for spec in specs):
         return
     from orchestra.engine.runs import short_beginnings
 
-    if listed is None and query.where is not None:
-        from orchestra.engine.search import without_results
-
-        query = await without_results(session, query)
     for message in await short_beginnings(listed or session.store, specs, found, query):
         session.emit("log.message", level="warning", message=message, logger="")
 

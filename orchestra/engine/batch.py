@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -33,7 +32,7 @@ from orchestra.engine.restart import require_startable
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.stage import announce_staged, make_runs, prepare_for_hand
 from orchestra.engine.supervise import LONGEST_POLL, keep_leases, watch_on
-from orchestra.engine.trial_watch import TrialExecution, take_back
+from orchestra.engine.trial_watch import TrialExecution, drop_jobs, keep_from_starting, take_back
 from orchestra.engine.trials import new_trial, trials_of
 from orchestra.engine.watchdog import watch_loop
 from orchestra.errors import OrchestraError, RunBroken, RunNotFound, UserError
@@ -43,7 +42,7 @@ from orchestra.model.batch import Batch
 from orchestra.model.ending import ending_of
 from orchestra.model.filters import Wanted
 from orchestra.model.operation import FlagValue
-from orchestra.model.run import ACTIVE, Run, State
+from orchestra.model.run import ACTIVE, FAILED, Run
 from orchestra.workspace import records, source
 
 CHUNK = 100
@@ -52,7 +51,6 @@ CHUNK_FILES = 1500
 """Files that are copied, about, in that time."""
 SHORT = 1.0
 """Seconds: after a trial that took less, the next one is made ready while it runs. For others that saves nothing."""
-FAILED: frozenset[State] = frozenset(("error", "lost", "broken"))
 
 
 def _nobody_yet() -> Run | None:
@@ -129,6 +127,8 @@ class _Batch:
         """Set when the execution of a trial has ended."""
         self.ends_here = False
         """Whether what has become of a trial ends the batch."""
+        self.error: Exception | None = None
+        """What ends the batch, and is raised at its end."""
         self.told_stopped = False
         self.upcoming: Callable[[], Run | None] = _nobody_yet
         """Which trial comes next, as far as that is known."""
@@ -153,15 +153,19 @@ class _Batch:
     async def _to_the_end(self) -> None:
         try:
             await self._work()
-        except Exception:
-            # What a scheduler was given goes on to its end all the same, but for what waits there.
-            self.ends_here = True
-            with suppress(OrchestraError):
-                await self._settle_ending()
-            raise
+        except Exception as error:
+            self._end_with(error)
+        # What a scheduler was given goes on to its end all the same, but for what waits there.
         await self._settle_ending()
+        if self.error is not None:
+            raise self.error
         # An expander that proposes all at once has not asked for what came of them.
         await self.proposing.look_at_objectives(self.run, self.spec)
+
+    def _end_with(self, error: Exception) -> None:
+        """Go on with nothing new: ``error`` is raised once all that is under way has ended."""
+        self.error = self.error or error
+        self.ends_here = True
 
     def _heed(self) -> None:
         if self.is_placed and self.control.wish >= Wish.LEAVE:
@@ -169,11 +173,15 @@ class _Batch:
 
     async def _pass_on_wish(self) -> None:
         """Tell the trials that have begun; of the others none will, unless they are to be left."""
+        waiting: list[TrialExecution] = []
         if self.control.wish > Wish.LEAVE:
-            await take_back(self.session, self.ending)
+            waiting = await keep_from_starting(self.session, self.ending)
         for watch in self.ending:
-            watch.control.interrupted = self.control.interrupted
-            watch.control.raise_to(self.control.wish)
+            if not watch.withdrawn:
+                watch.control.interrupted = self.control.interrupted
+                watch.control.raise_to(self.control.wish)
+        # Last: a scheduler may take long to answer.
+        await drop_jobs(self.session, waiting)
 
     async def _work(self) -> None:
         if self.executor.partition(" ")[0] not in UNSCHEDULED:
@@ -494,12 +502,14 @@ class _Batch:
         for watch in ended:
             if watch.withdrawn:
                 continue
-            trial = await watch.result()
+            if watch.error is not None:
+                self._end_with(watch.error)
+                continue
             if self.is_placed:
-                goes_on = self._judge(trial)
+                goes_on = self._judge(watch.trial)
             else:
                 # It ended well, but that could perhaps not be recorded.
-                goes_on = trial.state not in FAILED or self._failed(trial)
+                goes_on = watch.trial.state not in FAILED or self._failed(watch.trial)
             self.ends_here = self.ends_here or not goes_on
         return not self.ends_here
 
@@ -515,7 +525,7 @@ class _Batch:
         """What the end of a trial means for the batch; False if it is to end, too."""
         if self.control.wish >= Wish.LEAVE:
             return self._stopped(ended)
-        if ended.state in FAILED or lifecycle.was_killed(ended):
+        if lifecycle.has_failed(ended):
             return self._failed(ended)
         if ended.state == "terminated":
             self._say_error(f"Trial {ended.id} was terminated", ended)
@@ -529,6 +539,9 @@ class _Batch:
             code = 1
         elif trial.state == "lost":
             self._say_error(f"Trial {trial.id} is lost: {trial.reason}", trial)
+        elif trial.state == "aborted":
+            why = (trial.reason or "it was never started").removeprefix("aborted because ")
+            self._say_error(f"Trial {trial.id} was aborted: {why}", trial)
         elif trial.reason:
             self._say_error(f"Trial {trial.id} exited with an error: ({code}) {trial.reason}", trial)
         else:

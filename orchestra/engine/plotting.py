@@ -12,7 +12,7 @@ from orchestra.engine.search import results_of_many
 from orchestra.engine.series import series_of
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, UserError
-from orchestra.model.columns import Column
+from orchestra.model.columns import Column, first_names
 from orchestra.model.filters import RunQuery
 from orchestra.model.importance import LEAST_RUNS, importance_of
 from orchestra.model.operation import FlagValue
@@ -140,7 +140,7 @@ class _Gathering:
         values = [self._value(run, column) for run in self._runs]
         if self._runs and all(value is None for value in values):
             names = self._names() if column.kind == "scalar" else list(self._changed)
-            have = f"There are: {', '.join(names[:10])}." if names else None
+            have = f"There are: {first_names(names)}." if names else None
             raise UserError(f"no run has '{column.name}'", have)
         return values
 

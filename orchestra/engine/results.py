@@ -10,7 +10,7 @@ from orchestra.engine.presence import is_reachable, unreached
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, UserError
 from orchestra.model.attributes import ATTRIBUTES
-from orchestra.model.columns import Column
+from orchestra.model.columns import Column, first_names
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run
 from orchestra.model.scalars import SYSTEM, Scalar, natural, scalar_value
@@ -24,8 +24,6 @@ OWN_NAMES = frozenset((*ATTRIBUTES, *Run.__struct_fields__, "run_dir"))
 """Attributes that every run has."""
 _PREFIXES = {"flag": "=", "scalar": "#", "attribute": "."}
 _ARTICLES = {"flag": "a", "scalar": "a", "attribute": "an"}
-MOST_NAMED = 10
-"""Columns that a hint lists."""
 
 
 def results_of(session: Session, run: Run) -> Results:
@@ -108,8 +106,7 @@ def like_column(session: Session, runs: Iterable[Run], column: Column) -> str | 
     known = natural(names[column.kind])
     if close := get_close_matches(column.name, known, n=3):
         return f"Did you mean {' or '.join(repr(name) for name in close)}?"
-    more = ", ..." if len(known) > MOST_NAMED else ""
-    return f"{column.kind.capitalize()}s: {', '.join(known[:MOST_NAMED])}{more}." if known else None
+    return f"{column.kind.capitalize()}s: {first_names(known)}." if known else None
 
 
 def _names(session: Session, runs: Iterable[Run]) -> dict[str, set[str]]:

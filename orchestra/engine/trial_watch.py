@@ -11,6 +11,7 @@ from orchestra.engine.control import Control
 from orchestra.engine.judge import settle_or_spoil
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
+from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 from orchestra.workspace import durable, records
 
@@ -44,29 +45,65 @@ class TrialExecution:
 
 async def take_back(session: Session, watches: Sequence[TrialExecution]) -> None:
     """Let those of the trials wait for their batch again whose jobs have not begun, and drop the jobs."""
+    await drop_jobs(session, await keep_from_starting(session, watches))
+
+
+async def keep_from_starting(session: Session, watches: Sequence[TrialExecution]) -> list[TrialExecution]:
+    """Those of the trials that have not begun, and that nothing will begin from now on; no scheduler is asked.
+
+    Their jobs are there still: see :func:`drop_jobs`.
+    """
+    going = {watch.trial.id: watch for watch in watches if not watch.ended.is_set() and not watch.withdrawn}
+    if not going:
+        return []
+    try:
+        runs = (await session.store.query(RunQuery(ids=tuple(going)))).runs
+    except OrchestraError as error:
+        for watch in going.values():
+            _tell_of_job(session, watch, error)
+        return []
+    return [going[run.id] for run in runs if run.claimed and _keep_from_starting(session, going[run.id], run)]
+
+
+def _keep_from_starting(session: Session, watch: TrialExecution, run: Run) -> bool:
+    # It may have been withdrawn, or have ended, while the store was asked.
+    if watch.withdrawn or watch.ended.is_set():
+        return False
+    try:
+        if not _is_kept_from_starting(session, run):
+            return False
+    except OrchestraError as error:
+        _tell_of_job(session, watch, error)
+        return False
+    watch.withdrawn, watch.control.owned = True, False
+    watch.scope.cancel()
+    return True
+
+
+async def drop_jobs(session: Session, watches: Sequence[TrialExecution]) -> None:
+    """Let trials that were kept from starting wait for their batch again, and drop their jobs."""
     limiter = anyio.CapacityLimiter(AT_ONCE)
     async with anyio.create_task_group() as group:
         for watch in watches:
-            if not watch.ended.is_set() and not watch.withdrawn:
-                group.start_soon(_take_back, session, watch, limiter)
+            group.start_soon(_drop_job, session, watch, limiter)
 
 
-async def _take_back(session: Session, watch: TrialExecution, limiter: anyio.CapacityLimiter) -> None:
+async def _drop_job(session: Session, watch: TrialExecution, limiter: anyio.CapacityLimiter) -> None:
     try:
         async with limiter:
-            run = await session.store.get(watch.trial.id)
-            if run.claimed and await _is_kept_from_starting(session, run):
-                watch.withdrawn, watch.control.owned = True, False
-                watch.scope.cancel()
-                await watch.ended.wait()
-                await _release(session, await session.store.get(run.id))
+            await watch.ended.wait()
+            await _release(session, await session.store.get(watch.trial.id))
     except OrchestraError as error:
-        # Its job finds the fence taken, or whoever looks next does.
-        message = f"trial {watch.trial.id} is not dropped: {error.message}"
-        session.emit("log.message", watch.trial, level="warning", message=message, console=watch.console)
+        _tell_of_job(session, watch, error)
 
 
-async def _is_kept_from_starting(session: Session, run: Run) -> bool:
+def _tell_of_job(session: Session, watch: TrialExecution, error: OrchestraError) -> None:
+    # Its job finds the fence taken, or whoever looks next does.
+    message = f"trial {watch.trial.id} is not dropped: {error.message}"
+    session.emit("log.message", watch.trial, level="warning", message=message, console=watch.console)
+
+
+def _is_kept_from_starting(session: Session, run: Run) -> bool:
     """Whether the right to start it could be taken from its job: then it has not begun."""
     directory = session.attempt_directory(run)
     durable.make_dirs(directory)

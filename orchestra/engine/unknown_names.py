@@ -11,6 +11,7 @@ from orchestra.engine.search import names_of_results, without_results
 from orchestra.engine.session import Session
 from orchestra.errors import UserError
 from orchestra.model.attributes import ATTRIBUTES
+from orchestra.model.columns import first_names
 from orchestra.model.conditions import Comparison, Name, Not, is_attribute, leaves
 from orchestra.model.filters import RunQuery
 from orchestra.model.flags import encode
@@ -18,7 +19,6 @@ from orchestra.model.scalars import SYSTEM, natural
 
 LOOKED_THROUGH = 1000
 """The newest so many runs are looked through for names that may have been meant."""
-MOST_NAMED = 10
 _ORDER = ("<", "<=", ">", ">=")
 
 
@@ -92,6 +92,5 @@ def _sentence(name: str, known: set[str]) -> str:
     if close := get_close_matches(name, natural(known), n=1):
         return f"no run has '{name}' - did you mean '{close[0]}'?"
     own = natural(known - ATTRIBUTES.keys()) or natural(known)
-    more = ", ..." if len(own) > MOST_NAMED else ""
-    listed = f": there are {', '.join(own[:MOST_NAMED])}{more}" if own else ""
+    listed = f": there are {first_names(own)}" if own else ""
     return f"no run has '{name}'{listed}"

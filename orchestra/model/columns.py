@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, TypeVar
 
 from msgspec import Struct
@@ -19,6 +19,8 @@ from orchestra.model.scalars import QUALIFIERS, Qualifier
 
 T = TypeVar("T")
 
+MOST_NAMED = 10
+"""Columns that a hint lists."""
 _TOKEN = re.compile(r"""\s*(?:(,)|((?:[^\s,'"]|'[^']*'|"[^"]*")+))""")
 _QUOTED = re.compile(r"""'([^']*)'|"([^"]*)\"""")
 _KINDS: dict[str, Literal["scalar", "flag", "attribute"]] = {
@@ -134,3 +136,8 @@ def sort_by_value(items: Iterable[T], value: Callable[[T], Any], *, largest_firs
     numbers.sort(key=lambda pair: pair[0], reverse=largest_first)
     texts.sort(key=lambda pair: pair[0], reverse=largest_first)
     return [item for _, item in (*numbers, *texts)] + rest
+
+
+def first_names(names: Sequence[str]) -> str:
+    """The first of ``names`` in a row, as a hint lists what there is."""
+    return ", ".join(names[:MOST_NAMED]) + (", ..." if len(names) > MOST_NAMED else "")

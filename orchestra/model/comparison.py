@@ -9,7 +9,7 @@ from typing import Final, TypedDict, Unpack
 from msgspec import Struct, structs
 
 from orchestra.errors import UsageError, UserError
-from orchestra.model.columns import Column, parse_column, parse_columns, sort_by_value
+from orchestra.model.columns import Column, first_names, parse_column, parse_columns, sort_by_value
 from orchestra.model.run import Run
 from orchestra.model.scalars import natural
 from orchestra.model.subjects import (
@@ -23,9 +23,7 @@ from orchestra.model.subjects import (
     values_of,
 )
 
-MOST_NAMED: Final = 10
 _CORE: Final = ("run", "operation", "started", "time", "status", "label")
-"""Headings that a hint lists."""
 
 
 class Wanted(Struct, frozen=True, kw_only=True):
@@ -214,8 +212,7 @@ def _like(name: str, known: Sequence[str]) -> str:
     """What may have been meant by a name, as a sentence."""
     if close := get_close_matches(name, known, n=3):
         return f"Did you mean {' or '.join(repr(one) for one in close)}?"
-    more = ", ..." if len(known) > MOST_NAMED else ""
-    return f"There are: {', '.join(known[:MOST_NAMED])}{more}."
+    return f"There are: {first_names(known)}."
 
 
 def _core_columns(wanted: Wanted) -> tuple[Column, ...]:

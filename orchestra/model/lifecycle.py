@@ -23,7 +23,7 @@ from msgspec import structs
 
 from orchestra.errors import IllegalTransition
 from orchestra.model.execution import Exit, Fence, Handle
-from orchestra.model.run import FINAL, Run, State, Worker
+from orchestra.model.run import FAILED, FINAL, Run, State, Worker
 
 EDGES: dict[tuple[State | None, State], str] = {
     (None, "staged"): "stage",
@@ -289,6 +289,11 @@ def claim_again(run: Run, worker: Worker, lease: int) -> Run | None:
 def was_killed(run: Run) -> bool:
     """Whether a signal ended it that nobody sent to stop it: a failure, be it for memory, for time or by a crash."""
     return run.state == "terminated" and run.cause != "stopped"
+
+
+def has_failed(run: Run) -> bool:
+    """Whether it has ended and counts as failed, for its batch too."""
+    return run.state in FAILED or was_killed(run)
 
 
 def causes(run: Run) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from orchestra.model.condition_text import parse_condition
 from orchestra.model.conditions import Condition
 from orchestra.model.filters import RunQuery
 from orchestra.model.operation_patterns import check_operation
-from orchestra.model.run import ACTIVE, FINAL, State
+from orchestra.model.run import ACTIVE, FAILED, FINAL, State
 from orchestra.model.time_range import parse_range, parse_span
 
 Status: TypeAlias = Literal["running", "completed", "error", "terminated", "pending", "staged"]
@@ -21,7 +21,7 @@ Status: TypeAlias = Literal["running", "completed", "error", "terminated", "pend
 STATES: Final[dict[Status, frozenset[State]]] = {
     "running": frozenset(("running",)),
     "completed": frozenset(("completed", "skipped")),
-    "error": frozenset(("error", "lost", "aborted", "broken")),
+    "error": FAILED,
     "terminated": frozenset(("terminated", "pruned")),
     "pending": frozenset(("pending",)),
     "staged": frozenset(("staged",)),

@@ -7,11 +7,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from orchestra.model.lifecycle import was_killed
+from orchestra.model.lifecycle import has_failed
 from orchestra.model.run import FINAL, Run, State
 
-FAILED: Final[frozenset[State]] = frozenset(("error", "lost", "aborted", "broken"))
-"""States of trials that are counted as failed, as are those that were killed."""
 MEASURED: Final[frozenset[State]] = frozenset(("completed", "error", "pruned"))
 """States of trials that took as long as others may take."""
 
@@ -54,7 +52,7 @@ def progress_of(batch: Run, trials: Iterable[Run], now: int, planned: int | None
         batch=batch,
         planned=total,
         ended=len(ended),
-        failed=sum(run.state in FAILED or was_killed(run) for run in ended),
+        failed=sum(map(has_failed, ended)),
         running=len(running),
         seconds_left=_seconds_left(ended, running, total - len(ended), now),
     )

@@ -33,6 +33,9 @@ FINAL: frozenset[State] = frozenset(
 )
 """The states that a run leaves only by being started again."""
 
+FAILED: frozenset[State] = frozenset(("error", "lost", "aborted", "broken"))
+"""The final states of what has failed; so has what was killed (:func:`~orchestra.model.lifecycle.has_failed`)."""
+
 ACTIVE: frozenset[State] = frozenset(("pending", "running"))
 
 RunKind: TypeAlias = Literal["run", "batch", "queue", "steps"]

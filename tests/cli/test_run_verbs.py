@@ -6,15 +6,18 @@ import os
 import stat
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from msgspec import structs
 
 from orchestra.cli.told_terms import TERMS
+from orchestra.engine import search
 from orchestra.model.batch import Batch, Choices
 from orchestra.model.encoding import encode
 from orchestra.model.execution import Fence
+from orchestra.model.filters import RunQuery
 from orchestra.testing.builders import a_run, a_worker, an_operation, some_runs
 from orchestra.workspace.output import OutputWriter
 from tests.cli.conftest import Call
@@ -262,6 +265,24 @@ def test_a_number_that_is_no_index_but_begins_an_id_is_told(call: Call, home: Pa
     # An index, whole ids, and what is too long for an index.
     for spec in ("2", "412", "2024"):
         assert call("runs", "info", spec).error == ""
+
+
+def test_what_runs_came_to_is_looked_up_once_where_a_number_may_be_an_index(
+    call: Call, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved(home, ended(id="99288a90" + 24 * "0"))
+    searched: list[RunQuery] = []
+
+    class Counted(search._Search):
+        async def in_other_words(self, index: Any) -> RunQuery:
+            searched.append(self._query)
+            return await super().in_other_words(index)
+
+    monkeypatch.setattr(search, "_Search", Counted)
+    found = call("runs", "delete", "99", "-y", "-F", "#loss is undefined")
+
+    assert found.error.startswith("WARNING: there is no run 99 among the 1 listed")
+    assert len(searched) == 1
 
 
 def test_delete_tells_of_files_that_it_keeps(call: Call, tmp_path: Path) -> None:

@@ -7,9 +7,14 @@ from typing import Any
 
 import anyio
 import pytest
+from msgspec import structs
 
+from orchestra.contracts import StopHow
 from orchestra.engine.control import Control, Wish
-from orchestra.model.execution import Exit
+from orchestra.engine.execute import execute
+from orchestra.engine.session import Session
+from orchestra.errors import StoreUnavailable
+from orchestra.model.execution import Exit, Handle
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 from orchestra.testing.builders import a_batch
@@ -107,6 +112,85 @@ async def test_a_wish_to_stop_ends_the_trials_that_have_begun_and_the_others_wai
     assert again.run is not None
     await bench.execute(again.run)
     assert (await states(bench, batch)).count("completed") == 2
+
+
+async def test_a_wish_to_stop_reaches_the_trials_that_have_begun_though_the_scheduler_is_slow_to_drop_the_others(
+    bench: Bench, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = await a_batch_run(bench)
+    stopped = Script(after=math.inf, exit=Exit(code=-15, started=0, stopped=0, stopped_by="TERM"))
+    script(scheduler, bench, WAITS, stopped, WAITS, stopped)
+    control, answers = Control(), anyio.Event()
+    stop = scheduler.stop
+
+    async def slowly(handle: Handle, how: StopHow) -> bool:
+        if bench.data.runs[handle.job.partition(".")[0]].trial in (1, 3):
+            await answers.wait()
+        return await stop(handle, how)
+
+    monkeypatch.setattr(scheduler, "stop", slowly)
+    async with anyio.create_task_group() as group:
+        group.start_soon(bench.execute, batch, control)
+        await bench.until(lambda: sum(run.handle is not None for run in bench.data.runs.values()) == 4)
+        control.raise_to(Wish.TERMINATE)
+        await bench.until(lambda: [run.state for run in bench.data.runs.values()].count("terminated") == 2)
+        answers.set()
+
+    assert await states(bench, batch) == ["pending", "terminated", "pending", "terminated"]
+    assert len(scheduler.stopped) == 4
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_trials_whose_watches_fail_keep_no_other_from_being_judged(
+    bench: Bench, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch, at_once: bool
+) -> None:
+    batch = await a_batch_run(bench)
+    fails = Script(after=math.inf, exit=Exit(code=3, started=0, stopped=0))
+    script(scheduler, bench, HANGS, HANGS, fails, HANGS)
+
+    async def fail(session: Session, trial: Run, **how: Any) -> Run:
+        ended = await execute(session, trial, **how)
+        if trial.trial in (1, 2):
+            raise StoreUnavailable(f"trial {trial.trial} can't be written down")
+        return ended
+
+    monkeypatch.setattr("orchestra.engine.batch.execute", fail)
+    ended: list[Run] = []
+
+    async def execute_batch() -> None:
+        ended.append(await bench.execute(batch))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(execute_batch)
+        await bench.until(lambda: [run.state for run in bench.data.runs.values()].count("running") == 5)
+        jobs = [f"{trial.id}.{trial.attempt}" for trial in await trials(bench, batch)]
+        for job in jobs[:3]:
+            scheduler.end(job)
+            if not at_once:
+                await bench.until(lambda job=job: bench.data.runs[job.partition(".")[0]].state != "running")
+        await bench.until(lambda: any("exited with an error (3)" in line for line in bench.lines))
+        assert not ended, "a trial goes on"
+        scheduler.end(jobs[3])
+
+    assert (ended[0].state, ended[0].exit_code) == ("error", 1)
+    assert (ended[0].reason or "").endswith("can't be written down")
+    assert await states(bench, batch) == ["completed", "completed", "error", "completed"]
+
+
+async def test_an_aborted_trial_counts_as_failed(
+    bench: Bench, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = await a_batch_run(bench, max_fails=2)
+
+    async def abort(session: Session, trial: Run, **how: Any) -> Run:
+        return structs.replace(trial, state="aborted", reason="aborted because a run that it follows failed")
+
+    monkeypatch.setattr("orchestra.engine.batch.execute", abort)
+    ended = await bench.execute(batch)
+
+    assert (ended.state, ended.exit_code) == ("error", 1)
+    assert any("was aborted: a run that it follows failed" in line for line in bench.lines)
+    assert any("Stopping batch because 2 trials failed" in line for line in bench.lines)
 
 
 async def test_a_trial_that_fails_a_batch_takes_back_those_that_wait_and_lets_those_go_on_that_have_begun(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestra.errors import UserError
-from orchestra.model.columns import Column, parse_column, parse_columns, sort_by_value
+from orchestra.model.columns import Column, first_names, parse_column, parse_columns, sort_by_value
 
 
 def scalar(name: str, **fields: Any) -> Column:
@@ -99,3 +99,8 @@ def _kind(value: Any) -> int:
     if isinstance(value, str):
         return 1 if value else 2
     return 2 if value is None or (isinstance(value, float) and math.isnan(value)) else 0
+
+
+@pytest.mark.parametrize(("count", "end"), [(1, "n0"), (10, "n9"), (11, "n9, ...")])
+def test_a_hint_lists_ten_names_and_says_if_there_are_more(count: int, end: str) -> None:
+    assert first_names([f"n{number}" for number in range(count)]).endswith(end)

@@ -222,9 +222,10 @@ class Submissions:
         deadline = time.monotonic() + self._options.patience
         pause = 0.5
         while True:
-            error = await self._called_to_its_end(command, folder)
-            if isinstance(error, str):
-                return error
+            id_or_error = await self._called_to_its_end(command, folder)
+            if isinstance(id_or_error, str):
+                return id_or_error
+            error = id_or_error
             if error.missing:
                 hint = "Run this where Slurm's commands are, or name them: sbatch=PATH."
                 raise ExecutorError(error.message, hint)
