@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from orchestra.console import Console
-from orchestra.engine.control import Control
+from orchestra.engine.control import TOLD_PATIENCE, Control, Wish
 from orchestra.engine.judge import may_be_scheduled, settle_or_spoil
-from orchestra.engine.off_loop import shielded
+from orchestra.engine.off_loop import shielded_for
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
 from orchestra.model.run import Run
@@ -29,11 +30,18 @@ async def given_up_on_failure(
     try:
         yield
     except BaseException:
-        await shielded(lambda: _give_up(session, run, console, control))
+        patience = math.inf
+        if control is not None and control.wish == Wish.LEAVE:
+            # Nor may the store answer; then the claim runs out, too.
+            patience = ANSWER_PATIENCE if may_be_scheduled(run) else TOLD_PATIENCE
+        await shielded_for(patience, lambda: _give_up(session, run, console, control))
         raise
 
 
 async def _give_up(session: Session, run: Run, console: Console | None, control: Control | None) -> None:
+    if run.id in session.unsettled:
+        # It has ended, and its exit record says how.
+        return
     try:
         current = await session.store.get(run.id)
     except OrchestraError:
