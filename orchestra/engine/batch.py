@@ -83,7 +83,7 @@ async def run_batch(
     """
     how = Launch(environment=environment or {})
     async with (
-        attempt_in_process(session, run, console=console) as attempt,
+        attempt_in_process(session, run, console=console, control=control) as attempt,
         anyio.create_task_group() as group,
     ):
         group.start_soon(keep_leases, session)

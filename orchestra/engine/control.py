@@ -6,6 +6,10 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from enum import IntEnum
 
+TOLD_PATIENCE = 0.5
+"""Seconds that who is told to end, and to leave its runs running, gives the store: one that is away, or locked, may
+take long."""
+
 
 class Wish(IntEnum):
     """What is wished for. A stronger wish replaces a weaker one, never the other way round."""

@@ -154,10 +154,12 @@ async def _delete_chunk(
                 moved.append(_move(session, run, permanent))
                 failpoint("delete.renamed")
     except BaseException:
-        await _give_back(session, [run for run in mine if not any(one.run.id == run.id for one in moved)])
+        left = [run for run in mine if not any(one.run.id == run.id for one in moved)]
+        await shielded(lambda: _give_back(session, left))
         raise
     finally:
-        kept = await _forget(session, moved, expected if unchanged else {})
+        # What has been moved is gone, whoever is cancelled meanwhile.
+        kept = await shielded(lambda: _forget(session, moved, expected if unchanged else {}))
         failpoint("delete.forgotten")
         for one in moved:
             if one.run in kept:

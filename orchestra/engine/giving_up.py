@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from orchestra.console import Console
 from orchestra.engine.changes import change, tell
-from orchestra.engine.control import Control
+from orchestra.engine.control import TOLD_PATIENCE, Control, Wish
 from orchestra.engine.judge import may_be_scheduled, settle_or_spoil
-from orchestra.engine.off_loop import shielded
+from orchestra.engine.off_loop import shielded_for
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
 from orchestra.model import lifecycle
@@ -31,7 +32,11 @@ async def given_up_on_failure(
     try:
         yield
     except BaseException:
-        await shielded(lambda: _give_up(session, run, console, control))
+        patience = math.inf
+        if control is not None and control.wish == Wish.LEAVE:
+            # Nor may the store answer; then the claim runs out, too.
+            patience = ANSWER_PATIENCE if may_be_scheduled(run) else TOLD_PATIENCE
+        await shielded_for(patience, lambda: _give_up(session, run, console, control))
         raise
 
 
@@ -52,6 +57,9 @@ async def put_back(session: Session, run: Run, *, console: Console | None = None
 
 
 async def _give_up(session: Session, run: Run, console: Console | None, control: Control | None) -> None:
+    if run.id in session.unsettled:
+        # It has ended, and its exit record says how.
+        return
     try:
         current = await session.store.get(run.id)
     except OrchestraError:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from orchestra.console import Console, RecordingConsole
+from orchestra.engine.changes import warn_of_store
+from orchestra.engine.control import TOLD_PATIENCE, Control, Wish
 from orchestra.engine.judge import settle
 from orchestra.engine.session import Session
-from orchestra.errors import RunBusy, StoreUnavailable
+from orchestra.errors import RunBusy, RunNotFound, StoreUnavailable
 from orchestra.model import lifecycle
 from orchestra.model.execution import Exit
 from orchestra.model.run import Run
@@ -21,27 +22,35 @@ from orchestra.workspace.output import OutputWriter
 class InProcessAttempt:
     """A won attempt of a queue or batch: its record of what it prints, and how it will end."""
 
-    def __init__(self, run: Run, directory: Path, console: Console, *, is_guest: bool) -> None:
+    def __init__(
+        self, run: Run, directory: Path, console: Console, control: Control, *, is_guest: bool
+    ) -> None:
         self.run = run
         self.directory = directory
         self.console = console
         """Prints, and keeps what it prints as the attempt's output."""
+        self.control = control
         self.is_guest = is_guest
         """Whether it is not this process that is told to stop when the run is."""
         self.code = 0
         self.stopped_by: str | None = None
         self.reason: str | None = None
-        self.patience = math.inf
-        """Seconds that the store is given to learn of the end. The exit record tells of it in any case."""
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it was told to end and to leave its runs running, which is done at once."""
+        wish = self.control.wish
+        return wish >= Wish.DRAIN if self.run.kind == "queue" else wish == Wish.LEAVE
 
 
 @asynccontextmanager
 async def attempt_in_process(
-    session: Session, run: Run, *, console: Console
+    session: Session, run: Run, *, console: Console, control: Control
 ) -> AsyncGenerator[InProcessAttempt]:
     """Win the attempt's fence and record its end when the block is left, however it is left.
 
-    After the block, the attempt's ``run`` is in its final state.
+    After the block, the attempt's ``run`` is in its final state. Once its exit record is written, a store that is away
+    is no error: whoever looks next enters the end. Where ``control`` has it end at once, little is waited for it.
 
     Raises:
         RunBusy: somebody else has started the attempt, or it was revoked.
@@ -57,7 +66,7 @@ async def attempt_in_process(
         # By the records, as for any other run: who looked meanwhile may have seen the start before us.
         run = await settle(session, run, console=console)
         attempt = InProcessAttempt(
-            run, directory, RecordingConsole(console, output), is_guest=kind == "guest"
+            run, directory, RecordingConsole(console, output), control, is_guest=kind == "guest"
         )
         session.fences.add(fence)
         session.hosted.add(run.id)
@@ -81,7 +90,7 @@ async def attempt_in_process(
                 reason="; ".join(filter(None, (attempt.reason, output.missing))) or None,
             )
             records.write_exit(directory, exit_record, fsync=session.fsync)
-            await _settle_shielded(session, attempt, exit_record)
+            await _settle_shielded(session, attempt, exit_record, console)
 
 
 def _code_of(error: BaseException) -> tuple[int, str | None]:
@@ -92,18 +101,30 @@ def _code_of(error: BaseException) -> tuple[int, str | None]:
     return 1, None
 
 
-async def _settle_shielded(session: Session, attempt: InProcessAttempt, exit_record: Exit) -> None:
+async def _settle_shielded(
+    session: Session, attempt: InProcessAttempt, exit_record: Exit, console: Console
+) -> None:
     import anyio
 
-    settled: Run | None = None
-    try:
-        with anyio.move_on_after(attempt.patience, shield=True):
-            settled = await settle(session, await session.store.get(attempt.run.id))
-    except StoreUnavailable:
-        if math.isinf(attempt.patience):
-            raise
+    attempt_run, settled = attempt.run, None
+    with anyio.CancelScope(shield=True) as scope:
+
+        def hurry() -> None:
+            if attempt.is_leaving:
+                scope.deadline = min(scope.deadline, anyio.current_time() + TOLD_PATIENCE)
+
+        with attempt.control.calling(hurry):
+            hurry()
+            try:
+                settled = await settle(session, await session.store.get(attempt_run.id))
+            except StoreUnavailable as error:
+                warn_of_store(session, attempt_run, error, console=console)
+            except RunNotFound:
+                # It was deleted meanwhile, and ended all the same.
+                attempt.run = lifecycle.finish(attempt_run, exit_record)
+                return
     if settled is None:
         # Whoever looks next enters it.
-        session.unsettled.add(attempt.run.id)
-        settled = lifecycle.finish(attempt.run, exit_record)
+        session.unsettled.add(attempt_run.id)
+        settled = lifecycle.finish(attempt_run, exit_record)
     attempt.run = settled

@@ -30,6 +30,17 @@ async def shielded(work: Callable[[], Awaitable[T]]) -> T:
     return results[0]
 
 
+async def shielded_for(seconds: float, work: Callable[[], Awaitable[object]]) -> None:
+    """Bring ``work`` to its end even if the caller is cancelled meanwhile; inside of an event loop for ``seconds``."""
+    if not _in_event_loop():
+        await work()
+        return
+    import anyio
+
+    with anyio.move_on_after(seconds, shield=True):
+        await work()
+
+
 def _in_event_loop() -> bool:
     anyio = sys.modules.get("anyio")
     if anyio is None:

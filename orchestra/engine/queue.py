@@ -19,7 +19,7 @@ from orchestra.console import Console
 from orchestra.contracts import Watchable
 from orchestra.engine.changes import change
 from orchestra.engine.choosing import STAGED, Chooser
-from orchestra.engine.control import Control, Wish
+from orchestra.engine.control import TOLD_PATIENCE, Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.hosted import heed_orders
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
@@ -44,11 +44,10 @@ from orchestra.model.scheduling import Group
 from orchestra.workspace import records
 from orchestra.workspace.queue_orders import is_to_stop_runs, tell_stopping
 
-HAND_OVER_PATIENCE = 1.5
+HAND_OVER_PATIENCE = 1.0
 """Seconds that a queue takes at its end to let go of what is its own."""
-TOLD_PATIENCE = 0.5
-"""Seconds that one that is told to end goes on with a look for runs to start, and that the store is given to learn of
-its end: one that is away, or locked, may take long."""
+GUESTS_PATIENCE = 0.5
+"""Seconds that it takes, after that, to leave the batches to the next queue that it executed."""
 CHANGES_REST = 0.005
 """Seconds from one change that a queue hears of to the next."""
 FULL_REST = 0.25
@@ -73,16 +72,12 @@ async def run_queue(
     """
     settings = QueueSettings.from_flags(run.flags)
     session = session.working_as_queue(run.id)
-    async with attempt_in_process(session, run, console=console) as attempt:
+    async with attempt_in_process(session, run, console=console, control=control) as attempt:
         queue = _Queue(session, attempt, settings, control, stop_runs)
         try:
             await queue.work()
         finally:
-            if control.wish >= Wish.DRAIN:
-                attempt.patience = TOLD_PATIENCE
-            with anyio.move_on_after(HAND_OVER_PATIENCE, shield=True):
-                await queue.hand_over()
-                await hand_over_guests(session, queue.left_guests, queue.console)
+            await queue.let_go()
     return attempt.run
 
 
@@ -138,6 +133,8 @@ class _Queue:
         """What this queue has said last that it waits for, since it has started a run."""
         self.left: tuple[str, ...] = ()
         """The runs that this queue no longer watched when it ended."""
+        self.store_is_silent = False
+        """Whether the store did not answer as this queue was ending: nothing more is waited for then."""
         self.processing = False
         self.last_reap = -math.inf
         self.news = anyio.Event()
@@ -210,26 +207,38 @@ class _Queue:
 
     async def _say_what_became_of_left(self) -> None:
         """Only now is known which of them have been given to their executor."""
-        try:
+        lines = [f"Leaving runs: {', '.join(self.left)}"]
+        with anyio.move_on_after(TOLD_PATIENCE) as limit, suppress(StoreError):
             lines = await text_of_left(self.session, self.left)
-        except StoreError:
-            lines = [f"Leaving runs: {', '.join(self.left)}"]
+        self.store_is_silent = limit.cancelled_caught
         for line in lines:
             self._tell("queue.stopping", "warning", line)
 
-    async def hand_over(self) -> None:
-        """Let others go on at once with what is ours: release what was not started, give up all watches."""
+    async def let_go(self) -> None:
+        """Let others go on at once with what is ours, as far as that can be done in time; else say so."""
+        with anyio.move_on_after(0 if self.store_is_silent else HAND_OVER_PATIENCE, shield=True) as limit:
+            await self._hand_over()
+        if limit.cancelled_caught:
+            self.store_is_silent = True
+            text = f"It takes long to let go of what is claimed here: others can have it in {LEASE:g} seconds"
+            self._tell("queue.stopping", "warning", text)
+        patience = 0 if self.store_is_silent else GUESTS_PATIENCE
+        await hand_over_guests(self.session, self.left_guests, self.console, patience)
+        self._tell("queue.ended", "debug", "Queue ended")
+
+    async def _hand_over(self) -> None:
+        """Release what was not started, give up all watches."""
         try:
             page = await self.session.store.query(RunQuery(states=ACTIVE))
             for run in page.runs:
                 # A scheduler that did not answer a moment ago is not asked again.
-                if self._is_mine(run) and run.claimed and run.id not in self.left:
+                was_asked = not {run.id, run.batch, run.parent}.isdisjoint(self.left)
+                if self._is_mine(run) and run.claimed and not was_asked:
                     await settle_or_spoil(self.session, run, console=self.console, given_up=True)
             await self.session.store.renew(self.session.worker, 0)
         except StoreError as error:
             # Our leases run out all the same, a little later.
             self._tell("log.message", "warning", f"The store can't be used: {error.message}")
-        self._tell("queue.ended", "debug", "Queue ended")
 
     def _is_mine(self, run: Run) -> bool:
         return run.worker is not None and run.worker.nonce == self.session.worker.nonce

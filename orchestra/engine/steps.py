@@ -46,7 +46,7 @@ async def run_steps(
     """
     given = {**(how.environment if how else {}), **gpu_environment(run.gpus)}
     async with (
-        attempt_in_process(session, run, console=console) as attempt,
+        attempt_in_process(session, run, console=console, control=control) as attempt,
         anyio.create_task_group() as group,
     ):
         group.start_soon(keep_leases, session)

@@ -540,6 +540,27 @@ async def test_what_keeps_later_trials_from_being_made_ends_the_batch_after_thos
     assert await states_of(bench, batch) == ["completed"]
 
 
+async def test_a_batch_whose_end_the_store_does_not_learn_of_has_ended_as_its_exit_record_says(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = await a_batch_run(bench)
+    update = bench.store.update
+
+    async def fail_at_the_end(runs: Sequence[Run]) -> tuple[Run, ...]:
+        if any(run.id == batch.id and run.state == "completed" for run in runs):
+            raise StoreUnavailable("the store is away")
+        return await update(runs)
+
+    monkeypatch.setattr(bench.store, "update", fail_at_the_end)
+
+    ended = await bench.execute(batch)
+
+    assert (ended.state, bench.state(batch), bench.session.unsettled) == ("completed", "running", {batch.id})
+    assert "the store is away. What becomes of run" in bench.lines[-1]
+    monkeypatch.undo()
+    assert (await settle(bench.open(), await bench.store.get(batch.id))).state == "completed"
+
+
 class Preparing(ScriptedExecutor):
     """Notes which jobs it was to make ready for, and lets something happen then."""
 

@@ -18,7 +18,7 @@ from orchestra.engine.judge import settle
 from orchestra.engine.queue_control import set_group
 from orchestra.engine.session import LEASE
 from orchestra.errors import StoreUnavailable
-from orchestra.model.execution import Exit, Identity
+from orchestra.model.execution import Exit, Handle, Identity, Job
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.resources import Resources
 from orchestra.model.run import Run, RunKind, Worker
@@ -27,7 +27,7 @@ from orchestra.testing.builders import a_batch, a_worker
 from orchestra.testing.memory_store import MemoryStore
 from orchestra.testing.scripted import NAME, Script
 from orchestra.workspace import records
-from tests.engine.workbench import HANGS, Bench
+from tests.engine.workbench import HANGS, Bench, SilentStore
 
 IMPOSSIBLE = {"epochs": 3, "lr": "a\0b"}
 """Flags that make no command line."""
@@ -479,29 +479,31 @@ async def test_a_store_that_is_away_for_a_while_is_waited_for(bench: Bench) -> N
     assert bench.lines[0] == "WARNING: [queue] The store can't be used: the store is locked"
 
 
-class _FrozenStore(MemoryStore):
-    """Says nothing any more once it is frozen."""
-
-    frozen = False
-
-    async def query(self, query: RunQuery) -> Page:
-        if self.frozen:
-            await anyio.sleep_forever()
-        return await super().query(query)
-
-    async def get(self, run_id: str) -> Run:
-        if self.frozen:
-            await anyio.sleep_forever()
-        return await super().get(run_id)
-
-
+@pytest.mark.parametrize("does", ["nothing", "a start", "a run", "a batch"])
 async def test_a_queue_that_is_told_to_end_does_not_stay_with_a_store_that_says_nothing(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, does: str
 ) -> None:
-    monkeypatch.setattr("orchestra.engine.queue.TOLD_PATIENCE", 0.02)
-    monkeypatch.setattr("orchestra.engine.queue.HAND_OVER_PATIENCE", 0.02)
-    store, control = _FrozenStore(bench.data), Control()
+    for patience in (
+        "giving_up.TOLD_PATIENCE",
+        "inprocess.TOLD_PATIENCE",
+        "queue.TOLD_PATIENCE",
+        "queue.HAND_OVER_PATIENCE",
+    ):
+        monkeypatch.setattr(f"orchestra.engine.{patience}", 0.02)
+    store, control = SilentStore(bench.data), Control()
     session = bench.open(store=store)
+    bench.executor.default = HANGS
+    batch = {"kind": "batch", "flags": {}, "batch_spec": a_batch()}
+    run = None if does == "nothing" else await bench.make(**(batch if does == "a batch" else {}))
+    submitting = anyio.Event()
+
+    async def submit(job: Job) -> Handle:
+        submitting.set()
+        await anyio.sleep_forever()
+        raise AssertionError
+
+    if does == "a start":
+        monkeypatch.setattr(bench.executor, "submit", submit)
     ended: list[Run] = []
     async with anyio.create_task_group() as group:
 
@@ -509,20 +511,36 @@ async def test_a_queue_that_is_told_to_end_does_not_stay_with_a_store_that_says_
             ended.append(await bench.queue(control, session=session, run_once=False))
 
         group.start_soon(work)
-        await bench.until(lambda: "INFO: [queue] Waiting for staged runs" in bench.lines)
-        store.frozen = True
+        if run is None:
+            await bench.until(lambda: "INFO: [queue] Waiting for staged runs" in bench.lines)
+        elif does == "a start":
+            await bench.until(lambda: submitting.is_set())
+        else:
+            await bench.until(lambda: len(bench.started) == 1)
+            await bench.until(lambda: bench.data.runs[bench.started[0]].state == "running")
+        store.is_silent = True
         await bench.make()
         await anyio.sleep(0.02)
-        control.raise_to(Wish.DRAIN)
+        control.raise_to(Wish.DRAIN if run is None else Wish.LEAVE)
         with anyio.fail_after(2):
             while not ended:  # noqa: ASYNC110
                 await anyio.sleep(0.01)
 
     assert ended[0].state == "completed"
     assert bench.state(ended[0]) == "running"
-    # Its exit record tells whoever looks next.
-    store.frozen = False
+    told = "\n".join(bench.lines)
+    assert ("others can have it in 15 seconds" in told, "could not be run" in told) == (True, False)
+    if run is not None:
+        assert f"Leaving runs: {run.id}" in told
+    assert (f"Batch {does == 'a batch' and run and run.id} may stay terminated" in told) == (
+        does == "a batch"
+    )
+    # Their exit records tell whoever looks next.
+    store.is_silent = False
     assert (await settle(bench.open(), await bench.store.get(ended[0].id))).state == "completed"
+    if run is not None:
+        left = await settle(bench.open(), await bench.store.get(run.id))
+        assert left.state == {"a start": "pending", "a run": "running", "a batch": "terminated"}[does]
 
 
 class _Asked(MemoryStore):

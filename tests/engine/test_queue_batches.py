@@ -6,16 +6,17 @@ import math
 import os
 
 import pytest
+from msgspec import structs
 
 from orchestra.engine.queue_hand_over import hand_over_guests
 from orchestra.engine.queue_state import queue_status
 from orchestra.engine.stopping import stop_runs
 from orchestra.model.resources import Resources
-from orchestra.model.run import Run
+from orchestra.model.run import Run, State
 from orchestra.testing.builders import a_batch, an_exit
 from orchestra.testing.scripted import Script
 from orchestra.workspace import records
-from tests.engine.workbench import HANGS, Bench
+from tests.engine.workbench import HANGS, Bench, SilentStore
 
 pytestmark = pytest.mark.anyio
 
@@ -71,15 +72,57 @@ async def test_a_batch_is_stopped_without_the_queue_that_executes_it(bench: Benc
     assert bench.state(batch) == "terminated"
 
 
-async def test_a_pipeline_that_ended_with_its_queue_is_left_to_a_person(bench: Bench) -> None:
-    pipeline = await bench.make(kind="steps", state="terminated", attempt=1)
+@pytest.mark.parametrize("state", ["terminated", "completed"])
+async def test_a_pipeline_that_ended_with_its_queue_is_left_to_a_person(bench: Bench, state: State) -> None:
+    pipeline = await bench.make(kind="steps", state=state, attempt=1)
 
-    await hand_over_guests(bench.session, (pipeline,), bench.console)
+    await hand_over_guests(bench.session, (pipeline,), bench.console, 5)
 
-    assert bench.state(pipeline) == "terminated"
-    assert bench.lines[-1].endswith(
-        f"Pipeline {pipeline.id} ends with its queue: 'orchestra run --restart {pipeline.short_id}' starts it again"
+    assert bench.state(pipeline) == state
+    again = f"'orchestra run --restart {pipeline.short_id}' starts it again"
+    told = [line.partition("Z ")[2] or line for line in bench.lines]
+    # One that was complete by then has not ended with the queue.
+    assert [line.endswith(f"Pipeline {pipeline.id} ends with its queue: {again}") for line in told] == (
+        [True] if state == "terminated" else []
     )
+
+
+async def test_a_batch_that_has_not_ended_with_its_queue_is_told_of_and_not_staged(bench: Bench) -> None:
+    batch = await bench.make(kind="batch", flags={}, batch_spec=a_batch(), state="error", attempt=1)
+
+    await hand_over_guests(bench.session, (batch,), bench.console, 5)
+
+    assert bench.state(batch) == "error"
+    assert bench.lines[-1].endswith(f"Batch {batch.id} is not staged again: it is error")
+
+
+async def test_a_batch_that_can_not_be_handed_over_in_time_is_told_of(bench: Bench) -> None:
+    batch = await bench.make(kind="batch", flags={}, batch_spec=a_batch(), state="terminated", attempt=1)
+    store = SilentStore(bench.data)
+    store.is_silent = True
+
+    await hand_over_guests(bench.open(store=store), (batch,), bench.console, 0.01)
+
+    assert bench.state(batch) == "terminated"
+    (told,) = bench.lines
+    assert f"Batch {batch.id} may stay terminated, for the store does not answer in time" in told
+
+
+async def test_a_batch_whose_end_the_store_did_not_learn_of_is_handed_over_once_it_answers(
+    bench: Bench,
+) -> None:
+    batch = await bench.execute(
+        await bench.make(kind="batch", flags={}, batch_spec=a_batch(), state="staged")
+    )
+    unknown = structs.replace(bench.data.runs[batch.id], state="running", worker=bench.session.worker)
+    bench.data.runs[batch.id] = unknown
+    directory = bench.session.attempt_directory(unknown)
+    (directory / records.EXIT).unlink()
+    records.write_exit(directory, an_exit(code=-15, stopped_by="TERM"), fsync=False)
+
+    await hand_over_guests(bench.session, (unknown,), bench.console, 5)
+
+    assert bench.state(batch) == "staged"
 
 
 async def test_a_trial_that_runs_on_without_its_batch_keeps_the_device_that_the_batch_was_given(

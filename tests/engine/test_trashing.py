@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
 import pytest
 from msgspec import structs
 
@@ -299,6 +301,55 @@ async def test_a_deletion_that_is_killed_leaves_each_run_whole_in_one_place(
         assert {run.state for run in restored} <= {state}
         assert len(await there(session)) == 3
         assert await check_runs(session) == []
+
+
+def let_it_be_cancelled(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a store does that has to be waited for."""
+    for name in ("query", "update"):
+        ask = getattr(session.store, name)
+
+        async def answer(what: Any, ask: Any = ask) -> Any:
+            await anyio.lowlevel.checkpoint()
+            return await ask(what)
+
+        monkeypatch.setattr(session.store, name, answer)
+
+
+async def test_a_deletion_that_is_cancelled_forgets_what_it_has_moved(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(home) as session:
+        (run,) = await save(session, a_run())
+        let_it_be_cancelled(session, monkeypatch)
+        with anyio.CancelScope() as scope:
+            monkeypatch.setattr(
+                "orchestra.engine.deleting.failpoint",
+                lambda name: scope.cancel() if name == "delete.renamed" else None,
+            )
+            await delete_runs(session, [run])
+
+        assert await there(session) == []
+        assert [one.run.id for one in await in_trash(session)] == [run.id]
+
+
+async def test_a_deletion_that_fails_while_it_is_cancelled_gives_back_what_it_has_claimed(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(home) as session:
+        (run,) = await save(session, a_run())
+        let_it_be_cancelled(session, monkeypatch)
+        with anyio.CancelScope() as scope:
+
+            def fail(*_: object) -> None:
+                scope.cancel()
+                raise StoreUnavailable("no space")
+
+            monkeypatch.setattr("orchestra.engine.deleting._move", fail)
+            with pytest.raises(StoreUnavailable):
+                await delete_runs(session, [run])
+
+        (kept,) = await there(session)
+        assert (kept.state, kept.worker) == ("staged", None)
 
 
 async def test_a_restoring_that_is_killed_leaves_each_run_whole_and_listed(home: Path, shell: Shell) -> None:

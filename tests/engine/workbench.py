@@ -10,7 +10,7 @@ import math
 import re
 import shutil
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from msgspec import structs
 
 from orchestra.builtin.expander_grid import GridExpander
 from orchestra.console import TextConsole
-from orchestra.contracts import BatchExpander
+from orchestra.contracts import BatchExpander, Page
 from orchestra.engine.begin import Begun, begin, prepare
 from orchestra.engine.clock import Clock
 from orchestra.engine.control import Control
@@ -101,6 +101,32 @@ class FakeClock(Clock):
         self._seconds += seconds
         moved, self._moved = self._moved, anyio.Event()
         moved.set()
+
+
+class SilentStore(MemoryStore):
+    """Says nothing any more while it is silent."""
+
+    is_silent = False
+
+    async def _answer(self) -> None:
+        if self.is_silent:
+            await anyio.sleep_forever()
+
+    async def query(self, query: RunQuery) -> Page:
+        await self._answer()
+        return await super().query(query)
+
+    async def get(self, run_id: str) -> Run:
+        await self._answer()
+        return await super().get(run_id)
+
+    async def update(self, runs: Sequence[Run]) -> tuple[Run, ...]:
+        await self._answer()
+        return await super().update(runs)
+
+    async def renew(self, worker: Worker, lease: float) -> frozenset[str]:
+        await self._answer()
+        return await super().renew(worker, lease)
 
 
 class Bench:
