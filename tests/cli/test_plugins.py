@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import stevedore  # noqa: F401
 
+from orchestra import plugins
 from orchestra.cli import plugin_kits
 from orchestra.plugins import PluginInfo, Remark
 from orchestra.testing.distributions import FakeSite, fake_site
