@@ -16,6 +16,8 @@ class Afterwards:
     """What is still to be done. Each piece of work returns a warning, or None."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
+        """Who waits for the threads does so in one, too."""
         self._threads: list[threading.Thread] = []
         self._warnings: list[str] = []
         self.surroundings: Surroundings | None = None
@@ -27,9 +29,9 @@ class Afterwards:
     def do(self, work: Callable[[], str | None]) -> None:
         """Begin with ``work`` in a thread of its own."""
         thread = threading.Thread(target=self._guarded, args=(work,))
-        self._threads = [one for one in self._threads if one.is_alive()]
-        self._threads.append(thread)
-        thread.start()
+        with self._lock:
+            thread.start()
+            self._threads = [*(one for one in self._threads if one.is_alive()), thread]
 
     def do_now(self, work: Callable[[], str | None]) -> None:
         """Do ``work`` here, where that takes less than a millisecond."""
@@ -37,7 +39,8 @@ class Afterwards:
 
     def finish(self) -> tuple[str, ...]:
         """Wait for all of it, and return the warnings since the last time."""
-        threads, self._threads = self._threads, []
+        with self._lock:
+            threads, self._threads = self._threads, []
         for thread in threads:
             thread.join()
         warnings, self._warnings = tuple(self._warnings), []

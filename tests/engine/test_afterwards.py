@@ -34,3 +34,25 @@ def test_what_goes_wrong_beside_a_run_is_a_warning(
 
     assert afterwards.finish() == (warning,)
     assert uncaught == []
+
+
+def test_a_thread_is_waited_for_only_once_it_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    afterwards = Afterwards()
+    start = threading.Thread.start
+    waiter = threading.Thread(target=afterwards.finish)
+
+    def started(thread: threading.Thread) -> None:
+        # Another thread comes to wait just now.
+        if thread is not waiter and not waiter.ident:
+            start(waiter)
+            waiter.join(0.05)
+        start(thread)
+
+    raised: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", raised.append)
+    monkeypatch.setattr(threading.Thread, "start", started)
+    afterwards.do(lambda: None)
+    waiter.join()
+    afterwards.finish()
+
+    assert raised == []
