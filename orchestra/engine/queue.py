@@ -99,10 +99,8 @@ class _Queue:
         self.stop_runs = stop_runs
         self.running: dict[str, Control] = {}
         """The runs that this queue has started and that have not ended, with what stops them."""
-        self.guests: set[str] = set()
-        """The batches and pipelines that this queue has started: it executes them itself."""
         self.left_guests: list[Run] = []
-        """Those of them that it was executing when it was told to end."""
+        """The batches and pipelines, which a queue executes itself, that it was executing when it was told to end."""
         self.ending: set[str] = set()
         """Those of them that ended well, whose records are being written: they hold no slot any more."""
         self.adopted: dict[str, Run] = {}
@@ -282,8 +280,6 @@ class _Queue:
             self.told_waiting = ""
             self.blocked.discard(run.id)
             self.running[run.id] = Control()
-            if run.kind in ("batch", "steps"):
-                self.guests.add(run.id)
             group.start_soon(self._start, run)
         return bool(runs)
 
@@ -365,7 +361,7 @@ class _Queue:
             self.last_reap = -math.inf
             self._tell("log.message", "error", f"{run.id} could not be run: {text_of(error)}", failed=run.id)
         finally:
-            if run.id in self.guests and control.wish == Wish.LEAVE:
+            if run.kind in ("batch", "steps") and control.wish == Wish.LEAVE:
                 self.left_guests.append(run)
             self.running.pop(run.id, None)
             self.ending.discard(run.id)
