@@ -60,3 +60,21 @@ class Control:
             yield
         finally:
             self._listeners.remove(listener)
+
+    @contextmanager
+    def hurrying(
+        self, patience: float, is_urgent: Callable[[], bool], *, shield: bool = False
+    ) -> Generator[None]:
+        """A scope that ends ``patience`` seconds after the wish has come to be one that ``is_urgent``, at the latest;
+        with ``shield`` nothing else ends it."""
+        import anyio
+
+        with anyio.CancelScope(shield=shield) as scope:
+
+            def hurry() -> None:
+                if is_urgent():
+                    scope.deadline = min(scope.deadline, anyio.current_time() + patience)
+
+            with self.calling(hurry):
+                hurry()
+                yield

@@ -104,27 +104,17 @@ def _code_of(error: BaseException) -> tuple[int, str | None]:
 async def _settle_shielded(
     session: Session, attempt: InProcessAttempt, exit_record: Exit, console: Console
 ) -> None:
-    import anyio
-
-    attempt_run, settled = attempt.run, None
-    with anyio.CancelScope(shield=True) as scope:
-
-        def hurry() -> None:
-            if attempt.is_leaving:
-                scope.deadline = min(scope.deadline, anyio.current_time() + TOLD_PATIENCE)
-
-        with attempt.control.calling(hurry):
-            hurry()
-            try:
-                settled = await settle(session, await session.store.get(attempt_run.id))
-            except StoreUnavailable as error:
-                warn_of_store(session, attempt_run, error, console=console)
-            except RunNotFound:
-                # It was deleted meanwhile, and ended all the same.
-                attempt.run = lifecycle.finish(attempt_run, exit_record)
-                return
-    if settled is None:
-        # Whoever looks next enters it.
-        session.unsettled.add(attempt_run.id)
-        settled = lifecycle.finish(attempt_run, exit_record)
-    attempt.run = settled
+    run = attempt.run
+    with attempt.control.hurrying(TOLD_PATIENCE, lambda: attempt.is_leaving, shield=True):
+        try:
+            attempt.run = await settle(session, await session.store.get(run.id))
+            return
+        except StoreUnavailable as error:
+            warn_of_store(session, run, error, console=console)
+        except RunNotFound:
+            # It was deleted meanwhile, and ended all the same.
+            attempt.run = lifecycle.finish(run, exit_record)
+            return
+    # Whoever looks next enters it.
+    session.unsettled.add(run.id)
+    attempt.run = lifecycle.finish(run, exit_record)

@@ -172,15 +172,9 @@ class _Queue:
 
     async def _look(self, group: TaskGroup) -> bool:
         """Judge what others have left, and start what may be started; True if there was anything."""
-        with anyio.CancelScope() as look:
-
-            def hurry() -> None:
-                if self.control.wish >= Wish.DRAIN:
-                    look.deadline = min(look.deadline, anyio.current_time() + TOLD_PATIENCE)
-
-            with self.control.calling(hurry):
-                await self._reap(group)
-                return await self._claim(group)
+        with self.control.hurrying(TOLD_PATIENCE, lambda: self.control.wish >= Wish.DRAIN):
+            await self._reap(group)
+            return await self._claim(group)
         # What it has claimed, and not started, is let go of with all else.
         return False
 
