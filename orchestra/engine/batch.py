@@ -16,7 +16,7 @@ from msgspec import structs
 from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.engine.capture import share_with_trials
-from orchestra.engine.changes import change
+from orchestra.engine.changes import change, write_record
 from orchestra.engine.control import SIGNALS, Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.hosted import heed_orders
@@ -43,7 +43,7 @@ from orchestra.model.ending import ending_of
 from orchestra.model.filters import Wanted
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import ACTIVE, FAILED, Run
-from orchestra.workspace import records, source
+from orchestra.workspace import source
 
 CHUNK = 100
 """Trials that are made, at most, between two looks at whether the batch is to stop."""
@@ -363,8 +363,7 @@ class _Batch:
 
         trial = await change(self.session, trial, staged)
         if trial.state == "staged":
-            directory = self.session.directory(trial)
-            records.write_run(directory, trial, fsync=self.session.fsync, create=False)
+            write_record(self.session, trial)
             self._say_staged(trial)
         return True
 

@@ -26,6 +26,18 @@ def tell(session: Session, name: str, run: Run, *, console: Console | None = Non
         session.emit("log.message", run, level="warning", message=f"run {run.id}: {error.message}")
 
 
+def write_record(session: Session, run: Run, *, fsync: bool | None = None) -> None:
+    """Write the record of a run that was changed, which must outlive the store: on the disk as settled, unless it is
+    said otherwise. One that somebody has deleted meanwhile, or whose disk is away, is not made again.
+
+    Raises:
+        RunNotFound, HomeError, StoreUnavailable: as of :func:`~orchestra.workspace.records.write_run`.
+    """
+    records.write_run(
+        session.directory(run), run, fsync=session.fsync if fsync is None else fsync, create=False
+    )
+
+
 def warn_of_store(
     session: Session, run: Run, error: StoreUnavailable, *, console: Console | None = None
 ) -> None:

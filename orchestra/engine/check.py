@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 from msgspec import Struct, structs
 
 from orchestra.child import supervisor
+from orchestra.engine.changes import write_record
 from orchestra.engine.deleting import finish_deletions, pending_deletions
 from orchestra.engine.judge import settle, watcher_is_gone
 from orchestra.engine.presence import is_reachable, unreached, without_directory
@@ -159,7 +160,7 @@ class _Check:
         if not records.set_record_aside(directory, self.session.clock.now()):
             return False
         record = as_found(run) if run.state == "broken" else run
-        records.write_run(directory, record, fsync=self.session.fsync, create=False)
+        write_record(self.session, record)
         return True
 
     async def watchers(self) -> None:
@@ -206,8 +207,7 @@ class _Check:
 
     async def _compare(self, run: Run) -> None:
         """The settings of the higher revision are the newer ones. (A claim raises the store's.)"""
-        directory = self.session.directory(run)
-        record = records.read_run(directory)
+        record = records.read_run(self.session.directory(run))
         changed = {
             name: getattr(record, name) for name in SETTINGS if getattr(record, name) != getattr(run, name)
         }
@@ -223,7 +223,7 @@ class _Check:
             self.found("stale", f"run {run.id} has newer settings in its record ({names})", run.id, done)
             return
         if self.fix:
-            records.write_run(directory, run, fsync=self.session.fsync, create=False)
+            write_record(self.session, run)
             done = "wrote the record anew"
         self.found("stale", f"run {run.id} has newer settings in the store ({names})", run.id, done)
 

@@ -10,7 +10,7 @@ import anyio.lowlevel
 from msgspec import structs
 
 from orchestra.child.supervisor import failpoint, host_id
-from orchestra.engine.changes import change, tell
+from orchestra.engine.changes import change, tell, write_record
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.giving_up import put_back
 from orchestra.engine.judge import UNSCHEDULED, settle_or_spoil
@@ -24,7 +24,6 @@ from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.progress import present_trials
 from orchestra.model.run import ACTIVE, FINAL, Run, State
 from orchestra.model.scheduling import SUCCEEDED, Choice, Ended, Group, Machine, Situation, Start, choose
-from orchestra.workspace import records
 from orchestra.workspace.queue_groups import GroupsFile, try_turn
 
 STAGED: frozenset[State] = frozenset(("staged",))
@@ -300,7 +299,7 @@ async def elsewhere(session: Session, runs: Sequence[Run]) -> frozenset[str]:
 async def grant(session: Session, run: Run, devices: tuple[str, ...]) -> Run:
     """Note that a claimed run has all that it needs: in its record, too, for the store may be lost."""
     run = await change(session, run, lambda now: structs.replace(now, devices=devices, granted=True))
-    records.write_run(session.directory(run), run, fsync=False, create=False)
+    write_record(session, run, fsync=False)
     return run
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from orchestra.child.supervisor import failpoint
+from orchestra.engine.changes import write_record
 from orchestra.engine.judge import settle
 from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.engine.presence import is_reachable, unreached
@@ -199,7 +200,7 @@ def _move(session: Session, run: Run, permanent: bool) -> _Moved:
     if run.state != "broken" and run.worker is None and run.schema <= versions.RUN:
         # So that nothing that only the store knows is lost. No room for that is no reason not to delete.
         with suppress(OrchestraError):
-            records.write_run(session.directory(run), run, fsync=False, create=False)
+            write_record(session, run, fsync=False)
     failpoint("delete.recorded")
     return _Moved(run=run, place=trash.put(run.id, session.clock.now(), target=run.directory))
 

@@ -7,7 +7,7 @@ import os
 from msgspec import Struct, structs
 
 from orchestra.console import Console
-from orchestra.engine.changes import change, tell
+from orchestra.engine.changes import change, tell, write_record
 from orchestra.engine.concealment import concealed_flags
 from orchestra.engine.expansion import expand
 from orchestra.engine.judge import settle
@@ -23,7 +23,6 @@ from orchestra.model.growing import grown
 from orchestra.model.marks import bears_marks
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import Run
-from orchestra.workspace import records
 
 LOOK_EVERY = 0.05
 """Seconds between two looks at a batch that is ending."""
@@ -224,5 +223,5 @@ async def _keep(session: Session, run: Run, extension: Extension) -> Run | None:
         return None
     if bears_marks(kept):
         session.vault.keep(kept, fsync=session.fsync)
-    records.write_run(session.directory(kept), kept, fsync=session.fsync, create=False)
+    write_record(session, kept)
     return kept

@@ -13,7 +13,7 @@ from msgspec import structs
 from orchestra.child import supervisor
 from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
-from orchestra.engine.changes import tell
+from orchestra.engine.changes import tell, write_record
 from orchestra.engine.off_loop import off_loop
 from orchestra.engine.presence import is_reachable
 from orchestra.engine.session import LEASE, Session
@@ -98,7 +98,7 @@ def _next_try(session: Session, judged: Run, *, ours: bool) -> Run | None:
 def _keep_retry(session: Session, run: Run) -> None:
     """Note in its record that it is staged again, and for when: that must outlive the store."""
     try:
-        records.write_run(session.directory(run), run, fsync=session.fsync, create=False)
+        write_record(session, run)
     except OrchestraError as error:
         # The store knows it; only a rebuilt one would take the run for ended.
         session.emit("log.message", run, level="warning", message=f"run {run.id}: {error.message}")

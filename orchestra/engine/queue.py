@@ -17,7 +17,7 @@ from msgspec import structs
 from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.contracts import Watchable
-from orchestra.engine.changes import change
+from orchestra.engine.changes import change, write_record
 from orchestra.engine.choosing import STAGED, Chooser
 from orchestra.engine.control import TOLD_PATIENCE, Control, Wish
 from orchestra.engine.execute import execute
@@ -41,7 +41,6 @@ from orchestra.model.events import Level
 from orchestra.model.filters import RunQuery, Wanted
 from orchestra.model.run import ACTIVE, Run
 from orchestra.model.scheduling import Group
-from orchestra.workspace import records
 from orchestra.workspace.queue_orders import is_to_stop_runs, tell_stopping
 
 HAND_OVER_PATIENCE = 1.0
@@ -336,7 +335,7 @@ class _Queue:
                 # As the store will have it: one that is made anew of the records must know it, too.
                 # Whether it is there at all is seen by whoever starts it.
                 with suppress(RunNotFound):
-                    records.write_run(self.session.directory(run), run, fsync=False, create=False)
+                    write_record(self.session, run, fsync=False)
             ended = await execute(
                 self.session,
                 run,

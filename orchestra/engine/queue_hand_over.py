@@ -8,13 +8,12 @@ import anyio
 from msgspec import structs
 
 from orchestra.console import Console
-from orchestra.engine.changes import change, tell
+from orchestra.engine.changes import change, tell, write_record
 from orchestra.engine.judge import settle
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
 from orchestra.model import lifecycle
 from orchestra.model.run import Run
-from orchestra.workspace import records
 
 
 async def hand_over_guests(
@@ -62,7 +61,7 @@ async def _stage_again(session: Session, batch: Run, now: Run, console: Console)
 
     run = await change(session, now, staged)
     if is_ours:
-        records.write_run(session.directory(run), run, fsync=session.fsync, create=False)
+        write_record(session, run)
         tell(session, "run.released", run, console=console)
         _say(session, run, f"Staging batch {run.id} again, for the next queue to go on with it", console)
     elif run.state != "completed":

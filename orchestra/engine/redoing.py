@@ -7,7 +7,7 @@ from typing import get_args
 
 from msgspec import Struct, structs
 
-from orchestra.engine.changes import change
+from orchestra.engine.changes import change, write_record
 from orchestra.engine.expansion import expand
 from orchestra.engine.judge import settle_active
 from orchestra.engine.request import RunRequest
@@ -19,7 +19,6 @@ from orchestra.model.flags import complete
 from orchestra.model.marks import bears_marks
 from orchestra.model.operation import FlagValue
 from orchestra.model.run import FINAL, Run, State
-from orchestra.workspace import records
 
 FAILED_ENDS: frozenset[State] = frozenset(("error", "terminated", "aborted", "broken"))
 TERMS = ("stop_after", "time_limit", "warning", "retry", "gpus", "environment")
@@ -160,5 +159,5 @@ async def on_terms_of(session: Session, batch: Run, trial: Run) -> Run:
     if kept is not trial:
         if bears_marks(kept):
             session.vault.keep(kept, fsync=session.fsync)
-        records.write_run(session.directory(kept), kept, fsync=session.fsync, create=False)
+        write_record(session, kept)
     return kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import structs
 
 from orchestra.console import Console
-from orchestra.engine.changes import change, tell
+from orchestra.engine.changes import change, tell, write_record
 from orchestra.engine.control import Control
 from orchestra.engine.giving_up import given_up_on_failure
 from orchestra.engine.launch import RESOLVED, fail_to_start
@@ -15,7 +15,6 @@ from orchestra.engine.stage import make_runs
 from orchestra.errors import PluginError, ResolveError
 from orchestra.model import lifecycle
 from orchestra.model.run import Run
-from orchestra.workspace import records
 from orchestra.workspace.source import Selection
 
 
@@ -52,6 +51,6 @@ async def _stage(session: Session, run: Run, resolved: Run) -> Run:
         return structs.replace(lifecycle.release(kept), staged=session.clock.now())
 
     run = await change(session, run, staged)
-    records.write_run(session.directory(run), run, fsync=session.fsync, create=False)
+    write_record(session, run)
     tell(session, "run.staged", run)
     return run

@@ -9,7 +9,7 @@ from msgspec import structs
 
 from orchestra.child.supervisor import failpoint
 from orchestra.engine.capture import after_making
-from orchestra.engine.changes import change, tell
+from orchestra.engine.changes import change, tell, write_record
 from orchestra.engine.judge import settle
 from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.engine.restart import Restart
@@ -138,7 +138,7 @@ async def _keep(session: Session, restart: Restart, claimed: Run, how: Callable[
         session.vault.keep(wished, fsync=session.fsync)
     run = await change(session, claimed, kept)
     if run is not claimed:
-        records.write_run(session.directory(run), run, fsync=session.fsync, create=False)
+        write_record(session, run)
     if restart.snapshot is not None:
         after_making(session, run)
     return run
