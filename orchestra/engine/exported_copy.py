@@ -8,14 +8,13 @@ from pathlib import Path
 from msgspec import structs
 
 from orchestra.engine.archived import manifest_path
-from orchestra.engine.packing import RECORD, Copy, is_same, looking
+from orchestra.engine.packing import RECORD, Copy, is_same, look_at
 from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError
 from orchestra.model import versions
 from orchestra.model.archived import MANIFEST, RunManifest, with_word_of
 from orchestra.model.encoding import encode
 from orchestra.model.run import Run
-from orchestra.placing.steps import finish
 from orchestra.workspace import records
 from orchestra.workspace.codec import read_record
 from orchestra.workspace.durable import write_atomic
@@ -30,17 +29,12 @@ async def same_run_in(session: Session, archive: Path, run: Run) -> Copy | None:
     """
     folder = archive / run.id
     try:
-        there = await _copy(records.read_run(folder), folder)
+        there = await look_at(records.read_run(folder), folder, archive)
         there.manifest = read_record(manifest_path(archive, run.id), RunManifest)
-        return there if is_same(there, await _copy(run, session.directory(run))) else None
+        here = await look_at(run, session.directory(run), session.layout.runs_dir)
+        return there if is_same(there, here) else None
     except (OrchestraError, FileNotFoundError):
         return None
-
-
-async def _copy(run: Run, folder: Path) -> Copy:
-    packing, steps = looking(folder, folder.parent)
-    await finish(steps)
-    return Copy(run=run, packing=packing)
 
 
 def bring_word(there: Copy, run: Run, *, fsync: bool) -> None:

@@ -20,7 +20,7 @@ from orchestra.engine.archived import Archive, looked_into
 from orchestra.engine.import_links import Links
 from orchestra.engine.incoming import Importing, Incoming
 from orchestra.engine.off_loop import off_loop, shielded
-from orchestra.engine.packing import NAMED, Copy, is_same, looking, named, tell, warn
+from orchestra.engine.packing import NAMED, Copy, is_same, look_at, named, tell, warn
 from orchestra.engine.presence import is_reachable, unreached
 from orchestra.engine.rebuild import enter, read_recorded
 from orchestra.engine.removal import remove_tree
@@ -33,7 +33,6 @@ from orchestra.model.filters import RunQuery
 from orchestra.model.ids import new_run_id
 from orchestra.model.run import Imported, Run
 from orchestra.placing.making import Making
-from orchestra.placing.steps import finish
 from orchestra.workspace import records
 from orchestra.workspace.durable import storage_error, sync_directories, sync_filesystem, write_atomic
 from orchestra.workspace.layout import ATTEMPTS, CONTROL
@@ -231,9 +230,8 @@ class _Import:
             )
 
     async def _is_same(self, one: Copy, here: Run) -> bool:
-        packing, steps = looking(self.session.directory(here), self.session.layout.runs_dir)
-        await finish(steps)
-        return is_same(one, Copy(run=here, packing=packing))
+        folder = self.session.directory(here)
+        return is_same(one, await look_at(here, folder, self.session.layout.runs_dir))
 
     async def _settled(self, new: Sequence[Copy], names: dict[str, str]) -> list[Run]:
         """The runs as they are entered."""

@@ -20,9 +20,9 @@ from orchestra.model.archived import RunManifest, essence, run_of_link
 from orchestra.model.links import Tree, direct, keep_links
 from orchestra.model.run import Run
 from orchestra.placing.archive_writing import Writer, storable
-from orchestra.placing.steps import Steps
+from orchestra.placing.steps import Steps, finish
 from orchestra.workspace.layout import CONTROL
-from orchestra.workspace.portable import Follows, Part, content_elsewhere, is_essential, open_part, parts_of
+from orchestra.workspace.portable import Follows, Part, content_elsewhere, is_essential, parts_of
 from orchestra.workspace.records import RUN
 from orchestra.workspace.run_files import parents_of
 
@@ -140,14 +140,12 @@ class Packing:
             writer.link(f"{prefix}/{part.path}", part.target)
 
     def _file(self, part: Part, writer: Writer, prefix: str) -> Steps:
-        content, steady = self._content(part), self._terms.steady
+        content = self._content(part)
         if content is not None:
             reader, size = cast(IO[bytes], io.BytesIO(content)), len(content)
             executable, modified = False, time.time()
         else:
-            found = (
-                open_part(part.source) if steady is None else (yield from open_steady(part.source, steady))
-            )
+            found = yield from open_steady(part.source, self._terms.steady)
             if found is None:
                 self._miss(part)
                 return
@@ -190,12 +188,6 @@ class _Nowhere:
         pass
 
 
-def looking(run_dir: Path, runs_dir: Path) -> tuple[Packing, Steps]:
-    """What a run consists of, once the steps were gone through; nothing is copied."""
-    packing = Packing(run_dir, runs_dir, Terms())
-    return packing, packing.steps(_Nowhere(), "")
-
-
 class Copy(Struct, kw_only=True):
     """A run, here or in an archive, and what it consists of there."""
 
@@ -212,6 +204,17 @@ class Copy(Struct, kw_only=True):
             for links in (self.packing, *([self.manifest] if self.manifest else ()))
             for path in (*links.outside, *links.followed)
         }
+
+
+async def look_at(run: Run, run_dir: Path, runs_dir: Path) -> Copy:
+    """What ``run`` consists of in ``run_dir``; nothing is copied.
+
+    Raises:
+        OSError, UserError: something can't be read.
+    """
+    packing = Packing(run_dir, runs_dir, Terms())
+    await finish(packing.steps(_Nowhere(), ""))
+    return Copy(run=run, packing=packing)
 
 
 def is_same(one: Copy, other: Copy) -> bool:

@@ -32,7 +32,6 @@ from orchestra.workspace.guild_runs import GUILD
 from orchestra.workspace.layout import CONTROL
 from orchestra.workspace.output import OUTPUT
 from orchestra.workspace.personal_files import require_folder
-from orchestra.workspace.portable import open_part
 
 T = TypeVar("T")
 Tell = Callable[[str], None]
@@ -181,11 +180,7 @@ class _Part:
         """Copy a file as it is now; None if it can't be read."""
         try:
             path.encode()
-            found = (
-                open_part(str(origin))
-                if self.steady is None
-                else (yield from open_steady(str(origin), self.steady))
-            )
+            found = yield from open_steady(str(origin), self.steady)
         except UnicodeEncodeError:
             self.tell(f"WARNING: {path!r} is left out: its name is no UTF-8")
             return None

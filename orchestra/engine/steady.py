@@ -18,14 +18,18 @@ _TRIES = 3
 _GONE = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ELOOP))
 
 
-def open_steady(source: str, folder: Path) -> Generator[str, None, Opened | None]:
-    """A copy of a file, below ``folder``, that has as much in it as the file had when it was opened, and its status.
+def open_steady(source: str, folder: Path | None) -> Generator[str, None, Opened | None]:
+    """A copy of a file, below ``folder``, that has as much in it as the file had when it was opened, and its status;
+    without ``folder``, for a run that has ended, the file itself.
 
-    None where the file is gone, or never stays as long as it was.
+    None where the file of a run that goes on is gone, or never stays as long as it was.
 
     Raises:
         OSError: it can't be read, or there is no room.
+        UserError: it was replaced while it was opened, and the run has ended.
     """
+    if folder is None:
+        return open_part(source)
     for _ in range(_TRIES):
         try:
             reader, status = open_part(source)
