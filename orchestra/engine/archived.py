@@ -22,7 +22,6 @@ from orchestra.model import versions
 from orchestra.model.archived import INDEX, MANIFEST, ArchiveIndex, portable, require_format, run_of_link
 from orchestra.model.filters import RunQuery
 from orchestra.model.ids import check_run_id
-from orchestra.model.run import ACTIVE
 from orchestra.placing.archives import ArchiveType, type_by_content, unpack
 from orchestra.placing.members import Member
 from orchestra.placing.steps import finish
@@ -237,11 +236,7 @@ def _require_changeable(archive: Archive) -> None:
 async def _put_to_rest(session: Session) -> None:
     """Nobody watches what is in an archive, and its runs are where it is, whatever their records say."""
     runs = (await session.store.query(RunQuery())).runs
-    others = [
-        portable(run, environment=True)
-        for run in runs
-        if run.directory is not None or (run.state in ACTIVE and run.worker is not None)
-    ]
+    others = [portable(run, environment=True) for run in runs if run.directory is not None or run.busy]
     if others:
         await session.store.update(others)
 

@@ -57,11 +57,6 @@ def _nobody_yet() -> Run | None:
     return None
 
 
-def _is_submitted(trial: Run) -> bool:
-    """Whether its job may wait with its scheduler."""
-    return trial.claimed and trial.handle is not None
-
-
 def _is_same(one: Batch | None, other: Batch) -> bool:
     # As text, too: a value may be NaN, which equals nothing.
     return one == other or repr(one) == repr(other)
@@ -342,9 +337,9 @@ class _Batch:
 
     async def _go_on_with(self, trial: Run) -> bool:
         """Execute or stage a pending trial, wait for one that an earlier process left running; False: end here."""
-        if trial.state == "pending" and not _is_submitted(trial):
+        if trial.state == "pending" and not trial.submitted:
             return await (self._stage(trial) if self.spec.stage_trials else self._execute(trial))
-        if trial.state == "running" or _is_submitted(trial):
+        if trial.state == "running" or trial.submitted:
             if self.spec.stage_trials:
                 # It was staged: queues see to it, and what is staged now does not wait for it.
                 return True
@@ -393,8 +388,8 @@ class _Batch:
                 return True
             if current.state not in ACTIVE:
                 return self._judge(current)
-            is_left = current.state == "running" or _is_submitted(current)
-            is_left = is_left and watcher_is_gone(current, self.session.clock.now())
+            is_begun = current.state == "running" or current.submitted
+            is_left = is_begun and watcher_is_gone(current, self.session.clock.now())
             if current.worker is None or is_left:
                 return await self._go_on_with(current)
             if not told:

@@ -25,7 +25,7 @@ from orchestra.engine.stopping import stop_runs
 from orchestra.errors import OrchestraError, RunBusy, UserError, text_of_os_error
 from orchestra.model import lifecycle, versions
 from orchestra.model.filters import RunQuery, Wanted
-from orchestra.model.run import ACTIVE, Run
+from orchestra.model.run import Run
 from orchestra.workspace import records
 from orchestra.workspace.layout import ATTEMPTS, CONTROL
 from orchestra.workspace.trash import Trash
@@ -95,7 +95,7 @@ async def _sorted_out(session: Session, runs: Sequence[Run]) -> tuple[list[Run],
 
 async def _without_running(session: Session, runs: Sequence[Run], stop: bool) -> list[Run]:
     settled = [await settle(session, run) for run in runs]
-    running = [run for run in settled if run.state in ACTIVE and run.worker is not None]
+    running = [run for run in settled if run.busy]
     started = [run for run in running if _has_started(session, run)]
     if started and not stop:
         raise RunBusy(

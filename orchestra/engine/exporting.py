@@ -28,7 +28,7 @@ from orchestra.model import versions
 from orchestra.model.archived import INDEX, MANIFEST, ArchiveIndex, portable, run_of_link, says_later
 from orchestra.model.encoding import encode
 from orchestra.model.links import folder_above
-from orchestra.model.run import ACTIVE, Run
+from orchestra.model.run import Run
 from orchestra.placing.archive_writing import ArchiveFile, FolderWriter, WriteMode, Writer, taken
 from orchestra.placing.making import Making
 from orchestra.placing.steps import Steps, finish
@@ -76,7 +76,7 @@ async def export_runs(session: Session, runs: Sequence[Run], target: Target, how
     """
     settled = [await settle(session, run) for run in runs]
     if how.move:
-        busy = [run for run in settled if run.state in ACTIVE and run.worker is not None]
+        busy = [run for run in settled if run.busy]
         if busy:
             raise RunBusy(
                 f"run {busy[0].short_id} has not ended: running runs are not moved",
@@ -198,7 +198,7 @@ class _Export:
             follows=self._follows(run),
             is_along=self._is_along,
             names="any" if self.target.mode is None else "zip" if self.target.mode == "zip" else "tar",
-            steady=self.beside if run.state in ACTIVE and run.worker is not None else None,
+            steady=self.beside if run.busy else None,
         )
         packing = Packing(directory, self.session.layout.runs_dir, terms)
         try:

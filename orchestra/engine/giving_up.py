@@ -76,7 +76,7 @@ async def _give_up(session: Session, run: Run, console: Console | None, control:
             left = await settle_or_spoil(session, current, console=console, given_up=True)
     else:
         left = await settle_or_spoil(session, current, console=console, given_up=True)
-    goes_on = left is not None and (left.state == "running" or (left.claimed and left.handle is not None))
+    goes_on = left is not None and (left.state == "running" or left.submitted)
     if left is not None and goes_on and control is not None and control.owned:
         from orchestra.engine.stopping import stop_runs
 

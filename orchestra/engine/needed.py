@@ -44,9 +44,7 @@ async def at_work(session: Session, matching: Sequence[Run]) -> tuple[Run, ...]:
     await settle_active(session)
     own = os.environ.get(COOKIE, "").partition(".")[0]
     found = [await session.store.get(run.id) for run in matching if run.id != own]
-    return tuple(
-        run for run in found if run.state == "staged" or (run.state in ACTIVE and run.worker is not None)
-    )
+    return tuple(run for run in found if run.state == "staged" or run.busy)
 
 
 async def wait_for_them(
@@ -65,7 +63,7 @@ async def wait_for_them(
     while left:
         _check(control, f"it waited for {names}")
         ended = await wait_for(session, [run.id for run in left], timeout=WAIT_POLL)
-        left = [run for run in ended if run.state in ACTIVE and run.worker is not None]
+        left = [run for run in ended if run.busy]
 
 
 def _check(control: Control | None, why: str) -> None:

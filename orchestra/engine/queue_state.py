@@ -146,7 +146,7 @@ async def _holding_back(
 
 
 async def _jobs(session: Session, running: Sequence[Run]) -> dict[str, str]:
-    submitted = [run for run in running if run.claimed and run.handle is not None and may_be_scheduled(run)]
+    submitted = [run for run in running if run.submitted and may_be_scheduled(run)]
     if not submitted:
         return {}
     from orchestra.engine.scheduled import job_statuses
@@ -168,7 +168,7 @@ async def text_of_left(session: Session, ids: Sequence[str]) -> list[str]:
         left += _parts(active, set(ids))
     fates = {
         "Leaving runs running": [run for run in left if run.state == "running"],
-        "Leaving runs to their scheduler": [run for run in left if run.claimed and run.handle is not None],
+        "Leaving runs to their scheduler": [run for run in left if run.submitted],
         "Staging runs again that could not be submitted": [run for run in left if run.state == "staged"],
         "Leaving runs of which the next queue will see whether they were submitted": [
             run for run in left if run.claimed and run.handle is None

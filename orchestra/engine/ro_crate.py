@@ -22,7 +22,7 @@ from orchestra.errors import OrchestraError, UserError, text_of_os_error
 from orchestra.model.crate import METADATA, CrateFile, CrateRun, CrateTerms, crate_metadata
 from orchestra.model.encoding import encode
 from orchestra.model.redaction import redact_data
-from orchestra.model.run import ACTIVE, Run
+from orchestra.model.run import Run
 from orchestra.model.scalars import SYSTEM
 from orchestra.placing.archive_writing import ArchiveFile, FolderWriter, Writer, write_mode
 from orchestra.placing.making import Making
@@ -144,7 +144,7 @@ class _Part:
         self.tell = crate.tell
         self.run = run
         self.writer = writer
-        self.steady = beside if run.state in ACTIVE and run.worker is not None else None
+        self.steady = beside if run.busy else None
         """Of a run whose files may change: where copies of them can be."""
 
     def steps(self) -> Written[CrateRun]:

@@ -74,7 +74,7 @@ async def stop_runs(
     report = StopReport()
     for run in runs:
         run = await settle(session, run)
-        if run.state in ACTIVE and run.worker is not None and not is_reachable(run):
+        if run.busy and not is_reachable(run):
             report = await _stop_unreached(session, run, report, say)
             continue
         fence = await _started(session, run)
@@ -116,7 +116,7 @@ async def _stop_unreached(
         return structs.replace(report, stopped=(*report.stopped, run))
 
     def given_up(current: Run) -> Run:
-        is_left = current.state in ACTIVE and current.worker is not None and current.attempt == run.attempt
+        is_left = current.busy and current.attempt == run.attempt
         if not is_left or not watcher_is_gone(current, session.clock.now()):
             return current
         return lifecycle.lose(current, session.clock.now(), "its directory can't be reached")
@@ -201,7 +201,7 @@ async def _ended(
                 run = await settle(session, await session.store.get(run.id))
             except RunNotFound:
                 continue
-            if run.state in ACTIVE and run.worker is not None:
+            if run.busy:
                 waiting.append((run, pid))
             else:
                 ended.append(run)

@@ -121,7 +121,7 @@ async def watch_on(
         run,
         lambda current: lifecycle.watch(current, session.worker, lease) if current.worker else current,
     )
-    if run.state != "running" and not (run.claimed and run.handle is not None):
+    if run.state != "running" and not run.submitted:
         return run
     announce(run)
     run = await with_handle(session, run)

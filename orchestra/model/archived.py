@@ -13,7 +13,7 @@ from orchestra.model import versions
 from orchestra.model.encoding import decode, encode
 from orchestra.model.marks import MARK
 from orchestra.model.redaction import MARKS
-from orchestra.model.run import ACTIVE, Imported, Run, State
+from orchestra.model.run import Imported, Run, State
 
 INDEX = "orchestra-archive.json"
 """The file that tells what an archive is, beside the folders of its runs."""
@@ -126,7 +126,7 @@ def _unmarked(data: bytes) -> bytes:
 def _at_rest(run: Run, what: str) -> tuple[State, str | None]:
     if run.state == "running":
         return "lost", f"it was running when it was {what}"
-    if run.state in ACTIVE and run.worker is not None:
+    if run.busy:
         return "aborted", f"it was being started when it was {what}"
     return run.state, run.reason
 

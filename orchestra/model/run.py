@@ -280,6 +280,16 @@ class Run(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
         return self.state == "pending" and self.worker is not None
 
     @property
+    def submitted(self) -> bool:
+        """True from when its executor has been given it until the start."""
+        return self.claimed and self.handle is not None
+
+    @property
+    def busy(self) -> bool:
+        """True from a claim to the end."""
+        return self.state in ACTIVE and self.worker is not None
+
+    @property
     def time(self) -> int:
         """What listings sort by: the start, else the stage time, else the creation.
 
