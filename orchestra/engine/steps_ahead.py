@@ -21,7 +21,7 @@ MOST_LEVELS = 32
 
 
 async def check_planned(session: Session, request: RunRequest, planned: Plan) -> None:
-    """Refuse a pipeline that can't come to its end, before anything is made of it: :func:`check_ahead` of all steps.
+    """Refuse a pipeline that can't come to its end, before anything is made of it: as :func:`check_ahead` of all steps.
 
     The steps' own pipelines must have their operations, too, and none may come to itself. Which flags the trials of a
     batch will have is not known.
@@ -30,9 +30,8 @@ async def check_planned(session: Session, request: RunRequest, planned: Plan) ->
         UserError: names the step and what is wrong with it, or the way from a pipeline to itself.
     """
     run = structs.replace(new_run(session, request, planned, state="pending"), flags=planned.flags)
-    await off_loop(lambda: _Descent(session).check(run, (planned.operation.name,)))
-    if planned.batch is None:
-        await check_ahead(session, run, run.operation.steps)
+    descent = _Descent(session, has_flags=planned.batch is None)
+    await off_loop(lambda: descent.check(run, (planned.operation.name,)))
 
 
 async def check_ahead(session: Session, pipeline: Run, steps: Sequence[Step]) -> None:
@@ -50,17 +49,20 @@ async def check_ahead(session: Session, pipeline: Run, steps: Sequence[Step]) ->
             raise UserError(f"step '{step.name}' can't be run: {error.message}", error.hint) from error
 
 
-def _check(session: Session, pipeline: Run, step: Step) -> None:
+def _check(session: Session, pipeline: Run, step: Step) -> Operation:
     request = request_of_step(pipeline, step, _say_nothing)
     operation = wanted_operation(session, request, _say_nothing)
     flag_rules.check_given(operation, request.flags, request.force_flags)
+    return operation
 
 
 class _Descent:
     """Looks at the steps of a pipeline, at those of the pipelines among them, and so on."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, has_flags: bool) -> None:
         self._session = session
+        self._has_flags = has_flags
+        """Whether it is known which flags the first pipeline gives its steps."""
         self._seen: set[str] = set()
         """Pipelines that all is well with."""
 
@@ -80,6 +82,8 @@ class _Descent:
 
     def _operation(self, pipeline: Run, step: Step, way: tuple[str, ...]) -> Operation:
         try:
+            if self._has_flags and len(way) == 1:
+                return _check(self._session, pipeline, step)
             return wanted_operation(self._session, bare_request_of_step(pipeline, step), _say_nothing)
         except UserError as error:
             whose = f" of '{way[-1]}'" if len(way) > 1 else ""
