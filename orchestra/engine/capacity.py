@@ -44,6 +44,18 @@ async def warn_of_capacity(session: Session, request: RunRequest, prepared: Plan
         session.emit("log.message", level="warning", message=message, logger="")
 
 
+async def lacking_here(session: Session, needs: Resources, executor: str) -> str | None:
+    """What there is too little of here, where it matters: what a scheduler places elsewhere needs nothing here.
+
+    Raises:
+        PluginError: the executor can't be opened.
+    """
+    lacking = never(needs, ThisMachine().machine) if needs else None
+    if lacking is None or await scheduler_of(session, executor) is not None:
+        return None
+    return lacking
+
+
 def is_staged(request: RunRequest, prepared: Plan | Restart) -> bool:
     """Whether the run, or each trial of the batch, is only staged."""
     batch = _batch(prepared)
@@ -55,13 +67,7 @@ def _batch(prepared: Plan | Restart) -> Batch | None:
 
 
 async def _lacking(session: Session, request: RunRequest, prepared: Plan | Restart) -> str | None:
-    """What there is too little of here, where it matters: what a scheduler places elsewhere needs nothing here."""
-    needs = _needs(request, prepared)
-    lacking = never(needs, ThisMachine().machine) if needs else None
-    if lacking is None:
-        return None
-    scheduler = await scheduler_of(session, executor_of(session, request, prepared))
-    return lacking if scheduler is None else None
+    return await lacking_here(session, _needs(request, prepared), executor_of(session, request, prepared))
 
 
 def _needs(request: RunRequest, prepared: Plan | Restart) -> Resources:

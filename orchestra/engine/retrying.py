@@ -64,12 +64,9 @@ async def _lacking(session: Session, ended: Run) -> str | None:
     grows = ended.retry is not None and bool(ended.retry.scale) and ended.rest != "pending"
     if not grows or not _goes_on_here(ended):
         return None
-    from orchestra.engine.choosing import elsewhere
-    from orchestra.engine.machine import ThisMachine
-    from orchestra.model.scheduling import never
+    from orchestra.engine.capacity import lacking_here
 
-    lacking = never(ended.needs, ThisMachine().machine)
-    return None if lacking is None or await elsewhere(session, (ended,)) else lacking
+    return await lacking_here(session, ended.needs, ended.executor)
 
 
 def _tell_hopeless(session: Session, ended: Run, lacking: str, console: Console) -> None:
