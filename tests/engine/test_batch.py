@@ -20,7 +20,7 @@ from orchestra.errors import StoreUnavailable
 from orchestra.model.batch import Choices
 from orchestra.model.events import Event
 from orchestra.model.execution import Exit, Handle, Job
-from orchestra.model.filters import RunQuery, Wanted
+from orchestra.model.filters import Wanted
 from orchestra.model.marks import MARK
 from orchestra.model.operation import Requirement
 from orchestra.model.resources import parse_resources
@@ -40,16 +40,6 @@ POINTS = [{"epochs": epochs, "lr": lr} for epochs in (3, 5) for lr in (0.01, 0.1
 
 async def a_batch_run(bench: Bench, **spec: Any) -> Run:
     return await bench.make(kind="batch", flags={}, batch_spec=a_batch(**spec))
-
-
-async def trials(bench: Bench, batch: Run, generation: int = 1) -> list[Run]:
-    page = await bench.store.query(RunQuery(batch=batch.id))
-    mine = [run for run in page.runs if run.generation == generation]
-    return sorted(mine, key=lambda run: run.trial or 0)
-
-
-async def states_of(bench: Bench, batch: Run, generation: int = 1) -> list[str]:
-    return [run.state for run in await trials(bench, batch, generation)]
 
 
 class Scripts(dict[str, Script]):
@@ -76,7 +66,7 @@ async def test_trials_are_proposed_and_executed_in_order_one_after_the_other(ben
 
     ended = await bench.execute(batch)
 
-    made = await trials(bench, batch)
+    made = bench.trials(batch)
     assert (ended.state, ended.exit_code) == ("completed", 0)
     assert [run.flags for run in made] == POINTS
     assert [(run.trial, run.generation, run.state) for run in made] == [
@@ -101,7 +91,7 @@ async def test_trials_take_over_what_the_batch_was_given(bench: Bench) -> None:
 
     await bench.execute(batch)
 
-    trial = (await trials(bench, batch))[0]
+    trial = bench.trials(batch)[0]
     assert (trial.tags, trial.label, trial.environment) == (("t",), "is 0.01", {"A": "1"})
     assert (trial.random_seed, trial.executor) == (1, "scripted")
 
@@ -112,7 +102,7 @@ async def test_a_batch_goes_on_when_a_trial_fails(bench: Bench) -> None:
 
     ended = await bench.execute(batch)
 
-    made = await trials(bench, batch)
+    made = bench.trials(batch)
     assert (ended.state, [run.state for run in made]) == (
         "completed",
         ["completed", "error", "completed", "completed"],
@@ -127,7 +117,7 @@ async def test_a_trial_that_could_not_be_started_tells_the_reason(bench: Bench) 
 
     await bench.execute(batch)
 
-    first = (await trials(bench, batch))[0]
+    first = bench.trials(batch)[0]
     assert f"ERROR: [orchestra] Trial {first.id} exited with an error: (1) no licence" in bench.lines
 
 
@@ -138,7 +128,7 @@ async def test_fail_on_trial_error_ends_the_batch_with_the_code_of_the_trial(ben
     ended = await bench.execute(batch)
 
     assert (ended.state, ended.exit_code) == ("error", 3)
-    assert await states_of(bench, batch) == ["completed", "error", "pending", "pending"]
+    assert bench.trial_states(batch) == ["completed", "error", "pending", "pending"]
     assert bench.lines[-1] == (
         "ERROR: [orchestra] Stopping batch because a trial failed (pending trials can be started as needed)"
     )
@@ -162,7 +152,7 @@ async def test_a_batch_that_is_stopped_ends_its_trial_and_leaves_the_others_pend
         control.raise_to(wish)
 
     assert (ended[0].state, ended[0].exit_code) == ("terminated", code)
-    made = await trials(bench, batch)
+    made = bench.trials(batch)
     assert [run.state for run in made] == ["completed", "terminated", "pending", "pending"]
     assert bench.lines[-2:] == [
         f"INFO: [orchestra] Stopping trial {made[1].id}",
@@ -179,7 +169,7 @@ async def test_a_batch_that_is_left_leaves_its_trial_running(bench: Bench) -> No
         await bench.until(lambda: len(bench.started) == 1)
         control.raise_to(Wish.LEAVE)
 
-    assert await states_of(bench, batch) == ["running", "pending", "pending", "pending"]
+    assert bench.trial_states(batch) == ["running", "pending", "pending", "pending"]
     assert bench.executor.stopped == []
 
 
@@ -218,11 +208,11 @@ async def restarted(bench: Bench, batch: Run, **request: Any) -> Run:
 
 async def test_a_batch_that_was_stopped_goes_on_with_its_own_trials(bench: Bench) -> None:
     batch = await interrupted(bench, 1)
-    before = [run.id for run in await trials(bench, batch)]
+    before = [run.id for run in bench.trials(batch)]
 
     ended = await restarted(bench, batch)
 
-    made = await trials(bench, batch)
+    made = bench.trials(batch)
     assert (ended.state, ended.batch_spec.generation) == ("completed", 1)  # pyright: ignore[reportOptionalMemberAccess]
     assert [run.id for run in made] == before
     assert [run.state for run in made] == ["completed", "terminated", "completed", "completed"]
@@ -234,22 +224,22 @@ async def test_what_is_proposed_in_parts_is_proposed_once(
 ) -> None:
     monkeypatch.setattr("orchestra.engine.proposing.PROPOSAL_LIMIT", 3)
     batch = await interrupted(bench, 1)
-    assert await states_of(bench, batch) == ["completed", "terminated", "pending"]
+    assert bench.trial_states(batch) == ["completed", "terminated", "pending"]
 
     await restarted(bench, batch)
 
-    assert [run.flags for run in await trials(bench, batch)] == POINTS
+    assert [run.flags for run in bench.trials(batch)] == POINTS
 
 
 @pytest.mark.parametrize("spec", [{}, {"max_trials": 3}])
 async def test_a_batch_that_completed_proposes_anew(bench: Bench, spec: dict[str, Any]) -> None:
     batch = await a_batch_run(bench, **spec)
     await bench.execute(batch)
-    first = await trials(bench, batch)
+    first = bench.trials(batch)
 
     ended = await restarted(bench, await bench.store.get(batch.id))
 
-    second = await trials(bench, batch, 2)
+    second = bench.trials(batch, 2)
     assert ended.state == "completed"
     assert [run.flags for run in second] == [run.flags for run in first]
     assert not {run.id for run in first} & {run.id for run in second}
@@ -262,8 +252,8 @@ async def test_a_batch_that_is_restarted_with_flags_proposes_anew(bench: Bench) 
 
     assert ended.batch_spec is not None
     assert ended.batch_spec.space["lr"] == Choices(values=(0.5, 0.6))
-    assert await states_of(bench, batch) == ["completed", "terminated", "pending", "pending"]
-    new = await trials(bench, batch, 2)
+    assert bench.trial_states(batch) == ["completed", "terminated", "pending", "pending"]
+    new = bench.trials(batch, 2)
     assert [(run.flags["lr"], run.state) for run in new] == [(lr, "completed") for lr in (0.5, 0.6)] * 2
 
 
@@ -284,7 +274,7 @@ async def test_a_trial_that_a_dead_batch_left_running_is_watched_on(bench: Bench
         group.start_soon(bench.execute, batch, control)
         await bench.until(lambda: len(bench.started) == 1)
         control.raise_to(Wish.LEAVE)
-    (trial, *_) = await trials(bench, batch)
+    (trial, *_) = bench.trials(batch)
     (trial,) = await bench.store.update((structs.replace(trial, worker=a_worker(starter="batch")),))
     bench.clock.advance(20)
 
@@ -297,7 +287,7 @@ async def test_a_trial_that_a_dead_batch_left_running_is_watched_on(bench: Bench
         assert len(bench.started) == 1
         bench.end(trial)
 
-    assert await states_of(bench, batch) == ["completed"] * 4
+    assert bench.trial_states(batch) == ["completed"] * 4
 
 
 async def test_a_trial_whose_start_was_cancelled_is_executed_when_the_batch_goes_on(bench: Bench) -> None:
@@ -311,13 +301,13 @@ async def test_a_trial_whose_start_was_cancelled_is_executed_when_the_batch_goes
 
     assert (await restarted(bench, batch)).state == "completed"
 
-    assert await states_of(bench, batch) == ["completed"] * 4
+    assert bench.trial_states(batch) == ["completed"] * 4
 
 
 @pytest.mark.parametrize("starts", [True, False])
 async def test_a_trial_that_somebody_else_holds_is_waited_for(bench: Bench, starts: bool) -> None:
     batch = await interrupted(bench, 1)
-    held = (await trials(bench, batch))[2]
+    held = bench.trials(batch)[2]
     other = bench.open()
     held = await bench.claim(held, other)
     async with anyio.create_task_group() as group:
@@ -330,7 +320,7 @@ async def test_a_trial_that_somebody_else_holds_is_waited_for(bench: Bench, star
             await settle(other, held, given_up=True)
 
     assert bench.state(batch) == "completed"
-    assert await states_of(bench, batch) == ["completed", "terminated", "completed", "completed"]
+    assert bench.trial_states(batch) == ["completed", "terminated", "completed", "completed"]
     assert bench.started.count(held.id) == 1
 
 
@@ -339,7 +329,7 @@ async def test_staged_trials_are_announced_and_not_started(bench: Bench) -> None
 
     ended = await bench.execute(batch)
 
-    made = await trials(bench, batch)
+    made = bench.trials(batch)
     assert (ended.state, [run.state for run in made], bench.started) == ("completed", ["staged"] * 2, [])
     assert bench.lines == [
         line
@@ -358,7 +348,7 @@ async def test_pending_trials_are_staged_when_the_batch_is_restarted_for_that(be
 
     await restarted(bench, batch, stage_trials=True)
 
-    assert await states_of(bench, batch) == ["completed", "terminated", "staged", "staged"]
+    assert bench.trial_states(batch) == ["completed", "terminated", "staged", "staged"]
     assert len(bench.started) == 2
 
 
@@ -377,11 +367,11 @@ async def test_a_damaged_trial_does_not_stop_the_others(bench: Bench) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(bench.execute, batch)
         await bench.until(lambda: len(bench.started) == 1)
-        (first, *_) = await trials(bench, batch)
+        (first, *_) = bench.trials(batch)
         await bench.until(lambda: bench.state(first) == "running")
         (bench.session.attempt_directory(first) / "exit").write_bytes(b"{torn")
 
-    assert await states_of(bench, batch) == ["broken", "completed", "completed", "completed"]
+    assert bench.trial_states(batch) == ["broken", "completed", "completed", "completed"]
     assert (await bench.store.get(batch.id)).state == "completed"
 
 
@@ -391,7 +381,7 @@ async def test_pending_trials_go_to_the_executor_that_the_batch_is_given_now(ben
 
     await bench.execute(batch)
 
-    assert [(run.state, run.executor) for run in await trials(bench, batch)] == [("completed", "scripted")]
+    assert [(run.state, run.executor) for run in bench.trials(batch)] == [("completed", "scripted")]
 
 
 async def test_what_a_batch_prints_is_its_output(bench: Bench) -> None:
@@ -416,7 +406,7 @@ async def test_trials_that_were_made_and_never_entered_are_not_made_again(bench:
 
     assert (await bench.execute(batch)).state == "completed"
 
-    made = await trials(bench, batch)
+    made = bench.trials(batch)
     assert [run.id for run in made[:2]] == [run.id for run in orphans]
     assert [run.flags for run in made] == POINTS
     assert bench.started == [run.id for run in made]
@@ -435,11 +425,11 @@ async def test_a_batch_that_is_told_to_stop_while_it_makes_trials_makes_no_more(
     ended = await bench.execute(batch, control)
 
     assert (ended.state, ended.exit_code) == ("terminated", -15)
-    assert [run.trial for run in await trials(bench, batch)] == list(range(1, batches.CHUNK + 1))
+    assert [run.trial for run in bench.trials(batch)] == list(range(1, batches.CHUNK + 1))
 
     assert (await bench.execute(ended)).state == "completed"
 
-    made = await trials(bench, batch)
+    made = bench.trials(batch)
     assert [run.flags["epochs"] for run in made] == list(range(3 * batches.CHUNK))
 
 
@@ -481,7 +471,7 @@ async def test_the_next_trial_starts_while_the_record_of_the_last_is_written(ben
         for run in bench.started:
             executor.end(f"{run}.1")
 
-    assert await states_of(bench, batch) == ["completed"] * 4
+    assert bench.trial_states(batch) == ["completed"] * 4
     assert bench.state(batch) == "completed"
 
 
@@ -515,10 +505,10 @@ async def test_the_first_trial_starts_before_the_others_are_made(
     async with anyio.create_task_group() as group:
         group.start_soon(bench.execute, batch)
         await bench.until(lambda: len(bench.started) == 1)
-        assert [run.trial for run in await trials(bench, batch)] == [1]
+        assert [run.trial for run in bench.trials(batch)] == [1]
         may_go_on.set()
 
-    assert await states_of(bench, batch) == ["completed"] * 4
+    assert bench.trial_states(batch) == ["completed"] * 4
 
 
 async def test_what_keeps_later_trials_from_being_made_ends_the_batch_after_those_that_are(
@@ -537,7 +527,7 @@ async def test_what_keeps_later_trials_from_being_made_ends_the_batch_after_thos
     ended = await bench.execute(batch)
 
     assert (ended.state, ended.exit_code, ended.reason) == ("error", 1, "no room for more")
-    assert await states_of(bench, batch) == ["completed"]
+    assert bench.trial_states(batch) == ["completed"]
 
 
 async def test_a_batch_whose_end_the_store_does_not_learn_of_has_ended_as_its_exit_record_says(
@@ -581,7 +571,7 @@ async def test_each_trial_after_a_quick_one_is_made_ready_while_that_runs(bench:
     await bench.execute(batch)
 
     assert executor.prepared == executor.submitted[2:]
-    assert await states_of(bench, batch) == ["completed"] * 4
+    assert bench.trial_states(batch) == ["completed"] * 4
 
 
 async def test_nothing_is_made_ready_after_a_trial_that_took_its_time(bench: Bench) -> None:
@@ -626,13 +616,13 @@ async def test_what_was_made_ready_when_a_batch_is_stopped_is_left_as_it_was(ben
     executor.then = lambda job: control.raise_to(Wish.TERMINATE)
     await bench.execute(batch, control=control)
 
-    assert await states_of(bench, batch) == ["completed", "completed", "pending", "pending"]
+    assert bench.trial_states(batch) == ["completed", "completed", "pending", "pending"]
     (job,) = executor.prepared
     third = bench.data.runs[job.name.partition(".")[0]]
     assert (third.attempt, third.worker) == (0, None)
     await restarted(bench, bench.data.runs[batch.id])
-    assert await states_of(bench, batch) == ["completed"] * 4
-    assert [run.attempt for run in await trials(bench, batch)] == [1] * 4
+    assert bench.trial_states(batch) == ["completed"] * 4
+    assert [run.attempt for run in bench.trials(batch)] == [1] * 4
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from orchestra.engine.execute import execute
 from orchestra.engine.session import Session
 from orchestra.errors import StoreUnavailable
 from orchestra.model.execution import Exit, Handle
-from orchestra.model.filters import RunQuery
 from orchestra.model.run import Run
 from orchestra.testing.builders import a_batch
 from orchestra.testing.scripted import Script
@@ -45,15 +44,6 @@ def script(scheduler: Scheduler, bench: Bench, *scripts: Script) -> None:
     scheduler.scripts = ByNumber()
 
 
-async def trials(bench: Bench, batch: Run) -> list[Run]:
-    page = await bench.store.query(RunQuery(batch=batch.id))
-    return sorted(page.runs, key=lambda run: run.trial or 0)
-
-
-async def states(bench: Bench, batch: Run) -> list[str]:
-    return [run.state for run in await trials(bench, batch)]
-
-
 async def a_batch_run(bench: Bench, **spec: Any) -> Run:
     return await bench.make(kind="batch", flags={}, batch_spec=a_batch(**spec))
 
@@ -75,7 +65,7 @@ async def test_a_scheduler_is_given_all_trials_at_once(bench: Bench, scheduler: 
             scheduler.end(job)
 
     assert (ended[0].state, ended[0].exit_code) == ("completed", 0)
-    assert await states(bench, batch) == ["completed", "completed", "error", "completed"]
+    assert bench.trial_states(batch) == ["completed", "completed", "error", "completed"]
     assert sum("Submitting trial" in line for line in bench.lines) == 4
 
 
@@ -99,7 +89,7 @@ async def test_a_wish_to_stop_ends_the_trials_that_have_begun_and_the_others_wai
         await bench.until(lambda: sum(run.handle is not None for run in bench.data.runs.values()) == 3)
         control.raise_to(wish)
 
-    made = await trials(bench, batch)
+    made = bench.trials(batch)
     assert [run.state for run in made] == ["terminated", "pending", "terminated", "pending"]
     assert all(run.worker is None for run in made)
     assert (ended[0].state, ended[0].exit_code) == ("terminated", code)
@@ -111,7 +101,7 @@ async def test_a_wish_to_stop_ends_the_trials_that_have_begun_and_the_others_wai
     again = await bench.begin(restart=batch.id)
     assert again.run is not None
     await bench.execute(again.run)
-    assert (await states(bench, batch)).count("completed") == 2
+    assert bench.trial_states(batch).count("completed") == 2
 
 
 async def test_a_wish_to_stop_reaches_the_trials_that_have_begun_though_the_scheduler_is_slow_to_drop_the_others(
@@ -136,7 +126,7 @@ async def test_a_wish_to_stop_reaches_the_trials_that_have_begun_though_the_sche
         await bench.until(lambda: [run.state for run in bench.data.runs.values()].count("terminated") == 2)
         answers.set()
 
-    assert await states(bench, batch) == ["pending", "terminated", "pending", "terminated"]
+    assert bench.trial_states(batch) == ["pending", "terminated", "pending", "terminated"]
     assert len(scheduler.stopped) == 4
 
 
@@ -163,7 +153,7 @@ async def test_trials_whose_watches_fail_keep_no_other_from_being_judged(
     async with anyio.create_task_group() as group:
         group.start_soon(execute_batch)
         await bench.until(lambda: [run.state for run in bench.data.runs.values()].count("running") == 5)
-        jobs = [f"{trial.id}.{trial.attempt}" for trial in await trials(bench, batch)]
+        jobs = [f"{trial.id}.{trial.attempt}" for trial in bench.trials(batch)]
         for job in jobs[:3]:
             scheduler.end(job)
             if not at_once:
@@ -174,7 +164,7 @@ async def test_trials_whose_watches_fail_keep_no_other_from_being_judged(
 
     assert (ended[0].state, ended[0].exit_code) == ("error", 1)
     assert (ended[0].reason or "").endswith("can't be written down")
-    assert await states(bench, batch) == ["completed", "completed", "error", "completed"]
+    assert bench.trial_states(batch) == ["completed", "completed", "error", "completed"]
 
 
 async def test_an_aborted_trial_counts_as_failed(
@@ -203,7 +193,7 @@ async def test_a_trial_that_fails_a_batch_takes_back_those_that_wait_and_lets_th
     ended = await bench.execute(batch)
 
     assert (ended.state, ended.exit_code) == ("error", 3)
-    assert await states(bench, batch) == ["error", "completed", "pending", "pending"]
+    assert bench.trial_states(batch) == ["error", "completed", "pending", "pending"]
     assert sum("Stopping batch because a trial failed" in line for line in bench.lines) == 1
 
 
@@ -215,7 +205,7 @@ async def test_a_queue_that_is_ended_tells_of_the_trials_of_its_batch_that_go_on
     async with bench.a_queue():
         await bench.until(lambda: sum(run.handle is not None for run in bench.data.runs.values()) == 4)
 
-    made = [run.id for run in await trials(bench, batch)]
+    made = [run.id for run in bench.trials(batch)]
     told = {line.rpartition(": ")[0]: line.rpartition(": ")[2] for line in bench.lines if "Leaving" in line}
     assert set(told["WARNING: [queue] Leaving runs running"].split(", ")) == {made[0], made[3]}
     assert set(told["WARNING: [queue] Leaving runs to their scheduler"].split(", ")) == {made[1], made[2]}
@@ -230,7 +220,7 @@ async def test_trials_that_wait_when_their_batch_is_killed_are_gone_on_with_when
         group.start_soon(bench.execute, batch)
         await bench.until(lambda: sum(run.handle is not None for run in bench.data.runs.values()) == 4)
         group.cancel_scope.cancel()
-    made = await trials(bench, batch)
+    made = bench.trials(batch)
     assert [run.state for run in made] == ["pending", "pending", "running", "running"]
     bench.clock.advance(60)
     jobs = [job.name for job in scheduler.submitted]
@@ -250,5 +240,5 @@ async def test_trials_that_wait_when_their_batch_is_killed_are_gone_on_with_when
             scheduler.end(job)
 
     assert ended[0].state == "completed"
-    assert await states(bench, batch) == ["completed"] * 4
+    assert bench.trial_states(batch) == ["completed"] * 4
     assert [job.name for job in scheduler.submitted] == jobs, "something was submitted twice"

@@ -17,7 +17,6 @@ from orchestra.model.run import Run
 from orchestra.testing.builders import a_batch
 from orchestra.workspace import records
 from tests.engine.sweeps import FAILS, POINTS, end_trial, interrupted, script, started_again, swept
-from tests.engine.test_batch import states_of, trials
 from tests.engine.workbench import HANGS, Bench
 
 pytestmark = pytest.mark.anyio
@@ -29,11 +28,11 @@ def sorted_points(runs: list[Run]) -> list[tuple[Any, ...]]:
 
 async def test_a_batch_that_has_ended_is_started_again_for_the_new_combinations(bench: Bench) -> None:
     batch = await swept(bench, {2: FAILS})
-    before = await trials(bench, batch)
+    before = bench.trials(batch)
 
     ended = await started_again(bench, extend=batch.id, flags={"lr": [0.1, 0.3, 0.4]})
 
-    after = await trials(bench, batch)
+    after = bench.trials(batch)
     assert after[:4] == before
     assert sorted_points(after[4:]) == [(0.3, 3), (0.3, 5), (0.4, 3), (0.4, 5)]
     assert [(run.trial, run.state, run.generation) for run in after[4:]] == [
@@ -49,7 +48,7 @@ async def test_it_can_be_extended_again_and_again(bench: Bench) -> None:
     await started_again(bench, extend=batch.id, flags={"lr": 0.3})
     await started_again(bench, extend=batch.id, flags={"epochs": 1, "lr": 0.7})
 
-    points = sorted_points(await trials(bench, batch))
+    points = sorted_points(bench.trials(batch))
     assert points == sorted((lr, epochs) for lr in (0.01, 0.1, 0.3, 0.7) for epochs in (1, 3, 5, 9))
 
 
@@ -58,7 +57,7 @@ async def test_a_batch_that_was_stopped_goes_on_with_its_own_trials_and_the_new_
 
     await started_again(bench, extend=batch.id, flags={"lr": 0.3})
 
-    assert await states_of(bench, batch) == ["completed", "terminated", *["completed"] * 4]
+    assert bench.trial_states(batch) == ["completed", "terminated", *["completed"] * 4]
 
 
 async def test_a_batch_that_runs_goes_on_with_what_another_process_gave_it(bench: Bench) -> None:
@@ -76,7 +75,7 @@ async def test_a_batch_that_runs_goes_on_with_what_another_process_gave_it(bench
         assert kept.batch_spec.extended
         await end_trial(bench, batch, 4)
 
-    made = await trials(bench, batch)
+    made = bench.trials(batch)
     assert bench.state(batch) == "completed"
     assert [run.flags for run in made[:4]] == POINTS
     assert sorted_points(made[4:]) == [(0.3, 3), (0.3, 5), (0.4, 3), (0.4, 5)]
@@ -95,8 +94,8 @@ async def test_a_batch_that_is_being_finished_goes_on_with_all(bench: Bench) -> 
         await bench.begin(session=bench.open(), extend=batch.id, flags={"lr": 0.3})
         await end_trial(bench, batch, 1)
 
-    assert await states_of(bench, batch) == ["completed"] * 6
-    assert [run.attempt for run in await trials(bench, batch)] == [2, 2, 1, 1, 1, 1]
+    assert bench.trial_states(batch) == ["completed"] * 6
+    assert [run.attempt for run in bench.trials(batch)] == [2, 2, 1, 1, 1, 1]
 
 
 async def test_a_batch_that_has_closed_is_waited_for_and_started_again(bench: Bench) -> None:
@@ -122,7 +121,7 @@ async def test_a_batch_that_has_closed_is_waited_for_and_started_again(bench: Be
         await bench.until(lambda: bench.state(batch) == "completed")
         bench.clock.advance(1)
 
-    assert await states_of(bench, batch) == ["completed"] * 6
+    assert bench.trial_states(batch) == ["completed"] * 6
     assert (await bench.store.get(batch.id)).attempt == 2
 
 
@@ -158,7 +157,7 @@ async def test_two_extensions_of_a_running_batch_are_both_heeded(bench: Bench) -
         await begin(other, requests[1], second, console=bench.console)
         await end_trial(bench, batch, 1)
 
-    points = sorted_points(await trials(bench, batch))
+    points = sorted_points(bench.trials(batch))
     assert points == sorted((lr, epochs) for lr in (0.01, 0.1, 0.3) for epochs in (3, 5, 9))
 
 
@@ -169,7 +168,7 @@ async def test_a_staged_batch_stays_staged_with_more_to_do(bench: Bench) -> None
 
     assert (begun.what, bench.state(batch)) == ("extended", "staged")
     await bench.queue()
-    assert await states_of(bench, batch) == ["completed"] * 6
+    assert bench.trial_states(batch) == ["completed"] * 6
 
 
 async def test_a_batch_that_has_ended_is_staged_for_a_queue_if_that_is_asked_for(bench: Bench) -> None:
@@ -177,20 +176,20 @@ async def test_a_batch_that_has_ended_is_staged_for_a_queue_if_that_is_asked_for
 
     begun = await bench.begin(extend=batch.id, flags={"lr": 0.3}, stage=True)
 
-    assert (begun.what, len(await trials(bench, batch))) == ("staged", 4)
+    assert (begun.what, len(bench.trials(batch))) == ("staged", 4)
     await bench.queue()
-    assert await states_of(bench, batch) == ["completed"] * 6
+    assert bench.trial_states(batch) == ["completed"] * 6
 
 
 async def test_a_random_search_gets_more_trials(bench: Bench) -> None:
     bench.expanders["random"] = RandomExpander()
     space = {"lr": Interval(low=0.0, high=1.0)}
     batch = await swept(bench, {}, expander="random", space=space, fixed={"epochs": 3}, max_trials=2)
-    before = await trials(bench, batch)
+    before = bench.trials(batch)
 
     await started_again(bench, extend=batch.id, max_trials=5)
 
-    after = await trials(bench, batch)
+    after = bench.trials(batch)
     assert after[:2] == before
     assert len({run.flags["lr"] for run in after}) == 5
 
@@ -206,7 +205,7 @@ async def test_more_values_alone_are_refused_where_no_trial_would_try_them(bench
 
     await started_again(bench, extend=batch.id, flags={"lr": 0.3}, max_trials=6)
 
-    assert len({tuple(run.flags.items()) for run in await trials(bench, batch)}) == 6
+    assert len({tuple(run.flags.items()) for run in bench.trials(batch)}) == 6
 
 
 async def test_values_that_are_there_are_nothing_to_do(bench: Bench) -> None:
@@ -225,7 +224,7 @@ async def test_what_the_batch_is_started_again_with_may_be_given(bench: Bench) -
         bench, extend=batch.id, flags={"lr": 0.3}, tags=("late",), time_limit=60.0, max_fails=2
     )
 
-    made = await trials(bench, batch)
+    made = bench.trials(batch)
     assert [run.tags for run in made] == [()] * 4 + [("late",)] * 2
     assert [run.time_limit for run in made] == [None] * 4 + [60.0] * 2
     assert ended.batch_spec is not None

@@ -24,7 +24,6 @@ from tests.engine.sweeps import (
     started_again,
     swept,
 )
-from tests.engine.test_batch import states_of, trials
 from tests.engine.workbench import HANGS, Bench
 
 pytestmark = pytest.mark.anyio
@@ -32,7 +31,7 @@ pytestmark = pytest.mark.anyio
 
 async def ended_in_all_ways(bench: Bench) -> Run:
     batch = await swept(bench, {1: FAILS, 2: KILLED, 3: VANISHES})
-    assert await states_of(bench, batch) == ["error", "terminated", "lost", "completed"]
+    assert bench.trial_states(batch) == ["error", "terminated", "lost", "completed"]
     return batch
 
 
@@ -44,11 +43,11 @@ async def test_the_trials_that_are_named_are_run_again_and_no_others(
     bench: Bench, redo: tuple[str, ...], numbers: list[int]
 ) -> None:
     batch = await ended_in_all_ways(bench)
-    before = await trials(bench, batch)
+    before = bench.trials(batch)
 
     ended = await started_again(bench, restart=batch.id, redo=redo)
 
-    after = await trials(bench, batch)
+    after = bench.trials(batch)
     assert ended.state == "completed"
     assert bench.started[4:] == [before[number - 1].id for number in numbers]
     for was, now in zip(before, after, strict=True):
@@ -61,7 +60,7 @@ async def test_the_trials_that_are_named_are_run_again_and_no_others(
 
 async def test_the_record_of_an_earlier_attempt_stays(bench: Bench) -> None:
     batch = await swept(bench, {1: FAILS})
-    (trial, *_) = await trials(bench, batch)
+    (trial, *_) = bench.trials(batch)
 
     await started_again(bench, restart=batch.id, redo=("failed",))
 
@@ -79,7 +78,7 @@ async def test_what_fails_again_is_run_once(bench: Bench) -> None:
 
     ended = await started_again(bench, restart=batch.id, redo=("failed", "missing"))
 
-    (trial, *_) = await trials(bench, batch)
+    (trial, *_) = bench.trials(batch)
     assert (ended.state, trial.state, trial.attempt) == ("completed", "error", 2)
 
 
@@ -88,19 +87,19 @@ async def test_failed_trials_alone_leave_pending_and_unproposed_ones(
 ) -> None:
     monkeypatch.setattr("orchestra.engine.proposing.PROPOSAL_LIMIT", 3)
     batch = await interrupted(bench, {1: FAILS}, 2)
-    assert await states_of(bench, batch) == ["error", "terminated", "pending"]
+    assert bench.trial_states(batch) == ["error", "terminated", "pending"]
 
     ended = await started_again(bench, restart=batch.id, redo=("failed",))
 
-    assert await states_of(bench, batch) == ["completed", "completed", "pending"]
+    assert bench.trial_states(batch) == ["completed", "completed", "pending"]
     assert ended.state == "completed"
     assert ended.batch_spec is not None
     assert ended.batch_spec.unfinished
 
     finished = await started_again(bench, restart=batch.id)
 
-    assert await states_of(bench, batch) == ["completed"] * 4
-    assert [run.flags for run in await trials(bench, batch)] == POINTS
+    assert bench.trial_states(batch) == ["completed"] * 4
+    assert [run.flags for run in bench.trials(batch)] == POINTS
     assert finished.batch_spec is not None
     assert (finished.batch_spec.generation, finished.batch_spec.unfinished) == (1, False)
 
@@ -114,18 +113,18 @@ async def test_missing_trials_are_the_pending_ones_and_those_that_were_not_propo
     ended = await started_again(bench, restart=batch.id, redo=("missing",))
 
     assert ended.state == "completed"
-    assert await states_of(bench, batch) == ["error", "terminated", "completed", "completed"]
+    assert bench.trial_states(batch) == ["error", "terminated", "completed", "completed"]
 
 
 async def test_a_trial_that_was_deleted_is_missing_and_no_other_is_run_twice(bench: Bench) -> None:
     batch = await swept(bench, {})
-    (_, second, *_) = await trials(bench, batch)
+    (_, second, *_) = bench.trials(batch)
     await bench.store.delete([second.id])
     await bench.remove(second)
 
     await started_again(bench, restart=batch.id, redo=("missing",))
 
-    made = await trials(bench, batch)
+    made = bench.trials(batch)
     assert [run.flags for run in made] == [POINTS[0], POINTS[2], POINTS[3], POINTS[1]]
     assert [run.trial for run in made] == [1, 3, 4, 5]
 
@@ -165,14 +164,14 @@ async def test_a_batch_that_stages_its_trials_waits_for_none_that_a_queue_runs(b
     script(bench, {1: HANGS, 2: FAILS})
     async with bench.a_queue(jobs=2):
         await bench.until(lambda: sum(run.state in FINAL for run in bench.data.runs.values()) == 4)
-        assert await states_of(bench, batch) == ["running", "error", "completed", "completed"]
+        assert bench.trial_states(batch) == ["running", "error", "completed", "completed"]
 
         with anyio.fail_after(5):
             await started_again(bench, restart=batch.id, redo=("failed",))
             await started_again(bench, extend=batch.id, flags={"lr": [0.01, 0.1, 0.3]})
 
-        assert (await states_of(bench, batch))[0] == "running"
-        assert len(await trials(bench, batch)) == 6
+        assert bench.trial_states(batch)[0] == "running"
+        assert len(bench.trials(batch)) == 6
         await end_trial(bench, batch, 1)
 
 
@@ -189,12 +188,12 @@ async def test_a_batch_that_has_only_pending_trials_says_so_when_it_is_asked_for
 
 async def test_a_trial_that_is_broken_is_left_and_told(bench: Bench) -> None:
     batch = await swept(bench, {2: FAILS})
-    (first, *_) = await trials(bench, batch)
+    (first, *_) = bench.trials(batch)
     await bench.store.update((structs.replace(first, state="broken", reason="run.json can't be read"),))
 
     ended = await started_again(bench, restart=batch.id, redo=("failed",))
 
-    assert await states_of(bench, batch) == ["broken", *["completed"] * 3]
+    assert bench.trial_states(batch) == ["broken", *["completed"] * 3]
     assert ended.state == "completed"
     assert f"ERROR: [orchestra] run {first.id} can't be read: run.json can't be read" in bench.lines
 
@@ -208,14 +207,14 @@ async def test_a_lost_trial_of_which_processes_live_is_left_and_told(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = await swept(bench, {1: VANISHES, 2: VANISHES})
-    (first, *_) = await trials(bench, batch)
+    (first, *_) = bench.trials(batch)
     monkeypatch.setattr(
         supervisor, "tree_of", lambda cookie: [(77, 0)] if cookie.startswith(first.id) else []
     )
 
     await started_again(bench, restart=batch.id, redo=("lost",))
 
-    assert (await states_of(bench, batch))[:2] == ["lost", "completed"]
+    assert bench.trial_states(batch)[:2] == ["lost", "completed"]
     assert any(f"cannot restart run {first.id} because processes of it go on: 77" in x for x in bench.lines)
 
 
@@ -225,9 +224,9 @@ async def test_a_staged_batch_is_finished_by_a_queue(bench: Bench) -> None:
     begun = await bench.begin(restart=batch.id, redo=("failed",), stage=True)
 
     assert begun.what == "staged"
-    assert await states_of(bench, batch) == ["error", "terminated", "lost", "completed"]
+    assert bench.trial_states(batch) == ["error", "terminated", "lost", "completed"]
     await bench.queue()
-    assert await states_of(bench, batch) == ["completed", "completed", "lost", "completed"]
+    assert bench.trial_states(batch) == ["completed", "completed", "lost", "completed"]
     assert (await bench.store.get(batch.id)).state == "completed"
 
 
@@ -237,7 +236,7 @@ async def test_a_batch_that_is_staged_to_be_finished_may_be_started_by_hand(benc
 
     await started_again(bench, restart=batch.id)
 
-    assert await states_of(bench, batch) == ["error", "terminated", "completed", "completed"]
+    assert bench.trial_states(batch) == ["error", "terminated", "completed", "completed"]
 
 
 async def test_a_batch_that_stages_its_trials_stages_them_again(bench: Bench) -> None:
@@ -245,14 +244,14 @@ async def test_a_batch_that_stages_its_trials_stages_them_again(bench: Bench) ->
     script(bench, {1: FAILS, 3: VANISHES})
     await bench.queue()
     script(bench, {})
-    assert await states_of(bench, batch) == ["error", "completed", "lost", "completed"]
+    assert bench.trial_states(batch) == ["error", "completed", "lost", "completed"]
 
     ended = await started_again(bench, restart=batch.id, redo=("failed",))
 
     assert ended.state == "completed"
-    assert await states_of(bench, batch) == ["staged", "completed", "lost", "completed"]
+    assert bench.trial_states(batch) == ["staged", "completed", "lost", "completed"]
     await bench.queue()
-    made = await trials(bench, batch)
+    made = bench.trials(batch)
     assert [run.state for run in made] == ["completed", "completed", "lost", "completed"]
     assert [run.attempt for run in made] == [2, 1, 1, 1]
 
@@ -264,7 +263,7 @@ async def test_a_batch_that_is_to_fail_with_its_trials_does_when_it_is_finished(
     ended = await started_again(bench, restart=batch.id, redo=("failed",), fail_on_trial_error=True)
 
     assert (ended.state, ended.exit_code) == ("error", 3)
-    assert [run.attempt for run in await trials(bench, batch)] == [2, 1, 1, 1]
+    assert [run.attempt for run in bench.trials(batch)] == [2, 1, 1, 1]
 
 
 async def test_trials_are_run_again_on_the_terms_that_the_batch_has_now(bench: Bench) -> None:
@@ -272,7 +271,7 @@ async def test_trials_are_run_again_on_the_terms_that_the_batch_has_now(bench: B
 
     await started_again(bench, restart=batch.id, redo=("failed",), time_limit=60.0, environment={"B": "2"})
 
-    first, second, *_ = await trials(bench, batch)
+    first, second, *_ = bench.trials(batch)
     assert (first.time_limit, first.environment) == (60.0, {"A": "1", "B": "2"})
     assert (second.time_limit, second.environment) == (None, {"A": "1"})
     kept = records.read_run(bench.session.directory(first))
@@ -286,7 +285,7 @@ async def test_trials_of_an_earlier_generation_are_left(bench: Bench) -> None:
     begun = await bench.begin(restart=batch.id, redo=("failed",))
 
     assert begun.what == "skipped"
-    assert await states_of(bench, batch, 1) == ["error", *["completed"] * 3]
+    assert bench.trial_states(batch) == ["error", *["completed"] * 3]
 
 
 async def test_a_batch_that_was_complete_begins_anew_when_it_is_restarted_after_that(bench: Bench) -> None:
@@ -295,7 +294,7 @@ async def test_a_batch_that_was_complete_begins_anew_when_it_is_restarted_after_
 
     await started_again(bench, restart=batch.id)
 
-    assert await states_of(bench, batch, 2) == ["completed"] * 4
+    assert bench.trial_states(batch, 2) == ["completed"] * 4
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from orchestra.errors import FlagError, UserError
 from orchestra.model.filters import RunQuery
 from orchestra.testing.builders import a_batch, an_exit
 from tests.engine.sweeps import FAILS, KILLED, VANISHES, started_again, swept
-from tests.engine.test_batch import states_of
 from tests.engine.workbench import Bench
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +26,7 @@ async def test_a_batch_stops_when_so_many_trials_have_failed(bench: Bench, limit
 
     assert (batch.state, batch.exit_code) == ("error", 3 if limit == 1 else 1)
     ended = ["completed", "error", "terminated", "lost"]
-    assert await states_of(bench, batch) == [*ended[:states], *["pending"] * (4 - states)]
+    assert bench.trial_states(batch) == [*ended[:states], *["pending"] * (4 - states)]
     said = "1 trial" if limit == 1 else "2 trials"
     line = (
         f"ERROR: [orchestra] Stopping batch because {said} failed (pending trials can be started as needed)"
@@ -48,7 +47,7 @@ async def test_a_trial_that_is_killed_though_nobody_stopped_it_has_failed(
     batch = await swept(bench, {2: KILLED}, **options)
 
     assert (batch.state, batch.exit_code) == ("error", 1)
-    assert await states_of(bench, batch) == ["completed", "terminated", "pending", "pending"]
+    assert bench.trial_states(batch) == ["completed", "terminated", "pending", "pending"]
     assert any(line.endswith(" was terminated: SIGKILL ended it") for line in bench.lines)
 
 
@@ -58,7 +57,7 @@ async def test_the_failures_before_a_restart_do_not_count(bench: Bench) -> None:
     ended = await started_again(bench, restart=batch.id)
 
     assert ended.state == "completed"
-    assert await states_of(bench, batch) == ["error", "completed", "completed", "completed"]
+    assert bench.trial_states(batch) == ["error", "completed", "completed", "completed"]
 
 
 async def test_a_queue_claims_no_more_when_so_many_runs_have_failed(bench: Bench) -> None:

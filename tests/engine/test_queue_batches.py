@@ -25,11 +25,6 @@ async def staged_batch(bench: Bench) -> Run:
     return await bench.make(kind="batch", flags={}, batch_spec=a_batch())
 
 
-def trials(bench: Bench, batch: Run) -> list[Run]:
-    found = [run for run in bench.data.runs.values() if run.batch == batch.id]
-    return sorted(found, key=lambda run: run.trial or 0)
-
-
 async def test_the_next_queue_goes_on_with_a_batch_whose_queue_was_told_to_end(bench: Bench) -> None:
     batch = await staged_batch(bench)
     later = await bench.make()
@@ -37,7 +32,7 @@ async def test_the_next_queue_goes_on_with_a_batch_whose_queue_was_told_to_end(b
     async with bench.a_queue():
         await bench.until(lambda: len(bench.started) == 1)
 
-    first, *others = trials(bench, batch)
+    first, *others = bench.trials(batch)
     assert (bench.state(batch), bench.state(first)) == ("staged", "running")
     assert [trial.state for trial in others] == ["pending"] * 3
     assert records.read_run(bench.session.directory(batch)).state == "staged"
@@ -50,8 +45,8 @@ async def test_the_next_queue_goes_on_with_a_batch_whose_queue_was_told_to_end(b
     await bench.queue()
 
     # In its turn: before what was staged after it.
-    assert bench.started == [*(trial.id for trial in trials(bench, batch)), later.id]
-    assert [trial.state for trial in trials(bench, batch)] == ["completed"] * 4
+    assert bench.started == [*(trial.id for trial in bench.trials(batch)), later.id]
+    assert bench.trial_states(batch) == ["completed"] * 4
     assert (bench.state(batch), bench.data.runs[batch.id].attempt) == ("completed", 2)
 
 
@@ -65,7 +60,7 @@ async def test_a_batch_is_stopped_without_the_queue_that_executes_it(bench: Benc
 
         assert (report.done, bench.state(batch)) == (True, "terminated")
         assert lines == [f"Stopping {batch.id} (in pid {os.getpid()}, which goes on)"]
-        assert [trial.state for trial in trials(bench, batch)] == ["terminated", *["pending"] * 3]
+        assert bench.trial_states(batch) == ["terminated", *["pending"] * 3]
         bench.executor.default = Script()
         later = await bench.make()
         await bench.until(lambda: bench.state(later) == "completed")

@@ -29,11 +29,6 @@ pytestmark = pytest.mark.anyio
 FAILS = Script(exit=Exit(code=75, started=0, stopped=0))
 
 
-def trials(bench: Bench, batch: Run) -> list[Run]:
-    found = [run for run in bench.data.runs.values() if run.batch == batch.id]
-    return sorted(found, key=lambda run: run.trial or 0)
-
-
 @asynccontextmanager
 async def pausing(
     bench: Bench, run: Run, control: Control | None = None
@@ -112,7 +107,7 @@ async def test_trials_are_tried_again_within_the_batch_that_a_queue_runs(bench: 
 
     await bench.queue()
 
-    found = trials(bench, batch)
+    found = bench.trials(batch)
     assert bench.started == [run.id for run in found for _ in range(2)]
     assert {(run.state, run.executions) for run in found} == {("error", 2)}
     assert (bench.state(batch), bench.data.runs[batch.id].executions) == ("completed", 1)
@@ -126,7 +121,7 @@ async def test_a_batch_that_fails_with_a_trial_is_not_tried_again(bench: Bench) 
     await bench.queue()
 
     assert (bench.state(batch), bench.data.runs[batch.id].executions) == ("error", 1)
-    assert trials(bench, batch)[0].executions == 2
+    assert bench.trials(batch)[0].executions == 2
 
 
 async def test_staged_trials_are_tried_again_by_queues(bench: Bench) -> None:
@@ -137,7 +132,7 @@ async def test_staged_trials_are_tried_again_by_queues(bench: Bench) -> None:
     await bench.execute(batch)
     await bench.queue()
 
-    assert {(run.state, run.executions) for run in trials(bench, batch)} == {("error", 2)}
+    assert {(run.state, run.executions) for run in bench.trials(batch)} == {("error", 2)}
 
 
 async def test_a_run_without_its_directory_is_not_tried_again(bench: Bench) -> None:

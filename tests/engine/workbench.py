@@ -270,6 +270,15 @@ class Bench:
         page = await self.store.query(RunQuery(oldest_first=True, **query))
         return [run.state for run in page.runs]
 
+    def trials(self, batch: Run, generation: int = 1) -> list[Run]:
+        """The trials of a batch that it proposed in that generation, as they are now, in their order."""
+        found = [run for run in self.data.runs.values() if run.batch == batch.id]
+        return sorted((run for run in found if run.generation == generation), key=lambda run: run.trial or 0)
+
+    def trial_states(self, batch: Run, generation: int = 1) -> list[str]:
+        """The states of these."""
+        return [run.state for run in self.trials(batch, generation)]
+
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until ``holds``."""
         with anyio.fail_after(PATIENCE):
