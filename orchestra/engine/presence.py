@@ -40,13 +40,10 @@ def without_directory(session: Session, runs: Sequence[Run]) -> list[Run]:
 
 
 def _is_there(run: Run, root: str, names: set[str] | None) -> bool:
-    if names is not None and run.id in names:
-        return True
     # As long as the home has its link to a directory that a person has chosen, the run is kept, whatever is there: its
     # disk may be away, and nothing be in the place of it, or something else.
-    if names is None and os.path.lexists(f"{root}/{run.id}"):
-        return True
-    return run.directory is not None and is_reachable(run)
+    is_named = run.id in names if names is not None else os.path.lexists(f"{root}/{run.id}")
+    return is_named or (run.directory is not None and is_reachable(run))
 
 
 def is_reachable(run: Run) -> bool:

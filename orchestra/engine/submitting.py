@@ -30,17 +30,17 @@ async def submit_heedfully(
     executor = await session.executor(run.executor)
     if not isinstance(executor, Scheduling):
         return await executor.submit(job)
+    control = control or Control()
     taken: Handle | Exception | None = None
     async with anyio.create_task_group() as group:
         if isinstance(executor, Persisting):
             group.start_soon(_tell_obstacles, session, run, job, executor, console)
-        taken = await _submitted(executor, job, control or Control())
+        taken = await _submitted(executor, job, control)
         group.cancel_scope.cancel()
     if isinstance(taken, Exception):
         raise taken
     taken = taken or await _found(executor, job)
     if taken is None:
-        assert control is not None
         raise Stopped("stopped before it was submitted", *control.signal)
     return taken
 
