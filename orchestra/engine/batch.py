@@ -21,7 +21,7 @@ from orchestra.engine.control import SIGNALS, Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.hosted import heed_orders
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
-from orchestra.engine.judge import UNSCHEDULED, settle_active, settle_or_spoil, watcher_is_gone
+from orchestra.engine.judge import may_be_scheduler, settle_active, settle_or_spoil, watcher_is_gone
 from orchestra.engine.launch import Launch, Ready, discard_ready, make_ready_ahead
 from orchestra.engine.lines import LineConsole
 from orchestra.engine.off_loop import off_loop, shielded
@@ -179,7 +179,7 @@ class _Batch:
         await drop_jobs(self.session, waiting)
 
     async def _work(self) -> None:
-        if self.executor.partition(" ")[0] not in UNSCHEDULED:
+        if may_be_scheduler(self.executor):
             from orchestra.engine.scheduled import schedulers_among
 
             self.is_placed = bool(await schedulers_among(self.session, (self.executor,)))

@@ -13,7 +13,7 @@ from orchestra.child.supervisor import failpoint, host_id
 from orchestra.engine.changes import change, tell, write_record
 from orchestra.engine.control import Control, Wish
 from orchestra.engine.giving_up import put_back
-from orchestra.engine.judge import UNSCHEDULED, settle_or_spoil
+from orchestra.engine.judge import may_be_scheduler, settle_or_spoil
 from orchestra.engine.limits import fits_gpus
 from orchestra.engine.machine import ThisMachine
 from orchestra.engine.presence import is_reachable
@@ -288,7 +288,7 @@ async def holding(session: Session, active: Sequence[Run]) -> Sequence[Run]:
 
 async def elsewhere(session: Session, runs: Sequence[Run]) -> frozenset[str]:
     """The executors of ``runs`` that are schedulers of their own."""
-    specs = {run.executor for run in runs if run.executor.partition(" ")[0] not in UNSCHEDULED}
+    specs = {run.executor for run in runs if may_be_scheduler(run.executor)}
     if not specs:
         return frozenset()
     from orchestra.engine.scheduled import schedulers_among

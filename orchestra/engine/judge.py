@@ -207,8 +207,13 @@ def _was_seen(session: Session, status: records.AttemptStatus) -> bool:
 
 
 def may_be_scheduled(run: Run) -> bool:
-    """Whether the run's executor may be a scheduler of its own: a quick look at its name."""
-    return run.kind == "run" and run.executor.partition(" ")[0] not in UNSCHEDULED
+    """Whether the run's executor may be a scheduler of its own."""
+    return run.kind == "run" and may_be_scheduler(run.executor)
+
+
+def may_be_scheduler(executor: str) -> bool:
+    """Whether an executor, named with its options, may be a scheduler of its own: a quick look at its name."""
+    return executor.partition(" ")[0] not in UNSCHEDULED
 
 
 def watcher_is_gone(run: Run, now: int) -> bool:

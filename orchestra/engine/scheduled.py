@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec import structs
 
 from orchestra.contracts import Executor, Scheduling
-from orchestra.engine.judge import UNSCHEDULED
+from orchestra.engine.judge import may_be_scheduler
 from orchestra.engine.session import Session
 from orchestra.errors import ExecutorError, PluginError, RunBusy, Stopped
 from orchestra.model import lifecycle
@@ -32,7 +32,7 @@ async def scheduler_of(session: Session, spec: str) -> Scheduling | None:
     Raises:
         PluginError: it can't be opened.
     """
-    if spec.partition(" ")[0] in UNSCHEDULED:
+    if not may_be_scheduler(spec):
         return None
     executor = await session.executor(spec)
     return executor if isinstance(executor, Scheduling) else None
