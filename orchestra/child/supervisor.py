@@ -475,27 +475,25 @@ class FenceFile:
         self.fsync = fsync
         self.fence = os.path.join(self.folder, b"fence")
         self.temporary = self.fence + b".%d.%d.tmp" % (os.getpid(), time.monotonic_ns())
+        data = to_json(fields).encode("utf-8")
         self.fd = os.open(self.temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._write()
+            _write_all(self.fd, data)
             if fsync:
                 os.fsync(self.fd)
         except OSError:
             self.remove()
             raise
 
-    def _write(self) -> None:
-        data = to_json(self.fields).encode("utf-8")
-        os.lseek(self.fd, 0, os.SEEK_SET)
-        _write_all(self.fd, data)
-        os.ftruncate(self.fd, len(data))
-
     def date(self, time_us: int) -> None:
         """Say when it was won. After a crash of the machine it may say when it was made: then, all is over anyway."""
         self.fields["time"] = time_us
+        data = to_json(self.fields).encode("utf-8")
         try:
-            self._write()
+            os.lseek(self.fd, 0, os.SEEK_SET)
+            _write_all(self.fd, data)
+            os.ftruncate(self.fd, len(data))
         except OSError:
             self.remove()
             raise

@@ -51,14 +51,14 @@ class End:
         self._before: frozenset[str] = frozenset()
         self._handlers = 0
         self._is_file = False
-        self._may = False
         self._exit = _c_exit()
         # The first that is registered is the last that is called.
         atexit.register(self._at_exit)
 
     def loaded(self) -> None:
         """The libraries are loaded: none of theirs may have something to do when it is unloaded."""
-        self._may = self._exit is not None and not _held()
+        if _held():
+            self._exit = None
 
     def begin(self, is_file: bool) -> None:
         """What comes from now on is the script's: one that is run as a file, or a module."""
@@ -83,7 +83,7 @@ class End:
                 self.code = code
 
     def _at_exit(self) -> None:
-        if self._may and self._exit and self.code is not None and self._is_plain() and _flush():
+        if self._exit is not None and self.code is not None and self._is_plain() and _flush():
             left = self._unload()
             # What was unloaded may have printed.
             if _flush() and not _held():
