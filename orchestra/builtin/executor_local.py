@@ -104,7 +104,7 @@ class LocalExecutor:
         if decided is not None:
             return self._handle(job, decided)
         self._hints = self._hints or HintPipe()
-        started = self._hints.expect(job.name)
+        started = self._hints.expect(job.name, job.directory)
         try:
             if job.attached:
                 self._start_plainly(job, started, self._hints)
@@ -124,7 +124,7 @@ class LocalExecutor:
         """Wait until a job's supervisor has ended. ``unknown`` for a job of another host."""
         import anyio
 
-        token = Token.parse(handle.token)
+        token = Token.of(handle)
         if token.pid and not token.here:
             await anyio.sleep(LOOK_EVERY)
             return "unknown"
@@ -141,7 +141,7 @@ class LocalExecutor:
 
     async def progress(self, handle: Handle, size: int) -> None:
         """Return when a job may have written more than ``size`` bytes, or has ended."""
-        token = Token.parse(handle.token)
+        token = Token.of(handle)
         started = self._own(handle, token)
         if started is None or self._hints is None:
             last, delay = self._asked.get(handle.job, (-1, POLL_FIRST))
@@ -159,19 +159,14 @@ class LocalExecutor:
 
     def ended_well(self, handle: Handle) -> bool:
         """Whether a job's operation has ended well, though the record of it may still be on its way."""
-        started = self._own(handle, Token.parse(handle.token))
+        started = self._own(handle, Token.of(handle))
         return started is not None and started.ended_well
 
     async def stop(self, handle: Handle, how: StopHow) -> bool:
         """Tell a job's supervisor to stop it; False if there is none that could be told."""
-        token = Token.parse(handle.token)
-        if not token.here or not token.alive():
-            return False
-        if not supervisor.send_signal(token.pid, token.start, supervisor.STOP_SIGNALS[how]):
-            return False
-        # A supervisor that was stopped (SIGSTOP) could not act on it.
-        supervisor.send_signal(token.pid, token.start, signal.SIGCONT)
-        return True
+        token = Token.of(handle)
+        # A supervisor that was stopped (SIGSTOP) could not act on it without the other one.
+        return token.here and token.alive() and token.signal(supervisor.STOP_SIGNALS[how], signal.SIGCONT)
 
     def close(self) -> None:
         """Let go of everything. Jobs go on; no process of ours stays a zombie."""
@@ -268,4 +263,4 @@ def _decided(job: Job) -> Token | None:
     if fence.fence != "started":
         return NOBODY
     owner = fence.identity
-    return Token(owner.pid, owner.start, owner.boot, owner.host)
+    return Token(owner.pid, owner.start, owner.boot, owner.host, job.name, job.directory)

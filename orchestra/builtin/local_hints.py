@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from orchestra.child import supervisor
 from orchestra.errors import ExecutorError
+from orchestra.model.execution import Handle
 
 if TYPE_CHECKING:
     import anyio
@@ -21,36 +22,57 @@ POLL_FIRST, POLL_LAST = 0.02, 0.25
 
 
 class Token(Struct, frozen=True):
-    """What a handle's token says: a process that can be proven."""
+    """What a handle's token says: a process that can be proven, and what it owns as long as it is the job's."""
 
     pid: int
     start: int
     boot: str
     host: str
+    job: str
+    directory: str = ""
+    """The attempt's; empty in handles of earlier versions, whose supervisors never had another one."""
 
     @classmethod
-    def parse(cls, text: str) -> Token:
+    def of(cls, handle: Handle) -> Token:
+        """What a handle says. Raises ExecutorError."""
         try:
-            pid, start, boot, host = text.split(":", 3)
-            return cls(int(pid), int(start), boot, host)
+            pid, start, boot, host, *directory = handle.token.split(":", 4)
+            return cls(int(pid), int(start), boot, host, handle.job, _unescaped("".join(directory)))
         except ValueError:
-            raise ExecutorError(f"'{text}' is no handle of the local executor") from None
+            raise ExecutorError(f"'{handle.token}' is no handle of the local executor") from None
 
     def __str__(self) -> str:
-        return f"{self.pid}:{self.start}:{self.boot}:{self.host}"
+        return f"{self.pid}:{self.start}:{self.boot}:{self.host}:{_escaped(self.directory)}"
 
     @property
     def here(self) -> bool:
         return self.host == supervisor.host_id()
 
     def alive(self) -> bool:
-        """Whether the process runs; only to be asked on its own host."""
+        """Whether the process runs, and is the job's still; only to be asked on its own host."""
         if self.pid <= 0 or self.boot != supervisor.boot_id():
             return False
-        return supervisor.process_start(self.pid) == self.start
+        if supervisor.process_start(self.pid) != self.start:
+            return False
+        return not self.directory or supervisor.owns(self.directory, self.job, self.pid)
+
+    def signal(self, *numbers: int) -> bool:
+        """Signal the process if it is the job's still; True if it was signalled."""
+        if not self.directory:
+            return all(supervisor.send_signal(self.pid, self.start, number) for number in numbers)
+        return supervisor.signal_owner(self.directory, self.job, self.pid, self.start, *numbers)
 
 
-NOBODY = Token(0, 0, "", "")
+def _escaped(path: str) -> str:
+    """A path as text that can be kept, also one that is no UTF-8."""
+    return path.encode("unicode_escape").decode("ascii")
+
+
+def _unescaped(text: str) -> str:
+    return text.encode("ascii").decode("unicode_escape")
+
+
+NOBODY = Token(0, 0, "", "", "")
 """The token of a job that will never run: somebody has revoked it."""
 
 
@@ -69,9 +91,11 @@ class Watched:
 class Started(Watched):
     """A job that was submitted here, as far as its hints tell."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, directory: str = "") -> None:
         super().__init__()
         self.name = name
+        self.directory = directory
+        """The attempt's, of a job that has one."""
         self.token: Token | None = None
         self.size = 0
         self.lost = False
@@ -154,12 +178,13 @@ class HintPipe:
         self.turns = Turns(self._look)
         self._rest = b""
 
-    def expect(self, name: str) -> Started:
-        """What is known of a job; a new note if that is nothing, or that it could not be started."""
+    def expect(self, name: str, directory: str = "") -> Started:
+        """What is known of a job, ``directory`` being its attempt's; a new note if that is nothing, or that it could
+        not be started."""
         known = self.jobs.get(name)
         if known is None or known.lost or known.failed is not None:
             self._forget_old()
-            known = self.jobs[name] = Started(name)
+            known = self.jobs[name] = Started(name, directory)
         return known
 
     def _forget_old(self) -> None:
@@ -190,7 +215,8 @@ class HintPipe:
         kind, value = words[1:]
         if kind == "pid":
             pid, start = value.split(":")
-            job.token = Token(int(pid), int(start), supervisor.boot_id(), supervisor.host_id())
+            boot, host = supervisor.boot_id(), supervisor.host_id()
+            job.token = Token(int(pid), int(start), boot, host, job.name, job.directory)
         elif kind == "size":
             job.size = int(value)
         elif kind == "over":

@@ -1,14 +1,15 @@
 """A process that is loaded once and forks supervisors: a start for a few milliseconds.
 
-One supervisor is always forked ahead, and waits to be told which attempt is its own: a start then waits for one
-fork, the operation's, instead of two. Told which start will probably be the next, it makes that ready, the fork
-of the operation included, and holds it before the fence: a start then waits for none.
+A supervisor is always at hand, and waits to be told which attempt is its own: a start then waits for one fork, the
+operation's, instead of two. Told which start will probably be the next, it makes that ready, the fork of the operation
+included, and holds it before the fence: a start then waits for none. One that has done its work, and of whose attempt
+nothing is left, is at hand again: a fork costs more than all that it does.
 
 Runs beside its own copy of ``supervisor.py``. It reads requests from its standard input, each a sequence of
 items that end with NUL, closed by an empty item: ``start``, the job's name, the attempt's directory, then
 ``NAME=VALUE`` of what the job adds to the environment. After ``ahead`` comes the name that the orders have as yet,
 then the same: it is a start that may follow, and whatever other request comes ends what was made ready for it. At
-the end of input it ends; the supervisors go on, but for one that is held.
+the end of input it ends; the supervisors go on, but for those that are at hand or held.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import select
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import NoReturn
 
     from orchestra.child import supervisor
@@ -40,45 +43,52 @@ GO = b"g"
 """What follows it to a supervisor that is to begin with it."""
 
 
-def requests(fd: int) -> Iterator[list[bytes]]:
-    """The requests that come through a pipe, until its end; a torn last one is left out."""
-    buffer = b""
-    while True:
-        data = os.read(fd, 1 << 16)
+MOST_ATTEMPTS = 200
+"""After so many a supervisor ends: what piles up in it with each is bounded."""
+MOST_KEPT = 16
+"""Of more at a time, those that come to work end with that: each costs the launcher a file while it is kept."""
+
+
+class Requests:
+    """What comes through a pipe."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._rest = b""
+
+    def read(self) -> list[list[bytes]] | None:
+        """The requests that have come whole; None at the end, where a torn one is left out."""
+        data = os.read(self._fd, 1 << 16)
         if not data:
-            return
-        buffer += data
-        *whole, buffer = buffer.split(END)
-        for request in whole:
-            yield request.split(b"\0")
+            return None
+        *whole, self._rest = (self._rest + data).split(END)
+        return [request.split(b"\0") for request in whole]
 
 
 def _plainly(extra: list[tuple[bytes, bytes]]) -> Become:
     return supervisor.execute
 
 
-class Spare:
-    """A supervisor that is forked ahead of its request. Raises OSError where there can be no process."""
+class Forked:
+    """A supervisor that was forked, and follows one request after the other. Raises OSError if there can be none."""
 
-    def __init__(self, hints_fd: int, starter: Starter) -> None:
-        reader, self._writer = os.pipe()
+    def __init__(self, hints_fd: int, free: int, starter: Starter) -> None:
+        """``free``: where it says that it is at hand again."""
+        reader, self.writer = os.pipe()
         try:
-            pid = os.fork()
+            self.pid = os.fork()
         except OSError:
             os.close(reader)
-            os.close(self._writer)
+            os.close(self.writer)
             raise
-        if not pid:
-            os.close(self._writer)
-            _serve_one(reader, hints_fd, starter)
+        if not self.pid:
+            os.close(self.writer)
+            _serve_on(reader, free, hints_fd, starter)
         os.close(reader)
 
-    def take(self, request: list[bytes]) -> bool:
+    def begin(self, request: list[bytes]) -> bool:
         """Hand a request over that is to be followed; False if the process is gone."""
-        try:
-            return self._send(b"\0".join([supervisor.ORDERS, *request]) + END + GO)
-        finally:
-            self.release()
+        return self._send(b"\0".join([supervisor.ORDERS, *request]) + END + GO)
 
     def hold(self, orders: bytes, request: list[bytes]) -> bool:
         """Hand a request over that is to be made ready, and no more; False if the process is gone."""
@@ -86,53 +96,38 @@ class Spare:
 
     def go(self) -> bool:
         """Have the request followed that is held; False if the process is gone."""
-        try:
-            return self._send(GO)
-        finally:
-            self.release()
-
-    def release(self) -> None:
-        """Send no more: a process that has not been told to go ends."""
-        os.close(self._writer)
+        return self._send(GO)
 
     def _send(self, data: bytes) -> bool:
         try:
-            return os.write(self._writer, data) > 0
+            return os.write(self.writer, data) > 0
         except BrokenPipeError:
             return False
 
 
 def _may_go(reader: int, rest: bytes) -> Callable[[], bool]:
     """What waits until a request is to be followed, and says whether; ``rest`` is what came after it."""
-
-    def may_go() -> bool:
-        going = rest or os.read(reader, 1)
-        os.close(reader)
-        return going == GO
-
-    return may_go
+    return lambda: (rest or os.read(reader, 1)) == GO
 
 
-def _serve_one(reader: int, hints_fd: int, starter: Starter) -> None:
-    """Be the supervisor of the request that comes; end if none does. Never returns; raises ``Unwinding``."""
+def _serve_on(reader: int, free: int, hints_fd: int, starter: Starter) -> None:
+    """Be the supervisor of one request after the other. Never returns; raises ``Unwinding``."""
     status: int | None = supervisor.EXIT_FAILED
     try:
+        umask = supervisor.detach(hints_fd, reader, free)
         null = os.open(os.devnull, os.O_RDWR)
         os.dup2(null, 0)
-        umask = supervisor.detach(hints_fd, reader)
-        data = b""
-        while END not in data:
-            part = os.read(reader, 1 << 16)
-            if not part:
-                os._exit(0)
-            data += part
-        request, _, rest = data.partition(END)
-        orders, job, directory, *items = request.split(b"\0")
-        pairs = [item.partition(b"=") for item in items]
-        extra = [(name, value) for name, _, value in pairs]
-        status = supervisor.supervise(
-            directory, hints_fd, os.fsdecode(job), extra, umask, starter(extra), _may_go(reader, rest), orders
-        )
+        os.close(null)
+        loaded = len(sys.modules)
+        for _ in range(MOST_ATTEMPTS):
+            status = _serve_one(reader, hints_fd, starter, umask)
+            # What a supervisor has loaded in need, its next operation might find loaded, too.
+            if status != supervisor.AT_HAND or len(sys.modules) != loaded:
+                break
+            os.write(free, b"%d\n" % os.getpid())
+        status = max(status, 0)
+    except BrokenPipeError:
+        status = 0  # There is no launcher any more that could have work.
     except supervisor.Unwinding:
         status = None
         raise
@@ -141,31 +136,141 @@ def _serve_one(reader: int, hints_fd: int, starter: Starter) -> None:
             os._exit(status)
 
 
-def _fork_ahead(hints_fd: int, starter: Starter) -> Spare | None:
-    try:
-        return Spare(hints_fd, starter)
-    except OSError:
-        return None
+def _serve_one(reader: int, hints_fd: int, starter: Starter, umask: int) -> int:
+    """Supervise what the next request asks for; end if there is none. Raises ``Unwinding``."""
+    data = b""
+    while END not in data:
+        part = os.read(reader, 1 << 16)
+        if not part:
+            os._exit(0)
+        data += part
+    request, _, rest = data.partition(END)
+    orders, job, directory, *items = request.split(b"\0")
+    pairs = [item.partition(b"=") for item in items]
+    extra = [(name, value) for name, _, value in pairs]
+    return supervisor.supervise(
+        directory,
+        hints_fd,
+        os.fsdecode(job),
+        extra,
+        umask,
+        starter(extra),
+        _may_go(reader, rest),
+        orders,
+        lambda: starter([]),
+    )
 
 
-def _launch(spare: Spare | None, request: list[bytes], hints_fd: int, starter: Starter) -> None:
-    """Give one request to the supervisor that was forked ahead, or to a new one if that is gone."""
-    number = errno.EAGAIN
-    for _ in range(3):
-        try:
-            if (spare or Spare(hints_fd, starter)).take(request):
+class Pool:
+    """The supervisors of a launcher."""
+
+    def __init__(self, hints_fd: int, starter: Starter) -> None:
+        self._hints_fd = hints_fd
+        self._starter = starter
+        self._freed, self._free = os.pipe()
+        self._poller = select.poll()
+        self._poller.register(0, select.POLLIN)
+        self._poller.register(self._freed, select.POLLIN)
+        self._pipes: dict[int, Forked] = {}
+        """All that may live, by the pipe to each."""
+        self._at_hand: list[Forked] = []
+        self._at_work: dict[int, Forked] = {}
+        self._held: Forked | None = None
+        self._held_for: list[bytes] = []
+
+    def wait(self) -> bool:
+        """Wait for requests, and see meanwhile who is at hand again, or gone; whether any request may have come."""
+        events = self._poller.poll()
+        ready = [fd for fd, _ in events]
+        if self._freed in ready:
+            for pid in os.read(self._freed, 1 << 16).split():
+                self._take_back(int(pid))
+        for fd in ready:
+            if fd in self._pipes:
+                self._forget(self._pipes[fd])
+        return 0 in ready
+
+    def be_ready(self) -> None:
+        """Have a supervisor at hand, as far as that is possible."""
+        if not self._at_hand:
+            try:
+                self._at_hand.append(self._fork())
+            except OSError:
+                pass  # It is tried again when one is needed.
+
+    def start(self, request: list[bytes]) -> None:
+        """Have a request followed, by the supervisor that is held for it if there is one."""
+        held, self._held = self._held, None
+        if held is not None:
+            if request == self._held_for and held.go():
+                self._note_at_work(held)
                 return
-        except OSError as error:
-            number = error.errno or number
-        spare = None
-    supervisor.Hints(hints_fd, os.fsdecode(request[0])).send("failed", str(number))
+            self._forget(held)
+        number = errno.EAGAIN
+        for _ in range(3):
+            try:
+                one = self._at_hand.pop() if self._at_hand else self._fork()
+            except OSError as error:
+                number = error.errno or number
+                # There may be too few files: then none is kept.
+                for kept in list(self._at_work.values()):
+                    self._forget(kept)
+                continue
+            if one.begin(request):
+                self._note_at_work(one)
+                return
+            self._forget(one)
+        supervisor.Hints(self._hints_fd, os.fsdecode(request[0])).send("failed", str(number))
+
+    def hold(self, orders: bytes, request: list[bytes]) -> None:
+        """Make a request ready that may come, instead of what is ready."""
+        if self._held is not None:
+            self._forget(self._held)
+            self._held = None
+        if not self._at_hand:
+            return
+        one = self._at_hand.pop()
+        if one.hold(orders, request):
+            self._held, self._held_for = one, request
+        else:
+            self._forget(one)
+
+    def _fork(self) -> Forked:
+        one = Forked(self._hints_fd, self._free, self._starter)
+        self._pipes[one.writer] = one
+        # Nothing is asked for: that nobody reads it any more is told all the same.
+        self._poller.register(one.writer, 0)
+        return one
+
+    def _take_back(self, pid: int) -> None:
+        one = self._at_work.pop(pid, None)
+        if one is not None:
+            self._at_hand.append(one)
+
+    def _note_at_work(self, one: Forked) -> None:
+        if len(self._pipes) > MOST_KEPT:
+            self._forget(one)
+        else:
+            self._at_work[one.pid] = one
+
+    def _forget(self, one: Forked) -> None:
+        """Send no more: one that has nothing to do ends, or will."""
+        if self._pipes.pop(one.writer, None) is None:
+            return
+        self._poller.unregister(one.writer)
+        os.close(one.writer)
+        self._at_work.pop(one.pid, None)
+        if one in self._at_hand:
+            self._at_hand.remove(one)
+        if one is self._held:
+            self._held = None
 
 
 def serve(hints_fd: int, starter: Starter = _plainly) -> None:
     """Serve the requests from standard input, until its end.
 
-    ``starter`` tells a supervisor, by what its job adds to the environment, how a process becomes the operation.
-    Raises ``Unwinding`` in a process that has become one.
+    ``starter`` tells a supervisor, by what its job adds to the environment, how a process becomes the operation; with
+    nothing added, that it has no job any more. Raises ``Unwinding`` in a process that has become an operation.
     """
     supervisor.prepare()
     # Supervisors are nobody's to wait for: what they have to say is in their records.
@@ -174,30 +279,22 @@ def serve(hints_fd: int, starter: Starter = _plainly) -> None:
     os.chdir("/")
     gc.disable()
     gc.freeze()
-    spare = _fork_ahead(hints_fd, starter)
-    held: Spare | None = None
-    held_for: list[bytes] = []
-    for kind, *request in requests(0):
-        orders = request.pop(0) if kind == b"ahead" else b""
-        if held is not None:
-            if kind == b"start" and request == held_for:
-                went = held.go()
-                held = None
-                if went:
-                    continue
-            else:
-                held.release()
-                held = None
-        if kind == b"start":
-            _launch(spare, request, hints_fd, starter)
-        elif spare is None:
+    pool = Pool(hints_fd, starter)
+    pool.be_ready()
+    requests = Requests(0)
+    while True:
+        if not pool.wait():
+            # One that is gone is replaced when it is missed: another might go the same way, and so on.
             continue
-        elif spare.hold(orders, request):
-            held, held_for = spare, request
-        else:
-            spare.release()
-        spare = _fork_ahead(hints_fd, starter)
-    os._exit(0)
+        whole = requests.read()
+        if whole is None:
+            os._exit(0)
+        for kind, *request in whole:
+            if kind == b"start":
+                pool.start(request)
+            else:
+                pool.hold(request[0], request[1:])
+            pool.be_ready()
 
 
 def main(arguments: list[str]) -> None:

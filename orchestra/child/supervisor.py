@@ -34,6 +34,8 @@ EXIT_FENCE_LOST = 75
 """The supervisor's exit status when somebody else owns the attempt."""
 EXIT_FAILED = 74
 """The supervisor's exit status when it could not begin, or could not record the end."""
+AT_HAND = -1
+"""No exit status: the end is recorded, and this process may supervise another attempt."""
 
 CHUNK = 1 << 20
 """Bytes: the size of a pipe, and the most that is read at once."""
@@ -241,14 +243,21 @@ def process_start(pid: int) -> int | None:
     return None if found is None else found[2]
 
 
+_own_start: dict[int, int] = {}
+"""The start of this process by its pid: a fork has another one."""
+
+
 def own_identity() -> dict[str, Any]:
     """This process, provably: host, boot, pid, start, namespace."""
     pid = os.getpid()
+    if pid not in _own_start:
+        _own_start.clear()
+        _own_start[pid] = process_start(pid) or 0
     return {
         "host": host_id(),
         "boot": boot_id(),
         "pid": pid,
-        "start": process_start(pid) or 0,
+        "start": _own_start[pid],
         "namespace": pid_namespace(),
     }
 
@@ -280,6 +289,14 @@ def _processes() -> dict[int, tuple[int, int, int]]:
                 if process is not None:
                     found[int(name)] = process
     return found
+
+
+def _children_of(pid: int) -> list[int]:
+    """The child processes of one that has a single thread, also those that ended and were not waited for."""
+    try:
+        return [int(child) for child in _read_file(f"/proc/{pid}/task/{pid}/children").split()]
+    except OSError:
+        return [child for child, process in _processes().items() if process[0] == pid]
 
 
 def cookie_of(pid: int) -> str | None:
@@ -385,6 +402,58 @@ def send_signal(pid: int, start: int, number: int) -> bool:
         if fd >= 0:
             os.close(fd)
     return True
+
+
+def owns(directory: str | bytes, job: str, pid: int) -> bool:
+    """Whether the supervisor ``pid``, which lives, still owns the attempt ``job`` (``RUN.ATTEMPT``).
+
+    Its lock tells. Where that is out of reach, for its disk is, the operation does.
+    """
+    try:
+        fd = os.open(os.path.join(os.fsencode(directory), b"fence"), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return not _PROC or any((cookie_of(child) or "").startswith(job + ".") for child in _children_of(pid))
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        # Somebody holds it; or there are no locks here, and then no supervisor has a second attempt.
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def signal_owner(directory: str | bytes, job: str, pid: int, start: int, *numbers: int) -> bool:
+    """Signal the supervisor (pid, start) of an attempt, if it still owns that; True if it was signalled.
+
+    It may supervise another attempt a moment later, and must not be told to stop that one. So the lock of the output
+    is held meanwhile, which it takes before it lets go of an attempt.
+    """
+    try:
+        # Made where it is not there yet: what is to be locked must be there.
+        fd = os.open(os.path.join(os.fsencode(directory), b"output"), _APPEND, 0o600)
+    except OSError:
+        fd = -1
+    try:
+        if (fd >= 0 and not _lock(fd)) or not owns(directory, job, pid):
+            return False
+        return all(send_signal(pid, start, number) for number in numbers)
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _lock(fd: int) -> bool:
+    """Take the lock of a file that others hold for a moment at most, if there are locks; False if that lasts."""
+    for _ in range(500):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.001)
+        except OSError:
+            return True
+    return False
 
 
 def kill_tree(cookie: str, root: int | None = None, number: int = _signal.SIGKILL) -> list[tuple[int, int]]:
@@ -609,16 +678,19 @@ class OrdersFile:
         return environment
 
 
+_memory_events: list[bytes] = []
+"""Where the kernel counts what it has killed for want of memory: known once it was looked for, empty if nowhere."""
+
+
 def _oom_kills() -> int:
     """How many processes of this control group the kernel has killed for want of memory; 0 where none can tell.
 
     Source: cgroup v2, ``memory.events``, in the kernel's documentation (admin-guide/cgroup-v2).
     """
-    if not _LINUX:
-        return 0
     try:
-        group = _read_file("/proc/self/cgroup").rpartition(b"::")[2].strip()
-        events = _read_file(b"/sys/fs/cgroup" + group + b"/memory.events")
+        if not _memory_events:
+            _memory_events.append(_find_memory_events())
+        events = _read_file(_memory_events[0]) if _memory_events[0] else b""
     except OSError:
         return 0
     for line in events.splitlines():
@@ -626,6 +698,19 @@ def _oom_kills() -> int:
         if name == b"oom_kill":
             return int(count)
     return 0
+
+
+def _find_memory_events() -> bytes:
+    if not _LINUX:
+        return b""
+    path = (
+        b"/sys/fs/cgroup" + _read_file("/proc/self/cgroup").rpartition(b"::")[2].strip() + b"/memory.events"
+    )
+    try:
+        _read_file(path)
+    except OSError:
+        return b""
+    return path
 
 
 class Hints:
@@ -944,6 +1029,8 @@ class _Supervision:
         self.poller = select.poll()
         self.signals = select.poll()
         self.wakeup = -1
+        self.hangup: Any = None
+        """What this process did about a hangup before."""
         self.report = -1
         self.failure = b""
         self.last_read = self.hinted = 0.0
@@ -959,6 +1046,8 @@ class _Supervision:
         self.gpus_asked = False
         """Somebody asks the GPUs, or can't."""
         self.child_ended = False
+        self.childless = False
+        """Whether nothing was left when the main process had ended."""
         self.stopped_by: str | None = None
         self.stopped_early: int | None = None
         self.cause: str | None = None
@@ -1107,7 +1196,7 @@ class _Supervision:
         _signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         for number in (_signal.SIGCHLD, _signal.SIGINT, _signal.SIGTERM, _signal.SIGQUIT):
             _signal.signal(number, _nothing)
-        _signal.signal(_signal.SIGHUP, _signal.SIG_IGN)
+        self.hangup = _signal.signal(_signal.SIGHUP, _signal.SIG_IGN)
         _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
         self.poller.register(self.wakeup, select.POLLIN)
         self.signals.register(self.wakeup, select.POLLIN)
@@ -1198,7 +1287,7 @@ class _Supervision:
             return
         second = now - self.begun
         try:
-            cpu, memory = usage_below(self._children(), self.orders.cookie)
+            cpu, memory = usage_below(_children_of(self.pid), self.orders.cookie)
             self._append(SAMPLES, f"{second:.1f} {self.cpu + cpu:.2f} {memory}\n")
         except (OSError, ValueError):
             pass  # A sample more or less: the operation goes on.
@@ -1389,7 +1478,7 @@ class _Supervision:
     def _reap_adopted(self) -> bool:
         """Reap what was handed to us; whether we have any living child but the main process."""
         while True:
-            others = [pid for pid in self._children() if pid != self.main]
+            others = [pid for pid in _children_of(self.pid) if pid != self.main]
             # Who ended while we looked may have handed on children that we did not see: look again.
             if not any([self._wait_for(pid) for pid in others]):  # noqa: C419  reap them all
                 return bool(others)
@@ -1406,13 +1495,6 @@ class _Supervision:
         self.cpu += usage.ru_utime + usage.ru_stime
         self.max_rss = max(self.max_rss, usage.ru_maxrss if _LINUX else usage.ru_maxrss // 1024)
         return True
-
-    def _children(self) -> list[int]:
-        """Our own child processes, also ended ones."""
-        try:
-            return [int(pid) for pid in _read_file(f"/proc/self/task/{self.pid}/children").split()]
-        except OSError:
-            return [pid for pid, process in _processes().items() if process[0] == self.pid]
 
     def _on_exit(self, now: float) -> None:
         self.exited = True
@@ -1449,6 +1531,7 @@ class _Supervision:
         # Whatever the operation left was handed to us, the subreaper: the last of it is a child of ours.
         if _PROC:
             if not self._reap_adopted():
+                self.childless = True
                 return False
             return bool(_members(_processes(), self.orders.cookie, self.pid))
         try:
@@ -1499,6 +1582,36 @@ class _Supervision:
             return False
         failpoint("supervisor.recorded")
         self.hints.send("exit", str(code))
+        return True
+
+    def let_go(self) -> bool:
+        """Own the attempt no longer; False where this process has to end for that.
+
+        Afterwards nobody takes this process for the attempt's: see :func:`signal_owner`.
+        """
+        odd = self.stopped_by or self.termed or self.quit or self.reasons or self.gpus_asked or self.gpus
+        if odd or not self.childless or self.output.fd < 0:
+            return False
+        try:
+            fcntl.flock(self.output.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        try:
+            told = os.read(self.wakeup, 4096)
+        except BlockingIOError:
+            told = b""
+        if any(number in _STOPS for number in told):
+            return False
+        for number in _STOPS:
+            _signal.signal(number, _signal.SIG_IGN if number == _signal.SIGINT else _signal.SIG_DFL)
+        # An operation may be meant to survive a hangup, or not: it inherits that.
+        _signal.signal(_signal.SIGHUP, self.hangup)
+        waker = _signal.set_wakeup_fd(-1)
+        # The output last: its lock is what others wait for.
+        ours = (waker, self.wakeup, self.report, *self.streams, self.output.index, self.fence, self.output.fd)
+        for fd in ours:
+            if fd >= 0:
+                os.close(fd)
         return True
 
     def _code(self) -> int:
@@ -1565,10 +1678,12 @@ def supervise(
     become: Callable[[list[bytes], dict[bytes, bytes]], NoReturn] = execute,
     may_go: Callable[[], bool] = _at_once,
     orders_name: bytes = ORDERS,
+    retire: Callable[[], object] | None = None,
 ) -> int:
     """Do the orders of an attempt's directory, in this process; return its exit status.
 
-    0: the end is recorded; 75: somebody else owns the attempt; 74: it could not begin, or not record the end.
+    0: the end is recorded; 75: somebody else owns the attempt; 74: it could not begin, or not record the end. With
+    ``retire``, which is called as soon as this process is to be no attempt's, ``AT_HAND`` instead of 0 if it is not.
     Hints go to ``hints_fd``, under the name ``job`` until the orders are read; ``extra`` is added to the
     environment. ``umask`` is the user's, of a process that is detached already (:func:`detach`). ``become`` is
     called in the operation's process, with its command and environment; what it raises as ``Unwinding`` comes out.
@@ -1606,7 +1721,12 @@ def supervise(
         supervision.watch()
     except Exception as error:
         supervision.abandon(error)
-    return 0 if supervision.finish() else EXIT_FAILED
+    if not supervision.finish():
+        return EXIT_FAILED
+    if retire is None:
+        return 0
+    retire()
+    return AT_HAND if supervision.let_go() else 0
 
 
 def _orders_in(folder: bytes, name: bytes) -> OrdersFile:
@@ -1623,14 +1743,14 @@ def _complain(text: str) -> None:
         pass
 
 
-def detach(hints_fd: int, keep: int = -1) -> int:
-    """Leave session, signals and files (but those two) of the starter behind; return the user's umask."""
+def detach(hints_fd: int, *keep: int) -> int:
+    """Leave session, signals and files (but those) of the starter behind; return the user's umask."""
     try:
         os.setsid()
     except PermissionError:
         pass
     umask = os.umask(0o077)
-    close_inherited(hints_fd, keep)
+    close_inherited(hints_fd, *keep)
     if hints_fd >= 0:
         os.set_inheritable(hints_fd, False)
     _signal.pthread_sigmask(_signal.SIG_SETMASK, ())

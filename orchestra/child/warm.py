@@ -86,6 +86,7 @@ class _Warm:
         self.first = first
         self.injector = injector
         self.script: warm_script.Script | None = None
+        self.mark = _find_mark()
         self.clean = dict(os.environb)
         self.made: dict[bytes, bytes] = {}
         """What imports have changed in the environment."""
@@ -165,9 +166,10 @@ class _Warm:
         end.loaded()
 
     def starter(self, extra: list[tuple[bytes, bytes]]) -> Become:
-        """How an operation comes to be whose job adds ``extra`` to the environment."""
+        """How an operation comes to be whose job adds ``extra`` to the environment; by nothing, none."""
         cookie = dict(extra).get(supervisor.COOKIE.encode(), b"")
-        return self.become if _mark(cookie) else supervisor.execute
+        marked = self.mark is not None and self.mark.write(cookie)
+        return self.become if marked and cookie else supervisor.execute
 
     def become(self, arguments: list[bytes], environment: dict[bytes, bytes]) -> NoReturn:
         """Be the operation, by a new interpreter if something speaks against this one."""
@@ -276,27 +278,42 @@ def _forks_alone() -> bool:
     return False
 
 
-def _mark(cookie: bytes) -> bool:
-    """Have /proc show this process, and its forks, as those of the attempt; False where that can't be done.
+class Mark:
+    """Where /proc has the cookie of this process and its forks from.
 
-    It shows the memory that held the environment when the interpreter was started.
+    That is the memory that held the environment when the interpreter was started. Raises OSError, ValueError,
+    IndexError: it can't be found.
     """
-    try:
+
+    def __init__(self) -> None:
         with open("/proc/self/stat", "rb") as file:
             fields = file.read().rpartition(b")")[2].split()
         start, end = int(fields[47]), int(fields[48])
-        memory = os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
+        with open("/proc/self/mem", "rb", buffering=0) as memory:
+            text = b"\0" + os.pread(memory.fileno(), end - start, start)
+        mark = b"\0" + supervisor.COOKIE.encode() + b"="
+        at = text.index(mark) + len(mark)
+        self._room = text.index(b"\0", at) - at
+        self._place = start + at - 1
+
+    def write(self, cookie: bytes) -> bool:
+        """Show this process as one of the attempt, of none if the cookie is empty; False where that can't be done."""
+        if len(cookie) > self._room:
+            return False
         try:
-            text = b"\0" + os.pread(memory, end - start, start)
-            mark = b"\0" + supervisor.COOKIE.encode() + b"="
-            at = text.find(mark) + len(mark)
-            room = text.find(b"\0", at) - at
-            if at < len(mark) or not 0 < len(cookie) <= room:
-                return False
-            return os.pwrite(memory, cookie.ljust(room, b"\0"), start + at - 1) == room
-        finally:
-            os.close(memory)
-    except (OSError, ValueError, IndexError) as error:
-        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-            raise
-        return False
+            memory = os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
+            try:
+                return os.pwrite(memory, cookie.ljust(self._room, b"\0"), self._place) == self._room
+            finally:
+                os.close(memory)
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise
+            return False
+
+
+def _find_mark() -> Mark | None:
+    try:
+        return Mark()
+    except (OSError, ValueError, IndexError):
+        return None

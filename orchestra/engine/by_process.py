@@ -8,7 +8,7 @@ from orchestra.engine.session import Session
 from orchestra.errors import OrchestraError, RunNotFound
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import ACTIVE, Run
-from orchestra.workspace import records
+from orchestra.workspace.fence import probe
 
 
 async def run_of_process(session: Session, pid: int) -> Run:
@@ -35,13 +35,13 @@ async def run_of_process(session: Session, pid: int) -> Run:
 
 
 def _has_started(session: Session, run: Run, pid: int) -> bool:
-    """Whether that very process has won the fence of the run's attempt."""
+    """Whether that very process has won the fence of the run's attempt, and has not let go of it."""
     if not run.attempt:
         return False
     try:
-        fence = records.read_fence(session.attempt_directory(run))
+        found = probe(session.attempt_directory(run))
     except OrchestraError:
         return False
-    if fence is None or fence.fence != "started" or fence.identity.pid != pid:
+    if found is None or found.fence.fence != "started" or found.fence.identity.pid != pid:
         return False
-    return is_alive(fence.identity) is True
+    return bool(found.alive) and is_alive(found.fence.identity) is True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -256,7 +257,9 @@ async def _signal(session: Session, run: Run, fence: Fence, how: StopHow) -> boo
         return False
     # What executes in a process of ours has no supervisor that could kill it.
     number = signal.SIGKILL if how == "kill" and run.kind != "run" else supervisor.STOP_SIGNALS[how]
-    return supervisor.send_signal(identity.pid, identity.start, number)
+    directory = os.fspath(session.attempt_directory(run))
+    job = f"{run.id}.{run.attempt}"
+    return supervisor.signal_owner(directory, job, identity.pid, identity.start, number)
 
 
 async def _tell_executor(session: Session, run: Run, how: StopHow) -> bool:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import anyio
+import msgspec
 import pytest
 from msgspec import structs
 
@@ -18,6 +19,7 @@ from orchestra.builtin.executor_local import Options, open_executor
 from orchestra.child import supervisor
 from orchestra.contracts import Hinting
 from orchestra.errors import ExecutorError
+from orchestra.model.execution import Handle
 from orchestra.testing.executors import (
     ExecutorContract,
     SupervisedJobs,
@@ -215,18 +217,17 @@ async def test_a_supervisor_that_dies_before_it_has_a_job_is_replaced(make_job, 
     async with opener() as executor:
         await over(executor, await executor.submit(make_job(["true"])))
         (launcher,) = children() - before
-        await eventually(lambda: len(children_of(launcher)) == 1)
-        (spare,) = children_of(launcher)
-        os.kill(spare, signal.SIGKILL)
+        for spare in children_of(launcher):
+            os.kill(spare, signal.SIGKILL)
         await eventually(lambda: not children_of(launcher))
 
         job = make_job(["sh", "-c", "echo done"])
         await over(executor, await executor.submit(job))
 
         assert output_of(job) == b"done\n"
-        await eventually(lambda: len(children_of(launcher)) == 1)
-        (spare,) = children_of(launcher)
-    await eventually(lambda: supervisor.process_start(spare) is None)
+        spares = children_of(launcher)
+        assert spares
+    await eventually(lambda: not any(map(supervisor.process_start, spares)))
 
 
 @anyio_test
@@ -280,6 +281,52 @@ async def test_a_pid_that_was_used_again_is_never_signalled(make_job, opener):
     finally:
         canary.kill()
         canary.wait()
+
+
+@anyio_test
+async def test_a_job_whose_supervisor_has_another_one_by_now_has_ended(make_job, opener):
+    async with opener() as executor, opener() as watcher:
+        handle = await executor.submit(make_job(["true"]))
+        await over(executor, handle)
+        job = make_job(["sleep", "60"])
+        at_work = await executor.submit(job)
+        while at_work.token.split(":")[0] != handle.token.split(":")[0]:
+            await executor.stop(at_work, "kill")
+            await over(executor, at_work)
+            handle = await executor.submit(make_job(["true"]))
+            await over(executor, handle)
+            job = make_job(["sleep", "60"])
+            at_work = await executor.submit(job)
+
+        for one in (executor, watcher):
+            assert await over(one, handle) == "ended"
+            assert not await one.stop(handle, "kill")
+        assert exit_of(job) is None
+        assert await watcher.stop(at_work, "terminate")
+        assert await over(watcher, at_work) == "ended"
+        assert exit_of(job).stopped_by == "TERM"
+
+
+@anyio_test
+async def test_handles_of_earlier_versions_are_understood(make_job, opener):
+    async with opener() as executor, opener() as watcher:
+        handle = await executor.submit(make_job(["sleep", "60"]))
+        old = structs.replace(handle, token=":".join(handle.token.split(":")[:4]))
+
+        assert await watcher.stop(old, "kill")
+        assert await over(watcher, old) == "ended"
+
+
+@anyio_test
+async def test_a_handle_can_be_kept_whatever_the_name_of_its_directory(make_job, opener, tmp_path):
+    make_job.root = tmp_path / "a:\udcff\\é"
+    make_job.root.mkdir()
+    async with opener() as executor, opener() as watcher:
+        handle = await executor.submit(make_job(["sleep", "60"]))
+
+        assert msgspec.json.decode(msgspec.json.encode(handle), type=Handle) == handle
+        assert await watcher.stop(handle, "kill")
+        assert await over(watcher, handle) == "ended"
 
 
 @anyio_test

@@ -119,6 +119,8 @@ class Bench:
         self._launcher: subprocess.Popen[bytes] | None = None
         self._processes: list[subprocess.Popen[bytes]] = []
         self.environment: dict[str, str] = {}
+        self.prefix = ""
+        """Python that a launcher does first."""
 
     def prepare(self, *argv: str, **orders: object) -> Attempt:
         """An attempt that nobody has started."""
@@ -168,6 +170,7 @@ class Bench:
     def launcher(self) -> subprocess.Popen[bytes]:
         if self._launcher is None:
             command = launcher_command(sys.executable, self.jobs.lib_dir, self.writer)
+            command = tuple(word.replace("launcher.main", f"{self.prefix}launcher.main") for word in command)
             environment = {**os.environ, **self.environment, supervisor.COOKIE: "launcher.test"}
             self._launcher = subprocess.Popen(
                 command,
