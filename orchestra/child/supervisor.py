@@ -312,12 +312,17 @@ def cookie_of(pid: int) -> str | None:
     return os.fsdecode(data[at + len(mark) : end if end >= 0 else None])
 
 
-def _members(table: dict[int, tuple[int, int, int]], cookie: str, root: int | None) -> set[int]:
-    """The pids of an attempt's tree, without ``root`` and this process."""
+def _members(
+    table: dict[int, tuple[int, int, int]], cookie: str, root: int | None, main: int | None = None
+) -> set[int]:
+    """The pids of an attempt's tree, without ``root`` and this process.
+
+    ``main`` is known to be of it: before it has come to execute its program, it shows the cookie that we have.
+    """
     children: dict[int, list[int]] = {}
     for pid, (parent, _, _) in table.items():
         children.setdefault(parent, []).append(pid)
-    cookies: dict[int, str | None] = {}
+    cookies: dict[int, str | None] = {} if main is None else {main: cookie}
 
     def known_cookie(pid: int) -> str | None:
         if pid not in cookies:
@@ -1449,7 +1454,7 @@ class _Supervision:
         if not table:
             self._signal_group(number)
             return [self.main]
-        members = _members(table, self.orders.cookie, self.pid)
+        members = _members(table, self.orders.cookie, self.pid, self.main)
         group = {pid for pid, process in table.items() if process[1] == self.main}
         # The group at one stroke, for a process can fork faster than we look. The main process, reaped
         # last, keeps the group's number ours; nobody else's may be in it.

@@ -288,6 +288,22 @@ def test_a_signal_that_comes_at_the_first_moment_is_obeyed(plain):
     assert (attempt.ended().code, attempt.exit.stopped_by) == (-2, "INT")
 
 
+def test_one_that_comes_before_the_program_is_loaded_is_obeyed_at_once(make_bench):
+    bench = make_bench(forked=True)
+    # Until then the operation's process shows the cookie of the launcher.
+    bench.prefix = (
+        "s = launcher.supervisor; real = s.execute;"
+        "s.execute = lambda *words: (s.time.sleep(0.3), real(*words)); "
+    )
+    attempt = bench.start("sleep", "60")
+    before = time.monotonic()
+
+    attempt.signal(signal.SIGTERM)
+
+    assert (attempt.ended().code, attempt.exit.stopped_by) == (-15, "TERM")
+    assert time.monotonic() - before < 5
+
+
 def test_nothing_is_signalled_whose_identity_is_not_proven(canary):
     start = supervisor.process_start(canary.pid)
 
