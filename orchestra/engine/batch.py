@@ -6,8 +6,7 @@ Where their executor is a scheduler, it is given them all, and decides which run
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import anyio
 import anyio.lowlevel
@@ -17,13 +16,12 @@ from orchestra.child.supervisor import failpoint
 from orchestra.console import Console
 from orchestra.engine.capture import share_with_trials
 from orchestra.engine.changes import change, write_record
-from orchestra.engine.control import SIGNALS, Control, Wish
+from orchestra.engine.control import Control, Wish
 from orchestra.engine.execute import execute
 from orchestra.engine.hosted import heed_orders
 from orchestra.engine.inprocess import InProcessAttempt, attempt_in_process
 from orchestra.engine.judge import may_be_scheduler, settle_active, settle_or_spoil, watcher_is_gone
 from orchestra.engine.launch import Launch, Ready, discard_ready, make_ready_ahead
-from orchestra.engine.lines import LineConsole
 from orchestra.engine.off_loop import off_loop, shielded
 from orchestra.engine.proposing import Making, Proposing
 from orchestra.engine.rebuild import adopt_unknown
@@ -32,17 +30,17 @@ from orchestra.engine.restart import require_startable
 from orchestra.engine.session import LEASE, Session
 from orchestra.engine.stage import announce_staged, make_runs, prepare_for_hand
 from orchestra.engine.supervise import LONGEST_POLL, keep_leases, watch_on
-from orchestra.engine.trial_watch import TrialExecution, drop_jobs, keep_from_starting, take_back
 from orchestra.engine.trials import new_trial, trials_of
+from orchestra.engine.under_way import UnderWay
+from orchestra.engine.verdicts import Verdicts
 from orchestra.engine.watchdog import watch_loop
-from orchestra.errors import OrchestraError, RunBroken, RunNotFound, UserError
+from orchestra.errors import OrchestraError, RunNotFound, UserError
 from orchestra.model import flags as flag_rules
 from orchestra.model import lifecycle
 from orchestra.model.batch import Batch
-from orchestra.model.ending import ending_of
 from orchestra.model.filters import Wanted
 from orchestra.model.operation import FlagValue
-from orchestra.model.run import ACTIVE, FAILED, Run
+from orchestra.model.run import ACTIVE, Run
 from orchestra.workspace import source
 
 CHUNK = 100
@@ -113,18 +111,7 @@ class _Batch:
         self.proposing = Proposing(session, self.console)
         self.redone: set[str] = set()
         """Trials that this attempt has run again."""
-        self.fails = 0
-        self.ending: list[TrialExecution] = []
-        """Trials that ended well, whose records are being written; those that a scheduler was given."""
-        self.is_placed = False
-        """Whether the executor of the trials is a scheduler."""
-        self.news = anyio.Event()
-        """Set when the execution of a trial has ended."""
-        self.ends_here = False
-        """Whether what has become of a trial ends the batch."""
-        self.error: Exception | None = None
-        """What ends the batch, and is raised at its end."""
-        self.told_stopped = False
+        self.verdicts = Verdicts(session, attempt, control, self.spec)
         self.upcoming: Callable[[], Run | None] = _nobody_yet
         """Which trial comes next, as far as that is known."""
         self.ready: Ready | None = None
@@ -136,8 +123,9 @@ class _Batch:
         """Propose, make and execute trials until the expander has no more."""
         failure: Exception | None = None
         async with anyio.create_task_group() as self.group:
+            self.under_way = UnderWay(self.session, self.console, self.control, self.verdicts, self.group)
             try:
-                with self.control.calling(self._heed):
+                with self.control.calling(self.under_way.heed):
                     await self._to_the_end()
             except Exception as error:
                 # Raised below, as it is: a task group would wrap it.
@@ -149,40 +137,19 @@ class _Batch:
         try:
             await self._work()
         except Exception as error:
-            self._end_with(error)
+            self.under_way.end_with(error)
         # What a scheduler was given goes on to its end all the same, but for what waits there.
-        await self._settle_ending()
-        if self.error is not None:
-            raise self.error
+        await self.under_way.settle()
+        if self.under_way.error is not None:
+            raise self.under_way.error
         # An expander that proposes all at once has not asked for what came of them.
         await self.proposing.look_at_objectives(self.run, self.spec)
-
-    def _end_with(self, error: Exception) -> None:
-        """Go on with nothing new: ``error`` is raised once all that is under way has ended."""
-        self.error = self.error or error
-        self.ends_here = True
-
-    def _heed(self) -> None:
-        if self.is_placed and self.control.wish >= Wish.LEAVE:
-            self.group.start_soon(self._pass_on_wish)
-
-    async def _pass_on_wish(self) -> None:
-        """Tell the trials that have begun; of the others none will, unless they are to be left."""
-        waiting: list[TrialExecution] = []
-        if self.control.wish > Wish.LEAVE:
-            waiting = await keep_from_starting(self.session, self.ending)
-        for watch in self.ending:
-            if not watch.withdrawn:
-                watch.control.interrupted = self.control.interrupted
-                watch.control.raise_to(self.control.wish)
-        # Last: a scheduler may take long to answer.
-        await drop_jobs(self.session, waiting)
 
     async def _work(self) -> None:
         if may_be_scheduler(self.executor):
             from orchestra.engine.scheduled import schedulers_among
 
-            self.is_placed = bool(await schedulers_among(self.session, (self.executor,)))
+            self.under_way.is_placed = bool(await schedulers_among(self.session, (self.executor,)))
         if self.run.attempt > 1:
             await self._adopt_orphans()
         await settle_active(self.session, batch=self.run.id)
@@ -205,8 +172,8 @@ class _Batch:
         exhausted = False
         while not exhausted:
             if self.control.wish >= Wish.DRAIN:
-                return self._stopped()
-            if not await self._settle_ending():
+                return self.verdicts.stopped()
+            if not await self.under_way.settle():
                 return False
             if self._is_partial:
                 return True
@@ -216,7 +183,7 @@ class _Batch:
             if not goes_on:
                 return False
             exhausted = count == len(proposal.trials) and (proposal.exhausted or not count)
-        return await self._settle_ending()
+        return await self.under_way.settle()
 
     @property
     def _is_partial(self) -> bool:
@@ -234,6 +201,7 @@ class _Batch:
         if run.batch_spec is None or _is_same(run.batch_spec, self.spec):
             return False
         self.run, self.spec = run, run.batch_spec
+        self.verdicts.spec = self.spec
         return True
 
     async def _adopt_orphans(self) -> None:
@@ -330,7 +298,7 @@ class _Batch:
         try:
             require_startable(self.session, trial)
         except UserError as error:
-            self._say_error(error.message + (f"\n{error.hint}" if error.hint else ""), trial)
+            self.verdicts.say_error(error.message + (f"\n{error.hint}" if error.hint else ""), trial)
             return True
         trial = await on_terms_of(self.session, self.run, trial)
         return await (self._stage(trial) if self.spec.stage_trials else self._execute(trial))
@@ -363,7 +331,7 @@ class _Batch:
         return True
 
     async def _watch_on(self, trial: Run) -> bool:
-        watch = self._new_watch(trial)
+        watch = self.under_way.new_watch(trial)
         work = watch_on(
             self.session,
             trial,
@@ -372,7 +340,7 @@ class _Batch:
             how=self.how,
             announce=lambda found: self._announce(found, "Going on with"),
         )
-        return await self._in_its_turn(watch, work)
+        return await self.under_way.add(watch, work)
 
     async def _await_others(self, trial: Run) -> bool:
         """Wait for a trial that somebody else starts or runs, and execute it if they don't; False: end here."""
@@ -387,7 +355,7 @@ class _Batch:
                 # Whoever staged it wants a queue to run it.
                 return True
             if current.state not in ACTIVE:
-                return self._judge(current)
+                return self.verdicts.judge(current)
             is_begun = current.state == "running" or current.submitted
             is_left = is_begun and watcher_is_gone(current, self.session.clock.now())
             if current.worker is None or is_left:
@@ -397,12 +365,12 @@ class _Batch:
                 told = True
             with anyio.move_on_after(LONGEST_POLL) as scope, self.control.calling(scope.cancel):
                 await anyio.sleep_forever()
-        return self._stopped()
+        return self.verdicts.stopped()
 
     async def _execute(self, trial: Run) -> bool:
         """Execute one trial that is pending or has ended; False if the batch is to end here."""
         if self.control.wish >= Wish.DRAIN:
-            return self._stopped()
+            return self.verdicts.stopped()
         wanted = Wanted(ids=(trial.id,), states=frozenset((trial.state,)))
         store, worker = self.session.store, self.session.worker
         claimed = await shielded(lambda: store.claim(worker, LEASE, 1, wanted))
@@ -411,9 +379,9 @@ class _Batch:
         failpoint("batch.trial.claimed")
         # A queue may give an executor of its own to a batch whose trials were made long ago.
         trial = structs.replace(claimed[0], executor=self.executor)
-        verb = "Submitting" if self.is_placed else "Running"
+        verb = "Submitting" if self.under_way.is_placed else "Running"
         self._announce(trial, verb if trial.id not in self.redone else "Restarting")
-        watch = self._new_watch(trial)
+        watch = self.under_way.new_watch(trial)
         work = execute(
             self.session,
             trial,
@@ -422,48 +390,12 @@ class _Batch:
             how=self.how,
             foretold=watch.over.set,
             ready=self.ready,
-            meanwhile=None if self.is_placed else self._make_ready,
+            meanwhile=None if self.under_way.is_placed else self._make_ready,
         )
         begun = self.session.clock.monotonic()
-        goes_on = await self._in_its_turn(watch, work)
+        goes_on = await self.under_way.add(watch, work)
         self.is_quick = self.session.clock.monotonic() - begun < SHORT
         return goes_on
-
-    def _new_watch(self, trial: Run) -> TrialExecution:
-        if not self.is_placed:
-            return TrialExecution(trial, self.console, self.control)
-        # Lines stay whole where those of others come between them.
-        return TrialExecution(trial, LineConsole(self.console), Control(owned=self.control.owned))
-
-    async def _in_its_turn(self, watch: TrialExecution, work: Coroutine[Any, Any, Run]) -> bool:
-        """Watch a trial until the next may begin; False if the batch is to end here."""
-        self.group.start_soon(self._watch, watch, work)
-        if self.is_placed:
-            self.ending.append(watch)
-            # A wish that came since the trial was claimed has not reached it.
-            self._heed()
-            await anyio.lowlevel.checkpoint()
-            return await self._settle_ended()
-        await watch.over.wait()
-        if watch.ended.is_set():
-            return self._judge(await watch.result())
-        self.ending.append(watch)
-        return True
-
-    async def _watch(self, watch: TrialExecution, work: Coroutine[Any, Any, Run]) -> None:
-        try:
-            with watch.scope:
-                watch.trial = await self._whole(watch.trial, work)
-                if isinstance(watch.console, LineConsole):
-                    await watch.console.flush()
-        except Exception as error:
-            watch.error = error
-        finally:
-            # It may have been cancelled before it was begun.
-            work.close()
-            watch.ended.set()
-            watch.over.set()
-            self.news.set()
 
     async def _make_ready(self) -> None:
         """Prepare, while a trial runs, what the start of the next one takes."""
@@ -472,98 +404,3 @@ class _Batch:
         if trial is not None and trial.state == "pending":
             trial = structs.replace(trial, executor=self.executor)
             self.ready = await make_ready_ahead(self.session, trial, self.how)
-
-    async def _settle_ending(self) -> bool:
-        """Wait for the trials that are under way, and for the records of those that ended well; False if what became of
-        one of them ends the batch."""
-        while True:
-            self.news = anyio.Event()
-            await self._settle_ended()
-            if self.ends_here and self.is_placed:
-                await take_back(self.session, self.ending)
-            if not self.ending:
-                break
-            if not any(watch.ended.is_set() for watch in self.ending):
-                await self.news.wait()
-        if self.is_placed and self.control.wish >= Wish.LEAVE:
-            return self._stopped()
-        return not self.ends_here
-
-    async def _settle_ended(self) -> bool:
-        """Judge the trials that have ended; False if the batch is to end here."""
-        ended = [watch for watch in self.ending if watch.ended.is_set()]
-        self.ending = [watch for watch in self.ending if not watch.ended.is_set()]
-        for watch in ended:
-            if watch.withdrawn:
-                continue
-            if watch.error is not None:
-                self._end_with(watch.error)
-                continue
-            if self.is_placed:
-                goes_on = self._judge(watch.trial)
-            else:
-                # It ended well, but that could perhaps not be recorded.
-                goes_on = watch.trial.state not in FAILED or self._failed(watch.trial)
-            self.ends_here = self.ends_here or not goes_on
-        return not self.ends_here
-
-    async def _whole(self, trial: Run, work: Awaitable[Run]) -> Run:
-        """What ``work`` makes of a trial; one whose records turn out to be damaged is ``broken``."""
-        try:
-            return await work
-        except RunBroken:
-            current = await self.session.store.get(trial.id)
-            return await settle_or_spoil(self.session, current, console=self.console) or trial
-
-    def _judge(self, ended: Run) -> bool:
-        """What the end of a trial means for the batch; False if it is to end, too."""
-        if self.control.wish >= Wish.LEAVE:
-            return self._stopped(ended)
-        if lifecycle.has_failed(ended):
-            return self._failed(ended)
-        if ended.state == "terminated":
-            self._say_error(f"Trial {ended.id} was terminated", ended)
-        return True
-
-    def _failed(self, trial: Run) -> bool:
-        code = trial.exit_code if trial.exit_code is not None else 1
-        if trial.state == "terminated":
-            self._say_error(f"Trial {trial.id} was terminated: {ending_of(trial).reason}", trial)
-            # The batch itself was not.
-            code = 1
-        elif trial.state == "lost":
-            self._say_error(f"Trial {trial.id} is lost: {trial.reason}", trial)
-        elif trial.state == "aborted":
-            why = (trial.reason or "it was never started").removeprefix("aborted because ")
-            self._say_error(f"Trial {trial.id} was aborted: {why}", trial)
-        elif trial.reason:
-            self._say_error(f"Trial {trial.id} exited with an error: ({code}) {trial.reason}", trial)
-        else:
-            self._say_error(f"Trial {trial.id} exited with an error ({code}) - see log for details", trial)
-        self.fails += 1
-        if self.spec.fail_on_trial_error:
-            why = "a trial failed"
-        elif self.spec.max_fails is not None and self.fails >= self.spec.max_fails:
-            why = f"{self.fails} trial{'' if self.fails == 1 else 's'} failed"
-        else:
-            return True
-        if self.ends_here:
-            return False
-        self._say_error(f"Stopping batch because {why} (pending trials can be started as needed)", self.run)
-        self.attempt.code = code
-        return False
-
-    def _stopped(self, trial: Run | None = None) -> bool:
-        if trial is not None and self.control.wish != Wish.LEAVE:
-            self._say(f"Stopping trial {trial.id}", trial)
-        if not self.told_stopped:
-            self.told_stopped = True
-            self._say("Stopping batch (pending trials can be started as needed)", self.run)
-        self.attempt.stopped_by, self.attempt.code = SIGNALS.get(self.control.wish, ("TERM", -15))
-        return False
-
-    def _say(self, message: str, run: Run) -> None:
-        self.session.emit("batch.stopped", run, level="info", message=message, console=self.console)
-
-    def _say_error(self, message: str, run: Run) -> None:
-        self.session.emit("log.message", run, level="error", message=message, console=self.console)
