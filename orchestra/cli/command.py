@@ -87,6 +87,8 @@ class RunCommand:
 
     def run(self) -> int:
         """Do what was asked for and return the exit code."""
+        # What is loaded by now stays: whoever looks for garbage need not go through it.
+        gc.freeze()
         if not self._eager:
             return in_event_loop(self._all)
         prepared = self._driven(self._settle())
@@ -240,6 +242,8 @@ class RunCommand:
             self.common.background or self.request.stage or self.request.stage_trials
         ):
             await session.warm_up(executor_of(session, self.request, prepared))
+            # While records are brought to the disk, this process would only wait.
+            _import_meanwhile(f"orchestra.engine.{self.kind}")
         begun = await begin(
             session,
             self.request,
@@ -255,7 +259,7 @@ class RunCommand:
         if self.kind != "run":
             return begun.run
         # While the supervisor starts, this process would only wait.
-        threading.Thread(target=_import_event_loop, daemon=True).start()
+        _import_meanwhile("orchestra.engine.supervise")
         return await self._launch(session, begun.run, FOREGROUND)
 
     async def _launch(self, session: Session, run: Run, how: Launch) -> Run:
@@ -291,7 +295,6 @@ class RunCommand:
         from orchestra.engine.hosting import plugin_host
         from orchestra.engine.supervise import keep_leases
 
-        # What is loaded by now stays: whoever looks for garbage need not go through it.
         gc.freeze()
         ended: int | Run = 0
         async with self.stack, plugin_host(session), anyio.create_task_group() as group:
@@ -387,11 +390,16 @@ def _may_wait(prepared: Plan | Restart) -> bool:
     return batch is not None and batch.expander not in BUILT_IN_EXPANDERS
 
 
-def _import_event_loop() -> None:
-    for name in ("anyio._backends._asyncio", "orchestra.engine.supervise"):
-        # The main thread comes to the same import. If it fails there, too, it is told there.
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
+def _import_meanwhile(module: str) -> None:
+    """Begin to import the event loop, and what is done in it, beside the main thread."""
+
+    def load() -> None:
+        for name in ("anyio._backends._asyncio", module):
+            # The main thread comes to the same import. If it fails there, too, it is told there.
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+
+    threading.Thread(target=load, daemon=True).start()
 
 
 def _one_stream() -> bool:
