@@ -20,7 +20,7 @@ from orchestra.model.events import Event, Level
 from orchestra.model.ids import short_id
 
 LEVELS: dict[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_UNPRINTABLE = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 _PIPE_CHUNK = select.PIPE_BUF
 
 
@@ -28,7 +28,7 @@ def printable(text: str) -> str:
     """``text`` with all escaped that could drive a terminal: control characters, direction overrides."""
     if text.isprintable():
         return text
-    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+    return re.sub(_UNPRINTABLE, lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def log_line(event: Event) -> str:

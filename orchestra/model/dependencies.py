@@ -18,10 +18,10 @@ CONFIG: Final = "config"
 MODULE: Final = "module"
 URL: Final = "url"
 _REFERENCE: Final = re.compile(r"\\\$\{|\$\{([^}]*)\}")
-_LOGIN: Final = re.compile(r"^((?:[\w-]+:)?[a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@")
-_SECRET: Final = re.compile(
-    r"([?&](?:sig|[^=&#]*(?:token|key|secret|passw|pwd|signature|credential|auth)[^=&#]*)=)[^&#]*",
-    re.IGNORECASE,
+# Compiled when they are used: few runs have sources from elsewhere.
+_LOGIN: Final = r"^((?:[\w-]+:)?[a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#]*@"
+_SECRET: Final = (
+    r"(?i)([?&](?:sig|[^=&#]*(?:token|key|secret|passw|pwd|signature|credential|auth)[^=&#]*)=)[^&#]*"
 )
 _SCHEME: Final = re.compile(r"[A-Za-z0-9-]{2,}")
 
@@ -54,7 +54,7 @@ def source_name(source: SourceDef) -> str:
 
 def masked_url(url: str) -> str:
     """``url`` without passwords and other secrets in it, to be shown and recorded."""
-    return _SECRET.sub(r"\1***", _LOGIN.sub(r"\1***@", url))
+    return re.sub(_SECRET, r"\1***", re.sub(_LOGIN, r"\1***@", url))
 
 
 def source_flag(source: SourceDef) -> str | None:

@@ -8,9 +8,10 @@ from orchestra.errors import UserError
 
 _UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _PART = r"[0-9]+(?:\.[0-9]+)?"
-_WITH_UNITS = re.compile(rf"(?:{_PART}\s*(?:d|h|m|min|s)\s*)+", re.IGNORECASE)
-_PARTS = re.compile(rf"({_PART})\s*(d|h|m|s)", re.IGNORECASE)
-_CLOCK = re.compile(r"([0-9]+):([0-5]?[0-9])(?::([0-5]?[0-9]))?")
+_WITH_UNITS = rf"(?i)(?:{_PART}\s*(?:d|h|m|min|s)\s*)+"
+_PARTS = rf"(?i)({_PART})\s*(d|h|m|s)"
+_CLOCK = r"([0-9]+):([0-5]?[0-9])(?::([0-5]?[0-9]))?"
+# Compiled when they are used: few commands are given a time, and all import this.
 
 
 def parse_duration(text: str) -> float:
@@ -22,10 +23,10 @@ def parse_duration(text: str) -> float:
         UserError: it is no span of time.
     """
     text = text.strip()
-    if match := _CLOCK.fullmatch(text):
+    if match := re.fullmatch(_CLOCK, text):
         return int(match[1]) * 3600.0 + int(match[2]) * 60 + int(match[3] or 0)
-    if _WITH_UNITS.fullmatch(text):
-        return sum(float(number) * _UNITS[unit.lower()] for number, unit in _PARTS.findall(text))
+    if re.fullmatch(_WITH_UNITS, text):
+        return sum(float(number) * _UNITS[unit.lower()] for number, unit in re.findall(_PARTS, text))
     raise UserError(f"invalid time '{text}'", "Give a time with its unit, such as 90s, 30m, 1h30m or 2d.")
 
 

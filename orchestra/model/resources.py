@@ -12,8 +12,9 @@ from orchestra.errors import UserError
 
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 """Of memory: powers of 1024, as Slurm and Kubernetes' ``Ki`` have them."""
-_MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*((?:[kmgt](?:i?b)?|b)?)", re.IGNORECASE)
-_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+# Compiled when they are used: few runs ask for anything.
+_MEMORY = r"(?i)([0-9]+(?:\.[0-9]+)?)\s*((?:[kmgt](?:i?b)?|b)?)"
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _HINT = "Give some of gpus=N, cpus=N and memory=SIZE, such as 'gpus=1 cpus=4 memory=8G'."
 
 
@@ -83,7 +84,7 @@ def parse_memory(text: str) -> int:
     Raises:
         UserError: it is no such size.
     """
-    match = _MEMORY.fullmatch(text.strip())
+    match = re.fullmatch(_MEMORY, text.strip())
     if match is None or match[2] == "":
         raise UserError(f"invalid size of memory '{text}'", "Give a number with a unit, such as 512M or 8G.")
     number = float(match[1]) if "." in match[1] else int(match[1])
@@ -108,6 +109,6 @@ def _exact(size: int) -> str:
 
 
 def _amount(name: str, value: str) -> float:
-    if _NUMBER.fullmatch(value) is None or not math.isfinite(float(value)):
+    if re.fullmatch(_NUMBER, value) is None or not math.isfinite(float(value)):
         raise UserError(f"invalid resource '{name}={value}': {value or 'nothing'} is no number", _HINT)
     return float(value)
