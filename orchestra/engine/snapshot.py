@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, structs
 
 from orchestra.engine.session import Session
 from orchestra.model.operation import Operation
-from orchestra.workspace import source
-from orchestra.workspace.git import CommitQuestion
+
+if TYPE_CHECKING:
+    from orchestra.workspace import source
 
 
 class Snapshot(Struct, frozen=True, kw_only=True):
@@ -67,6 +69,9 @@ def select_source(session: Session, operation: Operation) -> source.Selection | 
     """
     if operation.source is None or not takes_source(operation):
         return None
+    # A queue has none.
+    from orchestra.workspace import source
+
     is_file = operation.kind in ("script", "executable") and not os.path.isabs(operation.main)
     return source.select(
         Path(operation.source),
@@ -82,8 +87,11 @@ def take_snapshot(session: Session, operation: Operation) -> Snapshot:
     Raises:
         UserError, ScriptError: as :func:`select_source`.
     """
-    wanted = operation.source is not None and os.environ.get("NO_VCS_COMMIT") != "1"
-    question = CommitQuestion(operation.source) if operation.source is not None and wanted else None
+    question = None
+    if operation.source is not None and os.environ.get("NO_VCS_COMMIT") != "1":
+        from orchestra.workspace.git import CommitQuestion
+
+        question = CommitQuestion(operation.source)
     try:
         selection = select_source(session, operation)
     finally:

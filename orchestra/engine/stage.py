@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from msgspec import Struct, structs
 
@@ -32,9 +33,11 @@ from orchestra.model.marks import bears_marks
 from orchestra.model.operation import FlagValue, Operation
 from orchestra.model.run import Run, RunKind, State
 from orchestra.project.find import find_operation
-from orchestra.workspace import copies, durable, env_file, records, source
+from orchestra.workspace import durable, env_file, records
 from orchestra.workspace.layout import FIRST_ATTEMPT
-from orchestra.workspace.manifest import write_manifest
+
+if TYPE_CHECKING:
+    from orchestra.workspace import source
 
 SEED_LIMIT = 2**32
 LOCAL = "local"
@@ -367,6 +370,9 @@ def _make_directory(
         raise IdTaken(f"there is a run with the id '{run.id}' already", "Choose another id.") from None
     made.append(session.layout.control(directory) if outside else directory)
     if selection is not None and run.kind != "queue":
+        from orchestra.workspace import copies
+        from orchestra.workspace.manifest import write_manifest
+
         copies.copy_selection(selection, directory)
         write_manifest(directory, selection.manifest)
         run = structs.replace(run, sourcecode_digest=selection.digest)

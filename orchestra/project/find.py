@@ -10,7 +10,6 @@ from pathlib import Path
 from orchestra.errors import OperationNotFound, ProjectFileError, ScriptError, text_of_os_error
 from orchestra.model.operation import FlagDef, Operation
 from orchestra.project.project_settings import OWN_FILE
-from orchestra.project.script import python_operation
 
 PROJECT_FILES = (OWN_FILE, "guild.yml")
 """The project's own file, by the names it may have; of two in one directory the first counts."""
@@ -83,6 +82,9 @@ def find_operation(
         # A script needs its neighbours to import; a script outside of the project brings its own.
         if source is None:
             source, main = os.path.split(path)
+        # A queue, and a program, need none of what finds the flags of scripts.
+        from orchestra.project.script import python_operation
+
         return python_operation(
             Path(path), name=name, source=source, main=main, cache_dir=cache_dir, python=python, warn=warn
         )

@@ -66,6 +66,14 @@ def test_a_listing_needs_no_event_loop_and_no_foreign_plugins(home: Path) -> Non
     assert sorted(imported_by("runs", "info", home=home) & set(HEAVY)) == []
 
 
+def test_a_queue_needs_nothing_of_what_is_for_scripts(home: Path) -> None:
+    saved(home, ended())
+
+    modules = imported_by("queue", "run-once=yes", home=home)
+
+    assert not modules & {"orchestra.project.script", "orchestra.workspace.source", "orchestra.workspace.git"}
+
+
 def test_public_names_are_imported_when_they_are_used() -> None:
     code = (
         "import sys, orchestra; assert 'msgspec' not in sys.modules;"
