@@ -33,8 +33,8 @@ def shell(home: Path, tmp_path: Path) -> Shell:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are processors: a third of what tests do is to wait for processes."""
-    return (os.cpu_count() or 1) + 1
+    """Twice as many as there are processors: half of what tests do is to wait for processes."""
+    return (os.cpu_count() or 1) * 2
 
 
 @pytest.hookimpl(optionalhook=True)
