@@ -169,9 +169,9 @@ def _nothing_is_left(layout: Layout, runs: list[Run]) -> None:
         time.sleep(0.02)
     for run in runs:
         directory = layout.run_directory(run)
-        assert not list(control(directory).glob("*.tmp"))
+        assert (left := [*control(directory).glob("*.tmp")]) == [], left
         if run.state in FINAL - {"lost", "aborted"}:
-            assert not list(attempt_directory(directory, run.attempt).glob("*.tmp"))
+            assert (left := [*attempt_directory(directory, run.attempt).glob("*.tmp")]) == [], left
         assert run.state not in ACTIVE or run.batch, f"{run.id} is {run.state}"
 
 

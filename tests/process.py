@@ -8,7 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.fork_server import fork_server
+from tests.fork_server import Forked, fork_server
+
+FORKED = {"cwd", "env", "stdin", "stdout", "stderr", "errors"}
+"""The options of ``subprocess`` that a process can have that is forked."""
 
 
 class Ran(NamedTuple):
@@ -44,41 +47,36 @@ class Shell:
         **environment: str,
     ) -> Ran:
         """Run to the end."""
-        environment = {**self.environment, **environment}
-        server = fork_server(self.environment)
-        if server.suits(arguments, environment):
-            started = server.start(
-                arguments, cwd=str(cwd or self.cwd), environment=environment, stdin=stdin, separate=separate
-            )
-            code, written = started.communicate(timeout)
-            output, error = (_text(data) for data in (*written, b"")[:2])
-            return Ran(code, output, error)
-        ended = subprocess.run(
-            self.command(*arguments),
-            cwd=cwd or self.cwd,
+        process = self.start(
+            *arguments,
+            cwd=cwd,
             env=environment,
-            stdout=subprocess.PIPE,
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stderr=subprocess.PIPE if separate else subprocess.STDOUT,
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            text=True,
             errors="surrogateescape",
-            timeout=timeout,
         )
-        return Ran(ended.returncode, ended.stdout, ended.stderr or "")
+        try:
+            output, error = process.communicate(stdin, timeout)
+        except BaseException:
+            process.kill()
+            process.communicate()
+            raise
+        return Ran(process.returncode, output, error or "")
 
     def start(self, *arguments: str, cwd: Path | None = None, **options: Any) -> subprocess.Popen[str]:
         """Start in the background; both streams in one pipe unless ``options`` say otherwise."""
-        environment = {**self.environment, **options.pop("env", {})}
         options = {
+            "cwd": cwd or self.cwd,
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
             "stderr": subprocess.STDOUT,
             **options,
+            "env": {**self.environment, **options.get("env", {})},
         }
-        return subprocess.Popen(
-            self.command(*arguments), cwd=cwd or self.cwd, env=environment, text=True, **options
-        )
+        server = fork_server(self.environment)
+        if options.keys() <= FORKED and server.suits(arguments, options["env"]):
+            return Forked(server, arguments, **options)
+        return subprocess.Popen(self.command(*arguments), text=True, **options)
 
     def bash(self, command: str, **environment: str) -> Ran:
         """What a person pastes into a terminal."""
@@ -93,10 +91,6 @@ class Shell:
             timeout=60,
         )
         return Ran(ended.returncode, ended.stdout, "")
-
-
-def _text(data: bytes) -> str:
-    return data.decode(errors="surrogateescape").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _is_inherited(name: str) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from orchestra.child.supervisor import COOKIE
-from orchestra.model.run import FINAL
+from orchestra.model.run import FINAL, Run
 from orchestra.workspace import records
 from orchestra.workspace.trash import Trash
 from tests.faults.site import Site, kill, wait_for
@@ -27,6 +27,11 @@ from tests.faults.site import Site, kill, wait_for
 STAGED = 12
 """Runs that are kept waiting."""
 WORK = ("work.py", "lines=20", "pause=0.01")
+
+
+def is_claimed(run: Run) -> bool:
+    """Whether somebody is about to start it."""
+    return run.state == "pending" and run.worker is not None
 
 
 class Soak:
@@ -76,7 +81,12 @@ class Soak:
         for person in self.people:
             person.wait(timeout=60)
         self.keep_queues()
-        wait_for(lambda: "staged" not in self.site.states(), "the last staged run", patience=90)
+        # What a queue has claimed and not started yet is staged again once that queue is told to end.
+        wait_for(
+            lambda: not any(run.state == "staged" or is_claimed(run) for run in self.site.runs()),
+            "the last staged run",
+            patience=90,
+        )
         for queue in self.queues:
             queue.terminate()
             # One that has only just begun does not know yet what it is.
