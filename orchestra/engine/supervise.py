@@ -193,12 +193,12 @@ class _Watch:
     async def _follow(self, executor: Executor, group: TaskGroup) -> None:
         pause, asked, foretold = SHORTEST_POLL, self.hinting is None, False
         while True:
-            moved = await self._drain()
+            moved = await self._pass_on_output()
             if self.run.state == "pending":
                 await self._note_start()
             exit_record = records.read_exit(self.directory)
             if exit_record is not None:
-                await self._drain(upto=exit_record.size)
+                await self._drain()
                 self.run = await self._settled(exit_record)
                 return
             if not foretold and self._has_ended_well():
@@ -353,14 +353,21 @@ class _Watch:
     def _emit(self, name: str, run: Run, **data: Any) -> None:
         self.session.emit(name, run, console=self.console, data=data)
 
-    async def _drain(self, upto: int | None = None) -> bool:
-        """Pass on all output that is there (``upto``: until that offset at least); True if there was any."""
+    async def _drain(self) -> None:
+        """Pass on all output that is there, also of a file that has come in the place of the one that is open."""
+        while await self._pass_on_output():
+            pass
+
+    async def _pass_on_output(self) -> bool:
+        """Pass on the output of which there was news; True if there was any."""
         moved = False
         while chunks := self.follower.read_new():
             moved = True
             for stream, data in chunks:
                 if whole := self.characters.feed(stream, data):
                     await self._show(stream, whole)
+            if not self.follower.is_behind:
+                break
         return moved
 
     async def _show_rest(self) -> None:
