@@ -46,6 +46,7 @@ class SqliteFile:
 
     def __init__(self, path: Path, patience: float) -> None:
         self.path = path
+        self._name = os.fspath(path)
         self.writes = 0
         """How many transactions this handle has committed."""
         self._patience = patience
@@ -227,7 +228,7 @@ class SqliteFile:
             connection = self._connection
             if connection is None:
                 raise StoreUnavailable(f"the store '{self.path}' is closed")
-            if _inode(self.path) != self._inode:
+            if _inode(self._name) != self._inode:
                 raise StoreCorrupt(f"the store '{self.path}' was removed or replaced while it was open")
             yield connection
         except sqlite3.Error as error:
@@ -446,7 +447,7 @@ def _open_lock(path: Path) -> int:
         raise _unavailable(error) from error
 
 
-def _inode(path: Path) -> tuple[int, int] | None:
+def _inode(path: Path | str) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
     except FileNotFoundError:

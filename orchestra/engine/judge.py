@@ -25,7 +25,7 @@ from orchestra.model.marks import bears_marks
 from orchestra.model.run import ACTIVE, FINAL, Run
 from orchestra.workspace import durable, records
 from orchestra.workspace.fence import shares_our_kernel, shares_our_pids
-from orchestra.workspace.layout import REPLACING
+from orchestra.workspace.layout import CONTROL, REPLACING
 
 GONE_GRACE = 120.0
 """Seconds to wait for an exit record of a job that its executor no longer knows: shared files may be late."""
@@ -322,7 +322,7 @@ async def require_record(session: Session, run: Run) -> None:
         # Its directory is gone, or was never ours alone: what becomes of it is judged elsewhere.
         pass
     directory = session.directory(run)
-    if os.path.exists(session.layout.control(directory) / REPLACING):
+    if os.path.exists(os.path.join(directory, CONTROL, REPLACING)):
         from orchestra.workspace.replacing import undo
 
         await off_loop(lambda: undo(directory))

@@ -158,7 +158,7 @@ class LockFiles:
         found = (
             self._describe(project, name)
             for name in _names(project)
-            if name in _LOCK_FILES or _REQUIREMENTS.fullmatch(name)
+            if name in _LOCK_FILES or (name.startswith("requirements") and _REQUIREMENTS.fullmatch(name))
         )
         return tuple(one for one in found if one is not None)
 
