@@ -308,17 +308,24 @@ class _Watch:
         message = f"{self.run.id} left {leftovers_text(exit_record.leftovers)}"
         self.session.emit("log.message", self.run, level="warning", message=message, console=self.console)
 
-    async def _settle(self, run: Run, *, given_up: bool = False, gone: bool = False) -> Run:
-        retrying = self.retrying and self.control.wish == Wish.NONE
+    async def _settle(
+        self, run: Run, *, given_up: bool = False, gone: bool = False, exit_record: Exit | None = None
+    ) -> Run:
         return await settle(
-            self.session, run, console=self.console, given_up=given_up, gone=gone, retrying=retrying
+            self.session,
+            run,
+            console=self.console,
+            given_up=given_up,
+            gone=gone,
+            retrying=self.retrying and self.control.wish == Wish.NONE,
+            exit_record=exit_record,
         )
 
     async def _settled(self, exit_record: Exit) -> Run:
         self._say_stopped_early(exit_record)
         self._say_leftovers(exit_record)
         try:
-            settled = await self._settle(self.run)
+            settled = await self._settle(self.run, exit_record=exit_record)
         except StoreUnavailable as error:
             if self.retrying:
                 raise
