@@ -147,7 +147,7 @@ class Chooser:
         staged: list[Run] = []
         while not choice.starts and looked_at < MOST_LOOKED_AT:
             page = await self.session.store.query(
-                RunQuery(states=STAGED, claim_order=True, limit=limit, offset=looked_at)
+                RunQuery(states=STAGED, claim_order=True, limit=limit, offset=looked_at, counted=False)
             )
             staged += [self._as_started(run) for run in page.runs if self._is_ours(run)]
             situation = await self._seen(situation, staged)

@@ -262,7 +262,7 @@ class _Queue:
         if free <= 0:
             if not self.running:
                 # Runs that a queue before this one has started hold all slots, and will free them.
-                staged = await self.session.store.query(RunQuery(states=STAGED, limit=1))
+                staged = await self.session.store.query(RunQuery(states=STAGED, limit=1, counted=False))
                 self.chooser.hopes = bool(staged.runs)
             return False
         page = await self.session.store.query(RunQuery(states=ACTIVE, oldest_first=True))
@@ -316,7 +316,7 @@ class _Queue:
         if not blocking:
             return False
         staged = await self.session.store.query(
-            RunQuery(states=STAGED, claim_order=True, limit=1 + len(self.chooser.set_aside))
+            RunQuery(states=STAGED, claim_order=True, limit=1 + len(self.chooser.set_aside), counted=False)
         )
         first = next((run for run in staged.runs if run.id not in self.chooser.set_aside), None)
         self.holds_back = first is not None
