@@ -55,7 +55,7 @@ StopHow: TypeAlias = Literal["interrupt", "terminate", "kill"]
 
 
 class Page(Struct, frozen=True, kw_only=True):
-    """The runs that a query found, and how many there are without its limit and offset."""
+    """The runs that a query found, and how many there are without its limit and offset, if it is ``counted``."""
 
     runs: tuple[Run, ...]
     total: int

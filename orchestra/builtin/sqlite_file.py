@@ -46,6 +46,7 @@ class SqliteFile:
 
     def __init__(self, path: Path, patience: float) -> None:
         self.path = path
+        self._name = os.fspath(path)
         self.writes = 0
         """How many transactions this handle has committed."""
         self._patience = patience
@@ -103,12 +104,7 @@ class SqliteFile:
     def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Call ``work`` within a read transaction: all that it reads is of one moment."""
         with self._in_use() as connection:
-            connection.execute("BEGIN")
-            with _rolled_back_on_error(connection):
-                self._check_version(connection)
-                result = work(connection)
-                connection.execute("COMMIT")
-        return result
+            return self._within("BEGIN", work, connection)
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Call ``work`` within a write transaction, which is rolled back when it raises.
@@ -119,12 +115,23 @@ class SqliteFile:
         if self._in_memory:
             raise StoreUnavailable(f"the store '{self.path}' can't be written")
         with self._in_use() as connection, self.locked():
-            connection.execute("BEGIN IMMEDIATE")
-            with _rolled_back_on_error(connection):
-                self._check_version(connection)
-                result = work(connection)
-                connection.execute("COMMIT")
+            result = self._within("BEGIN IMMEDIATE", work, connection)
         self.writes += 1
+        return result
+
+    def _within(
+        self, begin: str, work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection
+    ) -> T:
+        """Call ``work`` within a transaction of the file that we know."""
+        # No context managers: this is done for every step of every run.
+        connection.execute(begin)
+        try:
+            self._check_version(connection)
+            result = work(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            _roll_back(connection)
+            raise
         return result
 
     def read_apart(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -221,10 +228,11 @@ class SqliteFile:
             connection = self._connection
             if connection is None:
                 raise StoreUnavailable(f"the store '{self.path}' is closed")
-            with _translated(self.path):
-                if _inode(self.path) != self._inode:
-                    raise StoreCorrupt(f"the store '{self.path}' was removed or replaced while it was open")
-                yield connection
+            if _inode(self._name) != self._inode:
+                raise StoreCorrupt(f"the store '{self.path}' was removed or replaced while it was open")
+            yield connection
+        except sqlite3.Error as error:
+            raise _meaning(error, self.path) from error
         finally:
             self._mutex.release()
 
@@ -387,9 +395,13 @@ def _rolled_back_on_error(connection: sqlite3.Connection) -> Generator[None]:
     try:
         yield
     except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        _roll_back(connection)
         raise
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
 
 
 @contextmanager
@@ -435,7 +447,7 @@ def _open_lock(path: Path) -> int:
         raise _unavailable(error) from error
 
 
-def _inode(path: Path) -> tuple[int, int] | None:
+def _inode(path: Path | str) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
     except FileNotFoundError:

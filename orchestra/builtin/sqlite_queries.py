@@ -7,6 +7,7 @@ from sqlite3 import Connection
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import structs
 
 from orchestra.builtin.sqlite_runs import (
     CLAIM_ORDER,
@@ -25,6 +26,8 @@ from orchestra.model.run import FINAL
 
 if TYPE_CHECKING:
     from orchestra.model.conditions import Condition
+
+_TURNS = RunQuery(states=STAGED, claim_order=True)
 
 
 def select(query: RunQuery, connection: Connection) -> Page:
@@ -63,7 +66,7 @@ class _Found:
         self._order = "time, sequence" if query.oldest_first else "time DESC, sequence"
         if query.claim_order:
             self._order = CLAIM_ORDER
-            if query == RunQuery(states=STAGED, claim_order=True, limit=query.limit, offset=query.offset):
+            if structs.replace(query, limit=None, offset=0, counted=True) == _TURNS:
                 self._table, self._conditions, self._parameters = STAGED_TABLE, "state = 'staged'", []
         self._sequences: list[int] | None = None
         if query.where is not None:
@@ -92,7 +95,7 @@ class _Found:
             return self._rows_of(columns, self._sequences[query.window]), len(self._sequences)
         limit = -1 if query.limit is None else query.limit
         rows = self._rows(columns, limit, query.offset)
-        if (rows or query.offset == 0) and len(rows) != limit:
+        if not query.counted or ((rows or query.offset == 0) and len(rows) != limit):
             return rows, query.offset + len(rows)
         return rows, _count(self._table, self._conditions, self._parameters, self._connection)
 

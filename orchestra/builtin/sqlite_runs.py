@@ -39,6 +39,18 @@ _UPDATE = """
         record = ?11, lease = CASE WHEN ?9 IS NULL THEN NULL WHEN worker = ?9 THEN lease ELSE ?10 END, worker = ?9
     WHERE id = ?1 AND revision = ?2 - 1 RETURNING sequence, lease
 """
+_SAME = "kind = ?4 AND batch IS ?5 AND priority = ?7 AND queued = ?8"
+_GO_ON = f"""
+    UPDATE runs SET revision = ?2, state = ?3, time = ?6, record = ?11
+    WHERE id = ?1 AND revision = ?2 - 1 AND worker = ?9 AND {_SAME} RETURNING sequence, lease
+"""
+"""As ``_UPDATE``, of a run that goes on with its worker. An index of which any column is set is written, be it the same
+as before: most changes are of these few."""
+_END = f"""
+    UPDATE runs SET revision = ?2, state = ?3, time = ?6, worker = NULL, lease = NULL, record = ?11
+    WHERE id = ?1 AND revision = ?2 - 1 AND ?9 IS NULL AND {_SAME} RETURNING sequence, lease
+"""
+"""As ``_UPDATE``, of a run that has no worker any more."""
 _SPOIL = """
     UPDATE runs SET revision = ?2, state = ?3, kind = ?4, batch = ?5, time = ?6, priority = ?7, queued = ?8,
         record = ?11, lease = NULL, worker = NULL
@@ -88,7 +100,9 @@ def update(runs: Sequence[Run], connection: Connection) -> tuple[Run, ...]:
     kept: list[Run] = []
     for run in runs:
         changed = structs.replace(run, revision=run.revision + 1, lease=_lease(run, run.lease, now))
-        rows = connection.execute(_UPDATE, _row(changed)).fetchall()
+        row = _row(changed)
+        rows = connection.execute(_END if run.worker is None else _GO_ON, row).fetchall()
+        rows = rows or connection.execute(_UPDATE, row).fetchall()
         if not rows:
             get(run.id, connection)
             raise RevisionConflict(f"run {run.id} was changed by somebody else")

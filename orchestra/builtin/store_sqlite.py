@@ -118,16 +118,15 @@ class SqliteStore:
 
     async def _look(self, query: RunQuery, work: Callable[[Connection], T], may_be_long: bool) -> T:
         """What ``work`` reads; in a thread of its own where that takes long and an event loop would wait."""
-        if (
-            may_be_long
-            and event_loop_runs()
-            and await self._read(partial(sqlite_queries.count, query)) > _LONG_LISTING
-        ):
-            import anyio.to_thread
+        if not may_be_long or not event_loop_runs():
+            return await self._read(work)
+        found = await self._read(partial(_unless_long, query, work))
+        if found is not None:
+            return found
+        import anyio.to_thread
 
-            select = partial(self._file.read_apart, work)
-            return await self._mending(partial(anyio.to_thread.run_sync, select, abandon_on_cancel=True))
-        return await self._read(work)
+        select = partial(self._file.read_apart, work)
+        return await self._mending(partial(anyio.to_thread.run_sync, select, abandon_on_cancel=True))
 
     async def update(self, runs: Sequence[Run]) -> tuple[Run, ...]:
         """See :meth:`orchestra.contracts.Store.update`."""
@@ -137,8 +136,12 @@ class SqliteStore:
 
     async def claim(self, worker: Worker, lease: float, limit: int, wanted: Wanted) -> tuple[Run, ...]:
         """See :meth:`orchestra.contracts.Store.claim`."""
-        # A look without the lock first: queues that find nothing don't stand in each other's way.
-        if limit < 1 or not await self._read(partial(sqlite_runs.candidates, wanted, 1)):
+        if limit < 1:
+            return ()
+        # A look without the lock first: queues that find nothing don't stand in each other's way. Who names what it
+        # wants has just found it, but for when leases end.
+        is_found = wanted.ids and not wanted.expired
+        if not is_found and not await self._read(partial(sqlite_runs.candidates, wanted, 1)):
             return ()
         return await self._write(partial(sqlite_runs.claim, worker, lease, limit, wanted))
 
@@ -215,6 +218,11 @@ class _Changes:
             return self._file.data_version(), self._file.writes
         except Busy:
             return self._seen
+
+
+def _unless_long(query: RunQuery, work: Callable[[Connection], T], connection: Connection) -> T | None:
+    """What ``work`` reads; None where so many runs match that it would take long."""
+    return work(connection) if sqlite_queries.count(query, connection) <= _LONG_LISTING else None
 
 
 def _listen(folder: Path) -> Listener | None:

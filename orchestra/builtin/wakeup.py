@@ -23,7 +23,7 @@ class Bell:
     """Pokes all who listen in a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder = os.fspath(folder)
         self._socket: socket.socket | None = None
 
     def ring(self) -> None:
@@ -99,7 +99,7 @@ def _own_prefix() -> str:
 
 
 @contextmanager
-def _addresses(folder: Path) -> Generator[str]:
+def _addresses(folder: Path | str) -> Generator[str]:
     """What goes before the names of sockets in ``folder``: addresses are short, and it may be deep."""
     prefix = f"{folder}{os.sep}"
     if len(os.fsencode(prefix)) + len(_own_prefix()) + 24 <= _LONGEST_ADDRESS:

@@ -27,8 +27,8 @@ from orchestra.model.scheduling import SUCCEEDED, Choice, Ended, Group, Machine,
 from orchestra.workspace.queue_groups import GroupsFile, try_turn
 
 STAGED: frozenset[State] = frozenset(("staged",))
-SPARES = 8
-"""Runs looked at for each that is to be started: others may take the first ones before us."""
+FEWEST_LOOKED_AT, SPARES = 2, 8
+"""Runs looked at for each that is to be started: at first, and once others have taken all of them before us."""
 MOST_LOOKED_AT = 4_000
 """Runs that wait at the head of the queue, beyond which no others are looked for."""
 TURN_PATIENCE = 30.0
@@ -62,6 +62,7 @@ class Chooser:
         self._groups_file = GroupsFile(session.layout.home)
         self._groups: Mapping[str, Group] = {}
         self._warned = ""
+        self._spares = FEWEST_LOOKED_AT
         self.set_aside: dict[str, int | None] = {}
         """Staged runs that are not to be tried again until they are staged anew: when they were staged."""
         self.waits: dict[str, str] = {}
@@ -100,6 +101,7 @@ class Chooser:
             if claimed:
                 return claimed
             # Others were faster with all of them: there may be more.
+            self._spares = SPARES
             await anyio.lowlevel.checkpoint()
 
     async def _claim_any(self, choice: Choice) -> tuple[Run, ...]:
@@ -141,11 +143,11 @@ class Chooser:
 
     async def _choice(self, slots: int, active: Sequence[Run]) -> Choice:
         situation = self._situation(slots, await holding(self.session, active))
-        choice, looked_at, limit = Choice(), 0, SPARES * slots
+        choice, looked_at, limit = Choice(), 0, self._spares * slots
         staged: list[Run] = []
         while not choice.starts and looked_at < MOST_LOOKED_AT:
             page = await self.session.store.query(
-                RunQuery(states=STAGED, claim_order=True, limit=limit, offset=looked_at)
+                RunQuery(states=STAGED, claim_order=True, limit=limit, offset=looked_at, counted=False)
             )
             staged += [self._as_started(run) for run in page.runs if self._is_ours(run)]
             situation = await self._seen(situation, staged)

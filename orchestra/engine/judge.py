@@ -19,13 +19,13 @@ from orchestra.engine.presence import is_reachable
 from orchestra.engine.session import LEASE, Session
 from orchestra.errors import OrchestraError, RevisionConflict, RunBroken, RunNotFound
 from orchestra.model import lifecycle
-from orchestra.model.execution import Fence, Identity
+from orchestra.model.execution import Exit, Fence, Identity
 from orchestra.model.filters import RunQuery
 from orchestra.model.marks import bears_marks
 from orchestra.model.run import ACTIVE, FINAL, Run
 from orchestra.workspace import durable, records
 from orchestra.workspace.fence import shares_our_kernel, shares_our_pids
-from orchestra.workspace.layout import REPLACING
+from orchestra.workspace.layout import CONTROL, REPLACING
 
 GONE_GRACE = 120.0
 """Seconds to wait for an exit record of a job that its executor no longer knows: shared files may be late."""
@@ -41,6 +41,7 @@ async def settle(
     given_up: bool = False,
     gone: bool = False,
     retrying: bool = False,
+    exit_record: Exit | None = None,
 ) -> Run:
     """Bring an active run to the state that its records say, and return it; others are returned as they are.
 
@@ -48,17 +49,20 @@ async def settle(
     to be tried again by a queue is staged again, and returned as it ended.
     ``given_up``: we hold its claim and won't start it any more.
     ``gone``: its executor has not known its job for :data:`GONE_GRACE`. ``retrying``: we watch it, and try it again
-    where that is due; it is claimed for that at once, so that nobody takes it for ended meanwhile.
+    where that is due; it is claimed for that at once, so that nobody takes it for ended meanwhile. ``exit_record``: of
+    its present attempt, which was read already.
 
     Raises:
         RunBroken: its records can't be read.
     """
+    attempt = run.attempt
     while run.state in ACTIVE and run.worker is not None and not session.read_only:
         mine = given_up and run.worker.nonce == session.worker.nonce
         # We live, and need not look for ourselves.
         watched = run.worker == session.worker or not watcher_is_gone(run, session.clock.now())
         watched = watched and not mine
-        judged = await _judged(session, run, watched=watched, gone=gone)
+        known = exit_record if run.attempt == attempt else None
+        judged = await _judged(session, run, watched=watched, gone=gone, known=known)
         if judged is run:
             return run
         if judged.state != "running" and bears_marks(run):
@@ -116,7 +120,12 @@ def _conceal_orders(session: Session, run: Run) -> None:
         session.emit("log.message", run, level="warning", message=message)
 
 
-async def _judged(session: Session, run: Run, *, watched: bool, gone: bool = False) -> Run:
+async def _judged(
+    session: Session, run: Run, *, watched: bool, gone: bool = False, known: Exit | None = None
+) -> Run:
+    if known is not None and not may_be_scheduled(run):
+        failpoint("run.exited")
+        return lifecycle.finish(run, known)
     status = records.attempt_status(session.directory(run), run.attempt)
     if status.exit is not None:
         failpoint("run.exited")
@@ -322,7 +331,7 @@ async def require_record(session: Session, run: Run) -> None:
         # Its directory is gone, or was never ours alone: what becomes of it is judged elsewhere.
         pass
     directory = session.directory(run)
-    if os.path.exists(session.layout.control(directory) / REPLACING):
+    if os.path.exists(os.path.join(directory, CONTROL, REPLACING)):
         from orchestra.workspace.replacing import undo
 
         await off_loop(lambda: undo(directory))

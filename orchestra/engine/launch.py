@@ -110,7 +110,7 @@ async def launch(
                 return await _hand_over(session, ready, console, control)
             if not is_reachable(run):
                 return await put_back(session, run, console=console)
-            if not session.directory(run).is_dir():
+            if not os.path.isdir(session.directory(run)):
                 return await settle(session, run, given_up=True)
             await require_record(session, run)
             return await _launch(session, run, how, console, control)

@@ -171,6 +171,10 @@ class _Queue:
 
     async def _look(self, group: TaskGroup) -> bool:
         """Judge what others have left, and start what may be started; True if there was anything."""
+        if self.running and not self._is_reap_due() and self._free_slots() <= 0:
+            # Most of what wakes a busy queue is what its own runs come to.
+            self._forget_look()
+            return False
         with self.control.hurrying(TOLD_PATIENCE, lambda: self.control.wish >= Wish.DRAIN):
             await self._reap(group)
             return await self._claim(group)
@@ -240,25 +244,25 @@ class _Queue:
 
     async def _listen(self, changes: AsyncIterator[None]) -> None:
         async for _ in changes:
-            self.news.set()
-            # One look at the store for what comes in a burst: our own starts and ends ring, too.
-            await anyio.sleep(CHANGES_REST)
             if self._free_slots() <= 0:
                 # Nothing that is staged now could be started: only what is set for all queues may be news.
                 self.freed = anyio.Event()
                 with anyio.move_on_after(FULL_REST):
                     await self.freed.wait()
+                    # Then it is looked anyway.
+                    continue
+            self.news.set()
+            # One look at the store for what comes in a burst: our own starts and ends ring, too.
+            await anyio.sleep(CHANGES_REST)
 
     async def _claim(self, group: TaskGroup) -> bool:
         """Start what may be started now; True if there was anything."""
-        # Of the last look: nothing may have been looked at since.
-        self.chooser.look_at, self.chooser.hopes = None, False
-        self.chooser.waits, self.holds_back = {}, False
+        self._forget_look()
         free = self._free_slots()
         if free <= 0:
             if not self.running:
                 # Runs that a queue before this one has started hold all slots, and will free them.
-                staged = await self.session.store.query(RunQuery(states=STAGED, limit=1))
+                staged = await self.session.store.query(RunQuery(states=STAGED, limit=1, counted=False))
                 self.chooser.hopes = bool(staged.runs)
             return False
         page = await self.session.store.query(RunQuery(states=ACTIVE, oldest_first=True))
@@ -275,6 +279,11 @@ class _Queue:
             self.running[run.id] = Control()
             group.start_soon(self._start, run)
         return bool(runs)
+
+    def _forget_look(self) -> None:
+        """What the last look has found: nothing may have been looked at since."""
+        self.chooser.look_at, self.chooser.hopes = None, False
+        self.chooser.waits, self.holds_back = {}, False
 
     def _free_slots(self) -> int:
         held = sum(run.starter == "queue" for run in self.adopted.values())
@@ -307,7 +316,7 @@ class _Queue:
         if not blocking:
             return False
         staged = await self.session.store.query(
-            RunQuery(states=STAGED, claim_order=True, limit=1 + len(self.chooser.set_aside))
+            RunQuery(states=STAGED, claim_order=True, limit=1 + len(self.chooser.set_aside), counted=False)
         )
         first = next((run for run in staged.runs if run.id not in self.chooser.set_aside), None)
         self.holds_back = first is not None
@@ -406,12 +415,14 @@ class _Queue:
         mine = self.running.keys() | self.adopted.keys() | self.session.hosted
         return not mine.isdisjoint((run.id, run.batch, run.parent))
 
+    def _is_reap_due(self) -> bool:
+        return self.session.clock.monotonic() - self.last_reap >= REAP_INTERVAL
+
     async def _reap(self, group: TaskGroup) -> None:
         """Judge the runs whose watcher is gone, and watch those that live on."""
-        now = self.session.clock.monotonic()
-        if now - self.last_reap < REAP_INTERVAL:
+        if not self._is_reap_due():
             return
-        self.last_reap = now
+        self.last_reap = self.session.clock.monotonic()
         active = await settle_active(self.session)
         others = [
             run

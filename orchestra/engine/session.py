@@ -109,6 +109,7 @@ class Session:
         self._library: str | None = None
         # Asked for a dozen times a run.
         self._directory_of = lru_cache(maxsize=1024)(layout.directory_of)
+        self._attempt_directory_of = lru_cache(maxsize=1024)(layout.attempt_directory)
 
     @property
     def vault(self) -> Vault:
@@ -256,7 +257,7 @@ class Session:
 
     def attempt_directory(self, run: Run) -> Path:
         """Where the records of a run's newest attempt are."""
-        return self.layout.attempt_directory(self.directory(run), run.attempt)
+        return self._attempt_directory_of(self.directory(run), run.attempt)
 
 
 def new_worker(starter: Starter, queue: str | None = None) -> Worker:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ LONGEST_WAIT = 5.0
 """Seconds between looks at one whose executor sends hints: one may be lost."""
 REMIND_AFTER, KILL_AFTER = 2.0, 30.0
 """Seconds after an interrupt that the operation has not heeded: until a person is told, and until it is killed."""
+MOST_PASSES = 4
+"""Passes over output and records after which other tasks get a turn, though there is more at once each time."""
 ESCALATION: dict[Wish, StopHow] = {
     Wish.INTERRUPT: "interrupt",
     Wish.TERMINATE: "terminate",
@@ -159,6 +162,11 @@ class _Watch:
         self.gone_since: float | None = None
         self.waited = False
         """Whether news were waited for already."""
+        self.passes = 0
+        """Passes over output and records."""
+        self._stack = AsyncExitStack()
+        self._group: TaskGroup | None = None
+        """What goes on beside the watch; few need any."""
         self.hinting: Hinting | None = None
         self.foretelling: Foretelling | None = None
 
@@ -172,33 +180,41 @@ class _Watch:
         self.hinting = executor if isinstance(executor, Hinting) else None
         self.foretelling = executor if isinstance(executor, Foretelling) else None
         failure: Exception | None = None
-        async with anyio.create_task_group() as group:
+        self._group = None
+        async with AsyncExitStack() as self._stack:
             if self.hinting is None:
-                group.start_soon(self._await_job, executor)
+                await self._beside(self._await_job, executor)
             if may_be_scheduled(self.run) and isinstance(executor, Scheduling):
                 from orchestra.engine.waits import tell_waits
 
-                group.start_soon(tell_waits, self.session, executor, lambda: self.run, self.console)
+                await self._beside(tell_waits, self.session, executor, lambda: self.run, self.console)
             try:
-                await self._follow(executor, group)
+                await self._follow(executor)
                 await self._show_rest()
             except Exception as error:
                 # Raised below, as it is: a task group would wrap it.
                 failure = error
-            group.cancel_scope.cancel()
+            if self._group is not None:
+                self._group.cancel_scope.cancel()
         if failure is not None:
             raise failure
         return self.run
 
-    async def _follow(self, executor: Executor, group: TaskGroup) -> None:
+    async def _beside(self, work: Callable[..., Coroutine[Any, Any, object]], *arguments: object) -> None:
+        """Do ``work`` beside the watch, for as long as that lasts."""
+        if self._group is None:
+            self._group = await self._stack.enter_async_context(anyio.create_task_group())
+        self._group.start_soon(work, *arguments)
+
+    async def _follow(self, executor: Executor) -> None:
         pause, asked, foretold = SHORTEST_POLL, self.hinting is None, False
         while True:
-            moved = await self._drain()
+            moved = await self._pass_on_output()
             if self.run.state == "pending":
                 await self._note_start()
             exit_record = records.read_exit(self.directory)
             if exit_record is not None:
-                await self._drain(upto=exit_record.size)
+                await self._drain()
                 self.run = await self._settled(exit_record)
                 return
             if not foretold and self._has_ended_well():
@@ -207,11 +223,12 @@ class _Watch:
             elif not moved and self.waited and not asked:
                 # Hints alone don't explain it, or have not come for long: ask for the job itself.
                 asked = True
-                group.start_soon(self._await_job, executor)
+                await self._beside(self._await_job, executor)
             await self._pass_on_wish(executor)
             if self.control.wish == Wish.LEAVE:
                 return
-            await self._news(pause)
+            self.passes += 1
+            await self._news(pause, is_idle=self.waited and not moved)
             for_long = self.hint in ("ended", "gone") and self._gone_for_long()
             if (self.hint == "ended" or for_long) and records.read_exit(self.directory) is None:
                 await self._drain()
@@ -246,8 +263,11 @@ class _Watch:
             self.session.warned.add(message)
             self.session.emit("log.message", self.run, level="warning", message=message, console=self.console)
 
-    async def _news(self, pause: float) -> None:
-        """Wait for output, the end, or a wish; at most ``pause`` seconds if the executor sends no hints."""
+    async def _news(self, pause: float, *, is_idle: bool) -> None:
+        """Wait for output, the end, or a wish; at most ``pause`` seconds if the executor sends no hints.
+
+        ``is_idle``: the news before were none.
+        """
         assert self.run.handle is not None
         self.waited = True
         if self.hint == "ended":
@@ -260,8 +280,9 @@ class _Watch:
             self.wake = scope.cancel
             if self.hinting is not None:
                 await self.hinting.progress(self.run.handle, self.follower.offset)
-                # A job that has ended answers at once, each time: whoever waits for its end must get a turn.
-                await anyio.lowlevel.checkpoint()
+                # One that has ended, or never stops to print, answers at once each time: others must get a turn.
+                if is_idle or not self.passes % MOST_PASSES:
+                    await anyio.lowlevel.checkpoint()
             else:
                 await anyio.sleep_forever()
 
@@ -287,17 +308,24 @@ class _Watch:
         message = f"{self.run.id} left {leftovers_text(exit_record.leftovers)}"
         self.session.emit("log.message", self.run, level="warning", message=message, console=self.console)
 
-    async def _settle(self, run: Run, *, given_up: bool = False, gone: bool = False) -> Run:
-        retrying = self.retrying and self.control.wish == Wish.NONE
+    async def _settle(
+        self, run: Run, *, given_up: bool = False, gone: bool = False, exit_record: Exit | None = None
+    ) -> Run:
         return await settle(
-            self.session, run, console=self.console, given_up=given_up, gone=gone, retrying=retrying
+            self.session,
+            run,
+            console=self.console,
+            given_up=given_up,
+            gone=gone,
+            retrying=self.retrying and self.control.wish == Wish.NONE,
+            exit_record=exit_record,
         )
 
     async def _settled(self, exit_record: Exit) -> Run:
         self._say_stopped_early(exit_record)
         self._say_leftovers(exit_record)
         try:
-            settled = await self._settle(self.run)
+            settled = await self._settle(self.run, exit_record=exit_record)
         except StoreUnavailable as error:
             if self.retrying:
                 raise
@@ -353,14 +381,21 @@ class _Watch:
     def _emit(self, name: str, run: Run, **data: Any) -> None:
         self.session.emit(name, run, console=self.console, data=data)
 
-    async def _drain(self, upto: int | None = None) -> bool:
-        """Pass on all output that is there (``upto``: until that offset at least); True if there was any."""
+    async def _drain(self) -> None:
+        """Pass on all output that is there, also of a file that has come in the place of the one that is open."""
+        while await self._pass_on_output():
+            pass
+
+    async def _pass_on_output(self) -> bool:
+        """Pass on the output of which there was news; True if there was any."""
         moved = False
         while chunks := self.follower.read_new():
             moved = True
             for stream, data in chunks:
                 if whole := self.characters.feed(stream, data):
                     await self._show(stream, whole)
+            if not self.follower.is_behind:
+                break
         return moved
 
     async def _show_rest(self) -> None:

@@ -32,6 +32,9 @@ class Surroundings:
         self._inherited = dict(os.environ)
         self._allowed = allowed_environment(self._inherited)
         self._lock_files = LockFiles()
+        self._computer = describe_computer()
+        self._cpus = os.cpu_count()
+        self._memory = memory()
 
     def describe(self, run: Run, added: Mapping[str, str], now: int) -> EnvironmentRecord:
         """The record of an attempt whose operation is given the variables ``added`` beyond our own."""
@@ -40,10 +43,10 @@ class Surroundings:
         )
         return EnvironmentRecord(
             captured=now,
-            platform=describe_computer(),
-            cpus=os.cpu_count(),
+            platform=self._computer,
+            cpus=self._cpus,
             usable_cpus=usable_cpus(),
-            memory=memory(),
+            memory=self._memory,
             python=self._python(run),
             lock_files=self._lock_files.of(run.operation.source) if run.operation.source else (),
             variables=variables,

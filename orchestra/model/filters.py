@@ -32,6 +32,8 @@ class RunQuery(Struct, frozen=True, kw_only=True):
     """By :attr:`Run.turn` instead."""
     limit: int | None = None
     offset: int = 0
+    counted: bool = True
+    """Whether it matters how many runs match; else a page's ``total`` may be any number, and no store need count."""
 
     @property
     def window(self) -> slice:

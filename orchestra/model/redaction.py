@@ -110,6 +110,7 @@ _SHAPES = re.compile(
 )
 
 
+@lru_cache(maxsize=64)
 def is_secret(name: str, value: str) -> bool:
     """Whether a variable looks like a secret, by a word in its name or by the shape of its value.
 

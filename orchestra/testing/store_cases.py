@@ -321,9 +321,11 @@ class QueryCases(StoreCase):
             query = RunQuery(states=frozenset(("staged",)), claim_order=True)
             found = await store.query(query)
             page = await store.query(structs.replace(query, limit=2, offset=1))
+            uncounted = await store.query(structs.replace(query, limit=2, offset=1, counted=False))
 
             assert [run.label for run in found.runs] == ["a", "b", "c", "d"]
             assert ([run.label for run in page.runs], page.total) == (["b", "c"], 4)
+            assert uncounted.runs == page.runs
 
     async def test_runs_of_one_time_keep_the_order_of_creation(self, opener: StoreOpener) -> None:
         runs = [a_run(created=1, staged=5, label=str(number)) for number in range(10)]

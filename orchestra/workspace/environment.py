@@ -110,16 +110,16 @@ def describe_variables(
     """
     if allowed is None:
         allowed = allowed_environment(inherited)
-    public = {name: value for name, value in added.items() if not is_secret(name, value)}
-    recorded = {**{name: value for name, value in allowed.items() if name not in added}, **public}
+    added = {name: value for name, value in added.items() if not name.startswith("FLAG_")}
+    recorded = {name: value for name, value in allowed.items() if name not in added}
+    recorded |= {name: value for name, value in added.items() if not is_secret(name, value)}
     variables = {
-        name: value
-        for name, value in sorted(recorded.items())
+        name: recorded[name]
+        for name in sorted(recorded)
         if name not in secret and not name.startswith("FLAG_")
     }
-    names = {**inherited, **added}
-    withheld = (name for name in names if name not in variables and not name.startswith("FLAG_"))
-    return variables, tuple(sorted(withheld))
+    withheld = (inherited.keys() | added.keys()) - variables.keys()
+    return variables, tuple(sorted(name for name in withheld if not name.startswith("FLAG_")))
 
 
 def describe_computer() -> dict[str, str]:
@@ -158,7 +158,7 @@ class LockFiles:
         found = (
             self._describe(project, name)
             for name in _names(project)
-            if name in _LOCK_FILES or _REQUIREMENTS.fullmatch(name)
+            if name in _LOCK_FILES or (name.startswith("requirements") and _REQUIREMENTS.fullmatch(name))
         )
         return tuple(one for one in found if one is not None)
 

@@ -25,7 +25,7 @@ def control(run_dir: Path) -> Path:
 
 def attempt_directory(run_dir: Path, attempt: int) -> Path:
     """The folder of one attempt's records."""
-    return run_dir / CONTROL / ATTEMPTS / str(attempt)
+    return run_dir / f"{CONTROL}/{ATTEMPTS}/{attempt}"
 
 
 class Layout:
@@ -104,7 +104,7 @@ class Layout:
         Raises:
             UserError: such a text can't be the id of a run.
         """
-        return self.runs_dir / check_run_id(run_id)
+        return self.home / f"runs/{check_run_id(run_id)}"
 
     @property
     def is_read_only(self) -> bool:

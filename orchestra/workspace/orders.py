@@ -89,10 +89,11 @@ def encode_orders(orders: Orders) -> bytes:
         ("stop_timeout", repr(float(orders.stop_timeout))),
         ("leftovers", orders.leftovers),
     ]
-    for key, value in entries:
-        if "\0" in value:
-            raise UserError(f"run {orders.run}: a NUL can't be part of {_PLACES.get(key, key)}")
-    return b"".join([os.fsencode(f"{key}={value}\0") for key, value in entries])
+    text = "".join([f"{key}={value}\0" for key, value in entries])
+    if text.count("\0") != len(entries):
+        wrong = next(key for key, value in entries if "\0" in value)
+        raise UserError(f"run {orders.run}: a NUL can't be part of {_PLACES.get(wrong, wrong)}")
+    return os.fsencode(text)
 
 
 def _optional_entries(orders: Orders) -> list[tuple[str, str]]:
@@ -199,7 +200,8 @@ def write_orders(attempt_dir: Path, orders: Orders, *, name: str = ORDERS) -> No
         StoreUnavailable, HomeError: they could not be written.
     """
     data = encode_orders(orders)
-    make_dirs(attempt_dir)
+    if not os.path.isdir(attempt_dir):
+        make_dirs(attempt_dir)
     write_atomic(os.path.join(attempt_dir, name), data, fsync=False)
     if name == ORDERS:
         _drop_others(attempt_dir)

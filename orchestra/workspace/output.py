@@ -76,6 +76,8 @@ class OutputFollower:
     def __init__(self, attempt_dir: Path, offset: int = 0) -> None:
         self.offset = offset
         """Where the next read begins. To go on later from the same place, keep this number."""
+        self.is_behind = False
+        """Whether the last read has left some of what was there."""
         self._path = os.path.join(attempt_dir, OUTPUT)
         self._index: _IndexReader | None = _IndexReader(os.path.join(attempt_dir, INDEX), offset)
         self._descriptor = -1
@@ -115,6 +117,7 @@ class OutputFollower:
             return []
         start = self.offset
         data, self.offset, is_gap = _without_gap(os.path.dirname(self._path), start, data)
+        self.is_behind = self.offset < start + available
         if is_gap:
             return [(BOTH, data)]
         return self._index.split(start, data) if self._index is not None else [(BOTH, data)]

@@ -30,7 +30,8 @@ class GroupsFile:
     """The file of a home, read again when it has changed."""
 
     def __init__(self, home: Path) -> None:
-        self._path = home / _FILE
+        # A text: it is looked at several times a run.
+        self._path = os.path.join(home, _FILE)
         self._seen: tuple[int, int] | None = None
         self._groups: dict[str, Group] = {}
 

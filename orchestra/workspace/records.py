@@ -27,7 +27,7 @@ from orchestra.workspace.durable import (
     write_atomic,
 )
 from orchestra.workspace.fence import FenceLost, HeldFence, alive, hold, probe, read_fence, revoke
-from orchestra.workspace.layout import ATTEMPTS, CONTROL
+from orchestra.workspace.layout import ATTEMPTS, CONTROL, attempt_directory
 
 __all__ = [
     "AttemptStatus",
@@ -223,7 +223,7 @@ def attempt_status(run_dir: Path, attempt: int) -> AttemptStatus:
     Raises:
         RunBroken: a record is torn or can't be read.
     """
-    directory = Path(run_dir, CONTROL, ATTEMPTS, str(attempt))
+    directory = attempt_directory(run_dir, attempt)
     exit = read_exit(directory)
     found = probe(directory)
     if found is None:

@@ -23,6 +23,7 @@ from typing import Any
 import anyio
 import anyio.to_thread
 import pytest
+from msgspec import structs
 
 from orchestra.builtin import store_sqlite
 from orchestra.builtin.store_sqlite import Options, SqliteStore, discard, open_store
@@ -160,6 +161,22 @@ def test_four_processes_claim_ten_thousand_runs_and_none_waits_long(home: Path) 
 
 
 # While others hold a lock
+
+
+def test_runs_that_are_not_counted_are_not_all_looked_at(home: Path) -> None:
+    asked: list[str] = []
+    with opened(home) as store:
+        drive(store.create([a_run(state="staged"), a_run(state="staged")]))
+        store._file._connection.set_trace_callback(asked.append)  # type: ignore[union-attr]
+        query = RunQuery(states=frozenset(("staged",)), claim_order=True, limit=1)
+        assert drive(store.query(query)).total == 2
+        counting = [statement for statement in asked if "count(" in statement]
+        del asked[:]
+        assert len(drive(store.query(structs.replace(query, counted=False))).runs) == 1
+
+    assert len(counting) == 1
+    assert [statement for statement in asked if "runs_staged" in statement]
+    assert not [statement for statement in asked if "count(" in statement]
 
 
 def test_reading_does_not_wait_for_writers(home: Path) -> None:

@@ -84,7 +84,7 @@ class _Found:
             rows = self._rows(columns, None, 0)
             return rows, len(rows)
         rows = self._rows(columns, query.limit, query.offset)
-        if (rows or query.offset == 0) and len(rows) != query.limit:
+        if not query.counted or ((rows or query.offset == 0) and len(rows) != query.limit):
             return rows, query.offset + len(rows)
         condition, parameters = self._base
         counted = self._fetch(f"SELECT count(*) FROM runs WHERE {condition}", parameters)
