@@ -12,7 +12,6 @@ from __future__ import annotations
 import errno
 import os
 import select
-import signal
 import sys
 import time
 from collections.abc import AsyncGenerator
@@ -165,8 +164,7 @@ class LocalExecutor:
     async def stop(self, handle: Handle, how: StopHow) -> bool:
         """Tell a job's supervisor to stop it; False if there is none that could be told."""
         token = Token.of(handle)
-        # A supervisor that was stopped (SIGSTOP) could not act on it without the other one.
-        return token.here and token.alive() and token.signal(supervisor.STOP_SIGNALS[how], signal.SIGCONT)
+        return token.here and token.alive() and token.signal(supervisor.STOP_SIGNALS[how])
 
     def close(self) -> None:
         """Let go of everything. Jobs go on; no process of ours stays a zombie."""

@@ -56,11 +56,11 @@ class Token(Struct, frozen=True):
             return False
         return not self.directory or supervisor.owns(self.directory, self.job, self.pid)
 
-    def signal(self, *numbers: int) -> bool:
+    def signal(self, number: int) -> bool:
         """Signal the process if it is the job's still; True if it was signalled."""
         if not self.directory:
-            return all(supervisor.send_signal(self.pid, self.start, number) for number in numbers)
-        return supervisor.signal_owner(self.directory, self.job, self.pid, self.start, *numbers)
+            return supervisor.send_signal(self.pid, self.start, number)
+        return supervisor.signal_owner(self.directory, self.job, self.pid, self.start, number)
 
 
 def _escaped(path: str) -> str:

@@ -428,8 +428,10 @@ def owns(directory: str | bytes, job: str, pid: int) -> bool:
     return False
 
 
-def signal_owner(directory: str | bytes, job: str, pid: int, start: int, *numbers: int) -> bool:
+def signal_owner(directory: str | bytes, job: str, pid: int, start: int, number: int) -> bool:
     """Signal the supervisor (pid, start) of an attempt, if it still owns that; True if it was signalled.
+
+    Where it was stopped (SIGSTOP), it goes on, or it could not act on the signal.
 
     It may supervise another attempt a moment later, and must not be told to stop that one. So the lock of the output
     is held meanwhile, which it takes before it lets go of an attempt.
@@ -442,7 +444,9 @@ def signal_owner(directory: str | bytes, job: str, pid: int, start: int, *number
     try:
         if (fd >= 0 and not _lock(fd)) or not owns(directory, job, pid):
             return False
-        return all(send_signal(pid, start, number) for number in numbers)
+        signalled = send_signal(pid, start, number)
+        send_signal(pid, start, _signal.SIGCONT)
+        return signalled
     finally:
         if fd >= 0:
             os.close(fd)
