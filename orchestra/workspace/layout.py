@@ -104,7 +104,7 @@ class Layout:
         Raises:
             UserError: such a text can't be the id of a run.
         """
-        return self.home / f"runs/{check_run_id(run_id)}"
+        return self.runs_dir / check_run_id(run_id)
 
     @property
     def is_read_only(self) -> bool:
