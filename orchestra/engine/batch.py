@@ -252,18 +252,20 @@ class _Batch:
         has_source = self.run.operation.source and self.run.operation.kind != "steps" and proposed
         selection = await off_loop(lambda: source.select_copied(directory)) if has_source else None
         most = min(CHUNK, 1 + CHUNK_FILES // (len(selection.files) or 1)) if selection else CHUNK
-        begin = 0
-        while begin < len(proposed) and self.control.wish < Wish.DRAIN:
+        # However late one that only waits is made, it is listed before those that have begun by then.
+        begin, now = 0, self.session.clock.now()
+        while begin < len(proposed) and (self.control.wish < Wish.DRAIN or 0 < begin < most):
             chunk = proposed[begin : begin + min(size, most)]
             completed = [flag_rules.complete(self.run.operation, flags) for flags in chunk]
             trials = [
-                new_trial(self.session, self.run, self.executor, flags, first + begin + number)
-                for number, flags in enumerate(completed)
+                new_trial(self.run, self.executor, flags, first + number, now + number)
+                for number, flags in enumerate(completed, begin)
             ]
             new = await make_runs(self.session, trials, selection)
             await share_with_trials(self.session, self.run, new)
             take(new)
-            begin, size = begin + len(chunk), CHUNK
+            # The second trial must not wait until all the others are made. They are, however soon the batch is stopped.
+            begin, size = begin + len(chunk), min(2 * size, CHUNK)
 
     def _say_staged(self, trial: Run) -> None:
         self._announce(trial, "Staging")

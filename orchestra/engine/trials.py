@@ -22,11 +22,10 @@ async def trials_of(session: Session, batch: Run) -> tuple[Run, ...]:
     return tuple(sorted(present_trials(batch, page.runs), key=lambda run: run.trial or 0))
 
 
-def new_trial(session: Session, batch: Run, executor: str, flags: dict[str, FlagValue], number: int) -> Run:
-    """The record of a trial of ``batch`` with these flags, not yet made."""
+def new_trial(batch: Run, executor: str, flags: dict[str, FlagValue], number: int, now: int) -> Run:
+    """The record of a trial of ``batch`` with these flags, not yet made; of the time ``now``."""
     spec = batch.batch_spec
     assert spec is not None
-    now = session.clock.now()
     staged = spec.stage_trials
     return Run(
         id=new_run_id(),

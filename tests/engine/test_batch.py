@@ -79,6 +79,25 @@ async def test_trials_are_proposed_and_executed_in_order_one_after_the_other(ben
     ]
 
 
+async def test_trials_begin_while_those_after_the_next_are_still_being_made(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = await a_batch_run(bench)
+    make = batches.make_runs
+
+    async def slowly(session: Any, runs: Sequence[Run], selection: Any) -> tuple[Run, ...]:
+        if any(run.trial == 4 for run in runs):
+            while len(bench.started) < 3:  # noqa: ASYNC110  whoever starts them tells nobody
+                await anyio.sleep(0.001)
+        return await make(session, runs, selection)
+
+    monkeypatch.setattr(batches, "make_runs", slowly)
+    with anyio.fail_after(10):
+        ended = await bench.execute(batch)
+
+    assert (ended.state, len(bench.trials(batch))) == ("completed", 4)
+
+
 async def test_trials_take_over_what_the_batch_was_given(bench: Bench) -> None:
     batch = await bench.make(
         kind="batch",
@@ -552,12 +571,23 @@ async def test_a_batch_whose_end_the_store_does_not_learn_of_has_ended_as_its_ex
 
 
 class Preparing(ScriptedExecutor):
-    """Notes which jobs it was to make ready for, and lets something happen then."""
+    """Notes which jobs it was to make ready for, and lets something happen then.
 
-    def __init__(self) -> None:
+    It starts nothing before all trials are made: none is made ready that is not there.
+    """
+
+    def __init__(self, bench: Bench) -> None:
         super().__init__(default=Script())
+        self.bench = bench
         self.prepared: list[Job] = []
         self.then: Callable[[Job], object] = lambda job: None
+
+    async def submit(self, job: Job) -> Handle:
+        await self.bench.until(lambda: self._count() in (0, 4))
+        return await super().submit(job)
+
+    def _count(self) -> int:
+        return sum(run.batch is not None for run in self.bench.data.runs.values())
 
     def prepare(self, job: Job, orders: str) -> None:
         assert (Path(job.directory) / orders).exists()
@@ -566,7 +596,7 @@ class Preparing(ScriptedExecutor):
 
 
 async def test_each_trial_after_a_quick_one_is_made_ready_while_that_runs(bench: Bench) -> None:
-    bench.executor = executor = Preparing()
+    bench.executor = executor = Preparing(bench)
     batch = await a_batch_run(bench)
     await bench.execute(batch)
 
@@ -575,7 +605,7 @@ async def test_each_trial_after_a_quick_one_is_made_ready_while_that_runs(bench:
 
 
 async def test_nothing_is_made_ready_after_a_trial_that_took_its_time(bench: Bench) -> None:
-    bench.executor = executor = Preparing()
+    bench.executor = executor = Preparing(bench)
     executor.default = HANGS
     batch = await a_batch_run(bench)
     async with anyio.create_task_group() as group:
@@ -591,7 +621,7 @@ async def test_nothing_is_made_ready_after_a_trial_that_took_its_time(bench: Ben
 
 
 async def test_a_trial_that_is_changed_after_it_was_made_ready_is_started_as_it_is_now(bench: Bench) -> None:
-    bench.executor = executor = Preparing()
+    bench.executor = executor = Preparing(bench)
     batch = await a_batch_run(bench)
 
     def change(job: Job) -> None:
@@ -610,7 +640,7 @@ async def test_a_trial_that_is_changed_after_it_was_made_ready_is_started_as_it_
 
 
 async def test_what_was_made_ready_when_a_batch_is_stopped_is_left_as_it_was(bench: Bench) -> None:
-    bench.executor = executor = Preparing()
+    bench.executor = executor = Preparing(bench)
     batch = await a_batch_run(bench)
     control = Control()
     executor.then = lambda job: control.raise_to(Wish.TERMINATE)
@@ -642,7 +672,7 @@ async def test_what_was_made_ready_when_a_batch_is_stopped_is_left_as_it_was(ben
 async def test_nothing_is_made_ready_for_a_run_that_takes_more_than_a_process(
     bench: Bench, unlike: dict[str, Any]
 ) -> None:
-    bench.executor = executor = Preparing()
+    bench.executor = executor = Preparing(bench)
     run = await bench.make(state="pending")
     own = {
         name: value for name, value in unlike.items() if name in ("python_requires", "requires", "flags_dest")
@@ -659,7 +689,7 @@ async def test_nothing_is_made_ready_for_a_run_that_takes_more_than_a_process(
 async def test_what_is_made_ready_touches_nothing_of_a_run_that_somebody_else_has_started(
     bench: Bench,
 ) -> None:
-    bench.executor = executor = Preparing()
+    bench.executor = executor = Preparing(bench)
     executor.default = HANGS
     run = await bench.make(state="pending")
     other = bench.open()

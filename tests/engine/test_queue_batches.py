@@ -30,7 +30,7 @@ async def test_the_next_queue_goes_on_with_a_batch_whose_queue_was_told_to_end(b
     later = await bench.make()
     bench.executor.default = HANGS
     async with bench.a_queue():
-        await bench.until(lambda: len(bench.started) == 1)
+        await bench.until(lambda: len(bench.started) == 1 and len(bench.trials(batch)) == 4)
 
     first, *others = bench.trials(batch)
     assert (bench.state(batch), bench.state(first)) == ("staged", "running")

@@ -291,7 +291,7 @@ async def test_an_operation_whose_submission_is_cancelled_is_stopped_for_who_own
         monkeypatch.setattr(bench.executor, "submit", cancelled)
         await bench.execute(run, Control(owned=True))
 
-    assert told == [signal.SIGTERM]
+    assert told == [signal.SIGTERM, signal.SIGCONT]
     assert (await bench.store.get(run.id)).state == "completed"
 
 
