@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
@@ -90,6 +91,25 @@ def test_who_wants_to_stop_an_attempt_that_is_over_stops_no_other_one(bench):
     assert supervisor.owns(again.directory, again.job.name, pid_of(again))
     assert told(again, signal.SIGTERM)
     assert again.ended().stopped_by == "TERM"
+
+
+def test_an_operation_that_locks_its_output_can_be_stopped(bench):
+    attempt = bench.start("sh", "-c", "flock 1; echo locked; exec sleep 60", output="direct")
+    eventually(lambda: attempt.output)
+
+    assert told(attempt, signal.SIGTERM)
+    assert attempt.ended().stopped_by == "TERM"
+
+
+def test_a_supervisor_that_somebody_is_about_to_signal_ends_with_its_attempt(bench):
+    attempt = bench.start("sleep", "0.1")
+    held = os.open(attempt.directory, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        attempt.ended()
+        eventually(lambda: is_gone(pid_of(attempt)))
+    finally:
+        os.close(held)
 
 
 @pytest.mark.parametrize("seed", range(3))
