@@ -222,6 +222,17 @@ def test_a_supervisor_ends_after_many_attempts(bench):
     eventually(lambda: sum(not is_gone(pid) for pid in set(pids)) <= 2)
 
 
+def test_a_supervisor_that_is_about_to_end_is_given_no_attempt(bench):
+    late_end = "exit = os._exit; os._exit = lambda status: (time.sleep(0.5), exit(status)); "
+    bench.prefix = f"import os, time; launcher.MOST_ATTEMPTS = 1; {late_end}"
+    first = bench.sh("true")
+    time.sleep(0.05)
+    second = bench.sh("echo next")
+
+    assert second.output == b"next\n"
+    assert pid_of(second) != pid_of(first)
+
+
 def test_of_many_at_once_some_are_kept_and_all_do_their_work(bench):
     bench.prefix = "launcher.MOST_KEPT = 3; "
     attempts = [bench.start("sleep", "0.5") for _ in range(8)]
