@@ -4,8 +4,10 @@ One file, standard library only, Python 3.8 and later: it is copied into the hom
 interpreter there is. Nothing is imported that costs start-up time (no json, re, signal, subprocess).
 
 An attempt is decided by its *fence*: the file ``fence`` in the attempt's directory, made by link(2), whose
-creator holds its flock until it dies. See :func:`win_fence`. Processes are told apart by (pid, start time),
-never by a bare pid; those of an attempt carry its *cookie* in their environment. See :func:`tree_of`.
+creator holds its flock until the end is recorded, or it dies. See :func:`win_fence`. Processes are told apart by
+(pid, start time), never by a bare pid; those of an attempt carry its *cookie* in their environment. See
+:func:`tree_of`. One process may supervise one attempt after the other: whose it is now, its lock alone says. See
+:func:`signal_owner`.
 """
 
 from __future__ import annotations
