@@ -52,18 +52,19 @@ def test_a_supervisor_that_has_done_its_work_supervises_the_next_attempt(bench):
 
 
 def test_attempts_of_one_supervisor_share_nothing(bench):
-    first = bench.sh("cd /; umask 0; echo one; exit 3", env=["ONLY_FIRST=1"], cwd="/")
     script = (
         "echo ${ONLY_FIRST-unset}; umask; pwd; ls /proc/self/fd | wc -l; echo two >&2;"
-        "grep -E 'Sig(Blk|Ign|Cgt)|NoNewPrivs|Threads' /proc/self/status"
+        "grep -E 'Sig(Blk|Ign|Cgt)|NoNewPrivs|Threads' /proc/self/status;"
+        "cat /proc/self/limits /proc/self/oom_score_adj; cut -d' ' -f18,19 /proc/self/stat"
     )
-    plain = bench.sh(script)
+    fresh = bench.sh(script)
+    first = bench.sh("cd /; umask 0; echo one; exit 3", env=["ONLY_FIRST=1"], cwd="/")
     again = start_again(bench, first, "sh", "-c", script)
     again.ended()
 
     assert first.exit.code == 3
     assert first.output == b"one\n"
-    assert again.output == plain.output
+    assert again.output == fresh.output
     assert again.output.startswith(b"unset\n")
     assert again.exit.code == 0
     assert again.exit.size == len(again.output)
