@@ -119,11 +119,12 @@ def _serve_on(reader: int, free: int, hints_fd: int, starter: Starter) -> None:
         os.dup2(null, 0)
         os.close(null)
         loaded = len(sys.modules)
-        for _ in range(MOST_ATTEMPTS):
+        for left in range(MOST_ATTEMPTS - 1, -1, -1):
             status = _serve_one(reader, hints_fd, starter, umask)
             # What a supervisor has loaded in need, its next operation might find loaded, too.
-            if status != supervisor.AT_HAND or len(sys.modules) != loaded:
+            if status != supervisor.AT_HAND or len(sys.modules) != loaded or not left:
                 break
+            # Whoever has said this reads what is sent then: it would be lost with a process that ends.
             os.write(free, b"%d\n" % os.getpid())
         status = max(status, 0)
     except BrokenPipeError:

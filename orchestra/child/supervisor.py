@@ -4,8 +4,10 @@ One file, standard library only, Python 3.8 and later: it is copied into the hom
 interpreter there is. Nothing is imported that costs start-up time (no json, re, signal, subprocess).
 
 An attempt is decided by its *fence*: the file ``fence`` in the attempt's directory, made by link(2), whose
-creator holds its flock until it dies. See :func:`win_fence`. Processes are told apart by (pid, start time),
-never by a bare pid; those of an attempt carry its *cookie* in their environment. See :func:`tree_of`.
+creator holds its flock until the end is recorded, or it dies. See :func:`win_fence`. Processes are told apart by
+(pid, start time), never by a bare pid; those of an attempt carry its *cookie* in their environment. See
+:func:`tree_of`. One process may supervise one attempt after the other: whose it is now, its lock alone says. See
+:func:`signal_owner`.
 """
 
 from __future__ import annotations
@@ -433,14 +435,14 @@ def signal_owner(directory: str | bytes, job: str, pid: int, start: int, number:
 
     Where it was stopped (SIGSTOP), it goes on, or it could not act on the signal.
 
-    It may supervise another attempt a moment later, and must not be told to stop that one. So the lock of the output
-    is held meanwhile, which it takes before it lets go of an attempt.
+    It may supervise another attempt a moment later, and must not be told to stop that one. So the lock of the directory
+    is held meanwhile, which it takes before it lets go of an attempt. That is no file that an operation is given, and
+    may lock itself.
     """
     try:
-        # Made where it is not there yet: what is to be locked must be there.
-        fd = os.open(os.path.join(os.fsencode(directory), b"output"), _APPEND, 0o600)
+        fd = _open_directory(directory)
     except OSError:
-        fd = -1
+        fd = -1  # It is away: then the supervisor does not let go of the attempt, but ends.
     try:
         if (fd >= 0 and not _lock(fd)) or not owns(directory, job, pid):
             return False
@@ -453,7 +455,7 @@ def signal_owner(directory: str | bytes, job: str, pid: int, start: int, number:
 
 
 def _lock(fd: int) -> bool:
-    """Take the lock of a file that others hold for a moment at most, if there are locks; False if that lasts."""
+    """Take a lock that others hold for a moment at most, if there are locks; False if that lasts."""
     for _ in range(500):
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -514,11 +516,15 @@ def _write_all(fd: int, data: bytes) -> None:
 
 
 def _sync_directory(directory: str | bytes) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
+    fd = _open_directory(directory)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _open_directory(path: str | bytes) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def write_record(path: str | bytes, text: str, fsync: bool) -> None:
@@ -1599,10 +1605,12 @@ class _Supervision:
         Afterwards nobody takes this process for the attempt's: see :func:`signal_owner`.
         """
         odd = self.stopped_by or self.termed or self.quit or self.reasons or self.gpus_asked or self.gpus
-        if odd or not self.childless or self.output.fd < 0:
+        if odd or not self.childless:
             return False
         try:
-            fcntl.flock(self.output.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # The process ends where it can't be had, and with it whatever was opened for it.
+            lock = _open_directory(self.directory)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return False
         try:
@@ -1616,8 +1624,9 @@ class _Supervision:
         # An operation may be meant to survive a hangup, or not: it inherits that.
         _signal.signal(_signal.SIGHUP, self.hangup)
         waker = _signal.set_wakeup_fd(-1)
-        # The output last: its lock is what others wait for.
-        ours = (waker, self.wakeup, self.report, *self.streams, self.output.index, self.fence, self.output.fd)
+        # The lock that others wait for last: by then the fence says that the attempt is over.
+        streams = (*self.streams, self.output.index, self.output.fd)
+        ours = (waker, self.wakeup, self.report, *streams, self.fence, lock)
         for fd in ours:
             if fd >= 0:
                 os.close(fd)

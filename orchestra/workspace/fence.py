@@ -1,8 +1,9 @@
 """The fence of an attempt: one file, made once by link(2), that decides who may start it, and whose lock says
-whether that process lives.
+whether the attempt goes on.
 
-Its creator holds ``flock(LOCK_EX)`` on the file from before it becomes visible until it dies. The kernel
-drops the lock on any death, so that a fence that can be locked is the fence of a dead process.
+Its creator holds ``flock(LOCK_EX)`` on the file from before it becomes visible until the attempt is over and its end
+recorded, or until it dies. The kernel drops the lock on any death, so that a fence that can be locked is that of an
+attempt that nobody executes. Its process may live all the same, and supervise another one.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Probe(Struct, frozen=True, kw_only=True):
 
     fence: Fence
     alive: bool | None
-    """Whether its process lives; None when that can't be known here, for it is on another host."""
+    """Whether its process lives and still owns it; None when that can't be known here, for it is on another host."""
     seen: int
     """When its process last touched it, in microseconds since the epoch."""
 
@@ -59,7 +60,7 @@ def read_fence(attempt_dir: Path) -> Fence | None:
 
 
 def probe(attempt_dir: Path) -> Probe | None:
-    """The fence of an attempt, and whether its process lives; None when there is no fence.
+    """The fence of an attempt, and whether its process still owns it; None when there is no fence.
 
     Raises:
         RunBroken: the fence can't be read.
@@ -82,7 +83,7 @@ def probe(attempt_dir: Path) -> Probe | None:
 
 
 def alive(attempt_dir: Path) -> bool | None:
-    """Whether the process that started the attempt lives; None when it is on another host.
+    """Whether the process that started the attempt still owns it; None when it is on another host.
 
     False when nobody has started it. Two who ask at once don't disturb each other.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
@@ -51,18 +52,19 @@ def test_a_supervisor_that_has_done_its_work_supervises_the_next_attempt(bench):
 
 
 def test_attempts_of_one_supervisor_share_nothing(bench):
-    first = bench.sh("cd /; umask 0; echo one; exit 3", env=["ONLY_FIRST=1"], cwd="/")
     script = (
         "echo ${ONLY_FIRST-unset}; umask; pwd; ls /proc/self/fd | wc -l; echo two >&2;"
-        "grep -E 'Sig(Blk|Ign|Cgt)|NoNewPrivs|Threads' /proc/self/status"
+        "grep -E 'Sig(Blk|Ign|Cgt)|NoNewPrivs|Threads' /proc/self/status;"
+        "cat /proc/self/limits /proc/self/oom_score_adj; cut -d' ' -f18,19 /proc/self/stat"
     )
-    plain = bench.sh(script)
+    fresh = bench.sh(script)
+    first = bench.sh("cd /; umask 0; echo one; exit 3", env=["ONLY_FIRST=1"], cwd="/")
     again = start_again(bench, first, "sh", "-c", script)
     again.ended()
 
     assert first.exit.code == 3
     assert first.output == b"one\n"
-    assert again.output == plain.output
+    assert again.output == fresh.output
     assert again.output.startswith(b"unset\n")
     assert again.exit.code == 0
     assert again.exit.size == len(again.output)
@@ -90,6 +92,25 @@ def test_who_wants_to_stop_an_attempt_that_is_over_stops_no_other_one(bench):
     assert supervisor.owns(again.directory, again.job.name, pid_of(again))
     assert told(again, signal.SIGTERM)
     assert again.ended().stopped_by == "TERM"
+
+
+def test_an_operation_that_locks_its_output_can_be_stopped(bench):
+    attempt = bench.start("sh", "-c", "flock 1; echo locked; exec sleep 60", output="direct")
+    eventually(lambda: attempt.output)
+
+    assert told(attempt, signal.SIGTERM)
+    assert attempt.ended().stopped_by == "TERM"
+
+
+def test_a_supervisor_that_somebody_is_about_to_signal_ends_with_its_attempt(bench):
+    attempt = bench.start("sleep", "0.1")
+    held = os.open(attempt.directory, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        attempt.ended()
+        eventually(lambda: is_gone(pid_of(attempt)))
+    finally:
+        os.close(held)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -200,6 +221,17 @@ def test_a_supervisor_ends_after_many_attempts(bench):
 
     assert max(map(pids.count, pids)) <= 2
     eventually(lambda: sum(not is_gone(pid) for pid in set(pids)) <= 2)
+
+
+def test_a_supervisor_that_is_about_to_end_is_given_no_attempt(bench):
+    late_end = "exit = os._exit; os._exit = lambda status: (time.sleep(0.5), exit(status)); "
+    bench.prefix = f"import os, time; launcher.MOST_ATTEMPTS = 1; {late_end}"
+    first = bench.sh("true")
+    time.sleep(0.05)
+    second = bench.sh("echo next")
+
+    assert second.output == b"next\n"
+    assert pid_of(second) != pid_of(first)
 
 
 def test_of_many_at_once_some_are_kept_and_all_do_their_work(bench):
