@@ -119,10 +119,11 @@ def _serve_on(reader: int, free: int, hints_fd: int, starter: Starter) -> None:
         os.dup2(null, 0)
         os.close(null)
         loaded = len(sys.modules)
-        for _ in range(MOST_ATTEMPTS):
+        for left in reversed(range(MOST_ATTEMPTS)):
             status = _serve_one(reader, hints_fd, starter, umask)
-            # What a supervisor has loaded in need, its next operation might find loaded, too.
-            if status != supervisor.AT_HAND or len(sys.modules) != loaded:
+            # What a supervisor has loaded in need, its next operation might find loaded, too. Who ends says nothing:
+            # it could be sent a request while it does.
+            if status != supervisor.AT_HAND or len(sys.modules) != loaded or not left:
                 break
             os.write(free, b"%d\n" % os.getpid())
         status = max(status, 0)

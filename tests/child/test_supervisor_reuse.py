@@ -202,6 +202,15 @@ def test_a_supervisor_ends_after_many_attempts(bench):
     eventually(lambda: sum(not is_gone(pid) for pid in set(pids)) <= 2)
 
 
+def test_one_that_ends_after_many_attempts_is_sent_no_other_one(bench):
+    bench.prefix = (
+        "import os, time; launcher.MOST_ATTEMPTS = 2; end = os._exit; "
+        "os._exit = lambda code: (time.sleep(0.2), end(code)); "
+    )
+    for _ in range(5):
+        assert bench.sh("echo done").output == b"done\n"
+
+
 def test_of_many_at_once_some_are_kept_and_all_do_their_work(bench):
     bench.prefix = "launcher.MOST_KEPT = 3; "
     attempts = [bench.start("sleep", "0.5") for _ in range(8)]
