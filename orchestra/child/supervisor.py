@@ -433,12 +433,11 @@ def signal_owner(directory: str | bytes, job: str, pid: int, start: int, number:
 
     Where it was stopped (SIGSTOP), it goes on, or it could not act on the signal.
 
-    It may supervise another attempt a moment later, and must not be told to stop that one. So the lock of the output
-    is held meanwhile, which it takes before it lets go of an attempt.
+    It may supervise another attempt a moment later, and must not be told to stop that one. So the lock of the orders is
+    held meanwhile, which it takes before it lets go of an attempt.
     """
     try:
-        # Made where it is not there yet: what is to be locked must be there.
-        fd = os.open(os.path.join(os.fsencode(directory), b"output"), _APPEND, 0o600)
+        fd = os.open(os.path.join(os.fsencode(directory), ORDERS), os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         fd = -1
     try:
@@ -1599,10 +1598,12 @@ class _Supervision:
         Afterwards nobody takes this process for the attempt's: see :func:`signal_owner`.
         """
         odd = self.stopped_by or self.termed or self.quit or self.reasons or self.gpus_asked or self.gpus
-        if odd or not self.childless or self.output.fd < 0:
+        if odd or not self.childless:
             return False
         try:
-            fcntl.flock(self.output.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # An operation may have locked its output, but knows nothing of this.
+            lock = os.open(os.path.join(self.directory, ORDERS), os.O_RDWR | os.O_CLOEXEC)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             return False
         try:
@@ -1616,8 +1617,9 @@ class _Supervision:
         # An operation may be meant to survive a hangup, or not: it inherits that.
         _signal.signal(_signal.SIGHUP, self.hangup)
         waker = _signal.set_wakeup_fd(-1)
-        # The output last: its lock is what others wait for.
-        ours = (waker, self.wakeup, self.report, *self.streams, self.output.index, self.fence, self.output.fd)
+        # The lock last: it is what others wait for.
+        output = self.output
+        ours = (waker, self.wakeup, self.report, *self.streams, output.index, output.fd, self.fence, lock)
         for fd in ours:
             if fd >= 0:
                 os.close(fd)

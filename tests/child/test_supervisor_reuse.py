@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import time
 
 import pytest
@@ -90,6 +91,15 @@ def test_who_wants_to_stop_an_attempt_that_is_over_stops_no_other_one(bench):
     assert supervisor.owns(again.directory, again.job.name, pid_of(again))
     assert told(again, signal.SIGTERM)
     assert again.ended().stopped_by == "TERM"
+
+
+def test_an_operation_that_has_locked_its_output_can_be_stopped(bench):
+    script = "import fcntl, time; fcntl.flock(1, fcntl.LOCK_EX); print('locked', flush=True); time.sleep(60)"
+    attempt = bench.start(sys.executable, "-I", "-S", "-c", script, output="direct")
+    eventually(lambda: attempt.output)
+
+    assert told(attempt, signal.SIGTERM)
+    assert attempt.ended().stopped_by == "TERM"
 
 
 @pytest.mark.parametrize("seed", range(3))
