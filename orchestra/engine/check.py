@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -21,7 +20,6 @@ from orchestra.errors import OrchestraError, RunBroken
 from orchestra.model.filters import RunQuery
 from orchestra.model.run import ACTIVE, UNREADABLE, Run
 from orchestra.workspace import records
-from orchestra.workspace.durable import TEMPORARY
 
 FindingKind: TypeAlias = Literal[
     "orphan", "stranger", "ghost", "broken", "stale", "unwatched", "leftover", "deletion", "process"
@@ -229,7 +227,7 @@ class _Check:
 
     def _leftovers(self, run: Run) -> None:
         directory = self.session.directory(run)
-        count = sum(1 for _ in _temporary_files(str(self.session.layout.control(directory))))
+        count = len(records.leftovers(directory, older_than=OLD))
         if not count:
             return
         done = None
@@ -277,31 +275,12 @@ def _is_unreadable(directory: Path) -> bool:
     return False
 
 
-def _temporary_files(control: str) -> Iterator[str]:
-    oldest = time.time() - OLD
-    attempts = os.path.join(control, "attempts")
-    folders = [control]
-    try:
-        folders += [entry.path for entry in os.scandir(attempts)]
-    except OSError:
-        pass
-    for folder in folders:
-        yield from _scan(folder, lambda entry: entry.name.endswith(TEMPORARY) and _is_older(entry, oldest))
-
-
 def _scan(folder: str, wanted: Callable[[os.DirEntry[str]], bool]) -> Iterator[str]:
     try:
         with os.scandir(folder) as entries:
             yield from [entry.path for entry in entries if wanted(entry)]
     except OSError:
         return
-
-
-def _is_older(entry: os.DirEntry[str], oldest: float) -> bool:
-    try:
-        return entry.stat(follow_symlinks=False).st_mtime <= oldest
-    except OSError:
-        return False
 
 
 def _cookies() -> Iterator[str]:

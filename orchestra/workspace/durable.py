@@ -7,6 +7,7 @@ many open files), else as :class:`HomeError`; both carry the operating system's 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
@@ -274,23 +275,27 @@ def _find_syncfs() -> Callable[[int], int] | None:
     return _syncfs[0]
 
 
-def remove_temporary(directory: str | os.PathLike[str], *, older_than: float) -> int:
-    """Remove what writers that died have left in ``directory``; return how many files that were.
+def temporary(directory: str | os.PathLike[str], *, older_than: float) -> list[str]:
+    """The paths of what writers that died have left in ``directory``.
 
-    ``older_than`` (seconds) spares those that are being written. What can't be removed stays.
+    ``older_than`` (seconds) spares those that are being written; whoever needs longer has locked his.
     """
     import time
 
     oldest = time.time() - older_than
-    removed = 0
     try:
         with os.scandir(directory) as entries:
-            for entry in entries:
-                if entry.name.endswith(TEMPORARY) and _is_old_file(entry, oldest):
-                    removed += _remove(entry.path)
+            old = [
+                entry for entry in entries if entry.name.endswith(TEMPORARY) and _is_old_file(entry, oldest)
+            ]
     except OSError:
-        return removed
-    return removed
+        return []
+    return [entry.path for entry in old if not _is_locked(entry.path)]
+
+
+def remove_all(paths: Iterable[str]) -> int:
+    """Remove files; return how many those were. What can't be removed stays."""
+    return sum([_remove(path) for path in paths])
 
 
 def _is_old_file(entry: os.DirEntry[str], oldest: float) -> bool:
@@ -298,6 +303,22 @@ def _is_old_file(entry: os.DirEntry[str], oldest: float) -> bool:
         return entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime <= oldest
     except OSError:
         return False
+
+
+def _is_locked(path: str) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # There are no locks here.
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _remove(path: str) -> bool:

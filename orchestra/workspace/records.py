@@ -21,9 +21,10 @@ from orchestra.workspace.durable import (
     append_line,
     fail,
     make_dirs,
-    remove_temporary,
+    remove_all,
     sync_directories,
     sync_filesystem,
+    temporary,
     write_atomic,
 )
 from orchestra.workspace.fence import FenceLost, HeldFence, alive, hold, probe, read_fence, revoke
@@ -39,6 +40,7 @@ __all__ = [
     "attempts",
     "discard_directory",
     "hold",
+    "leftovers",
     "read_events",
     "read_exit",
     "read_fence",
@@ -271,16 +273,29 @@ def discard_directory(directory: Path) -> None:
         fail(error, error.filename or directory)
 
 
-def sweep(run_dir: Path, *, older_than: float = 600.0) -> int:
-    """Remove the ``*.tmp`` files that writers left behind when they died; return how many there were.
+def leftovers(run_dir: Path, *, older_than: float) -> list[str]:
+    """The ``*.tmp`` files that writers left behind when they died.
 
     ``older_than`` is in seconds: younger ones may still be in the making.
     """
     folder = os.path.join(run_dir, CONTROL)
-    removed = remove_temporary(folder, older_than=older_than)
+    found = temporary(folder, older_than=older_than)
     for attempt in attempts(run_dir):
         directory = Path(folder, ATTEMPTS, str(attempt))
+        left = temporary(directory, older_than=older_than)
         # A supervisor that lives keeps room for its exit record in such a file, however long it takes.
-        if alive(directory) is False:
-            removed += remove_temporary(directory, older_than=older_than)
-    return removed
+        if left and _is_over(directory):
+            found += left
+    return found
+
+
+def sweep(run_dir: Path, *, older_than: float = 600.0) -> int:
+    """Remove these files; return how many there were."""
+    return remove_all(leftovers(run_dir, older_than=older_than))
+
+
+def _is_over(directory: Path) -> bool:
+    try:
+        return alive(directory) is False
+    except RunBroken:
+        return False

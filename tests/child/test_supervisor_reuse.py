@@ -6,6 +6,7 @@ import fcntl
 import os
 import random
 import signal
+import sys
 import time
 
 import pytest

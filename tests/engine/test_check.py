@@ -266,6 +266,18 @@ async def test_files_of_writers_that_died_are_removed_once_they_are_old(home: Pa
         assert not old.exists() and young.exists()
 
 
+async def test_what_a_supervisor_that_lives_keeps_is_left_by_nobody(home: Path) -> None:
+    async with opened(home) as session:
+        (run,) = await save(session, a_run(state="running", attempt=1, worker=session.worker))
+        folder = session.attempt_directory(run)
+        with records.hold(folder, "0", fsync=False):
+            (folder / "exit.tmp").touch()
+            os.utime(folder / "exit.tmp", (1, 1))
+
+            assert await check_runs(session, fix=True) == []
+        assert (folder / "exit.tmp").exists()
+
+
 async def test_a_deletion_that_was_cut_short_is_finished(home: Path) -> None:
     async with opened(home) as session:
         (run,) = await save(session, ended())

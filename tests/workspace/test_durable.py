@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import stat
@@ -201,14 +202,22 @@ def test_a_whole_file_system_can_be_synced(tmp_path: Path) -> None:
         durable.sync_filesystem(tmp_path / "missing")
 
 
-def test_only_old_temporary_files_are_removed(tmp_path: Path) -> None:
-    for name in ("old.tmp", "new.tmp", "old"):
+def test_old_temporary_files_that_nobody_has_locked_are_left_by_the_dead(tmp_path: Path) -> None:
+    for name in ("old.tmp", "locked.tmp", "new.tmp", "old"):
         (tmp_path / name).write_text("")
-    for name in ("old.tmp", "old"):
+    for name in ("old.tmp", "locked.tmp", "old"):
         os.utime(tmp_path / name, (1, 1))
-    assert durable.remove_temporary(tmp_path, older_than=60) == 1
-    assert sorted(os.listdir(tmp_path)) == ["new.tmp", "old"]
-    assert durable.remove_temporary(tmp_path / "missing", older_than=60) == 0
+    with (tmp_path / "locked.tmp").open() as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        left = durable.temporary(tmp_path, older_than=60)
+    assert left == [str(tmp_path / "old.tmp")]
+    assert durable.temporary(tmp_path / "missing", older_than=60) == []
+
+
+def test_of_files_to_be_removed_those_that_are_gone_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("")
+    assert durable.remove_all([str(tmp_path / name) for name in ("gone", "one")]) == 1
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(
