@@ -6,7 +6,6 @@ import fcntl
 import os
 import random
 import signal
-import sys
 import time
 
 import pytest
