@@ -86,7 +86,7 @@ class _Warm:
         self.first = first
         self.injector = injector
         self.script: warm_script.Script | None = None
-        self.mark = _find_mark()
+        self.mark: Mark | None = None
         self.clean = dict(os.environb)
         self.made: dict[bytes, bytes] = {}
         """What imports have changed in the environment."""
@@ -156,6 +156,8 @@ class _Warm:
         after = dict(os.environb)
         self.made = {name: text for name, text in after.items() if self.clean.get(name) != text}
         warm_script.set_environment(self.clean)
+        # Only now: an import may have put something else in its place, such as the title of the process.
+        self.mark = _find_mark()
         self.names = warm_script.shadowable(sys.modules)
         self.files = warm_script.changeable(sys.modules)
         # A supervisor may need more of ours.

@@ -219,6 +219,8 @@ class _Watch:
                 return
             if not foretold and self._has_ended_well():
                 foretold = True
+                # That may have become known while output was shown: what came after that, nobody has seen yet.
+                await self._drain()
                 self.foretold()
             elif not moved and self.waited and not asked:
                 # Hints alone don't explain it, or have not come for long: ask for the job itself.

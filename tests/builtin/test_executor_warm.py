@@ -364,6 +364,28 @@ def test_the_operation_s_processes_are_known_by_the_cookie(make_bench):
     assert all(supervisor.process_start(pid) is None for pid in pids)
 
 
+TITLE = """
+import os
+with open("/proc/self/stat") as file:
+    fields = file.read().rpartition(")")[2].split()
+start, end = int(fields[47]), int(fields[48])
+with open("/proc/self/mem", "r+b", buffering=0) as memory:
+    os.pwrite(memory.fileno(), bytes(end - start), start)
+"""
+"""What a library does that sets the title of the process: the environment that it began with makes room for that."""
+
+
+def test_operations_show_their_attempt_where_an_import_has_overwritten_what_they_would_show(
+    make_bench, library
+):
+    (library / "title.py").write_text(TITLE)
+    bench = make_bench("title")
+    script = "print('ORCHESTRA_ATTEMPT=' in open('/proc/self/environ').read())"
+    jobs = [bench.job({"script.py": script}, **path_of(library)) for _ in range(3)]
+
+    assert [bench.see(bench.warm, job).output for job in jobs] == ["True\n"] * 3
+
+
 def test_a_process_that_left_its_session_is_ended_with_the_operation(make_bench):
     bench = make_bench("")
     script = (

@@ -62,6 +62,45 @@ async def test_all_output_is_shown_before_the_end_is_returned(bench: Bench) -> N
     assert bench.stream.getvalue() == "a\n" * 100_000
 
 
+class _Foretelling(ScriptedExecutor):
+    """Knows of a good end before there is a record of it."""
+
+    has_ended_well = False
+
+    async def progress(self, handle: Handle, size: int) -> None:
+        await anyio.sleep(0.001)
+
+    def ended_well(self, handle: Handle) -> bool:
+        return self.has_ended_well
+
+
+async def test_all_output_is_shown_before_a_good_end_is_foretold(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.executor = executor = _Foretelling()
+    run = await launched(bench, HANGS)
+    output = bench.session.attempt_directory(run) / "output"
+    output.write_bytes(b"first\n")
+    show = bench.console.output
+    shown: list[str] = []
+
+    async def show_slowly(stream: int, data: bytes) -> None:
+        await show(stream, data)
+        if not executor.has_ended_well:
+            output.write_bytes(b"first\nlast\n")
+            executor.has_ended_well = True
+
+    def foretold() -> None:
+        shown.append(bench.stream.getvalue())
+        executor.end(f"{run.id}.1")
+
+    monkeypatch.setattr(bench.console, "output", show_slowly)
+    with anyio.fail_after(PATIENCE):
+        await supervise(bench.session, run, console=bench.console, foretold=foretold)
+
+    assert shown == ["first\nlast\n"]
+
+
 @pytest.mark.parametrize(
     ("exit", "state"),
     [
