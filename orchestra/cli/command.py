@@ -333,11 +333,19 @@ class RunCommand:
         if run.state == "error" and run.reason:
             told = run.kind == "steps" or run.reason.startswith("run failed ")
             self.console_error(run.reason if told else f"run failed: {run.reason}")
-        if run.cause in ("timeout", "oom", "preempted", "lost") and run.reason and run.state != "error":
-            self.console_error(f"run ended: {run.reason}")
+        if run.state == "terminated":
+            self._tell_why_terminated(run)
         if run.exit_code is None:
             return 0
         return run.exit_code if run.exit_code >= 0 else 256 + run.exit_code
+
+    def _tell_why_terminated(self, run: Run) -> None:
+        """Say what has ended a run that nobody has stopped."""
+        from orchestra.model.ending import ending_of
+
+        ending = ending_of(run)
+        if ending.reason and ending.cause in ("signal", "timeout", "oom", "preempted", "lost"):
+            self.console_error(f"run ended: {ending.reason}")
 
     def console_error(self, message: str) -> None:
         """One sentence on standard error."""

@@ -58,10 +58,11 @@ def test_programs_are_told_the_cause_the_signal_and_the_reason(
     shell: Shell, tmp_path: Path, program: str, options: tuple[str, ...], told: tuple[str, str | None, str]
 ) -> None:
     (tmp_path / "train.py").write_text(program)
-    shell.run("run", "train.py", "-y", *options)
+    ran = shell.run("run", "train.py", "-y", *options)
 
     info = json.loads(shell.run("runs", "info", "--json").output)
 
+    assert (f"orchestra: run ended: {told[2]}\n" in ran.output) == (told[1] is not None)
     assert (info["cause"], info.get("signal")) == told[:2]
     assert info["reason"].startswith(told[2])
     assert "traceback" not in info
