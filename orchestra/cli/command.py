@@ -325,6 +325,8 @@ class RunCommand:
         )
 
     def _exit_code(self, run: Run) -> int:
+        if run.kind == "batch" and run.state == "terminated":
+            self.console_error(f"to go on with this batch, use 'orchestra run --restart {run.short_id}'")
         if self.control.interrupted and run.kind != "queue":
             return INTERRUPTED
         if run.state == "lost":

@@ -51,7 +51,8 @@ def test_an_interrupted_batch_stops_its_trial_and_leaves_the_others_pending(site
 
     process.send_signal(signal.SIGINT)
 
-    assert process.wait(timeout=30) == 130
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
     assert {run.flags["number"]: run.state for run in site.runs()} == {
         1: "terminated",
         2: "pending",
@@ -59,6 +60,7 @@ def test_an_interrupted_batch_stops_its_trial_and_leaves_the_others_pending(site
     }
     (batch,) = site.runs("batch")
     assert batch.state == "terminated"
+    assert f"orchestra: to go on with this batch, use 'orchestra run --restart {batch.short_id}'\n" in output
     assert site.queue().code == 0
     assert len(site.executions()) == 1, "no queue takes the trials of a batch"
 
