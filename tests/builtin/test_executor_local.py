@@ -231,6 +231,39 @@ async def test_a_supervisor_that_dies_before_it_has_a_job_is_replaced(make_job, 
 
 
 @anyio_test
+async def test_a_job_whose_supervisor_dies_before_it_has_begun_is_begun_by_another_one(
+    make_job, opener, tmp_path
+):
+    before = children()
+    async with opener() as executor:
+        executor.warm_up()
+        (launcher,) = children() - before
+        await eventually(lambda: children_of(launcher))
+        (spare,) = children_of(launcher)
+        os.kill(spare, signal.SIGSTOP)
+        job = make_job(["sh", "-c", "echo ran >> marks"])
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(executor.submit, job)
+                # It was handed over once another one is at hand.
+                await eventually(lambda: len(children_of(launcher)) > 1)
+                os.kill(spare, signal.SIGKILL)
+            assert await over(executor, await executor.submit(job)) == "ended"
+    assert (tmp_path / "marks").read_text() == "ran\n"
+
+
+@anyio_test
+async def test_a_job_whose_supervisors_die_one_after_the_other_could_not_be_started(
+    make_job, opener, monkeypatch
+):
+    monkeypatch.setenv("ORCHESTRA_FAILPOINT", "supervisor.started:kill9")
+    async with opener() as executor:
+        with anyio.fail_after(10), pytest.raises(ExecutorError, match="could not be started"):
+            await executor.submit(make_job(["true"]))
+
+
+@anyio_test
 async def test_a_request_that_died_with_its_launcher_is_made_again(make_job, opener, tmp_path):
     async with opener() as executor:
         before = children()
