@@ -40,6 +40,9 @@ NAME = "local"
 START_PATIENCE = 30.0
 """Seconds until a start that nobody has heard of counts as failed. Revoking the fence then rules it out."""
 LOOK_EVERY = 1.0
+SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""Why a job could not be started that may be started a little later."""
+SHORTAGE_PAUSE = 0.25
 MOST_GONE = 2
 """Supervisors of a job that may be killed before they have begun: one more, and it can't be started."""
 
@@ -227,6 +230,10 @@ class LocalExecutor:
                 started.launcher = launcher
             sent = launcher.send(request)
             await hints.turns.until(started, lambda: _has_news(started), 0.25 if sent else 0.01)
+            if started.failed in SHORTAGES and time.monotonic() < deadline and _decided(job) is None:
+                # What others use now comes free when they end.
+                await _sleep(SHORTAGE_PAUSE)
+                started.failed = started.launcher = None
             if not started.settled and time.monotonic() > deadline:
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
@@ -249,6 +256,12 @@ class LocalExecutor:
 
     def _reap_children(self) -> None:
         self._children = {name: pid for name, pid in self._children.items() if not reap(pid)}
+
+
+async def _sleep(seconds: float) -> None:
+    import anyio
+
+    await anyio.sleep(seconds)
 
 
 def _has_news(started: Started) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -251,6 +252,22 @@ async def test_a_job_whose_supervisor_dies_before_it_has_begun_is_begun_by_anoth
                 os.kill(spare, signal.SIGKILL)
             assert await over(executor, await executor.submit(job)) == "ended"
     assert (tmp_path / "marks").read_text() == "ran\n"
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits another process")
+@anyio_test
+async def test_a_job_that_cannot_begin_for_a_shortage_is_begun_when_that_is_over(make_job, opener):
+    before = children()
+    async with opener() as executor:
+        executor.warm_up()
+        (launcher,) = children() - before
+        await eventually(lambda: children_of(launcher))
+        (spare,) = children_of(launcher)
+        resource.prlimit(spare, resource.RLIMIT_NOFILE, (0, 0))
+        job = make_job(["sh", "-c", "echo done"])
+
+        assert await over(executor, await executor.submit(job)) == "ended"
+        assert output_of(job) == b"done\n"
 
 
 @anyio_test
