@@ -233,7 +233,9 @@ class LocalExecutor:
             if started.failed in SHORTAGES and time.monotonic() < deadline and _decided(job) is None:
                 # What others use now comes free when they end.
                 await _sleep(SHORTAGE_PAUSE)
+                hints.read()  # That it is gone is no news of the next one.
                 started.failed = started.launcher = None
+                started.gone = 0
             if not started.settled and time.monotonic() > deadline:
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 

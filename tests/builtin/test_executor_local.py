@@ -16,6 +16,7 @@ import msgspec
 import pytest
 from msgspec import structs
 
+from orchestra.builtin import executor_local
 from orchestra.builtin.executor_local import Options, open_executor
 from orchestra.child import supervisor
 from orchestra.contracts import Hinting
@@ -256,16 +257,26 @@ async def test_a_job_whose_supervisor_dies_before_it_has_begun_is_begun_by_anoth
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits another process")
 @anyio_test
-async def test_a_job_that_cannot_begin_for_a_shortage_is_begun_when_that_is_over(make_job, opener):
+async def test_a_job_that_cannot_begin_for_a_shortage_is_begun_when_that_is_over(
+    make_job, opener, monkeypatch
+):
+    monkeypatch.setattr(executor_local, "SHORTAGE_PAUSE", 0.05)
     before = children()
     async with opener() as executor:
         executor.warm_up()
         (launcher,) = children() - before
         await eventually(lambda: children_of(launcher))
+        # Whoever it forks can do no more.
+        resource.prlimit(launcher, resource.RLIMIT_NOFILE, (10, 64))
         (spare,) = children_of(launcher)
-        resource.prlimit(spare, resource.RLIMIT_NOFILE, (0, 0))
+        os.kill(spare, signal.SIGKILL)
         job = make_job(["sh", "-c", "echo done"])
 
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(executor.submit, job)
+            await anyio.sleep(0.5)
+            assert fence_of(job) is None
+            resource.prlimit(launcher, resource.RLIMIT_NOFILE, (64, 64))
         assert await over(executor, await executor.submit(job)) == "ended"
         assert output_of(job) == b"done\n"
 
