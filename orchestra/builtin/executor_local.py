@@ -40,6 +40,11 @@ NAME = "local"
 START_PATIENCE = 30.0
 """Seconds until a start that nobody has heard of counts as failed. Revoking the fence then rules it out."""
 LOOK_EVERY = 1.0
+SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""Why a job could not be started that may be started a little later."""
+SHORTAGE_PAUSE = 0.25
+MOST_GONE = 2
+"""Supervisors of a job that may be killed before they have begun: one more, and it can't be started."""
 
 
 class Options(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -213,15 +218,24 @@ class LocalExecutor:
             if launcher is None or not launcher.alive():
                 launcher = await self._launcher_for(job, hints)
             if started.launcher is not launcher:
-                if started.launcher is not None and _decided(job) is not None:
-                    # The launcher that was asked is dead, but it had come that far.
+                if (started.launcher is not None or started.gone) and _decided(job) is not None:
+                    # Who was asked is dead, but it had come that far.
                     started.lost = True
                     return
-                # If that one had come half way, the fence keeps a second start harmless.
+                if started.gone > MOST_GONE:
+                    started.failed = errno.ECHILD
+                    return
+                # If that one had come half way, the fence keeps another start harmless.
                 request = encode_request(job.name, job.directory, job.environment)
                 started.launcher = launcher
             sent = launcher.send(request)
-            await hints.turns.until(started, lambda: started.settled, 0.25 if sent else 0.01)
+            await hints.turns.until(started, lambda: _has_news(started), 0.25 if sent else 0.01)
+            if started.failed in SHORTAGES and time.monotonic() < deadline and _decided(job) is None:
+                # What others use now comes free when they end.
+                await _sleep(SHORTAGE_PAUSE)
+                hints.read()  # That it is gone is no news of the next one.
+                started.failed = started.launcher = None
+                started.gone = 0
             if not started.settled and time.monotonic() > deadline:
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
@@ -244,6 +258,16 @@ class LocalExecutor:
 
     def _reap_children(self) -> None:
         self._children = {name: pid for name, pid in self._children.items() if not reap(pid)}
+
+
+async def _sleep(seconds: float) -> None:
+    import anyio
+
+    await anyio.sleep(seconds)
+
+
+def _has_news(started: Started) -> bool:
+    return started.settled or started.launcher is None
 
 
 def _decided(job: Job) -> Token | None:

@@ -105,7 +105,9 @@ class Started(Watched):
         self.ended = False
         self.failed: int | None = None
         self.launcher: Launcher | None = None
-        """Who was asked to start it."""
+        """Who was asked to start it, and may do so yet."""
+        self.gone = 0
+        """How many of those that were to start it have ended without a word."""
         self.cold: str | None = None
         """Of a launcher with modules loaded: why it is none that runs can be forked from."""
         self.stale = False
@@ -225,6 +227,9 @@ class HintPipe:
             job.lost = True
         elif kind == "failed":
             job.failed = int(value)
+        elif kind == "gone" and not job.settled:
+            job.gone += 1
+            job.launcher = None
         elif kind == "cold":
             job.cold = bytes.fromhex(value).decode("utf-8", "replace")
         elif kind == "stale":

@@ -74,6 +74,8 @@ class Forked:
 
     def __init__(self, hints_fd: int, free: int, starter: Starter) -> None:
         """``free``: where it says that it is at hand again."""
+        self.job = b""
+        """What it was told to begin with last."""
         reader, self.writer = os.pipe()
         try:
             self.pid = os.fork()
@@ -188,7 +190,7 @@ class Pool:
                 self._take_back(int(pid))
         for fd in ready:
             if fd in self._pipes:
-                self._forget(self._pipes[fd])
+                self._bury(self._pipes[fd])
         return 0 in ready
 
     def be_ready(self) -> None:
@@ -204,7 +206,7 @@ class Pool:
         held, self._held = self._held, None
         if held is not None:
             if request == self._held_for and held.go():
-                self._note_at_work(held)
+                self._note_at_work(held, request[0])
                 return
             self._forget(held)
         number = errno.EAGAIN
@@ -218,7 +220,7 @@ class Pool:
                     self._forget(kept)
                 continue
             if one.begin(request):
-                self._note_at_work(one)
+                self._note_at_work(one, request[0])
                 return
             self._forget(one)
         supervisor.Hints(self._hints_fd, os.fsdecode(request[0])).send("failed", str(number))
@@ -248,11 +250,18 @@ class Pool:
         if one is not None:
             self._at_hand.append(one)
 
-    def _note_at_work(self, one: Forked) -> None:
+    def _note_at_work(self, one: Forked, job: bytes) -> None:
+        one.job = job
         if len(self._pipes) > MOST_KEPT:
             self._forget(one)
         else:
             self._at_work[one.pid] = one
+
+    def _bury(self, one: Forked) -> None:
+        """It has ended. If somebody killed it, it may not have come to begin with its job."""
+        if one.pid in self._at_work:
+            supervisor.Hints(self._hints_fd, os.fsdecode(one.job)).send("gone", "0")
+        self._forget(one)
 
     def _forget(self, one: Forked) -> None:
         """Send no more: one that has nothing to do ends, or will."""

@@ -6,6 +6,7 @@ output, too. A traceback is shown with ``--debug`` only.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 BUG = 70
+TEMPORARY = 75
+SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""What comes free when others end."""
 
 
 def main() -> NoReturn:
@@ -104,7 +108,10 @@ def _as_ours(error: BaseException, verb: list[str]) -> OrchestraError:
     if isinstance(error, OrchestraError):
         return error
     if isinstance(error, OSError):
-        return OrchestraError(text_of_os_error(error))
+        failure = OrchestraError(text_of_os_error(error))
+        if error.errno in SHORTAGES:
+            failure.exit_code = TEMPORARY
+        return failure
     bug = OrchestraError(
         f"internal error: {type(error).__name__}: {error}",
         "This is a bug of orchestra; please report it with what --debug shows.",

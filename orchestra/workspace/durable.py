@@ -278,7 +278,7 @@ def _find_syncfs() -> Callable[[int], int] | None:
 def temporary(directory: str | os.PathLike[str], *, older_than: float) -> list[str]:
     """The paths of what writers that died have left in ``directory``.
 
-    ``older_than`` (seconds) spares those that are being written; whoever needs longer has locked his.
+    ``older_than`` (seconds) spares those that are being written; whoever needs longer has locked one of his.
     """
     import time
 
@@ -290,7 +290,8 @@ def temporary(directory: str | os.PathLike[str], *, older_than: float) -> list[s
             ]
     except OSError:
         return []
-    return [entry.path for entry in old if not _is_locked(entry.path)]
+    paths = [entry.path for entry in old]
+    return [] if any(map(_is_locked, paths)) else paths
 
 
 def remove_all(paths: Iterable[str]) -> int:

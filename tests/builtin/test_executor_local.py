@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import msgspec
 import pytest
 from msgspec import structs
 
+from orchestra.builtin import executor_local
 from orchestra.builtin.executor_local import Options, open_executor
 from orchestra.child import supervisor
 from orchestra.contracts import Hinting
@@ -228,6 +230,65 @@ async def test_a_supervisor_that_dies_before_it_has_a_job_is_replaced(make_job, 
         spares = children_of(launcher)
         assert spares
     await eventually(lambda: not any(map(supervisor.process_start, spares)))
+
+
+@anyio_test
+async def test_a_job_whose_supervisor_dies_before_it_has_begun_is_begun_by_another_one(
+    make_job, opener, tmp_path
+):
+    before = children()
+    async with opener() as executor:
+        executor.warm_up()
+        (launcher,) = children() - before
+        await eventually(lambda: children_of(launcher))
+        (spare,) = children_of(launcher)
+        os.kill(spare, signal.SIGSTOP)
+        job = make_job(["sh", "-c", "echo ran >> marks"])
+
+        with anyio.fail_after(10):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(executor.submit, job)
+                # It was handed over once another one is at hand.
+                await eventually(lambda: len(children_of(launcher)) > 1)
+                os.kill(spare, signal.SIGKILL)
+            assert await over(executor, await executor.submit(job)) == "ended"
+    assert (tmp_path / "marks").read_text() == "ran\n"
+
+
+@pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits another process")
+@anyio_test
+async def test_a_job_that_cannot_begin_for_a_shortage_is_begun_when_that_is_over(
+    make_job, opener, monkeypatch
+):
+    monkeypatch.setattr(executor_local, "SHORTAGE_PAUSE", 0.05)
+    before = children()
+    async with opener() as executor:
+        executor.warm_up()
+        (launcher,) = children() - before
+        await eventually(lambda: children_of(launcher))
+        # Whoever it forks can do no more.
+        resource.prlimit(launcher, resource.RLIMIT_NOFILE, (10, 64))
+        (spare,) = children_of(launcher)
+        os.kill(spare, signal.SIGKILL)
+        job = make_job(["sh", "-c", "echo done"])
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(executor.submit, job)
+            await anyio.sleep(0.5)
+            assert fence_of(job) is None
+            resource.prlimit(launcher, resource.RLIMIT_NOFILE, (64, 64))
+        assert await over(executor, await executor.submit(job)) == "ended"
+        assert output_of(job) == b"done\n"
+
+
+@anyio_test
+async def test_a_job_whose_supervisors_die_one_after_the_other_could_not_be_started(
+    make_job, opener, monkeypatch
+):
+    monkeypatch.setenv("ORCHESTRA_FAILPOINT", "supervisor.started:kill9")
+    async with opener() as executor:
+        with anyio.fail_after(10), pytest.raises(ExecutorError, match="could not be started"):
+            await executor.submit(make_job(["true"]))
 
 
 @anyio_test

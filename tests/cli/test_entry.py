@@ -219,6 +219,7 @@ def test_a_usage_error_names_the_help_to_try(call: Call, arguments: tuple[str, .
         (Aborted("said no"), 4, ""),
         (StoreUnavailable("locked"), 75, "orchestra: locked\n"),
         (PermissionError(13, "Permission denied", "/x"), 1, "orchestra: Permission denied: '/x'\n"),
+        (OSError(24, "Too many open files", "/x"), 75, "orchestra: Too many open files: '/x'\n"),
         (KeyboardInterrupt(), 130, ""),
         (BrokenPipeError(), 0, ""),
         (ExceptionGroup("several", [ExceptionGroup("inner", [UserError("deep")])]), 1, "orchestra: deep\n"),

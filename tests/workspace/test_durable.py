@@ -202,15 +202,16 @@ def test_a_whole_file_system_can_be_synced(tmp_path: Path) -> None:
         durable.sync_filesystem(tmp_path / "missing")
 
 
-def test_old_temporary_files_that_nobody_has_locked_are_left_by_the_dead(tmp_path: Path) -> None:
-    for name in ("old.tmp", "locked.tmp", "new.tmp", "old"):
+def test_old_temporary_files_are_left_by_the_dead_unless_one_of_them_is_locked(tmp_path: Path) -> None:
+    for name in ("old.tmp", "new.tmp", "old"):
         (tmp_path / name).write_text("")
-    for name in ("old.tmp", "locked.tmp", "old"):
+    for name in ("old.tmp", "old"):
         os.utime(tmp_path / name, (1, 1))
-    with (tmp_path / "locked.tmp").open() as locked:
+    assert durable.temporary(tmp_path, older_than=60) == [str(tmp_path / "old.tmp")]
+    with (tmp_path / "locked.tmp").open("w") as locked:
+        os.utime(tmp_path / "locked.tmp", (1, 1))
         fcntl.flock(locked, fcntl.LOCK_EX)
-        left = durable.temporary(tmp_path, older_than=60)
-    assert left == [str(tmp_path / "old.tmp")]
+        assert durable.temporary(tmp_path, older_than=60) == []
     assert durable.temporary(tmp_path / "missing", older_than=60) == []
 
 
