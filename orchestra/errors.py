@@ -5,6 +5,8 @@ A message is one sentence that says what is wrong; ``hint`` is one more that say
 
 from __future__ import annotations
 
+import errno
+
 INTERRUPTED = 130
 """The exit code after Ctrl-C."""
 
@@ -158,6 +160,10 @@ class IllegalTransition(OrchestraError):
     """A run was asked to move along an edge that the lifecycle does not have: a bug of ours."""
 
     exit_code = 70
+
+
+SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+"""The numbers of those of the operating system's errors that may be over when others have ended."""
 
 
 def text_of_os_error(error: OSError) -> str:

@@ -33,15 +33,13 @@ from orchestra.builtin.local_launcher import (
 from orchestra.child import supervisor
 from orchestra.child.install import encode_request, install, launcher_command
 from orchestra.contracts import StopHow
-from orchestra.errors import ExecutorError, text_of_os_error
+from orchestra.errors import SHORTAGES, ExecutorError, text_of_os_error
 from orchestra.model.execution import Fence, Handle, Hint, Job
 
 NAME = "local"
 START_PATIENCE = 30.0
 """Seconds until a start that nobody has heard of counts as failed. Revoking the fence then rules it out."""
 LOOK_EVERY = 1.0
-SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
-"""Why a job could not be started that may be started a little later."""
 SHORTAGE_PAUSE = 0.25
 MOST_GONE = 2
 """Supervisors of a job that may be killed before they have begun: one more, and it can't be started."""

@@ -6,14 +6,13 @@ output, too. A traceback is shown with ``--debug`` only.
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
 import sys
 
 from orchestra import __version__
 from orchestra.cli import options
-from orchestra.errors import INTERRUPTED, Aborted, OrchestraError, UsageError, text_of_os_error
+from orchestra.errors import INTERRUPTED, SHORTAGES, Aborted, OrchestraError, UsageError, text_of_os_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 
 BUG = 70
 TEMPORARY = 75
-SHORTAGES = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
-"""What comes free when others end."""
 
 
 def main() -> NoReturn:
