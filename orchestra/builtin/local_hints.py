@@ -59,7 +59,7 @@ class Token(Struct, frozen=True):
     def signal(self, number: int) -> bool:
         """Signal the process if it is the job's still; True if it was signalled."""
         if not self.directory:
-            return supervisor.send_signal(self.pid, self.start, number)
+            return supervisor.signal_and_continue(self.pid, self.start, number)
         return supervisor.signal_owner(self.directory, self.job, self.pid, self.start, number)
 
 

@@ -433,8 +433,6 @@ def owns(directory: str | bytes, job: str, pid: int) -> bool:
 def signal_owner(directory: str | bytes, job: str, pid: int, start: int, number: int) -> bool:
     """Signal the supervisor (pid, start) of an attempt, if it still owns that; True if it was signalled.
 
-    Where it was stopped (SIGSTOP), it goes on, or it could not act on the signal.
-
     It may supervise another attempt a moment later, and must not be told to stop that one. So the lock of the directory
     is held meanwhile, which it takes before it lets go of an attempt. That is no file that an operation is given, and
     may lock itself.
@@ -446,12 +444,17 @@ def signal_owner(directory: str | bytes, job: str, pid: int, start: int, number:
     try:
         if (fd >= 0 and not _lock(fd)) or not owns(directory, job, pid):
             return False
-        signalled = send_signal(pid, start, number)
-        send_signal(pid, start, _signal.SIGCONT)
-        return signalled
+        return signal_and_continue(pid, start, number)
     finally:
         if fd >= 0:
             os.close(fd)
+
+
+def signal_and_continue(pid: int, start: int, number: int) -> bool:
+    """As :func:`send_signal`; a process that was stopped (SIGSTOP) goes on, or it could not act on the signal."""
+    signalled = send_signal(pid, start, number)
+    send_signal(pid, start, _signal.SIGCONT)
+    return signalled
 
 
 def _lock(fd: int) -> bool:

@@ -371,7 +371,9 @@ async def test_a_job_whose_supervisor_has_another_one_by_now_has_ended(make_job,
 @anyio_test
 async def test_handles_of_earlier_versions_are_understood(make_job, opener):
     async with opener() as executor, opener() as watcher:
-        handle = await executor.submit(make_job(["sleep", "60"]))
+        job = make_job(["sleep", "60"])
+        handle = await executor.submit(job)
+        os.kill(fence_of(job).identity.pid, signal.SIGSTOP)
         old = structs.replace(handle, token=":".join(handle.token.split(":")[:4]))
 
         assert await watcher.stop(old, "kill")
